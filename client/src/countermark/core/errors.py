@@ -1,0 +1,243 @@
+"""The errors a person meets, and the exit code of each.
+
+::
+
+    ClientError                         1
+      UsageFault                        2   the call is incomplete or contradicts itself
+      NetworkFailure                   10   unreachable, cut, refused, too slow
+      NoSuchTarget                     11   the signed metadata lists no such thing
+      MetadataRefused
+        BelowThreshold                 20   too few good signatures
+        Expired                        21   out of date: a freeze, a stopped signer or a wrong clock
+        RolledBack                     22   older than what this machine has already seen
+        InvalidMetadata                23   any other contradiction in the metadata
+      PointerRefused
+        PointerUnreadable              30   pointer or page document is malformed
+        PointerMismatch                31   it is about something else than what was asked
+      ArtifactRefused
+        WrongLength                    40
+        WrongDigest                    41
+      EvidenceRefused
+        AttestationAltered             50   its bytes are not the ones the pointer names
+        AttestationUnreadable          51   its structure, or this version cannot read it
+        SubjectMismatch                52   it speaks of another file
+        IdentityRefused                60   certificate or identity
+        LogRefused                     61   transparency log, proof or time
+        PolicyRefused                  62   builder, source or level
+      LocalState                       70   files of this machine: cache, pinned roots, destination
+      UploadRefused                     1
+      BuildFailed                       1
+
+Each message says which link of the chain failed (`link`), what is wrong (`problem`) and what to do (`remedy`).
+
+Source: trust contract section 3.3 (exit codes); style guide section 4 ("Errors").
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+INTEGRITY_ONLY = 3
+"""Exit code of a run that was told to stop before policy. Source: trust contract section 3.3 (`--policy none`)."""
+
+_RETRY = "Try again; if it stays, tell the people who run this registry."
+_TAMPERED = (
+    "Do not use the file. Try another network or mirror; if it stays, tell the people who run this registry: "
+    "what is stored or sent is not what was signed."
+)
+
+
+class ClientError(Exception):
+    """Something failed that a person can understand.
+
+    Args:
+        problem: one sentence without a full stop: what is wrong.
+        remedy: sentences: what to do now; the class's own by default.
+
+    Attributes:
+        exit_code: what `download` and `verify` end with.
+        link: the link of the chain that failed.
+    """
+
+    exit_code: ClassVar[int] = 1
+    link: ClassVar[str] = "client"
+    default_remedy: ClassVar[str] = ""
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        self.problem = problem
+        self.remedy = remedy or self.default_remedy
+        super().__init__(problem)
+
+    def __str__(self) -> str:
+        return f"{self.link}: {self.problem}." + (f" {self.remedy}" if self.remedy else "")
+
+
+class UsageFault(ClientError):
+    """The call is incomplete or contradicts itself; nothing was tried."""
+
+    exit_code = 2
+    link = "usage"
+
+
+class NetworkFailure(ClientError):
+    """The repository could not be reached or read, or not within the deadline."""
+
+    exit_code = 10
+    link = "network"
+    default_remedy = _RETRY
+
+
+class NoSuchTarget(ClientError):
+    """The signed metadata of the index lists no such target."""
+
+    exit_code = 11
+    link = "targets"
+
+
+class MetadataRefused(ClientError):
+    """The TUF metadata of the index cannot be trusted."""
+
+    exit_code = 23
+    link = "metadata"
+
+
+class BelowThreshold(MetadataRefused):
+    """Metadata that fewer keys signed than the trusted root, or a role below it, demands."""
+
+    exit_code = 20
+    link = "signatures"
+
+
+class Expired(MetadataRefused):
+    """Metadata past its date."""
+
+    exit_code = 21
+    link = "freshness"
+    default_remedy = (
+        "Either this machine's clock is wrong, or the registry's signer has stopped, or someone withholds newer "
+        "metadata. Check the clock, then tell the people who run this registry."
+    )
+
+
+class RolledBack(MetadataRefused):
+    """Metadata older than what was seen before."""
+
+    exit_code = 22
+    link = "rollback"
+    default_remedy = (
+        "An old state is being served: by a stale mirror, a restored backup or an attacker. Try another mirror, "
+        "then tell the people who run this registry."
+    )
+
+
+class InvalidMetadata(MetadataRefused):
+    """Metadata that contradicts itself, its digest or its length."""
+
+    exit_code = 23
+    default_remedy = _RETRY
+
+
+class PointerRefused(ClientError):
+    """The pointer (or page document) is signed, and still not usable."""
+
+    exit_code = 30
+    link = "pointer"
+
+
+class PointerUnreadable(PointerRefused):
+    """Pointer or page document breaks a rule of its form."""
+
+    default_remedy = "Tell the people who run this registry: it signed a document that no client may accept."
+
+
+class PointerMismatch(PointerRefused):
+    """Pointer or page document is about another index, project, version or file than was asked for."""
+
+    exit_code = 31
+    link = "binding"
+    default_remedy = (
+        "Nothing was written. Someone serves one signed thing in the place of another: check the address, then tell "
+        "the people who run this registry."
+    )
+
+
+class ArtifactRefused(ClientError):
+    """The file is not the one that the pointer names."""
+
+    exit_code = 41
+    link = "artifact"
+    default_remedy = _TAMPERED
+
+
+class WrongLength(ArtifactRefused):
+    """The file is longer or shorter than the pointer says."""
+
+    exit_code = 40
+
+
+class WrongDigest(ArtifactRefused):
+    """The file has the right length and other bytes."""
+
+
+class EvidenceRefused(ClientError):
+    """The evidence that the pointer names, or that the policy demands, does not hold."""
+
+    exit_code = 51
+    link = "attestation"
+
+
+class AttestationAltered(EvidenceRefused):
+    """The attestation's bytes are not the ones that the pointer names."""
+
+    exit_code = 50
+    default_remedy = _TAMPERED
+
+
+class AttestationUnreadable(EvidenceRefused):
+    """The attestation cannot be read, by its own fault or because this version cannot."""
+
+
+class SubjectMismatch(EvidenceRefused):
+    """The attestation speaks of another file."""
+
+    exit_code = 52
+
+
+class IdentityRefused(EvidenceRefused):
+    """The certificate, or the identity in it, is not one that the policy names."""
+
+    exit_code = 60
+    link = "identity"
+
+
+class LogRefused(EvidenceRefused):
+    """The transparency log's proof or time does not hold."""
+
+    exit_code = 61
+    link = "log"
+
+
+class PolicyRefused(EvidenceRefused):
+    """The policy does not allow the file, or this version cannot evaluate the policy."""
+
+    exit_code = 62
+    link = "policy"
+
+
+class LocalState(ClientError):
+    """A file of this machine is missing, unreadable or not writable."""
+
+    exit_code = 70
+    link = "this machine"
+
+
+class UploadRefused(ClientError):
+    """The index did not take the file."""
+
+    link = "upload"
+
+
+class BuildFailed(ClientError):
+    """The project could not be built."""
+
+    link = "build"
