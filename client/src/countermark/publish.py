@@ -1,0 +1,231 @@
+"""Uploads: one file, one form, one answer.
+
+The form is the one every Python index takes; an answer 200 means that the index holds the file durably, and its first
+line says whether it is published already. Identical bytes again are answered 200 too, so a failed attempt may be
+repeated.
+
+Source: contract python-index sections 2.1 and 2.2; architecture section 11.7.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlunsplit
+
+import httpx2
+from packaging.metadata import RawMetadata
+
+from countermark.core.errors import UploadRefused, UsageFault
+from countermark.credentials import Credentials
+from countermark.location import parse_url
+from countermark.metadatafile import distribution_of, read_metadata
+from countermark.transport import CHUNK, user_agent
+from countermark.watchdog import Watchdog
+
+MAX_ANSWER = 64 * 1024
+"""Bytes of an answer that are read."""
+
+_PASSING = frozenset({429, 502, 503, 504})
+
+_SINGULAR = {
+    "platforms": "platform",
+    "supported_platforms": "supported_platform",
+    "license_files": "license_file",
+}
+"""Form fields whose name is not that of the metadata. Source: contract python-index section 2.1 (the form's table)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Bounds of one upload.
+
+    Attributes:
+        connect: for the TCP and TLS handshake.
+        answer: from the last byte sent to the answer; the index waits 10 s on publication and answers within 12.
+        minimum_rate: bytes per second that the line is expected to carry at least; gives the deadline of the whole.
+        attempts: tries while the index cannot be reached or says that it is busy.
+    """
+
+    connect: timedelta = timedelta(seconds=10)
+    answer: timedelta = timedelta(seconds=60)
+    minimum_rate: int = 16 * 1024
+    attempts: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the index said of one file: the HTTP status and its lines, the most telling first.
+
+    `status_url` is where to look later, when publication is still pending.
+    """
+
+    file: Path
+    status: int
+    lines: tuple[str, ...]
+    status_url: str | None
+
+
+def upload_url(text: str) -> str:
+    """Return the URL that takes the form for an index URL; `+simple/` behind it is dropped, credentials too.
+
+    Raises:
+        UsageFault: it is not an http(s) URL.
+    """
+    parts = parse_url(text)
+    if parts.scheme == "file":
+        raise UsageFault("uploads go to a server, not to a folder", "Write an index URL: https://host/owner/index.")
+    path = parts.path.rstrip("/").removesuffix("/+simple") + "/"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", ""))
+
+
+def form_fields(path: Path, metadata: RawMetadata) -> dict[str, str | list[str]]:
+    """Return the form's text fields for a file: what it is, its digests and its own metadata.
+
+    Raises:
+        UsageFault: the file cannot be read.
+    """
+    distribution = distribution_of(path)
+    pyversion = ".".join(sorted({tag.interpreter for tag in distribution.tags})) or "source"
+    fields: dict[str, str | list[str]] = {
+        ":action": "file_upload",
+        "protocol_version": "1",
+        "filetype": "bdist_wheel" if distribution.is_wheel else "sdist",
+        "pyversion": pyversion,
+        **_digests(path),
+    }
+    for key, value in metadata.items():
+        name = _SINGULAR.get(key, key)
+        if key == "keywords" and isinstance(value, list):
+            fields[name] = ",".join(value)
+        elif isinstance(value, str):
+            fields[name] = value
+        elif isinstance(value, list):
+            fields[name] = [str(item) for item in value]
+        elif isinstance(value, dict):
+            fields[name] = [f"{label}, {link}" for label, link in value.items()]
+    return fields
+
+
+class Uploader:
+    """Uploads files to one index, one after the other.
+
+    Args:
+        url: the index.
+        credentials: a token that may upload there.
+        patience: bounds in time.
+    """
+
+    def __init__(self, url: str, credentials: Credentials | None, patience: Patience | None = None) -> None:
+        self._url = upload_url(url)
+        self._credentials = credentials
+        self._patience = patience or Patience()
+
+    def upload(self, path: Path) -> Answer:
+        """Upload one file.
+
+        Raises:
+            UsageFault: it is not a readable wheel or sdist.
+            UploadRefused: the index did not take it, or could not be reached in time.
+        """
+        fields = form_fields(path, read_metadata(path))
+        for attempt in range(1, self._patience.attempts + 1):
+            last = attempt == self._patience.attempts
+            try:
+                status, headers, text = self._post(path, fields)
+            except httpx2.HTTPError as error:
+                if last or not isinstance(error, httpx2.NetworkError | httpx2.RemoteProtocolError):
+                    raise UploadRefused(
+                        f"{path.name}: cannot reach {self._url}: {str(error) or type(error).__name__}",
+                        "Run this again: a file that did arrive is taken once more without harm.",
+                    ) from error
+            else:
+                if last or status not in _PASSING:
+                    return self._judge(path, status, headers, text)
+            time.sleep(0.5 * 3 ** (attempt - 1))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _post(self, path: Path, fields: Mapping[str, str | list[str]]) -> tuple[int, httpx2.Headers, str]:
+        watchdog = Watchdog()
+        patience = self._patience
+        deadline = patience.connect + patience.answer
+        seconds = deadline.total_seconds() + path.stat().st_size / patience.minimum_rate
+        timeout = httpx2.Timeout(patience.answer.total_seconds(), connect=patience.connect.total_seconds())
+        try:
+            with httpx2.Client(timeout=timeout) as client, path.open("rb") as file, watchdog.armed(seconds):
+                request = client.build_request(
+                    "POST",
+                    self._url,
+                    data=fields,
+                    files={"content": (path.name, file, "application/octet-stream")},
+                    headers={
+                        "User-Agent": user_agent(),
+                        "Accept": "text/plain",
+                        "Accept-Encoding": "identity",
+                        **(self._credentials.header_for(self._url) if self._credentials else {}),
+                    },
+                    extensions={"trace": watchdog.trace},
+                )
+                response = client.send(request, stream=True, follow_redirects=False)
+                return response.status_code, response.headers, _read_text(response)
+        except OSError as error:
+            raise UsageFault(f"cannot read {path}: {error.strerror or error}") from error
+        finally:
+            watchdog.close()
+
+    def _judge(self, path: Path, status: int, headers: httpx2.Headers, text: str) -> Answer:
+        lines = tuple(line for line in (_printable(line) for line in text.splitlines()) if line)
+        if status == 200:
+            return Answer(path, status, lines, _status_url(headers.get("link", "")))
+        said = lines[0] if lines else "no reason given"
+        remedy = {
+            401: "Set COUNTERMARK_TOKEN (or --token) to a token that may upload to this index.",
+            403: "The token may not upload this project to this index: ask for one that may.",
+            404: "Check the address of the index.",
+            409: "A file's bytes never change: raise the version.",
+            413: "The file is larger than the index allows.",
+        }.get(status, "")
+        if 300 <= status < 400:
+            said, remedy = (
+                f"redirected to {_printable(headers.get('location', ''))}",
+                "Upload to that address directly.",
+            )
+        raise UploadRefused(f"{path.name}: {self._url} answered {status}: {said}".rstrip("."), remedy)
+
+
+def _digests(path: Path) -> dict[str, str]:
+    sha256, blake2 = hashlib.sha256(), hashlib.blake2b(digest_size=32)
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                sha256.update(chunk)
+                blake2.update(chunk)
+    except OSError as error:
+        raise UsageFault(f"cannot read {path}: {error.strerror or error}") from error
+    return {"sha256_digest": sha256.hexdigest(), "blake2_256_digest": blake2.hexdigest()}
+
+
+def _read_text(response: httpx2.Response) -> str:
+    data = b""
+    for chunk in response.iter_raw():
+        data += chunk
+        if len(data) > MAX_ANSWER:
+            break
+    return data[:MAX_ANSWER].decode("utf-8", "replace")
+
+
+def _printable(line: str) -> str:
+    """Return a server's line without what could drive a terminal, at most 500 characters."""
+    return "".join(character for character in line if character.isprintable())[:500].strip()
+
+
+def _status_url(link: str) -> str | None:
+    for entry in link.split(","):
+        target, _, parameters = entry.partition(";")
+        if 'rel="status"' in parameters:
+            return _printable(target.strip().strip("<>"))
+    return None

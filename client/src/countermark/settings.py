@@ -1,0 +1,81 @@
+"""Settings of a run: environment variables, overruled by flags, read once by the command line.
+
+| variable | meaning |
+|---|---|
+| `COUNTERMARK_HOME` | folder for pinned roots and cached metadata; else the user's configuration and cache folders |
+| `COUNTERMARK_REPOSITORY` | the index, when `--repository` or `--index` is not given |
+| `COUNTERMARK_ROOT` | a root file to start from, when `--root` is not given |
+| `COUNTERMARK_TOKEN` | a token; or `COUNTERMARK_USERNAME` with `COUNTERMARK_PASSWORD` |
+| `NETRC` | the netrc file; else the one in the home folder |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import platformdirs
+
+from countermark.core.errors import UsageFault
+from countermark.credentials import Secrets
+from countermark.location import origin_of, parse_url
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says."""
+
+    pins_folder: Path
+    cache_folder: Path
+    repository: str | None = None
+    root: Path | None = None
+    secrets: Secrets = field(default_factory=Secrets)
+
+    def repository_or(self, given: str | None, flag: str) -> str:
+        """Return the repository from the flag, else from the environment.
+
+        Raises:
+            UsageFault: neither names one.
+        """
+        chosen = given or self.repository
+        if not chosen:
+            raise UsageFault("no repository is named", f"Give {flag}, or set COUNTERMARK_REPOSITORY.")
+        return chosen
+
+    def secrets_for(self, url: str, token: str | None = None) -> Secrets:
+        """Return the secrets to use for `url`: a token from a flag first.
+
+        Those of the environment belong to the repository of the environment when it names one: they are not sent to
+        another origin that a flag names. A netrc file names its hosts itself.
+        """
+        if token:
+            return Secrets(token=token)
+        if self.repository and _origin(self.repository) != _origin(url):
+            return Secrets(netrc=self.secrets.netrc)
+        return self.secrets
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Read the settings from an environment; empty values count as absent."""
+    values = {name: value for name, value in environment.items() if value}
+    home = values.get("COUNTERMARK_HOME")
+    root = values.get("COUNTERMARK_ROOT")
+    return Settings(
+        pins_folder=Path(home, "roots") if home else platformdirs.user_config_path("countermark") / "roots",
+        cache_folder=Path(home, "cache") if home else platformdirs.user_cache_path("countermark") / "metadata",
+        repository=values.get("COUNTERMARK_REPOSITORY"),
+        root=Path(root) if root else None,
+        secrets=Secrets(
+            token=values.get("COUNTERMARK_TOKEN"),
+            username=values.get("COUNTERMARK_USERNAME"),
+            password=values.get("COUNTERMARK_PASSWORD"),
+            netrc=Path(values.get("NETRC") or os.path.expanduser("~/.netrc")),
+        ),
+    )
+
+
+def _origin(url: str) -> object:
+    parts = parse_url(url)
+    return None if parts.scheme == "file" else origin_of(parts)

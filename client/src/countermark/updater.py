@@ -1,0 +1,200 @@
+"""The TUF client workflow around the TUF library: our limits, our cache, and every failure as one of ours.
+
+The library does steps 1 to 4 of trust contract section 1.1 in their order. Its errors are translated at the call that
+raises them; which file was asked for last tells a rollback (root, timestamp, snapshot) from files of different
+snapshots mixed together (all roles below).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuf.api.exceptions import (
+    BadVersionNumberError,
+    DownloadError,
+    DownloadHTTPError,
+    DownloadLengthMismatchError,
+    ExpiredMetadataError,
+    RepositoryError,
+    UnsignedMetadataError,
+)
+from tuf.ngclient import FetcherInterface, Updater
+
+from countermark.core.digest import sha256_of
+from countermark.core.errors import (
+    BelowThreshold,
+    Expired,
+    InvalidMetadata,
+    LocalState,
+    NetworkFailure,
+    NoSuchTarget,
+    PointerUnreadable,
+    RolledBack,
+)
+from countermark.core.names import TargetPath
+from countermark.location import Location
+from countermark.roots import MAX_ROOT_BYTES, TrustedRoot, how_to_pin, root_url
+
+POLICY_TARGET = "trust/policy.yaml"
+"""The target, signed offline by the role `trust`, that holds the policy. Source: trust contract section 2.3."""
+
+_TOP = ("root", "timestamp", "snapshot")
+
+
+@dataclass(frozen=True, slots=True)
+class Starting:
+    """Where one verification starts: which repository, from which root, with which folder for its metadata."""
+
+    location: Location
+    root: TrustedRoot
+    folder: Path
+
+
+class TrustedIndex:
+    """The verified metadata of one index at one moment.
+
+    Make one for each run, and only while its cache folder is locked. `refresh` comes first.
+
+    Args:
+        starting: repository, trusted root and metadata folder.
+        source: reads metadata and targets.
+    """
+
+    def __init__(self, starting: Starting, source: FetcherInterface) -> None:
+        self._starting = starting
+        self._source = _Remembering(source)
+        location = starting.location
+        with self._translated():
+            self._updater = Updater(
+                metadata_dir=str(starting.folder),
+                metadata_base_url=location.metadata_url,
+                target_base_url=location.targets_url,
+                fetcher=self._source,
+                bootstrap=starting.root.data,
+            )
+
+    def refresh(self) -> Mapping[str, int]:
+        """Bring root, timestamp, snapshot and targets up to date; return their versions.
+
+        Raises:
+            MetadataRefused: a check of the workflow failed; the subclass says which.
+            NetworkFailure: something could not be read in time.
+            LocalState: the cache could not be written.
+        """
+        with self._translated():
+            self._updater.refresh()
+            return {role: self._version(role) for role in (*_TOP, "targets")}
+
+    def holds(self, path: str) -> bool:
+        """Return whether the index's metadata lists a target; errors as `refresh`."""
+        with self._translated():
+            return self._updater.get_targetinfo(path) is not None
+
+    def read_target(self, path: TargetPath, limit: int) -> bytes:
+        """Return the bytes of a target: as long as signed, with the signed digest.
+
+        Args:
+            path: its target path.
+            limit: the most bytes it may have; a longer one is refused before it is read.
+
+        Raises:
+            NoSuchTarget: the signed metadata does not list it.
+            PointerUnreadable: it is signed with more than `limit` bytes.
+            ClientError: as `refresh`.
+        """
+        with self._translated():
+            info = self._updater.get_targetinfo(path)
+        if info is None:
+            raise NoSuchTarget(
+                f"{self._starting.location.index} lists no {path}",
+                "Check the spelling of project, version and file, and that they are of this index, not of one of its "
+                "bases; what was uploaded a moment ago may still be waiting for its signature.",
+            )
+        if info.length > limit:
+            raise PointerUnreadable(f"{path} is signed with {info.length} bytes, and {limit} are allowed")
+        with self._translated(), tempfile.TemporaryDirectory(dir=self._starting.folder) as folder:
+            file = Path(self._updater.download_target(info, str(Path(folder) / "target")))
+            return file.read_bytes()
+
+    def _version(self, role: str) -> int:
+        signed = json.loads((self._starting.folder / f"{role}.json").read_bytes())["signed"]
+        return int(signed["version"])
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except UnsignedMetadataError as error:
+            raise self._below_threshold(error) from error
+        except ExpiredMetadataError as error:
+            raise Expired(f"{self._starting.location.url}: {str(error).rstrip('.')}") from error
+        except BadVersionNumberError as error:
+            kind = RolledBack if self._source.last_role in _TOP else InvalidMetadata
+            raise kind(f"{self._source.last_name}: {str(error).rstrip('.')}") from error
+        except (DownloadLengthMismatchError, RepositoryError) as error:
+            raise InvalidMetadata(f"{self._source.last_name or 'root'}: {str(error).rstrip('.')}") from error
+        except DownloadError as error:
+            raise self._unreadable(error) from error
+        except OSError as error:
+            raise LocalState(
+                f"the cache folder {self._starting.folder} cannot be used: {error.strerror or error}",
+                "Make it writable, or set COUNTERMARK_HOME to a folder that is.",
+            ) from error
+
+    def _unreadable(self, error: DownloadError) -> NetworkFailure:
+        status = error.status_code if isinstance(error, DownloadHTTPError) else None
+        if status in {401, 403}:
+            return NetworkFailure(
+                f"{error}", "The index may be private: set COUNTERMARK_TOKEN to a token that may read it."
+            )
+        if status == 404 and self._source.last_role == "timestamp":
+            return NetworkFailure(
+                f"no signed repository at {self._starting.location.url} ({error})",
+                "Check the address and that the index is a stage with a publication; a mirror has none.",
+            )
+        return NetworkFailure(str(error))
+
+    def _below_threshold(self, error: UnsignedMetadataError) -> BelowThreshold:
+        """Say which root is trusted, which one is served, and how to pin the right one."""
+        location, root = self._starting.location, self._starting.root
+        problem = f"{self._source.last_name or 'root'} of {location.url}: {str(error).rstrip('.')}"
+        trusted = f"The trusted root is version {root.version}, sha256 {root.sha256}."
+        try:
+            served = self._source.download_bytes(root_url(location, root.version), MAX_ROOT_BYTES)
+        except DownloadError as unreadable:
+            seen = f"The repository serves no root of that version ({unreadable})."
+        else:
+            if served == root.data:
+                return BelowThreshold(
+                    problem,
+                    f"{trusted} The repository serves the same one, so the metadata was signed with other keys or "
+                    "altered: do not use it, and tell the people who run this registry.",
+                )
+            seen = f"The repository serves another root under that version, sha256 {sha256_of(served)}."
+        return BelowThreshold(
+            problem,
+            f"{trusted} {seen} If the registry was set up anew and its people confirm the new root, pin that one. "
+            + how_to_pin(location).replace(" Or trust what is served now, once: --trust-on-first-use.", ""),
+        )
+
+
+class _Remembering(FetcherInterface):
+    """Passes requests on and remembers the name of the last one, for messages and to tell errors apart."""
+
+    def __init__(self, source: FetcherInterface) -> None:
+        self._inner = source
+        self.last_name = ""
+
+    @property
+    def last_role(self) -> str:
+        """The role whose metadata was asked for last; a target's path has none of the top roles' names."""
+        return self.last_name.removesuffix(".json").rpartition(".")[2]
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        self.last_name = url.rpartition("/")[2]
+        return self._inner.fetch(url)
