@@ -1,0 +1,245 @@
+"""What every listener puts around its application, as plain ASGI callables, and the two health routes.
+
+Order, outermost first: `RequestId` (so that everything below is logged with it), `RequestLog` (one canonical line),
+`StripIdentity` (nobody below sees a header that claims who is asking), then the application; `machine_stack` builds it.
+Hot reads stand in front of all of these (`shared.service.HotPath`): they are counted, not logged one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+import orjson
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.auth.principal import Principal
+from shared.ids import new_uuid
+
+log = structlog.get_logger()
+
+Check = Callable[[], Awaitable[None]]
+"""A resource's ping: returns when it can be used, raises when not."""
+
+CHECK_TIMEOUT = 2.0
+"""Seconds a ping may take before its resource counts as unusable."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}\Z")
+_PATH_LOGGED = 300
+"""Characters of a path that are logged."""
+
+_IDENTITY = frozenset(
+    [
+        "x-forwarded-user", "x-forwarded-group", "x-forwarded-groups", "x-forwarded-email",
+        "x-forwarded-preferred-username", "x-forwarded-access-token", "x-forwarded-client-cert", "x-auth-user",
+        "x-auth-username", "x-auth-email", "x-user", "x-username", "x-authenticated-user", "x-authenticated-userid",
+        "x-client-cert", "x-client-dn", "x-client-verify", "x-token-subject", "client-cert", "client-cert-chain",
+    ]
+)  # fmt: skip
+_IDENTITY_PREFIXES = (
+    "x-remote-", "remote-", "x-auth-request-", "x-webauth-", "x-authentik-", "x-goog-authenticated-user-",
+    "x-goog-iap-", "x-amzn-oidc-", "x-ms-client-principal", "cf-access-", "tailscale-", "impersonate-", "x-ssl-client-",
+    "ssl-client-",
+)  # fmt: skip
+"""Headers by which proxies tell applications who signed in. No service believes one (architecture section 3)."""
+
+
+class RequestId:
+    """Gives each request an id: the caller's when it is sane, else a new one; bound to the log and sent back."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Give the request its id, pass it on, put it on the answer."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = [value for name, value in scope["headers"] if name == b"x-request-id"]
+        request_id = _sane_id(given[0]) if len(given) == 1 else None
+        if request_id is None:
+            request_id = new_uuid().hex
+        kept = [pair for pair in scope["headers"] if pair[0] != b"x-request-id"]
+        scope = {**scope, "headers": [*kept, (b"x-request-id", request_id.encode())]}
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                # Set, not added: a service behind this listener has already said it.
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        tokens = structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            await self._app(scope, receive, named)
+        finally:
+            structlog.contextvars.reset_contextvars(**tokens)
+
+
+class RequestLog:
+    """Writes the one canonical line of a request when its answer is out, whatever it was."""
+
+    def __init__(self, app: ASGIApp, *, listener: str) -> None:
+        self._app = app
+        self._listener = listener
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and write its line at the end."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status, sent = 0, 0
+
+        async def counted(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            elif message["type"] == "http.response.body":
+                sent += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, counted)
+        finally:
+            # The query is left out: it can hold login codes.
+            line = log.bind(listener=self._listener, method=scope["method"], path=scope["path"][:_PATH_LOGGED])
+            line = line.bind(status=status, duration_ms=round((time.perf_counter() - started) * 1000, 2), bytes=sent)
+            if status == 0 or status >= 500:
+                line.warning("request")
+            else:
+                line.info("request")
+            structlog.contextvars.unbind_contextvars("principal", "token_id")
+
+
+class StripIdentity:
+    """Drops request headers that claim who is asking; an underscore counts as a hyphen, as some servers read it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on without such headers."""
+        if scope["type"] == "http":
+            headers = [pair for pair in scope["headers"] if not claims_identity(pair[0])]
+            if len(headers) != len(scope["headers"]):
+                scope = {**scope, "headers": headers}
+        await self._app(scope, receive, send)
+
+
+class SecurityHeaders:
+    """Adds the headers that make a browser strict to every answer of the UI listener."""
+
+    def __init__(self, app: ASGIApp, *, https: bool) -> None:
+        self._app = app
+        self._headers = {
+            "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+            "frame-ancestors 'none'; base-uri 'none'",
+            "x-content-type-options": "nosniff",
+            "x-frame-options": "DENY",
+            # Not `no-referrer`: with it browsers send `Origin: null` on the forms whose origin is checked.
+            "referrer-policy": "same-origin",
+            "cross-origin-opener-policy": "same-origin",
+            "cross-origin-resource-policy": "same-origin",
+            "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+            "cache-control": "no-store",
+        }
+        if https:
+            self._headers["strict-transport-security"] = "max-age=31536000"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and add the headers the answer does not set itself."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def hardened(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, hardened)
+
+
+def machine_stack(app: ASGIApp, *, listener: str) -> ASGIApp:
+    """Return `app` inside the callables that every listener of machines has, in the one right order.
+
+    Args:
+        listener: the listener's name in the canonical line, for example `api` or `upload`.
+    """
+    return RequestId(RequestLog(StripIdentity(app), listener=listener))
+
+
+def bind_principal(principal: Principal) -> None:
+    """Put who is asking into the request's log lines: the account's name and the token's id, never a secret."""
+    structlog.contextvars.bind_contextvars(principal=principal.account or "anonymous")
+    if principal.token_id is not None:
+        structlog.contextvars.bind_contextvars(token_id=str(principal.token_id))
+
+
+def claims_identity(name: bytes) -> bool:
+    """Return whether a request header of this lower-case name claims who is asking."""
+    plain = name.decode("latin-1").lower().replace("_", "-")
+    return plain in _IDENTITY or plain.startswith(_IDENTITY_PREFIXES)
+
+
+async def healthz(_request: Request) -> Response:
+    """Answer 200: the process runs and its event loop turns. Says nothing of the resources."""
+    return PlainTextResponse("ok\n", headers={"cache-control": "no-store"})
+
+
+def readiness(
+    checks: Mapping[str, Check], *, timeout_seconds: float = CHECK_TIMEOUT
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return the `/readyz` endpoint of a process.
+
+    Args:
+        checks: name of a resource -> its ping. All run at once; what fails or takes too long is listed in a 503, by
+            name and kind of failure only, since messages of errors may hold addresses.
+        timeout_seconds: seconds each ping may take.
+    """
+
+    async def readyz(_request: Request) -> Response:
+        found = await asyncio.gather(*(_probe(name, check, timeout_seconds) for name, check in checks.items()))
+        failed = {name: reason for name, reason in zip(checks, found, strict=True) if reason is not None}
+        document = {"status": "unavailable", "failed": failed} if failed else {"status": "ready"}
+        return Response(
+            orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE),
+            503 if failed else 200,
+            headers={"cache-control": "no-store"},
+            media_type="application/json",
+        )
+
+    return readyz
+
+
+def health_routes(checks: Mapping[str, Check]) -> list[Route]:
+    """Return `/healthz` and `/readyz` for an application of a process of its own."""
+    return [Route("/healthz", healthz), Route("/readyz", readiness(checks))]
+
+
+async def _probe(name: str, check: Check, timeout_seconds: float) -> str | None:
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await check()
+    except TimeoutError:
+        log.warning("not_ready", resource=name, error="timed out")
+        return "timed out"
+    except Exception as error:
+        # Whatever a ping raises means the same here: the resource cannot be used.
+        log.warning("not_ready", resource=name, error=str(error)[:500])
+        return type(error).__name__
+    return None
+
+
+def _sane_id(value: bytes) -> str | None:
+    text = value.decode("latin-1")
+    return text if _REQUEST_ID.match(text) else None

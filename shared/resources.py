@@ -1,0 +1,38 @@
+"""What a process holds open: catalogue, object stores, queue, and what follows them in memory.
+
+Resources are opened outside the applications (`async with open_resources(settings) as resources`), which are pure
+wiring:
+lifespans of mounted applications do not run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.auth.directory import Directory
+from shared.catalogue.heads import Heads
+from shared.catalogue.listener import Listener
+from shared.clock import Clock
+from shared.jobs.queue import JobQueue
+from shared.objects.interface import ObjectStores
+from shared.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Everything an application may need; nothing in here is opened or closed by an application."""
+
+    settings: Settings
+    clock: Clock
+    engine: AsyncEngine
+    objects: ObjectStores
+    queue: JobQueue
+    redis: Redis
+    directory: Directory
+    """Accounts' tokens, indexes and grants, in memory."""
+    heads: Heads
+    """What each index's head says, in memory."""
+    listener: Listener
