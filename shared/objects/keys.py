@@ -1,0 +1,98 @@
+"""Names of stored objects: the published tree, as readers without us see it. Pure.
+
+Source: architecture section 6.
+"""
+
+from __future__ import annotations
+
+import re
+
+from countermark.core.digest import Sha256
+from countermark.core.names import FileName, IndexName, NormalizedName, TargetPath
+
+from shared.objects.interface import Key
+
+MAX_KEY = 1024
+"""Characters of a key. Source: S3 user guide, "Naming Amazon S3 objects" (1,024 bytes of UTF-8)."""
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._!+~-]{0,254}\Z")
+
+
+class InvalidKey(ValueError):
+    """The text is no key: it could name something outside the store, or two stores would read it differently."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"not a key of the object store: {text[:100]!r}")
+
+
+def check_key(text: str) -> Key:
+    """Return `text` as a key: every adapter asks before it touches anything.
+
+    A segment begins with a letter, a digit or `_` and holds no character that a file system, a URL or a shell reads
+    in its
+    own way; so none is hidden, none climbs, and all are one byte per character.
+
+    Raises:
+        InvalidKey: a segment is empty, too long (255 characters) or holds another character, or the whole exceeds
+        `MAX_KEY`.
+    """
+    if len(text) > MAX_KEY or not all(_SEGMENT.match(segment) for segment in text.split("/")):
+        raise InvalidKey(text)
+    return Key(text)
+
+
+def check_prefix(text: str) -> str:
+    """Return `text` if it can begin a key: whole segments and perhaps the beginning of one; also the empty text.
+
+    Raises:
+        InvalidKey: no key begins like this.
+    """
+    check_key(f"{text}0" if text == "" or text.endswith("/") else text)
+    return text
+
+
+def file_key(sha256: Sha256, file_name: FileName) -> Key:
+    """Return the key of a file's bytes, named by content once per side of the store."""
+    return Key(f"files/{sha256[:2]}/{sha256[2:]}/{file_name}")
+
+
+def core_metadata_key(sha256: Sha256, file_name: FileName) -> Key:
+    """Return the key of a wheel's METADATA bytes: the file's key plus `.metadata` (PEP 658), under the *wheel's*
+    digest."""
+    return Key(f"{file_key(sha256, file_name)}.metadata")
+
+
+def index_prefix(index: IndexName) -> str:
+    """Return the prefix of everything that belongs to one index, with its trailing slash."""
+    return f"indexes/{index}/"
+
+
+def metadata_key(index: IndexName, role: str, version: int) -> Key:
+    """Return the key of one version of a role's TUF metadata (consistent snapshot naming)."""
+    return Key(f"{index_prefix(index)}metadata/{version}.{role}.json")
+
+
+def timestamp_key(index: IndexName) -> Key:
+    """Return the key of the timestamp, the one metadata file without a version in its name."""
+    return Key(f"{index_prefix(index)}metadata/timestamp.json")
+
+
+def target_key(index: IndexName, target: TargetPath, sha256: Sha256) -> Key:
+    """Return the key of a target as TUF clients ask for it: the digest before the last segment."""
+    folder, _, last = target.rpartition("/")
+    return Key(f"{index_prefix(index)}targets/{folder}/{sha256}.{last}")
+
+
+def plain_target_key(index: IndexName, target: TargetPath) -> Key:
+    """Return the key of the copy of a target under its plain name, for people; replaced when the target changes."""
+    return Key(f"{index_prefix(index)}{target}")
+
+
+def static_page_key(index: IndexName, project: NormalizedName | None, extension: str) -> Key:
+    """Return the key of a static page: of a project, or of the project list when `project` is None.
+
+    Args:
+        extension: `html` or `json`.
+    """
+    folder = "simple/" if project is None else f"simple/{project}/"
+    return Key(f"{index_prefix(index)}{folder}index.{extension}")
