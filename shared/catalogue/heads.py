@@ -1,0 +1,182 @@
+"""Follows the heads of all indexes in memory: what is current, what changed, and when a file became visible.
+
+The signing commit notifies `CHANNEL` with the index's id; a process that missed it compares heads at the listener's
+next
+tick. Everything served follows the head (architecture section 11.2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from countermark.core.digest import Length, Sha256
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from shared.catalogue.tables import Page, PublishedFile, TufHead
+from shared.ids import FileId, IndexId
+
+CHANNEL = "countermark_head"
+"""Postgres notification channel: a head was committed; the payload is the index's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What is current in an index."""
+
+    index_id: IndexId
+    serial: int
+    root_version: int
+    snapshot_version: int
+    timestamp_version: int
+    timestamp: bytes
+    timestamp_expires_at: datetime
+    committed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PageRef:
+    """The current page document of a project: its digest and length name the bytes in the store."""
+
+    project: str
+    serial: int
+    sha256: Sha256
+    length: Length
+    files: int
+
+
+Changed = Callable[[Head, frozenset[str]], None]
+"""Called with a new head and the names of the projects whose pages it changed, before anybody waiting is told. Quick,
+no I/O."""
+
+
+class Heads:
+    """The heads of all indexes as of the last notice."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._heads: dict[IndexId, Head] = {}
+        self._subscribers: list[Changed] = []
+        self._waiting: dict[FileId, list[asyncio.Future[int]]] = {}
+        self._advancing = asyncio.Lock()
+
+    def get(self, index_id: IndexId) -> Head | None:
+        """Return the head of an index, None before its first publication."""
+        return self._heads.get(index_id)
+
+    def subscribe(self, changed: Changed) -> None:
+        """Call `changed` at every head that this process learns of."""
+        self._subscribers.append(changed)
+
+    async def wake(self, payload: str) -> None:
+        """Learn of new heads: of the index whose id is the payload, or of all when it is empty. For the listener."""
+        async with self._advancing:
+            await self._advance(IndexId(UUID(payload)) if payload else None)
+
+    async def wait_published(self, file_id: FileId, seconds: float) -> int | None:
+        """Wait until a file is visible here; returns the serial since which it is, None when the time ran out.
+
+        When it returns a serial, this process already serves pages of that serial or newer.
+        """
+        arrived: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(file_id, []).append(arrived)
+        try:
+            async with self._advancing:
+                await self._advance(None)
+            return await asyncio.wait_for(arrived, seconds)
+        except TimeoutError:
+            return None
+        finally:
+            waiting = self._waiting.get(file_id, [])
+            if arrived in waiting:
+                waiting.remove(arrived)
+            if not waiting:
+                self._waiting.pop(file_id, None)
+
+    async def _advance(self, index_id: IndexId | None) -> None:
+        columns = (
+            TufHead.index_id,
+            TufHead.serial,
+            TufHead.root_version,
+            TufHead.snapshot_version,
+            TufHead.timestamp_version,
+        )
+        async with self._engine.connect() as connection:
+            versions = select(TufHead.index_id, TufHead.timestamp_version)
+            known = {row.index_id: row.timestamp_version for row in await connection.execute(versions)}
+            behind = [
+                index
+                for index, version in known.items()
+                if index_id in (None, index) and self._version_of(IndexId(index)) != version
+            ]
+            if behind:
+                query = select(*columns, TufHead.timestamp, TufHead.timestamp_expires_at, TufHead.committed_at)
+                for row in await connection.execute(query.where(TufHead.index_id.in_(behind))):
+                    await self._adopt(connection, Head(**row._mapping))
+            await self._tell_waiting(connection)
+
+    def _version_of(self, index_id: IndexId) -> int | None:
+        head = self._heads.get(index_id)
+        return None if head is None else head.timestamp_version
+
+    async def _adopt(self, connection: AsyncConnection, head: Head) -> None:
+        old = self._heads.get(head.index_id)
+        changed: frozenset[str] = frozenset()
+        if old is not None:
+            newer = select(Page.project_name).where(Page.index_id == head.index_id, Page.serial > old.serial)
+            changed = frozenset(await connection.scalars(newer))
+        self._heads[head.index_id] = head
+        for subscriber in self._subscribers:
+            subscriber(head, changed)
+
+    async def _tell_waiting(self, connection: AsyncConnection) -> None:
+        if not self._waiting:
+            return
+        query = select(PublishedFile.file_id, PublishedFile.from_serial, PublishedFile.index_id)
+        rows = await connection.execute(
+            query.where(PublishedFile.file_id.in_(list(self._waiting)), PublishedFile.to_serial.is_(None))
+        )
+        for row in rows:
+            head = self._heads.get(row.index_id)
+            if head is None or head.serial < row.from_serial:
+                continue
+            for waiting in self._waiting.get(row.file_id, ()):
+                if not waiting.done():
+                    waiting.set_result(row.from_serial)
+
+
+async def current_page(connection: AsyncConnection, index_id: IndexId, project: str) -> PageRef | None:
+    """Return the current page document of a project, None when it never was published."""
+    row = (
+        await connection.execute(
+            select(Page.project_name, Page.serial, Page.sha256, Page.length, Page.files)
+            .where(Page.index_id == index_id, Page.project_name == project)
+            .order_by(Page.serial.desc())
+            .limit(1)
+        )
+    ).first()
+    return (
+        None
+        if row is None
+        else PageRef(row.project_name, row.serial, Sha256(row.sha256), Length(row.length), row.files)
+    )
+
+
+async def current_pages(connection: AsyncConnection, index_id: IndexId) -> list[PageRef]:
+    """Return the current page documents of all projects with at least one file, by name."""
+    newest = (
+        select(Page.project_name, Page.serial, Page.sha256, Page.length, Page.files)
+        .where(Page.index_id == index_id)
+        .ext(distinct_on(Page.project_name))
+        .order_by(Page.project_name, Page.serial.desc())
+    )
+    return [
+        PageRef(row.project_name, row.serial, Sha256(row.sha256), Length(row.length), row.files)
+        for row in await connection.execute(newest)
+        if row.files
+    ]

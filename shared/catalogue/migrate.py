@@ -1,0 +1,86 @@
+"""Brings the catalogue's schema up to this version, or says that it is not.
+
+Several processes may try at once: an advisory lock lets one do it. There is no way back: a migration expands, a later
+one
+contracts (style: expand, deploy, backfill, contract).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from shared.catalogue.engine import open_engine
+
+_LOCK = 0x636D6B00
+"""Advisory lock of the catalogue: one process at a time migrates."""
+
+
+class SchemaMismatch(Exception):
+    """The catalogue's schema is not this version's. The message says what to do."""
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    return config
+
+
+def _head() -> str | None:
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _upgrade(connection: Connection) -> None:
+    connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current == _head():
+        return
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if current is not None and current not in known:
+        raise SchemaMismatch(
+            f"the catalogue's schema ({current}) is newer than this version: "
+            "run the version that made it, or a newer one"
+        )
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+async def upgrade(url: str) -> None:
+    """Apply every revision that is missing; nothing happens when the schema is current.
+
+    Args:
+        url: `postgresql+asyncpg://...`.
+
+    Raises:
+        SchemaMismatch: the schema was made by a newer version.
+    """
+    engine = open_engine(url, pool=1)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(_upgrade)
+    finally:
+        await engine.dispose()
+
+
+async def check(url: str) -> None:
+    """Return when the schema is exactly this version's.
+
+    Raises:
+        SchemaMismatch: it is older, newer, or there is none.
+    """
+    engine = open_engine(url, pool=1)
+    try:
+        async with engine.connect() as connection:
+            current = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+    finally:
+        await engine.dispose()
+    if current != _head():
+        raise SchemaMismatch(
+            f"the catalogue's schema is {current or 'empty'}, this version needs {_head()}: run countermark-server init"
+        )

@@ -1,0 +1,141 @@
+"""What signing reads from and writes to the catalogue, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from countermark.core.digest import Length, Sha256
+from countermark.core.names import FileName, IndexName
+from packaging.utils import NormalizedName
+
+from shared.ids import FileId, IndexId, ProjectId
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFacts:
+    """What signing needs to know of an index."""
+
+    id: IndexId
+    name: IndexName
+    life: int
+    public: bool
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HeadState:
+    """The head as the next batch finds it."""
+
+    serial: int
+    snapshot_version: int
+    snapshot_expires_at: datetime
+    timestamp_version: int
+    timestamp_expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentFile:
+    """The current version of an online role's metadata, without its bytes."""
+
+    role: str
+    version: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectState:
+    """A project of an index as its page shows it."""
+
+    id: ProjectId
+    name: NormalizedName
+    format: str
+    status: str
+    status_reason: str | None
+    life: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A file with its marks and whether it is visible now."""
+
+    id: FileId
+    project_id: ProjectId
+    version: str
+    file_name: FileName
+    package_type: str
+    sha256: Sha256
+    length: Length
+    requires_python: str | None
+    core_metadata_sha256: Sha256 | None
+    uploaded_at: datetime
+    uploader: str
+    yanked: str | None
+    removed: bool
+    held: bool
+    published: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewTufFile:
+    """A version of an online role's metadata to keep."""
+
+    role: str
+    version: int
+    sha256: str
+    expires_at: datetime
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewPage:
+    """A page document as published."""
+
+    project_id: ProjectId
+    project_name: NormalizedName
+    sha256: Sha256
+    length: Length
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLine:
+    """One change in the words of the journal."""
+
+    project: NormalizedName
+    version: str | None
+    action: str
+    actor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class IntentLine:
+    """One target a batch is about to write (`set`) or drop (`unset`)."""
+
+    path: str
+    operation: str
+    sha256: str | None
+    length: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewHead:
+    """Everything a batch's commit makes current."""
+
+    fence: int
+    version: int
+    serial: int
+    root_version: int
+    snapshot_version: int
+    snapshot_expires_at: datetime
+    timestamp_expires_at: datetime
+    timestamp: bytes
+    tuf_files: Sequence[NewTufFile]
+    pages: Sequence[NewPage]
+    shown: Sequence[tuple[FileId, ProjectId]]
+    hidden: Sequence[FileId]
+    journal: Sequence[JournalLine]
+    changes: int
+    started_at: datetime
+    committed_at: datetime

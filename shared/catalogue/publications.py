@@ -1,0 +1,292 @@
+"""Queries of a publication: what waits, what is current, and the one commit that makes a batch visible. Writer:
+signing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from countermark.core.digest import Length, Sha256
+from countermark.core.names import FileName, IndexName
+from sqlalchemy import func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.catalogue.heads import CHANNEL
+from shared.catalogue.publication_rows import (
+    CurrentFile,
+    FileState,
+    HeadState,
+    IndexFacts,
+    IntentLine,
+    NewHead,
+    NewTufFile,
+    ProjectState,
+)
+from shared.catalogue.tables import (
+    File,
+    IndexRow,
+    Intent,
+    Journal,
+    Page,
+    Project,
+    Publication,
+    PublishedFile,
+    Release,
+    TufFile,
+    TufHead,
+)
+from shared.ids import FileId, IndexId, ProjectId
+
+
+async def index_facts(connection: AsyncConnection, index_id: IndexId) -> IndexFacts | None:
+    """Return what signing needs to know of an index, None when there is no such row."""
+    columns = (IndexRow.id, IndexRow.owner, IndexRow.name, IndexRow.life, IndexRow.visibility, IndexRow.deleted_at)
+    row = (await connection.execute(select(*columns).where(IndexRow.id == index_id))).first()
+    if row is None:
+        return None
+    return IndexFacts(
+        IndexId(row.id),
+        IndexName(row.owner, row.name),
+        row.life,
+        row.visibility == "public",
+        row.deleted_at is not None,
+    )
+
+
+async def head_state(connection: AsyncConnection, index_id: IndexId) -> HeadState | None:
+    """Return the head of an index, None before its first publication."""
+    columns = (TufHead.serial, TufHead.snapshot_version, TufHead.snapshot_expires_at, TufHead.timestamp_version)
+    query = select(*columns, TufHead.timestamp_expires_at).where(TufHead.index_id == index_id)
+    row = (await connection.execute(query)).first()
+    return None if row is None else HeadState(**row._mapping)
+
+
+async def due_heads(connection: AsyncConnection, before: datetime) -> list[IndexId]:
+    """Return the indexes whose timestamp expires before a time."""
+    rows = await connection.execute(select(TufHead.index_id).where(TufHead.timestamp_expires_at <= before))
+    return [IndexId(row.index_id) for row in rows]
+
+
+async def current_files(connection: AsyncConnection, index_id: IndexId) -> dict[str, CurrentFile]:
+    """Return the current version of each bin of an index, role -> file."""
+    rows = await connection.execute(
+        select(TufFile.role, TufFile.version, TufFile.expires_at).where(
+            TufFile.index_id == index_id, TufFile.current, TufFile.role != "snapshot"
+        )
+    )
+    return {row.role: CurrentFile(row.role, row.version, row.expires_at) for row in rows}
+
+
+async def current_contents(connection: AsyncConnection, index_id: IndexId, roles: Collection[str]) -> dict[str, bytes]:
+    """Return the bytes of the current version of some roles, role -> bytes."""
+    rows = await connection.execute(
+        select(TufFile.role, TufFile.content).where(
+            TufFile.index_id == index_id, TufFile.current, TufFile.role.in_(roles)
+        )
+    )
+    return {row.role: row.content for row in rows}
+
+
+async def all_current_files(connection: AsyncConnection, index_id: IndexId) -> list[NewTufFile]:
+    """Return every current online metadata file of an index but the timestamp: what a rebuild writes again."""
+    rows = await connection.execute(
+        select(TufFile.role, TufFile.version, TufFile.sha256, TufFile.expires_at, TufFile.content).where(
+            TufFile.index_id == index_id, TufFile.current
+        )
+    )
+    return [NewTufFile(**row._mapping) for row in rows]
+
+
+async def head_timestamp(connection: AsyncConnection, index_id: IndexId) -> bytes | None:
+    """Return the bytes of the current timestamp, None before the first publication."""
+    return await connection.scalar(select(TufHead.timestamp).where(TufHead.index_id == index_id))
+
+
+async def project_states(connection: AsyncConnection, ids: Collection[ProjectId]) -> list[ProjectState]:
+    """Return projects by their ids."""
+    columns = (Project.id, Project.name, Project.format, Project.status, Project.status_reason, Project.life)
+    rows = await connection.execute(select(*columns).where(Project.id.in_(ids)))
+    return [ProjectState(**row._mapping) for row in rows]
+
+
+async def file_states(
+    connection: AsyncConnection, projects: Collection[ProjectId], batch: Collection[FileId]
+) -> list[FileState]:
+    """Return the files a batch is about: those of its own, and those of the touched projects that are visible now.
+
+    A file that was uploaded but is not in this batch is left out: its bytes were not checked yet.
+    """
+    is_open = PublishedFile.file_id.is_not(None)
+    columns = (File.id, File.project_id, Release.version, File.file_name, File.package_type, File.sha256, File.length)
+    more = (File.requires_python, File.core_metadata_sha256, File.uploaded_at, File.uploader, File.yanked_at)
+    marks = (File.yanked_reason, File.removed_at, File.held_at, is_open.label("published"))
+    rows = await connection.execute(
+        select(*columns, *more, *marks)
+        .join(Release, Release.id == File.release_id)
+        .outerjoin(PublishedFile, (PublishedFile.file_id == File.id) & PublishedFile.to_serial.is_(None))
+        .where(File.project_id.in_(projects), is_open | File.id.in_(batch))
+    )
+    return [
+        FileState(
+            id=FileId(row.id),
+            project_id=ProjectId(row.project_id),
+            version=row.version,
+            file_name=FileName(row.file_name),
+            package_type=row.package_type,
+            sha256=Sha256(row.sha256),
+            length=Length(row.length),
+            requires_python=row.requires_python,
+            core_metadata_sha256=None if row.core_metadata_sha256 is None else Sha256(row.core_metadata_sha256),
+            uploaded_at=row.uploaded_at,
+            uploader=row.uploader,
+            yanked=None if row.yanked_at is None else (row.yanked_reason or ""),
+            removed=row.removed_at is not None,
+            held=row.held_at is not None,
+            published=row.published,
+        )
+        for row in rows
+    ]
+
+
+async def visible_projects(connection: AsyncConnection, index_id: IndexId) -> list[tuple[ProjectId, int]]:
+    """Return each project that has a page, with the serial of its current one: what a rebuild renders again."""
+    rows = await connection.execute(
+        select(Page.project_id, func.max(Page.serial)).where(Page.index_id == index_id).group_by(Page.project_id)
+    )
+    return [(ProjectId(project_id), serial) for project_id, serial in rows]
+
+
+async def insert_intents(
+    connection: AsyncConnection, index_id: IndexId, version: int, fence: int, lines: Sequence[IntentLine]
+) -> None:
+    """Keep what a batch is about to sign, before any signature."""
+    if lines:
+        await connection.execute(
+            insert(Intent),
+            [
+                {
+                    "index_id": index_id,
+                    "version": version,
+                    "path": line.path,
+                    "operation": line.operation,
+                    "sha256": line.sha256,
+                    "length": line.length,
+                    "fence": fence,
+                }
+                for line in lines
+            ],
+        )
+
+
+async def insert_head(connection: AsyncConnection, index_id: IndexId, head: NewHead) -> None:
+    """Make a batch current, in the caller's transaction (which has guarded the lease) and notify `heads.CHANNEL`."""
+    await _keep_tuf_files(connection, index_id, head)
+    await _show_and_hide(connection, index_id, head)
+    if head.changes:
+        await connection.execute(
+            insert(Publication).values(
+                index_id=index_id,
+                serial=head.serial,
+                version=head.version,
+                changes=head.changes,
+                started_at=head.started_at,
+                committed_at=head.committed_at,
+            )
+        )
+    await connection.execute(
+        update(Intent).where(Intent.index_id == index_id, Intent.version == head.version).values(serial=head.serial)
+    )
+    values = {
+        "fence": head.fence,
+        "serial": head.serial,
+        "root_version": head.root_version,
+        "snapshot_expires_at": head.snapshot_expires_at,
+        "timestamp_version": head.version,
+        "timestamp_expires_at": head.timestamp_expires_at,
+        "timestamp": head.timestamp,
+        "committed_at": head.committed_at,
+        "snapshot_version": head.snapshot_version,
+    }
+    statement = upsert(TufHead).values(index_id=index_id, **values)
+    await connection.execute(statement.on_conflict_do_update(index_elements=["index_id"], set_=values))
+    await connection.execute(
+        text("select pg_notify(:channel, :payload)"), {"channel": CHANNEL, "payload": str(index_id)}
+    )
+
+
+async def _keep_tuf_files(connection: AsyncConnection, index_id: IndexId, head: NewHead) -> None:
+    if not head.tuf_files:
+        return
+    roles = [file.role for file in head.tuf_files]
+    await connection.execute(
+        update(TufFile)
+        .where(TufFile.index_id == index_id, TufFile.role.in_(roles), TufFile.current)
+        .values(current=False)
+    )
+    await connection.execute(
+        insert(TufFile),
+        [
+            {
+                "index_id": index_id,
+                "role": file.role,
+                "version": file.version,
+                "sha256": file.sha256,
+                "length": len(file.content),
+                "expires_at": file.expires_at,
+                "current": True,
+                "content": file.content,
+            }
+            for file in head.tuf_files
+        ],
+    )
+
+
+async def _show_and_hide(connection: AsyncConnection, index_id: IndexId, head: NewHead) -> None:
+    if head.shown:
+        await connection.execute(
+            insert(PublishedFile),
+            [
+                {"index_id": index_id, "file_id": file_id, "from_serial": head.serial, "project_id": project_id}
+                for file_id, project_id in head.shown
+            ],
+        )
+    if head.hidden:
+        await connection.execute(
+            update(PublishedFile)
+            .where(PublishedFile.file_id.in_(head.hidden), PublishedFile.to_serial.is_(None))
+            .values(to_serial=head.serial)
+        )
+    if head.pages:
+        await connection.execute(
+            insert(Page),
+            [
+                {
+                    "index_id": index_id,
+                    "project_id": page.project_id,
+                    "serial": head.serial,
+                    "project_name": page.project_name,
+                    "sha256": page.sha256,
+                    "length": page.length,
+                    "files": page.files,
+                }
+                for page in head.pages
+            ],
+        )
+    if head.journal:
+        await connection.execute(
+            insert(Journal),
+            [
+                {
+                    "index_id": index_id,
+                    "serial": head.serial,
+                    "position": position,
+                    "project": line.project,
+                    "version": line.version,
+                    "action": line.action,
+                    "actor": line.actor,
+                    "at": head.committed_at,
+                }
+                for position, line in enumerate(head.journal)
+            ],
+        )

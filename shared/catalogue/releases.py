@@ -1,0 +1,224 @@
+"""Queries on projects, releases and files. Writer: upload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from countermark.core.digest import Length, Sha256
+from countermark.core.names import FileName
+from packaging.utils import NormalizedName
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.catalogue.tables import File, Outbox, Project, PublishedFile, Release, StoredObject
+from shared.formats.interface import Coordinates
+from shared.ids import FileId, IndexId, ProjectId, ReleaseId, TokenId, new_uuid
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A file that has, or had, a name in an index."""
+
+    id: FileId
+    project: NormalizedName
+    version: str
+    file_name: FileName
+    sha256: Sha256
+    length: Length
+    uploader: str
+    uploaded_at: datetime
+    removed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file that was admitted, with its bytes stored."""
+
+    coordinates: Coordinates
+    sha256: Sha256
+    blake2b_256: str
+    md5: str
+    length: Length
+    requires_python: str | None
+    core_metadata: tuple[Sha256, Length] | None
+    fields: Mapping[str, Any]
+    uploader: str
+    token_id: TokenId | None
+    uploaded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FileProgress:
+    """How far a file has come: derived from the rows that exist."""
+
+    file: KnownFile
+    index_id: IndexId
+    published_serial: int | None
+    error: str | None
+
+    @property
+    def state(self) -> str:
+        """`removed`, `published`, `failed` (signing refused it) or `received`."""
+        if self.file.removed:
+            return "removed"
+        if self.published_serial is not None:
+            return "published"
+        return "received" if self.error is None else "failed"
+
+
+_KNOWN = (File.id, File.file_name, File.sha256, File.length, File.uploader, File.uploaded_at, File.removed_at)
+
+
+async def known_file(
+    connection: AsyncConnection, index_id: IndexId, life: int, file_name: FileName
+) -> KnownFile | None:
+    """Return the file that has this name in an index, else the newest one that had it, None when it is free."""
+    row = (
+        await connection.execute(
+            select(*_KNOWN, Project.name, Release.version)
+            .join(Project, Project.id == File.project_id)
+            .join(Release, Release.id == File.release_id)
+            .where(File.index_id == index_id, File.file_name == file_name, Project.life == life)
+            .order_by(File.removed_at.desc().nulls_first())
+            .limit(1)
+        )
+    ).first()
+    return None if row is None else _known(row)
+
+
+async def progress(connection: AsyncConnection, file_id: FileId) -> FileProgress | None:
+    """Return how far a file has come, None when there is no such file."""
+    row = (
+        await connection.execute(
+            select(*_KNOWN, File.index_id, Project.name, Release.version, PublishedFile.from_serial)
+            .join(Project, Project.id == File.project_id)
+            .join(Release, Release.id == File.release_id)
+            .outerjoin(PublishedFile, (PublishedFile.file_id == File.id) & PublishedFile.to_serial.is_(None))
+            .where(File.id == file_id)
+        )
+    ).first()
+    if row is None:
+        return None
+    refused = await connection.scalar(
+        select(Outbox.last_error).where(
+            Outbox.index_id == row.index_id,
+            Outbox.dead_at.is_not(None),
+            Outbox.ids["file_id"].astext == str(file_id),
+        )
+    )
+    return FileProgress(_known(row), IndexId(row.index_id), row.from_serial, refused)
+
+
+async def path_key_taken(connection: AsyncConnection, index_id: IndexId, sha256: Sha256, file_name: FileName) -> bool:
+    """Return whether other bytes of this name had the same 64 bits of digest in their URL: such an upload is
+    refused."""
+    query = select(File.id).where(
+        File.index_id == index_id,
+        File.path_key == sha256[:16],
+        File.file_name == file_name,
+        File.sha256 != sha256,
+    )
+    return await connection.scalar(query) is not None
+
+
+async def project_status(
+    connection: AsyncConnection, index_id: IndexId, life: int, format_name: str, project: NormalizedName
+) -> str | None:
+    """Return the status of a project, None when it does not exist yet."""
+    return await connection.scalar(
+        select(Project.status).where(
+            Project.index_id == index_id, Project.life == life, Project.format == format_name, Project.name == project
+        )
+    )
+
+
+async def insert_file(
+    connection: AsyncConnection, index_id: IndexId, life: int, side: str, new: NewFile
+) -> tuple[ProjectId, FileId]:
+    """Add a file, with its project and release where they are new; the caller's transaction decides.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: another upload took the name first.
+    """
+    at = new.coordinates
+    project_id = await _project(connection, index_id, life, new)
+    release_id = await _release(connection, project_id, new)
+    file_id = FileId(new_uuid())
+    metadata = new.core_metadata
+    await connection.execute(
+        insert(File).values(
+            id=file_id,
+            index_id=index_id,
+            project_id=project_id,
+            release_id=release_id,
+            file_name=at.file_name,
+            package_type=at.package_type,
+            sha256=new.sha256,
+            path_key=new.sha256[:16],
+            blake2b_256=new.blake2b_256,
+            md5=new.md5,
+            length=new.length,
+            requires_python=new.requires_python,
+            core_metadata_sha256=None if metadata is None else metadata[0],
+            core_metadata_length=None if metadata is None else metadata[1],
+            uploaded_at=new.uploaded_at,
+            uploader=new.uploader,
+            token_id=new.token_id,
+        )
+    )
+    stored = insert(StoredObject).values(
+        side=side, sha256=new.sha256, file_name=at.file_name, length=new.length, stored_at=new.uploaded_at
+    )
+    await connection.execute(stored.on_conflict_do_nothing())
+    return project_id, file_id
+
+
+async def _project(connection: AsyncConnection, index_id: IndexId, life: int, new: NewFile) -> ProjectId:
+    at = new.coordinates
+    keys = {"index_id": index_id, "life": life, "format": at.format, "name": at.project}
+    await connection.execute(
+        insert(Project)
+        .values(id=new_uuid(), **keys, display_name=at.display_name, status="active", created_at=new.uploaded_at)
+        .on_conflict_do_nothing()
+    )
+    found = await connection.scalar(select(Project.id).filter_by(**keys))
+    assert found is not None
+    return ProjectId(found)
+
+
+async def _release(connection: AsyncConnection, project_id: ProjectId, new: NewFile) -> ReleaseId:
+    version = new.coordinates.version
+    await connection.execute(
+        insert(Release)
+        .values(
+            id=new_uuid(),
+            project_id=project_id,
+            version=version,
+            core_metadata=dict(new.fields),
+            created_at=new.uploaded_at,
+        )
+        .on_conflict_do_nothing()
+    )
+    found = await connection.scalar(
+        select(Release.id).where(Release.project_id == project_id, Release.version == version)
+    )
+    assert found is not None
+    return ReleaseId(found)
+
+
+def _known(row: Any) -> KnownFile:
+    return KnownFile(
+        id=FileId(row.id),
+        project=NormalizedName(row.name),
+        version=row.version,
+        file_name=FileName(row.file_name),
+        sha256=Sha256(row.sha256),
+        length=Length(row.length),
+        uploader=row.uploader,
+        uploaded_at=row.uploaded_at,
+        removed=row.removed_at is not None,
+    )

@@ -1,0 +1,53 @@
+"""The catalogue's tables: the only truth. Each has one writing service, named by its module.
+
+Rows are marked, never deleted (a URL must answer 410, names stay burnt, versions go on). Table classes never leave
+`shared.catalogue`: rules and renderers get frozen dataclasses from `shared.catalogue.queries`.
+Source: architecture section 11.1; trust contract section 2.6.
+"""
+
+from shared.catalogue.tables.base import Base, Json
+from shared.catalogue.tables.common import Audit, Outbox
+from shared.catalogue.tables.gateway import Account, Deployment, Grant, IndexBase, IndexRow, OwnerLink, Token
+from shared.catalogue.tables.index import Laid
+from shared.catalogue.tables.signing import (
+    Intent,
+    Journal,
+    KeyHandle,
+    Lease,
+    Page,
+    Publication,
+    PublishedFile,
+    TrustFile,
+    TufFile,
+    TufHead,
+)
+from shared.catalogue.tables.upload import File, Project, Release, StoredObject
+
+__all__ = [
+    "Account",
+    "Audit",
+    "Base",
+    "Deployment",
+    "File",
+    "Grant",
+    "IndexBase",
+    "IndexRow",
+    "Intent",
+    "Journal",
+    "Json",
+    "KeyHandle",
+    "Laid",
+    "Lease",
+    "Outbox",
+    "OwnerLink",
+    "Page",
+    "Project",
+    "Publication",
+    "PublishedFile",
+    "Release",
+    "StoredObject",
+    "Token",
+    "TrustFile",
+    "TufFile",
+    "TufHead",
+]

@@ -1,0 +1,114 @@
+"""Tables written by the gateway: who there is, what they may do, and which indexes there are."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.catalogue.tables.base import Base, Json
+
+
+class Deployment(Base):
+    """Writer: gateway. One row: which deployment this catalogue belongs to, and its default index."""
+
+    __tablename__ = "deployment"
+    __table_args__ = (CheckConstraint("one", name="one_row"),)
+    one: Mapped[bool] = mapped_column(primary_key=True, default=True)
+    id: Mapped[uuid.UUID]
+    default_index: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Account(Base):
+    """Writer: gateway. Someone who can sign in; `password_hash` is argon2's encoded form, or None without a
+    password."""
+
+    __tablename__ = "account"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    password_hash: Mapped[str | None]
+    email: Mapped[str | None]
+    created_at: Mapped[datetime]
+    disabled_at: Mapped[datetime | None]
+
+
+class OwnerLink(Base):
+    """Writer: gateway. A one-time link that signs `account` in; only the sha256 of its secret is kept."""
+
+    __tablename__ = "owner_link"
+    secret_sha256: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(ForeignKey("account.name"))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class Token(Base):
+    """Writer: gateway. An API token: the sha256 of its secret, what it may do and until when.
+
+    `scopes` is a list of `{"index": "owner/name" | "*", "project": name | null, "verbs": [verb, ...]}`.
+    """
+
+    __tablename__ = "token"
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    secret_sha256: Mapped[str] = mapped_column(unique=True)
+    format_version: Mapped[int]
+    account: Mapped[str] = mapped_column(ForeignKey("account.name"))
+    label: Mapped[str]
+    scopes: Mapped[list[Json]] = mapped_column(JSONB())
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class IndexRow(Base):
+    """Writer: gateway. A named collection of projects; deleting and making it again starts a new `life` of the same
+    row."""
+
+    __tablename__ = "index"
+    __table_args__ = (
+        UniqueConstraint("owner", "name"),
+        CheckConstraint("type in ('stage', 'mirror')", name="type"),
+        CheckConstraint("visibility in ('public', 'private')", name="visibility"),
+        CheckConstraint("admission in ('strict', 'devpi')", name="admission"),
+    )
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(ForeignKey("account.name"))
+    name: Mapped[str]
+    life: Mapped[int] = mapped_column(default=1)
+    type: Mapped[str]
+    visibility: Mapped[str]
+    volatile: Mapped[bool]
+    admission: Mapped[str]
+    settings: Mapped[Json]
+    created_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
+
+
+class IndexBase(Base):
+    """Writer: gateway. A base of an index, by name: one that is gone is skipped."""
+
+    __tablename__ = "index_base"
+    index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    base_owner: Mapped[str]
+    base_name: Mapped[str]
+
+
+class Grant(Base):
+    """Writer: gateway. `subject` (an account, `:group`, `:ANONYMOUS:`, `:AUTHENTICATED:`) may do `verb` on an index."""
+
+    __tablename__ = "grant"
+    __table_args__ = (
+        CheckConstraint("verb in ('read', 'upload', 'test-result', 'remove', 'approve', 'configure')", name="verb"),
+    )
+    index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    verb: Mapped[str] = mapped_column(primary_key=True)

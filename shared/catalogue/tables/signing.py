@@ -1,0 +1,162 @@
+"""Tables written by signing: keys, metadata, heads, publications and what they made visible."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import (
+    ForeignKey,
+    Index,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.catalogue.tables.base import Base, Json
+
+
+class KeyHandle(Base):
+    """Writer: signing. The public half of a key and which role it signs for; `uri` finds the private half and is
+    never published."""
+
+    __tablename__ = "key_handle"
+    keyid: Mapped[str] = mapped_column(primary_key=True)
+    role: Mapped[str]
+    public_key: Mapped[Json]
+    uri: Mapped[str]
+    created_at: Mapped[datetime]
+    retired_at: Mapped[datetime | None]
+
+
+class TrustFile(Base):
+    """Writer: signing. Offline metadata (root, targets, trust, registry), made once and used by every index byte for
+    byte."""
+
+    __tablename__ = "trust_file"
+    role: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    sha256: Mapped[str]
+    length: Mapped[int]
+    expires_at: Mapped[datetime]
+    content: Mapped[bytes]
+
+
+class Lease(Base):
+    """Writer: signing. Who may sign for an index. `fence` grows with every holder and guards the head commit;
+    `requested` grows with every request made while held, so that none is missed at release; `allocated` is the last
+    metadata version given out, never used twice, also not after a failed try.
+    """
+
+    __tablename__ = "lease"
+    index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)
+    fence: Mapped[int] = mapped_column(default=0)
+    holder: Mapped[str | None]
+    until: Mapped[datetime | None]
+    requested: Mapped[int] = mapped_column(default=0)
+    allocated: Mapped[int] = mapped_column(default=0)
+
+
+class TufHead(Base):
+    """Writer: signing. What is current: the commit of this row is the moment of publication. Holds the timestamp
+    itself."""
+
+    __tablename__ = "tuf_head"
+    index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)
+    fence: Mapped[int]
+    serial: Mapped[int]
+    root_version: Mapped[int]
+    snapshot_version: Mapped[int]
+    snapshot_expires_at: Mapped[datetime]
+    timestamp_version: Mapped[int]
+    timestamp_expires_at: Mapped[datetime]
+    timestamp: Mapped[bytes]
+    committed_at: Mapped[datetime]
+
+
+class TufFile(Base):
+    """Writer: signing. One version of an online role's metadata of an index: snapshot or a bin."""
+
+    __tablename__ = "tuf_file"
+    index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)
+    role: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    sha256: Mapped[str]
+    length: Mapped[int]
+    expires_at: Mapped[datetime]
+    current: Mapped[bool]
+    content: Mapped[bytes]
+    __table_args__ = (Index("uq_tuf_file_current", "index_id", "role", unique=True, postgresql_where=text("current")),)
+
+
+class Intent(Base):
+    """Writer: signing. What a batch is about to sign, stored before any signature; `serial` is set when it was
+    published."""
+
+    __tablename__ = "intent"
+    index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    path: Mapped[str] = mapped_column(primary_key=True)
+    operation: Mapped[str]
+    sha256: Mapped[str | None]
+    length: Mapped[int | None]
+    fence: Mapped[int]
+    serial: Mapped[int | None]
+
+
+class Publication(Base):
+    """Writer: signing. One signed batch of an index."""
+
+    __tablename__ = "publication"
+    index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)
+    serial: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[int]
+    changes: Mapped[int]
+    started_at: Mapped[datetime]
+    committed_at: Mapped[datetime]
+
+
+class Journal(Base):
+    """Writer: signing. What each publication changed, in the words of the public index's journal."""
+
+    __tablename__ = "journal"
+    index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)
+    serial: Mapped[int] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    project: Mapped[str]
+    version: Mapped[str | None]
+    action: Mapped[str]
+    actor: Mapped[str | None]
+    at: Mapped[datetime]
+
+
+class PublishedFile(Base):
+    """Writer: signing. A file is visible from `from_serial` until `to_serial`; visible now = `to_serial` is null."""
+
+    __tablename__ = "published_file"
+    __table_args__ = (
+        Index("uq_published_file_open", "file_id", unique=True, postgresql_where=text("to_serial is null")),
+        Index("ix_published_file_project", "project_id", postgresql_where=text("to_serial is null")),
+    )
+    index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)
+    file_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("file.id"), primary_key=True)
+    from_serial: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("project.id"))
+    to_serial: Mapped[int | None]
+
+
+class Page(Base):
+    """Writer: signing. The digest of a project's page document as of `serial`; the newest row of a project is
+    current."""
+
+    __tablename__ = "page"
+    __table_args__ = (
+        Index("ix_page_index_serial", "index_id", "serial"),
+        Index("ix_page_name", "index_id", "project_name", "serial"),
+    )
+    index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("project.id"), primary_key=True)
+    serial: Mapped[int] = mapped_column(primary_key=True)
+    project_name: Mapped[str]
+    sha256: Mapped[str]
+    length: Mapped[int]
+    files: Mapped[int]

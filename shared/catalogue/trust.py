@@ -1,0 +1,95 @@
+"""Queries on the deployment's keys and shared trust files. Writer: signing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from countermark.core.digest import sha256_of
+from sqlalchemy import insert, select, text
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.catalogue.tables import KeyHandle, TrustFile
+
+_CEREMONY_LOCK = 0x636D6B01
+"""Advisory lock of the catalogue: one process at a time makes or changes the shared trust files."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTrustFile:
+    """One version of a shared role's metadata."""
+
+    role: str
+    version: int
+    expires_at: datetime
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """A key handle as kept: `public_key` is securesystemslib's dictionary form."""
+
+    keyid: str
+    role: str
+    public_key: dict[str, Any]
+    uri: str
+
+
+async def lock_ceremony(connection: AsyncConnection) -> None:
+    """Wait until no other transaction changes the shared trust files; held until this one ends."""
+    await connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _CEREMONY_LOCK})
+
+
+async def newest_trust_files(connection: AsyncConnection) -> dict[str, StoredTrustFile]:
+    """Return the newest version of each shared role, role -> file; empty before the deployment has a root."""
+    rows = await connection.execute(
+        select(TrustFile.role, TrustFile.version, TrustFile.expires_at, TrustFile.content)
+        .ext(distinct_on(TrustFile.role))
+        .order_by(TrustFile.role, TrustFile.version.desc())
+    )
+    return {row.role: StoredTrustFile(row.role, row.version, row.expires_at, row.content) for row in rows}
+
+
+async def roots(connection: AsyncConnection) -> list[StoredTrustFile]:
+    """Return every version of root, oldest first: clients walk through all of them."""
+    rows = await connection.execute(
+        select(TrustFile.role, TrustFile.version, TrustFile.expires_at, TrustFile.content)
+        .where(TrustFile.role == "root")
+        .order_by(TrustFile.version)
+    )
+    return [StoredTrustFile(row.role, row.version, row.expires_at, row.content) for row in rows]
+
+
+async def insert_trust_file(connection: AsyncConnection, file: StoredTrustFile) -> None:
+    """Keep a new version of a shared role's metadata."""
+    await connection.execute(
+        insert(TrustFile).values(
+            role=file.role,
+            version=file.version,
+            sha256=sha256_of(file.content),
+            length=len(file.content),
+            expires_at=file.expires_at,
+            content=file.content,
+        )
+    )
+
+
+async def living_keys(connection: AsyncConnection) -> list[StoredKey]:
+    """Return all keys that were not retired."""
+    columns = (KeyHandle.keyid, KeyHandle.role, KeyHandle.public_key, KeyHandle.uri)
+    rows = await connection.execute(select(*columns).where(KeyHandle.retired_at.is_(None)).order_by(KeyHandle.keyid))
+    return [StoredKey(row.keyid, row.role, row.public_key, row.uri) for row in rows]
+
+
+async def insert_keys(connection: AsyncConnection, keys: Sequence[StoredKey], at: datetime) -> None:
+    """Keep new key handles."""
+    await connection.execute(
+        insert(KeyHandle),
+        [
+            {"keyid": key.keyid, "role": key.role, "public_key": key.public_key, "uri": key.uri, "created_at": at}
+            for key in keys
+        ],
+    )
