@@ -1,0 +1,78 @@
+"""From a request to a principal that may do what it asks, or the refusal in the words every face shares.
+
+Source: architecture sections 5.8 and 11.5; contract python-index sections 1.7 and 2.2.
+"""
+
+from __future__ import annotations
+
+from countermark.core.names import IndexName
+from packaging.utils import NormalizedName
+
+from shared.auth.directory import Directory, IndexRecord
+from shared.auth.permissions import Decision, authorize, authorize_some_project
+from shared.auth.principal import NOBODY, Principal, Verb
+from shared.auth.verifier import BadCredentials, Verifier
+from shared.errors import ErrorKind, ServiceError
+
+
+async def reader(verifier: Verifier, header: str | None) -> Principal:
+    """Return who reads; wrong credentials on a read count as none, so that what is open stays open."""
+    try:
+        return await verifier.verify(header)
+    except BadCredentials:
+        return NOBODY
+
+
+async def writer(verifier: Verifier, header: str | None) -> Principal:
+    """Return who writes.
+
+    Raises:
+        ServiceError: unauthenticated, when there are no credentials or wrong ones.
+    """
+    try:
+        principal = await verifier.verify(header)
+    except BadCredentials as error:
+        raise ServiceError(ErrorKind.UNAUTHENTICATED, f"{error}.") from error
+    if principal.is_anonymous:
+        raise ServiceError(
+            ErrorKind.UNAUTHENTICATED,
+            "Credentials are needed: send a token as password with any user name, or as Bearer.",
+        )
+    return principal
+
+
+def resolve(directory: Directory, name: IndexName | None) -> IndexRecord:
+    """Return the index a path means; None means the deployment's default index.
+
+    Raises:
+        ServiceError: not-found.
+    """
+    wanted = name or directory.default_index
+    record = None if wanted is None else directory.index(wanted)
+    if record is None:
+        raise ServiceError(ErrorKind.NOT_FOUND, f"There is no index {wanted}.")
+    return record
+
+
+def require(principal: Principal, verb: Verb, index: IndexRecord, project: NormalizedName | None = None) -> None:
+    """Return when `principal` may do `verb` to an index, or to a project in it.
+
+    Raises:
+        ServiceError: unauthenticated for nobody, forbidden for somebody; the words say what is missing.
+    """
+    _refuse(authorize(principal, verb, index.resource(project)), principal, verb, index)
+
+
+def require_some_project(principal: Principal, verb: Verb, index: IndexRecord) -> None:
+    """Return when `principal` may do `verb` to at least some project of an index: the check before a body is read."""
+    _refuse(authorize_some_project(principal, verb, index.resource()), principal, verb, index)
+
+
+def _refuse(decision: Decision, principal: Principal, verb: Verb, index: IndexRecord) -> None:
+    if decision is Decision.ALLOWED:
+        return
+    if decision is Decision.NEEDS_CREDENTIALS:
+        detail = f"Index {index.name}: credentials are needed to {verb}."
+        raise ServiceError(ErrorKind.UNAUTHENTICATED, detail)
+    reason = decision.value
+    raise ServiceError(ErrorKind.FORBIDDEN, f"{principal.account} may not {verb} on {index.name}: {reason}.")

@@ -1,0 +1,201 @@
+"""Accounts, tokens, indexes and grants in memory: what a request is checked against without a query.
+
+The gateway writes the tables and notifies `CHANNEL`; every process reads them again then, and at every tick of its
+listener, so that a revocation reaches it within `staleness` even when the notice is lost (architecture section 11.9).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from countermark.core.names import IndexName, parse_index_name
+from packaging.utils import NormalizedName
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.auth.principal import Grant, Resource, Scope, Verb
+from shared.catalogue.tables import Account, Deployment, IndexRow, Token
+from shared.catalogue.tables import Grant as GrantRow
+from shared.ids import IndexId, TokenId
+
+CHANNEL = "countermark_directory"
+"""Postgres notification channel: accounts, tokens, indexes or grants changed; no payload."""
+
+_EXPIRED_KEPT = timedelta(days=30)
+"""How long an expired token is still known, so that its bearer is told that it expired and not that it is unknown."""
+
+_MISS_INTERVAL = 0.1
+"""Seconds between two looks at the catalogue for a token that is not known: bounds what strangers can cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRecord:
+    """A living account; `password_hash` is None when it cannot sign in with a password."""
+
+    name: str
+    password_hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """A token that was not revoked; whether it has expired is for the reader to see."""
+
+    id: TokenId
+    account: str
+    scopes: tuple[Scope, ...]
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRecord:
+    """A living index and who may do what to it."""
+
+    id: IndexId
+    name: IndexName
+    life: int
+    type: str
+    public: bool
+    volatile: bool
+    admission: str
+    grants: frozenset[Grant]
+
+    def resource(self, project: NormalizedName | None = None) -> Resource:
+        """Return this index, or a project in it, as the object of `authorize`."""
+        return Resource(self.name, self.grants, project)
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    default_index: IndexName | None = None
+    accounts: Mapping[str, AccountRecord] = field(default_factory=dict)
+    tokens: Mapping[str, TokenRecord] = field(default_factory=dict)
+    by_name: Mapping[IndexName, IndexRecord] = field(default_factory=dict)
+    by_id: Mapping[IndexId, IndexRecord] = field(default_factory=dict)
+
+
+class Directory:
+    """A snapshot of who and what there is, replaced whole at each refresh."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._now = _Snapshot()
+        self._refreshing = asyncio.Lock()
+        self._next_look = 0.0
+        self.generation = 0
+        """Grows with every refresh that found something changed; caches keyed by it drop what they derived."""
+
+    @property
+    def default_index(self) -> IndexName | None:
+        """The deployment's default index; None before `init`."""
+        return self._now.default_index
+
+    def account(self, name: str) -> AccountRecord | None:
+        """Return a living account."""
+        return self._now.accounts.get(name)
+
+    def token(self, secret_sha256: str) -> TokenRecord | None:
+        """Return the token kept under this digest."""
+        return self._now.tokens.get(secret_sha256)
+
+    def index(self, name: IndexName) -> IndexRecord | None:
+        """Return a living index by its name."""
+        return self._now.by_name.get(name)
+
+    def index_by_id(self, index_id: IndexId) -> IndexRecord | None:
+        """Return a living index by its id."""
+        return self._now.by_id.get(index_id)
+
+    def indexes(self) -> list[IndexRecord]:
+        """Return all living indexes by name."""
+        return sorted(self._now.by_name.values(), key=lambda record: record.name)
+
+    async def wake(self, _payload: str) -> None:
+        """Refresh; for the listener."""
+        await self.refresh()
+
+    async def find_token(self, secret_sha256: str) -> TokenRecord | None:
+        """Return a token, looking once more at the catalogue when it is not known: it may be younger than the last
+        notice."""
+        found = self.token(secret_sha256)
+        if found is None and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + _MISS_INTERVAL
+            await self.refresh()
+            found = self.token(secret_sha256)
+        return found
+
+    async def refresh(self) -> None:
+        """Read everything again and replace the snapshot."""
+        async with self._refreshing:
+            fresh = await self._read()
+            if fresh != self._now:
+                self._now = fresh
+                self.generation += 1
+
+    async def _read(self) -> _Snapshot:
+        async with self._engine.connect() as connection:
+            default = await connection.scalar(select(Deployment.default_index))
+            accounts = await connection.execute(
+                select(Account.name, Account.password_hash).where(Account.disabled_at.is_(None))
+            )
+            living = {row.name: AccountRecord(row.name, row.password_hash) for row in accounts}
+            tokens = await connection.execute(
+                select(Token.secret_sha256, Token.id, Token.account, Token.scopes, Token.expires_at).where(
+                    Token.revoked_at.is_(None), Token.expires_at > func.now() - _EXPIRED_KEPT
+                )
+            )
+            grants: dict[object, set[Grant]] = {}
+            for row in await connection.execute(select(GrantRow.index_id, GrantRow.subject, GrantRow.verb)):
+                grants.setdefault(row.index_id, set()).add(Grant(row.subject, Verb(row.verb)))
+            columns = (IndexRow.id, IndexRow.owner, IndexRow.name, IndexRow.life, IndexRow.type, IndexRow.visibility)
+            indexes = [
+                IndexRecord(
+                    id=IndexId(row.id),
+                    name=IndexName(row.owner, row.name),
+                    life=row.life,
+                    type=row.type,
+                    public=row.visibility == "public",
+                    volatile=row.volatile,
+                    admission=row.admission,
+                    grants=frozenset(grants.get(row.id, ())),
+                )
+                for row in await connection.execute(
+                    select(*columns, IndexRow.volatile, IndexRow.admission).where(IndexRow.deleted_at.is_(None))
+                )
+            ]
+        return _Snapshot(
+            default_index=None if default is None else parse_index_name(default),
+            accounts=living,
+            tokens={
+                row.secret_sha256: TokenRecord(
+                    TokenId(row.id), row.account, tuple(map(scope_from, row.scopes)), row.expires_at
+                )
+                for row in tokens
+                if row.account in living
+            },
+            by_name={index.name: index for index in indexes},
+            by_id={index.id: index for index in indexes},
+        )
+
+
+def scope_from(stored: Mapping[str, object]) -> Scope:
+    """Read a scope as the token table keeps it; see `shared.catalogue.tables.Token`."""
+    index, project, verbs = stored["index"], stored["project"], stored["verbs"]
+    assert isinstance(verbs, list)
+    return Scope(
+        index=None if index == "*" else parse_index_name(str(index)),
+        project=None if project is None else NormalizedName(str(project)),
+        verbs=frozenset(Verb(verb) for verb in verbs),
+    )
+
+
+def scope_to(scope: Scope) -> dict[str, object]:
+    """Return a scope as the token table keeps it."""
+    return {
+        "index": "*" if scope.index is None else str(scope.index),
+        "project": scope.project,
+        "verbs": sorted(scope.verbs),
+    }

@@ -1,0 +1,49 @@
+"""API tokens: how a secret looks, how it is kept. Pure but for the random source.
+
+A token is `cmk_1` and 49 characters: 43 of base62 randomness (256 bits) and a 6-character checksum, so that scanners
+find
+it by its prefix and a mistyped one is refused without looking anywhere. Only the sha256 of the whole text is kept.
+Source: contract python-index section 3.6; architecture section 11.9.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import zlib
+
+PREFIX = "cmk_1"
+"""`cmk_` and the format's version."""
+
+FORMAT_VERSION = 1
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_TOKEN = re.compile(r"cmk_1([0-9A-Za-z]{43})([0-9A-Za-z]{6})\Z")
+
+
+def new_secret() -> str:
+    """Return a new token's text. It is shown once and never stored."""
+    body = "".join(secrets.choice(_ALPHABET) for _ in range(43))
+    return f"{PREFIX}{body}{_checksum(body)}"
+
+
+def token_sha256(text: str) -> str | None:
+    """Return under which digest a token would be kept, or None when `text` is no token of ours.
+
+    A leading `pypi-` is ignored: minted tokens carry it because CI actions look for it.
+    """
+    bare = text.removeprefix("pypi-")
+    match = _TOKEN.match(bare)
+    if match is None or _checksum(match[1]) != match[2]:
+        return None
+    return hashlib.sha256(bare.encode()).hexdigest()
+
+
+def _checksum(body: str) -> str:
+    value = zlib.crc32(body.encode())
+    digits = []
+    for _ in range(6):
+        value, rest = divmod(value, 62)
+        digits.append(_ALPHABET[rest])
+    return "".join(reversed(digits))

@@ -1,0 +1,118 @@
+"""From a request's credentials to a principal: one verifier, used by every service.
+
+Accepted: Basic with any user name and a token as password, Basic with a local account's name and password, Bearer
+with a
+token. Source: architecture section 11.9; contract python-index section 1.7.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import time
+
+from shared.auth.directory import Directory, TokenRecord
+from shared.auth.passwords import MAX_PASSWORD, password_matches
+from shared.auth.principal import NOBODY, Principal
+from shared.auth.tokens import token_sha256
+from shared.clock import Clock
+
+MAX_HEADER = 8192
+"""Characters of an Authorization header; longer ones are wrong credentials."""
+
+_REMEMBER = 60.0
+"""Seconds a password that matched is remembered (by its keyed digest), so that a client's next request costs no
+argon2."""
+
+_REMEMBERED_MOST = 4096
+
+_HASHING_AT_ONCE = 2
+"""Passwords hashed at the same time: each takes 19 MiB and a core."""
+
+
+class BadCredentials(Exception):
+    """Credentials were sent and are wrong, unknown or expired. The message is for the client."""
+
+
+class Verifier:
+    """Turns Authorization headers into principals."""
+
+    def __init__(self, directory: Directory, clock: Clock) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._matched: dict[bytes, float] = {}
+        self._hashing = asyncio.Semaphore(_HASHING_AT_ONCE)
+
+    def quick(self, header: str | None) -> Principal | None:
+        """Return the principal if memory alone can tell, None when `verify` is needed. For hot paths."""
+        if header is None:
+            return NOBODY
+        secret = _token_in(header)
+        if secret is None:
+            return None
+        record = self._directory.token(secret)
+        return None if record is None or record.expires_at <= self._clock.now() else _of(record)
+
+    async def verify(self, header: str | None) -> Principal:
+        """Return who sends this Authorization header; the anonymous principal without one.
+
+        Raises:
+            BadCredentials: the header is not understood, or what it says is wrong, unknown or expired.
+        """
+        if header is None:
+            return NOBODY
+        secret = _token_in(header)
+        if secret is None:
+            return await self._password(header)
+        record = await self._directory.find_token(secret)
+        if record is None:
+            raise BadCredentials("the token is unknown or was revoked; make a new one")
+        if record.expires_at <= self._clock.now():
+            raise BadCredentials("the token has expired; make a new one")
+        return _of(record)
+
+    async def _password(self, header: str) -> Principal:
+        pair = _basic(header)
+        if pair is None:
+            raise BadCredentials("the Authorization header is not understood; use Basic or Bearer with a token")
+        user, password = pair
+        account = self._directory.account(user)
+        if account is None or account.password_hash is None or len(password) > MAX_PASSWORD:
+            raise BadCredentials("wrong token, user name or password")
+        # The account's hash is part of the key: a changed password is a different key.
+        proof = hashlib.sha256(f"{user}\0{account.password_hash}\0{password}".encode()).digest()
+        if self._matched.get(proof, 0.0) < time.monotonic():
+            async with self._hashing:
+                matches = await asyncio.to_thread(password_matches, account.password_hash, password)
+            if not matches:
+                raise BadCredentials("wrong token, user name or password")
+            if len(self._matched) >= _REMEMBERED_MOST:
+                self._matched.clear()
+            self._matched[proof] = time.monotonic() + _REMEMBER
+        return Principal(account=user)
+
+
+def _of(record: TokenRecord) -> Principal:
+    return Principal(account=record.account, scopes=record.scopes, token_id=record.id)
+
+
+def _token_in(header: str) -> str | None:
+    """Return the digest of the token a header carries, as Bearer, `token` or as the password of Basic."""
+    scheme, _, value = header.partition(" ")
+    if len(header) <= MAX_HEADER and scheme.lower() in {"bearer", "token"}:
+        return token_sha256(value.strip()) or "no-token"
+    pair = _basic(header)
+    return None if pair is None else token_sha256(pair[1])
+
+
+def _basic(header: str) -> tuple[str, str] | None:
+    scheme, _, value = header.partition(" ")
+    if len(header) > MAX_HEADER or scheme.lower() != "basic":
+        return None
+    try:
+        user, colon, password = base64.b64decode(value.strip(), validate=True).decode("utf-8").partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return (user, password) if colon else None
