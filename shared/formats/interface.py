@@ -1,0 +1,119 @@
+"""What a format knows: to read its file names, to inspect its files and to render what is signed. Pure but for
+reading the
+file it inspects.
+
+A format lives in a package of its own (`python`, later `conan`, `generic`) and never imports another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from countermark.core.digest import Length, Sha256
+from countermark.core.names import FileName, IndexName, NormalizedName, TargetPath
+
+
+class InvalidFile(ValueError):
+    """A file that is not admitted; `issues` are all its faults at once, one sentence each, the most telling first."""
+
+    def __init__(self, file_name: str, issues: Sequence[str]) -> None:
+        self.file_name = file_name
+        self.issues = tuple(issues)
+        super().__init__(f"{file_name}: " + "; ".join(issues))
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinates:
+    """Where a file belongs: `version` is normalised (PEP 440), `display_name` the project as the file writes it.
+
+    `package_type` is the word of the upload form: `sdist` or `bdist_wheel`.
+    """
+
+    format: str
+    project: NormalizedName
+    version: str
+    file_name: FileName
+    package_type: str
+    display_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What a file says of itself.
+
+    Attributes:
+        core_metadata: the bytes of METADATA or PKG-INFO, verbatim.
+        serves_core_metadata: whether they may be served as `.metadata` (wheels: yes).
+        fields: the parsed metadata as JSON-ready values, `packaging.metadata.RawMetadata` keys.
+        requires_python: the specifier as written, None when absent or empty.
+    """
+
+    core_metadata: bytes
+    serves_core_metadata: bool
+    fields: Mapping[str, Any]
+    requires_python: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PageFile:
+    """One file as a page lists it; times are aware UTC.
+
+    Attributes:
+        yanked: None when it is not; else the reason, "" without one.
+        core_metadata_sha256: digest of the `.metadata` bytes, None when there are none to serve.
+    """
+
+    file_name: FileName
+    version: str
+    package_type: str
+    sha256: Sha256
+    length: Length
+    requires_python: str | None
+    uploaded_at: datetime
+    yanked: str | None
+    core_metadata_sha256: Sha256 | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectPage:
+    """All that a project's page document is rendered from, as of one serial. `files` may come in any order."""
+
+    index: IndexName
+    project: NormalizedName
+    serial: int
+    status: str
+    status_reason: str | None
+    files: Sequence[PageFile]
+
+
+Link = Callable[[Sha256, FileName], str]
+"""How a page writes the URL of a file; given to renderers so that pages know no host (architecture section 11.4)."""
+
+
+class Format(Protocol):
+    """One kind of packages."""
+
+    def parse_name(self, file_name: str) -> Coordinates:
+        """Read project, version and kind from a file name.
+
+        Raises:
+            InvalidFile: the name is not one of this format's, with every reason.
+        """
+
+    def inspect(self, path: Path, coordinates: Coordinates) -> Inspected:
+        """Read a file's own metadata and check its structure under limits. Blocking: run it in a thread.
+
+        Raises:
+            InvalidFile: with every fault found.
+        """
+
+    def render(self, page: ProjectPage, new: Collection[FileName]) -> dict[TargetPath, bytes]:
+        """Return what a publication signs for a project: target path -> bytes.
+
+        These are the page document, `_latest` when there is a file, and the pointers of the files named in `new`: the
+        pointers of the others were signed before and have not changed. The bytes of each depend on `page` alone.
+        """

@@ -1,0 +1,66 @@
+"""Renders what is signed for a project: its page document, the pointer of every file, and `_latest`. Pure.
+
+Source: trust contract sections 1.4 and 3.2; architecture sections 11.2 to 11.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from countermark.core.names import FileName, TargetPath, latest_target, page_target, pointer_target
+from countermark.core.pointer import Latest, Pointer, Resource
+from packaging.version import Version
+
+from shared.formats.interface import PageFile, ProjectPage
+from shared.formats.python.names import WHEEL, is_universal_wheel
+from shared.formats.python.pages import listed_files, page_document
+from shared.objects.keys import file_key
+
+
+def render(page: ProjectPage, new: Collection[FileName]) -> dict[TargetPath, bytes]:
+    """Return what a publication signs for a project: target path -> bytes, the page document first.
+
+    The bytes of each target depend on `page` alone, whatever the order of its files. A quarantined project has its page
+    document only: what is not served has no pointer either.
+
+    Args:
+        page: the project with all its files.
+        new: names of the files whose pointers are wanted: a publication costs what it changes, not what there is.
+    """
+    files = listed_files(page)
+    targets = {page_target(page.project): page_document(page)}
+    for file in files:
+        if file.file_name in new:
+            targets[pointer_target(page.project, file.file_name)] = _pointer(page, file).to_bytes()
+    if files:
+        targets[latest_target(page.project)] = _latest(page, files).to_bytes()
+    return targets
+
+
+def _pointer(page: ProjectPage, file: PageFile) -> Pointer:
+    uri = f"/{file_key(file.sha256, file.file_name)}"
+    return Pointer(page.project, file.version, page.index, Resource(uri, file.sha256, file.length))
+
+
+def _latest(page: ProjectPage, files: Sequence[PageFile]) -> Latest:
+    """Return the newest release that is neither yanked nor a pre-release; else not yanked; else the newest.
+
+    Args:
+        page: the project.
+        files: in the page's order, at least one.
+
+    Source: python-index contract section 1.9 (point 5).
+    """
+    offered = [file for file in files if file.yanked is None]
+    final = [file for file in offered if not Version(file.version).is_prerelease]
+    candidates = final or offered or files
+    version = candidates[-1].version
+    chosen = min((file for file in candidates if file.version == version), key=_preference)
+    return Latest(page.project, version, page.index, chosen.file_name)
+
+
+def _preference(file: PageFile) -> tuple[int, str]:
+    """Return what orders the files of a release for a plain download: wheel for every Python 3, other wheel, sdist."""
+    if is_universal_wheel(file.file_name):
+        return 0, file.file_name
+    return (1 if file.package_type == WHEEL else 2), file.file_name
