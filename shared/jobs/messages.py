@@ -1,0 +1,90 @@
+"""Jobs: what work exists, and how a message travels. Pure; payloads are ids only.
+
+The closed table `KINDS` decides what a message may ask for, so that bytes in the queue can never choose a function.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import ClassVar
+
+from shared.ids import FileId, IndexId, OutboxId, ProjectId
+
+
+class InvalidMessage(ValueError):
+    """The queue or the outbox holds something that is no message of this version."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishIndex:
+    """A change of `index_id` waits for its publication; `project_id` and `file_id` say of what, None for the empty
+    first one.
+
+    Its outbox row is settled by the publication itself, in the commit that makes the change visible.
+    """
+
+    kind: ClassVar[str] = "publish_index"
+    queue: ClassVar[str] = "signing"
+    settles_itself: ClassVar[bool] = True
+    index_id: IndexId
+    project_id: ProjectId | None = None
+    file_id: FileId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshIndex:
+    """Online roles of `index_id` are due for a new signature."""
+
+    kind: ClassVar[str] = "refresh_index"
+    queue: ClassVar[str] = "signing"
+    settles_itself: ClassVar[bool] = False
+    index_id: IndexId
+
+
+@dataclass(frozen=True, slots=True)
+class LayPages:
+    """Static pages of `index_id` must catch up with its head."""
+
+    kind: ClassVar[str] = "lay_pages"
+    queue: ClassVar[str] = "index"
+    settles_itself: ClassVar[bool] = False
+    index_id: IndexId
+
+
+Message = PublishIndex | RefreshIndex | LayPages
+
+KINDS: dict[str, type[Message]] = {m.kind: m for m in (PublishIndex, RefreshIndex, LayPages)}
+"""kind -> message class: everything that may be asked for."""
+
+QUEUES = ("signing", "index")
+"""Names of the queues, one per kind of worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message under way: its row in the outbox and what it asks for."""
+
+    outbox_id: OutboxId
+    message: Message
+
+
+def ids_of(message: Message) -> dict[str, str]:
+    """Return a message's ids as JSON-ready text, field name -> UUID; absent ids are left out."""
+    fields = {name: getattr(message, name) for name in message.__slots__}
+    return {name: str(value) for name, value in fields.items() if value is not None}
+
+
+def message_from(kind: str, ids: dict[str, str]) -> Message:
+    """Build a message from its kind and ids.
+
+    Raises:
+        InvalidMessage: the kind is unknown, or an id is missing, superfluous or no UUID.
+    """
+    message = KINDS.get(kind)
+    if message is None:
+        raise InvalidMessage(f"unknown kind of job {kind[:50]!r}")
+    try:
+        return message(**{name: uuid.UUID(value) for name, value in ids.items()})  # type: ignore[arg-type]
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InvalidMessage(f"{kind}: {error}") from error
