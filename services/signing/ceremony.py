@@ -1,0 +1,110 @@
+"""Makes the deployment's trust root: keys and the four files that every index uses byte for byte.
+
+Only the `development` profile is made here, by generating every key on this machine; `small` and `production` need key
+holders and their ceremony. Source: trust contract sections 2.3 and 2.5; architecture section 11.3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from securesystemslib.signer import Key
+from tuf.api.metadata import Metadata
+
+from services.signing.signers import KeyHandle, Signers, by_role, generate_key
+from shared.catalogue import audit, trust
+from shared.catalogue.trust import StoredKey, StoredTrustFile
+from shared.catalogue.unit_of_work import UnitOfWork
+from shared.clock import whole_seconds
+from shared.resources import Resources
+from shared.trust.metadata import registry_metadata, root_metadata, targets_metadata, trust_metadata, verify_with
+from shared.trust.roles import PROFILES, SHARED, Profile, Role
+
+
+class CeremonyNeeded(Exception):
+    """The profile's keys are held by people: nothing can be generated here."""
+
+
+def keys_folder(resources: Resources) -> Path:
+    """Return the folder of generated keys."""
+    settings = resources.settings
+    return settings.signing.keys or settings.data / "keys"
+
+
+async def ensure_trust(resources: Resources) -> bool:
+    """Create keys and shared trust files if the deployment has none; returns whether it did.
+
+    Raises:
+        CeremonyNeeded: there are none and the profile is not `development`.
+    """
+    profile = PROFILES[resources.settings.signing.profile]
+    async with UnitOfWork(resources.engine) as work:
+        await trust.lock_ceremony(work.connection)
+        if await trust.newest_trust_files(work.connection):
+            return False
+        if profile.name != "development":
+            raise CeremonyNeeded(
+                f"signing profile {profile.name} needs a key ceremony, which this version does not have: "
+                "set signing.profile = development"
+            )
+        now = whole_seconds(resources.clock.now())
+        folder = keys_folder(resources)
+        handles = await asyncio.to_thread(_generate, profile, folder)
+        bits = resources.settings.signing.bin_bits or profile.bin_bits
+        for file in await asyncio.to_thread(_sign_shared, profile, handles, folder, (now, bits)):
+            await trust.insert_trust_file(work.connection, file)
+        await trust.insert_keys(work.connection, [_stored(handle) for handle in handles], now)
+        await audit.record(
+            work.connection,
+            at=now,
+            actor="init",
+            action="trust.create",
+            subject="deployment",
+            profile=profile.name,
+            keyids=sorted(handle.key.keyid for handle in handles),
+        )
+        await work.commit()
+    return True
+
+
+async def load_handles(resources: Resources) -> list[KeyHandle]:
+    """Return the handles of all living keys."""
+    async with resources.engine.connect() as connection:
+        stored = await trust.living_keys(connection)
+    return [KeyHandle(Role(key.role), Key.from_dict(key.keyid, dict(key.public_key)), key.uri) for key in stored]
+
+
+def _stored(handle: KeyHandle) -> StoredKey:
+    return StoredKey(handle.key.keyid, handle.role.value, handle.key.to_dict(), handle.uri)
+
+
+def _generate(profile: Profile, folder: Path) -> list[KeyHandle]:
+    return [generate_key(folder, role) for role, spec in profile.roles.items() for _ in range(spec.keys)]
+
+
+def _sign_shared(
+    profile: Profile, handles: list[KeyHandle], folder: Path, when: tuple[datetime, int]
+) -> list[StoredTrustFile]:
+    """Sign version 1 of each shared file and check it against its delegator, as a client will."""
+    now, bits = when
+    signers = Signers(handles, folder)
+    keys = by_role(handles)
+    expires = {role: now + profile.roles[role].lifetime for role in SHARED}
+    unsigned: dict[Role, Metadata[Any]] = {
+        Role.ROOT: root_metadata(profile, keys, 1, expires[Role.ROOT]),
+        Role.TARGETS: targets_metadata(profile, keys, 1, expires[Role.TARGETS]),
+        Role.TRUST: trust_metadata(1, expires[Role.TRUST]),
+        Role.REGISTRY: registry_metadata(keys, bits, 1, expires[Role.REGISTRY]),
+    }
+    signed = {role: signers.sign(role, metadata, profile.roles[role].threshold) for role, metadata in unsigned.items()}
+    for role, delegator in (
+        (Role.ROOT, Role.ROOT),
+        (Role.TARGETS, Role.ROOT),
+        (Role.TRUST, Role.TARGETS),
+        (Role.REGISTRY, Role.TARGETS),
+    ):
+        verify_with(signed[delegator], role.value, signed[role])
+    return [StoredTrustFile(role.value, 1, expires[role], content) for role, content in signed.items()]

@@ -1,0 +1,116 @@
+"""What a batch changes: from the rows of the touched projects to the targets, marks and journal lines of a
+publication. Pure.
+
+Source: architecture sections 5 and 11.2; trust contract section 2.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from countermark.core.digest import Length, sha256_of
+from countermark.core.names import IndexName, TargetPath, latest_target, pointer_target
+
+from shared.catalogue.publication_rows import CurrentFile, FileState, JournalLine, ProjectState
+from shared.formats.interface import PageFile, ProjectPage
+from shared.trust.metadata import TargetEntry, kind_of
+from shared.trust.roles import RoleSpec, is_due
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectPlan:
+    """What a batch does to one project."""
+
+    project: ProjectState
+    page: ProjectPage
+    added: tuple[FileState, ...]
+    dropped: tuple[FileState, ...]
+    journal: tuple[JournalLine, ...]
+
+    @property
+    def unset(self) -> tuple[TargetPath, ...]:
+        """Targets that stop existing: pointers of dropped files whose name no file took over, `_latest` of an empty
+        project."""
+        living = {file.file_name for file in self.page.files}
+        gone = [
+            pointer_target(self.project.name, file.file_name) for file in self.dropped if file.file_name not in living
+        ]
+        return (*gone, *(() if living else (latest_target(self.project.name),)))
+
+
+def is_visible(file: FileState) -> bool:
+    """Return whether a file's marks allow it to be listed."""
+    return not file.removed and not file.held
+
+
+def plan_project(index: IndexName, serial: int, project: ProjectState, files: Sequence[FileState]) -> ProjectPlan:
+    """Decide what a batch does to a project.
+
+    Args:
+        files: the project's visible files and those of the batch whose bytes were checked.
+    """
+    visible = [file for file in files if is_visible(file)]
+    added = tuple(file for file in visible if not file.published)
+    dropped = tuple(file for file in files if file.published and not is_visible(file))
+    return ProjectPlan(
+        project=project,
+        page=ProjectPage(
+            index=index,
+            project=project.name,
+            serial=serial,
+            status=project.status,
+            status_reason=project.status_reason,
+            files=[page_file(file) for file in visible],
+        ),
+        added=added,
+        dropped=dropped,
+        journal=tuple(_journal(project, added, dropped)),
+    )
+
+
+def page_file(file: FileState) -> PageFile:
+    """Return a file as its page lists it."""
+    return PageFile(
+        file_name=file.file_name,
+        version=file.version,
+        package_type=file.package_type,
+        sha256=file.sha256,
+        length=file.length,
+        requires_python=file.requires_python,
+        uploaded_at=file.uploaded_at,
+        yanked=file.yanked,
+        core_metadata_sha256=file.core_metadata_sha256,
+    )
+
+
+def _journal(project: ProjectState, added: Iterable[FileState], dropped: Iterable[FileState]) -> Iterable[JournalLine]:
+    for file in added:
+        action = f"add {file.package_type} file {file.file_name}"
+        yield JournalLine(project.name, file.version, action, file.uploader)
+    for file in dropped:
+        yield JournalLine(project.name, file.version, f"remove file {file.file_name}", None)
+
+
+def entry_of(path: TargetPath, content: bytes) -> TargetEntry:
+    """Return what targets metadata says of a target with these bytes."""
+    return TargetEntry(path, sha256_of(content), Length(len(content)), kind_of(path))
+
+
+def bins_due(current: Mapping[str, CurrentFile], spec: RoleSpec, now: datetime, most: int) -> list[str]:
+    """Return the bins to sign again, those that expire first, at most `most` at a time so that the work rolls."""
+    due = [file for file in current.values() if is_due(spec, file.expires_at, now)]
+    return [file.role for file in sorted(due, key=lambda file: (file.expires_at, file.role))[:most]]
+
+
+def group_by_bin(
+    entries: Iterable[TargetEntry], unset: Iterable[TargetPath], bin_of: Callable[[str], str]
+) -> dict[str, tuple[list[TargetEntry], list[TargetPath]]]:
+    """Sort a batch's changes into bins: bin name -> (targets to set, target paths to unset)."""
+    grouped: dict[str, tuple[list[TargetEntry], list[TargetPath]]] = {}
+    for entry in entries:
+        grouped.setdefault(bin_of(entry.path), ([], []))[0].append(entry)
+    for path in unset:
+        grouped.setdefault(bin_of(path), ([], []))[1].append(path)
+    return grouped

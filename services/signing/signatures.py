@@ -1,0 +1,158 @@
+"""Signs a batch: bins, snapshot, timestamp, from parsed metadata to the bytes to publish. Blocking and without I/O but
+what a key service needs: run it in a thread.
+
+Every file is checked against its delegator before it is returned. Source: trust contract sections 2.3 and 2.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from countermark.core.digest import Sha256, sha256_of
+from countermark.core.names import TargetPath
+from tuf.api.metadata import Metadata, Snapshot, Targets
+
+from services.signing.signers import Signers
+from shared.catalogue.publication_rows import CurrentFile
+from shared.catalogue.trust import StoredTrustFile
+from shared.trust.metadata import (
+    SHARED_META,
+    TargetEntry,
+    bin_metadata,
+    set_target,
+    snapshot_metadata,
+    timestamp_metadata,
+    verify_with,
+)
+from shared.trust.roles import Profile, Role, is_due
+
+
+@dataclass(frozen=True, slots=True)
+class SignedFile:
+    """A version of a role's metadata as it is published."""
+
+    role: str
+    version: int
+    expires_at: datetime
+    content: bytes
+
+    @property
+    def sha256(self) -> Sha256:
+        """Digest of the content."""
+        return sha256_of(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningRequest:
+    """What a batch signs.
+
+    Attributes:
+        now: when the batch began, whole seconds.
+        version: the number every file of this batch gets.
+        shared: the deployment's shared trust files, role -> newest version.
+        bin_names: every bin the registry delegates to.
+        bins: the bins' current versions; empty before the first publication.
+        taken: the parsed bins that exist and are touched or due; they are edited in place.
+        changes: bin name -> (targets to set, target paths to unset).
+        snapshot: the current snapshot, None before the first publication.
+    """
+
+    profile: Profile
+    now: datetime
+    version: int
+    shared: Mapping[str, StoredTrustFile]
+    bin_names: Sequence[str]
+    bins: Mapping[str, CurrentFile]
+    taken: Mapping[str, Metadata[Targets]]
+    changes: Mapping[str, tuple[list[TargetEntry], list[TargetPath]]]
+    snapshot: SignedFile | None
+
+    def expiry(self, role: Role) -> datetime:
+        """When a file of a role signed by this batch expires."""
+        return self.now + self.profile.roles[role].lifetime
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRoles:
+    """What was signed: `files` are the bins and, when it changed, the snapshot; the timestamp is apart, it goes
+    last."""
+
+    files: list[SignedFile]
+    edited: dict[str, Metadata[Targets]]
+    snapshot: SignedFile
+    timestamp: SignedFile
+
+
+def sign_batch(signers: Signers, request: SigningRequest) -> SignedRoles:
+    """Sign what a batch touches and what is due.
+
+    Raises:
+        KeyUnusable: a key is missing or a signature does not verify.
+        tuf.api.exceptions.UnsignedMetadataError: a file would not verify under its delegator: nothing may be published.
+    """
+    bins, edited = _bins(signers, request)
+    snapshot = request.snapshot
+    files = list(bins)
+    if snapshot is None or bins or _outdated(request, snapshot):
+        snapshot = _snapshot(signers, request, bins)
+        files.append(snapshot)
+    timestamp = timestamp_metadata(snapshot.version, snapshot.content, request.version, request.expiry(Role.TIMESTAMP))
+    content = signers.sign(Role.TIMESTAMP, timestamp, request.profile.roles[Role.TIMESTAMP].threshold)
+    signed = SignedFile("timestamp", request.version, request.expiry(Role.TIMESTAMP), content)
+    _verify(request, [*files, signed])
+    return SignedRoles(files, edited, snapshot, signed)
+
+
+def _bins(signers: Signers, request: SigningRequest) -> tuple[list[SignedFile], dict[str, Metadata[Targets]]]:
+    expires = request.expiry(Role.BINS)
+    threshold = request.profile.roles[Role.BINS].threshold
+    edited = dict(request.taken)
+    for name in request.changes:
+        if name not in request.bins:
+            edited[name] = bin_metadata(request.version, expires)
+    files = []
+    for name, metadata in edited.items():
+        metadata.signed.version, metadata.signed.expires = request.version, expires
+        entries, unset = request.changes.get(name, ((), ()))
+        for path in unset:
+            metadata.signed.targets.pop(path, None)
+        for entry in entries:
+            set_target(metadata.signed, entry)
+        files.append(SignedFile(name, request.version, expires, signers.sign(Role.BINS, metadata, threshold)))
+    empty = [name for name in request.bin_names if name not in request.bins and name not in edited]
+    if empty:
+        # An empty bin does not say which bin it is: one signature serves them all.
+        content = signers.sign(Role.BINS, bin_metadata(request.version, expires), threshold)
+        files += [SignedFile(name, request.version, expires, content) for name in empty]
+    return files, edited
+
+
+def _outdated(request: SigningRequest, snapshot: SignedFile) -> bool:
+    """Whether the snapshot is due, or a shared file has a newer version than it names."""
+    if is_due(request.profile.roles[Role.SNAPSHOT], snapshot.expires_at, request.now):
+        return True
+    meta = Metadata[Snapshot].from_bytes(snapshot.content).signed.meta
+    return any(meta[f"{name}.json"].version != request.shared[name].version for name in SHARED_META)
+
+
+def _snapshot(signers: Signers, request: SigningRequest, bins: Sequence[SignedFile]) -> SignedFile:
+    versions = {name: file.version for name, file in request.bins.items()}
+    versions |= {file.role: file.version for file in bins}
+    shared = {name: (request.shared[name].version, request.shared[name].content) for name in SHARED_META}
+    expires = request.expiry(Role.SNAPSHOT)
+    metadata = snapshot_metadata(versions, shared, request.version, expires)
+    content = signers.sign(Role.SNAPSHOT, metadata, request.profile.roles[Role.SNAPSHOT].threshold)
+    return SignedFile("snapshot", request.version, expires, content)
+
+
+def _verify(request: SigningRequest, files: Sequence[SignedFile]) -> None:
+    """Check each file against its delegator, as a client will; equal bytes once."""
+    checked: set[tuple[bool, Sha256]] = set()
+    for file in files:
+        top_level = file.role in {"snapshot", "timestamp"}
+        if (top_level, file.sha256) in checked:
+            continue
+        checked.add((top_level, file.sha256))
+        verify_with(request.shared["root" if top_level else "registry"].content, file.role, file.content)

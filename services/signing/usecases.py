@@ -1,0 +1,319 @@
+"""Publication: from the changes that wait in an index to the commit that makes them visible.
+
+1. Take the index's lease, or leave a request with its holder (`shared.catalogue.leases`).
+2. Drain what waits into one batch and allocate a metadata version that was never used.
+3. Re-hash the bytes of every new file as the store holds them; refuse those that differ.
+4. Render pointers and page documents; store the intent.
+5. Put the targets, then the bins and the snapshot, each signature verified before.
+6. One commit under the fence makes the head current: it holds the timestamp.
+7. Put the timestamp last, then the plain copies of the targets.
+Killed between any two steps, nothing is visible but what the head names; the outbox sends the work again.
+
+Source: architecture section 5; trust contract section 2.6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from countermark.core.names import TargetPath, page_target
+
+from services.signing import rules, tree
+from services.signing.bins import BinCache
+from services.signing.ceremony import CeremonyNeeded, keys_folder, load_handles
+from services.signing.rules import ProjectPlan
+from services.signing.signatures import SignedFile, SignedRoles, SigningRequest, sign_batch
+from services.signing.signers import Signers
+from shared.catalogue import audit, leases, outbox, publications, trust
+from shared.catalogue.leases import Held
+from shared.catalogue.outbox import Waiting
+from shared.catalogue.publication_rows import (
+    CurrentFile,
+    FileState,
+    HeadState,
+    IndexFacts,
+    IntentLine,
+    NewHead,
+    NewPage,
+    NewTufFile,
+)
+from shared.catalogue.trust import StoredTrustFile
+from shared.catalogue.unit_of_work import UnitOfWork
+from shared.clock import whole_seconds
+from shared.formats.registry import FORMATS
+from shared.ids import FileId, IndexId, OutboxId, ProjectId
+from shared.jobs.messages import LayPages
+from shared.resources import Resources
+from shared.trust.metadata import TargetEntry, succinct_roles_of
+from shared.trust.roles import PROFILES, Role, is_due
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one round of an index's lease found: the rows, read in one transaction."""
+
+    index: IndexFacts
+    held: Held
+    version: int
+    head: HeadState | None
+    waiting: list[Waiting]
+    shared: dict[str, StoredTrustFile]
+    bins: dict[str, CurrentFile]
+    started_at: datetime
+
+    @property
+    def serial(self) -> int:
+        """The serial this batch gets: it grows with changes, not with refreshes."""
+        if self.head is None:
+            return 1 if self.waiting else 0
+        return self.head.serial + (1 if self.waiting else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What a batch signs, and what its commit marks."""
+
+    plans: list[ProjectPlan]
+    targets: dict[TargetPath, bytes]
+    refused: dict[OutboxId, str]
+
+
+class Publisher:
+    """The one writer of publications in this process."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._profile = PROFILES[resources.settings.signing.profile]
+        self._bins = BinCache()
+        self._signers: Signers | None = None
+        self._laid: set[tuple[IndexId, str, int]] = set()
+
+    async def publish(self, index_id: IndexId) -> None:
+        """Publish what waits in an index, batch after batch, and sign again what is due; returns when nothing is left.
+
+        Returns at once when another signer holds the lease: it will see to it.
+
+        Raises:
+            CeremonyNeeded: the deployment has no trust root.
+            KeyUnusable: a key is missing or does not sign.
+            ObjectStoreError: the store cannot be used. In all cases the work stays in the outbox.
+        """
+        async with UnitOfWork(self._resources.engine) as work:
+            held = await leases.acquire(work.connection, index_id)
+            await work.commit()
+        while held is not None:
+            try:
+                while await self._round(held):
+                    pass
+            except BaseException:
+                await self._release(held, even_if_requested=True)
+                raise
+            held = await self._release(held)
+
+    async def _release(self, held: Held, *, even_if_requested: bool = False) -> Held | None:
+        async with UnitOfWork(self._resources.engine) as work:
+            left = await leases.release(work.connection, held, even_if_requested=even_if_requested)
+            await work.commit()
+        return left
+
+    async def _round(self, held: Held) -> bool:
+        """Publish one batch; returns whether there was one."""
+        batch = await self._gather(held)
+        if batch is None:
+            return False
+        rendered = await self._render(batch)
+        signed = await self._sign(batch, rendered)
+        store = self._resources.objects.side(public=batch.index.public)
+        await self._lay_shared(batch)
+        await tree.put_targets(store, batch.index.name, rendered.targets)
+        await tree.put_metadata(store, batch.index.name, signed.files)
+        await self._commit(batch, rendered, signed)
+        await tree.put_timestamp(store, batch.index.name, signed.timestamp.content)
+        await tree.put_plain(store, batch.index.name, rendered.targets, _unset(rendered.plans))
+        return True
+
+    async def _gather(self, held: Held) -> Batch | None:
+        """Read what waits and what is current; allocate a version when there is anything to do."""
+        now = whole_seconds(self._resources.clock.now())
+        async with UnitOfWork(self._resources.engine) as work:
+            index = await publications.index_facts(work.connection, held.index_id)
+            shared = await trust.newest_trust_files(work.connection)
+            if index is None:
+                return None
+            if not shared:
+                raise CeremonyNeeded("the deployment has no trust root yet: run countermark-server init")
+            head = await publications.head_state(work.connection, held.index_id)
+            limit = self._resources.settings.signing.batch
+            waiting = await outbox.waiting_changes(work.connection, held.index_id, limit=limit)
+            if (
+                not waiting
+                and head is not None
+                and not is_due(self._profile.roles[Role.TIMESTAMP], head.timestamp_expires_at, now)
+            ):
+                return None
+            bins = await publications.current_files(work.connection, held.index_id)
+            held, version = await leases.allocate(work.connection, held)
+            await work.commit()
+        return Batch(index, held, version, head, waiting, shared, bins, now)
+
+    async def _render(self, batch: Batch) -> Rendered:
+        """Check the new files' bytes, render what is signed, and store the intent."""
+        refused: dict[OutboxId, str] = {}
+        plans: list[ProjectPlan] = []
+        targets: dict[TargetPath, bytes] = {}
+        projects = {w.message.project_id for w in batch.waiting if w.message.project_id is not None}
+        if projects:
+            by_project = await self._checked_files(batch, projects, refused)
+            async with self._resources.engine.connect() as connection:
+                states = await publications.project_states(connection, projects)
+            for state in states:
+                plan = rules.plan_project(batch.index.name, batch.serial, state, by_project.get(state.id, []))
+                new = frozenset(file.file_name for file in plan.added)
+                targets |= FORMATS[state.format].render(plan.page, new)
+                plans.append(plan)
+        lines = [IntentLine(entry.path, "set", entry.sha256, entry.length) for entry in _entries(targets)]
+        lines += [IntentLine(path, "unset", None, None) for path in _unset(plans)]
+        async with UnitOfWork(self._resources.engine) as work:
+            await publications.insert_intents(work.connection, batch.index.id, batch.version, batch.held.fence, lines)
+            await work.commit()
+        return Rendered(plans, targets, refused)
+
+    async def _checked_files(
+        self, batch: Batch, projects: set[ProjectId], refused: dict[OutboxId, str]
+    ) -> dict[ProjectId, list[FileState]]:
+        """Return the files of the touched projects without those whose bytes are not what the catalogue says."""
+        asked: dict[FileId, list[OutboxId]] = {}
+        for waiting in batch.waiting:
+            if waiting.message.file_id is not None:
+                asked.setdefault(waiting.message.file_id, []).append(waiting.id)
+        async with self._resources.engine.connect() as connection:
+            files = await publications.file_states(connection, projects, list(asked))
+        store = self._resources.objects.side(public=batch.index.public)
+        found: dict[ProjectId, list[FileState]] = {}
+        for file in files:
+            if not file.published and rules.is_visible(file):
+                fault = await tree.fault_in_bytes(store, file)
+                if fault is not None:
+                    log.error("file_refused_by_signing", file_id=str(file.id), index=str(batch.index.name), fault=fault)
+                    refused |= dict.fromkeys(asked.get(file.id, ()), fault)
+                    continue
+            found.setdefault(file.project_id, []).append(file)
+        return found
+
+    async def _sign(self, batch: Batch, rendered: Rendered) -> SignedRoles:
+        """Edit and sign the touched bins, the snapshot and the timestamp."""
+        if self._signers is None:
+            self._signers = Signers(await load_handles(self._resources), keys_folder(self._resources))
+        registry = succinct_roles_of(batch.shared["registry"].content)
+        names = list(registry.get_roles())
+        changes = rules.group_by_bin(_entries(rendered.targets), _unset(rendered.plans), registry.get_role_for_target)
+        due = rules.bins_due(batch.bins, self._profile.roles[Role.BINS], batch.started_at, -(-len(names) // 7))
+        existing = [name for name in {*changes, *due} if name in batch.bins]
+        async with self._resources.engine.connect() as connection:
+            taken = await self._bins.take(connection, batch.index.id, existing, batch.bins)
+            contents = await publications.current_contents(connection, batch.index.id, ["snapshot"])
+        request = SigningRequest(
+            profile=self._profile,
+            now=batch.started_at,
+            version=batch.version,
+            shared=batch.shared,
+            bins=batch.bins,
+            bin_names=names,
+            taken=taken,
+            changes=changes,
+            snapshot=None
+            if batch.head is None
+            else SignedFile(
+                "snapshot", batch.head.snapshot_version, batch.head.snapshot_expires_at, contents["snapshot"]
+            ),
+        )
+        return await asyncio.to_thread(sign_batch, self._signers, request)
+
+    async def _commit(self, batch: Batch, rendered: Rendered, signed: SignedRoles) -> None:
+        """The switch: everything of the batch becomes visible in one commit under the fence."""
+        async with UnitOfWork(self._resources.engine) as work:
+            await leases.guard(work.connection, batch.held)
+            head = _new_head(batch, rendered, signed, self._resources.clock.now())
+            await publications.insert_head(work.connection, batch.index.id, head)
+            for outbox_id, fault in rendered.refused.items():
+                await outbox.mark_failed(work.connection, outbox_id, fault, retry_in=None)
+            done = [waiting.id for waiting in batch.waiting if waiting.id not in rendered.refused]
+            await outbox.mark_done(work.connection, done)
+            if batch.waiting:
+                await work.enqueue(LayPages(batch.index.id))
+                await audit.record(
+                    work.connection,
+                    at=batch.started_at,
+                    actor="signing",
+                    action="index.publish",
+                    subject=str(batch.index.name),
+                    serial=batch.serial,
+                    version=batch.version,
+                    fence=batch.held.fence,
+                    changes=len(batch.waiting),
+                )
+            await work.commit()
+        for name, metadata in signed.edited.items():
+            self._bins.keep(batch.index.id, name, batch.version, metadata)
+        log.info(
+            "published",
+            index=str(batch.index.name),
+            serial=batch.serial,
+            version=batch.version,
+            changes=len(batch.waiting),
+            refused=len(rendered.refused),
+        )
+
+    async def _lay_shared(self, batch: Batch) -> None:
+        """Put the deployment's shared trust files into an index's tree, once per process and version."""
+        wanted = [(batch.index.id, file.role, file.version) for file in batch.shared.values()]
+        if all(one in self._laid for one in wanted):
+            return
+        async with self._resources.engine.connect() as connection:
+            files = [*await trust.roots(connection), *batch.shared.values()]
+        store = self._resources.objects.side(public=batch.index.public)
+        await tree.put_metadata(
+            store, batch.index.name, [SignedFile(f.role, f.version, f.expires_at, f.content) for f in files]
+        )
+        self._laid.update(wanted)
+
+
+def _entries(targets: dict[TargetPath, bytes]) -> list[TargetEntry]:
+    return [rules.entry_of(path, content) for path, content in targets.items()]
+
+
+def _unset(plans: Sequence[ProjectPlan]) -> list[TargetPath]:
+    return [path for plan in plans for path in plan.unset]
+
+
+def _page(plan: ProjectPlan, document: bytes) -> NewPage:
+    entry = rules.entry_of(page_target(plan.project.name), document)
+    return NewPage(plan.project.id, plan.project.name, entry.sha256, entry.length, len(plan.page.files))
+
+
+def _new_head(batch: Batch, rendered: Rendered, signed: SignedRoles, now: datetime) -> NewHead:
+    pages = [_page(plan, rendered.targets[page_target(plan.project.name)]) for plan in rendered.plans]
+    return NewHead(
+        fence=batch.held.fence,
+        version=batch.version,
+        serial=batch.serial,
+        root_version=batch.shared["root"].version,
+        snapshot_version=signed.snapshot.version,
+        snapshot_expires_at=signed.snapshot.expires_at,
+        timestamp_expires_at=signed.timestamp.expires_at,
+        timestamp=signed.timestamp.content,
+        tuf_files=[NewTufFile(f.role, f.version, f.sha256, f.expires_at, f.content) for f in signed.files],
+        pages=pages,
+        shown=[(file.id, plan.project.id) for plan in rendered.plans for file in plan.added],
+        hidden=[file.id for plan in rendered.plans for file in plan.dropped],
+        journal=[line for plan in rendered.plans for line in plan.journal],
+        changes=len(batch.waiting),
+        started_at=batch.started_at,
+        committed_at=now,
+    )

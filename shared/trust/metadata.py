@@ -1,0 +1,182 @@
+"""Builds and reads TUF metadata: shapes only, no keys and no clock. Pure.
+
+Source: TUF specification 1.0.34 section 4; TAP 15 (succinct hash bins); trust contract sections 1.2 to 1.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from countermark.core.digest import Length, Sha256, sha256_of
+from countermark.core.names import TargetPath
+from securesystemslib.signer import Key
+from tuf.api.metadata import (
+    DelegatedRole,
+    Delegations,
+    Metadata,
+    MetaFile,
+    Root,
+    Snapshot,
+    SuccinctRoles,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+
+from shared.trust.roles import REGISTRY_PATHS, TRUST_PATHS, Profile, Role, bin_prefix
+
+SPEC_VERSION = "1.0.31"
+"""The specification version python-tuf declares in new metadata (trust contract section 1.3)."""
+
+SHARED_META = ("targets", "trust", "registry")
+"""Shared roles a snapshot lists, with length and digest; bins are listed by version only."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetEntry:
+    """What targets metadata says of one target; `kind` is the `custom` kind of trust contract section 1.4."""
+
+    path: TargetPath
+    sha256: Sha256
+    length: Length
+    kind: str
+
+
+def kind_of(path: TargetPath) -> str:
+    """Return the `custom` kind of a target, by its name."""
+    if path.endswith("/_simple.json"):
+        return "page/v1"
+    return "vsa/v1" if path.endswith(".vsa.json") else "pointer/v1"
+
+
+def root_metadata(
+    profile: Profile, keys: Mapping[Role, Sequence[Key]], version: int, expires: datetime
+) -> Metadata[Root]:
+    """Return unsigned root metadata that names the keys and thresholds of the top-level roles."""
+    root = Root(version=version, spec_version=SPEC_VERSION, expires=expires, consistent_snapshot=True)
+    for role in (Role.ROOT, Role.TARGETS, Role.SNAPSHOT, Role.TIMESTAMP):
+        for key in keys[role]:
+            root.add_key(key, role.value)
+        root.roles[role.value].threshold = profile.roles[role].threshold
+    return Metadata(root)
+
+
+def targets_metadata(
+    profile: Profile, keys: Mapping[Role, Sequence[Key]], version: int, expires: datetime
+) -> Metadata[Targets]:
+    """Return unsigned top-level targets metadata: delegations only."""
+    delegated = {
+        role.value: DelegatedRole(
+            name=role.value,
+            keyids=[key.keyid for key in keys[role]],
+            threshold=profile.roles[role].threshold,
+            terminating=True,
+            paths=list(paths),
+        )
+        for role, paths in ((Role.TRUST, TRUST_PATHS), (Role.REGISTRY, REGISTRY_PATHS))
+    }
+    all_keys = {key.keyid: key for role in (Role.TRUST, Role.REGISTRY) for key in keys[role]}
+    return Metadata(
+        Targets(
+            version=version,
+            spec_version=SPEC_VERSION,
+            expires=expires,
+            delegations=Delegations(keys=all_keys, roles=delegated),
+        )
+    )
+
+
+def trust_metadata(version: int, expires: datetime) -> Metadata[Targets]:
+    """Return unsigned metadata of the trust role, without targets."""
+    return Metadata(Targets(version=version, spec_version=SPEC_VERSION, expires=expires))
+
+
+def registry_metadata(
+    keys: Mapping[Role, Sequence[Key]], bin_bits: int, version: int, expires: datetime
+) -> Metadata[Targets]:
+    """Return unsigned metadata of the registry role: succinct delegation to 2^`bin_bits` bins."""
+    return Metadata(
+        Targets(
+            version=version,
+            spec_version=SPEC_VERSION,
+            expires=expires,
+            delegations=Delegations(
+                keys={key.keyid: key for key in keys[Role.BINS]},
+                succinct_roles=SuccinctRoles(
+                    keyids=[key.keyid for key in keys[Role.BINS]],
+                    threshold=1,
+                    bit_length=bin_bits,
+                    name_prefix=bin_prefix(bin_bits),
+                ),
+            ),
+        )
+    )
+
+
+def succinct_roles_of(registry: bytes) -> SuccinctRoles:
+    """Return the bins that registry metadata delegates to.
+
+    Raises:
+        ValueError: it delegates to none.
+    """
+    delegations = Metadata[Targets].from_bytes(registry).signed.delegations
+    if delegations is None or delegations.succinct_roles is None:
+        raise ValueError("the registry role delegates to no bins")
+    return delegations.succinct_roles
+
+
+def bin_metadata(version: int, expires: datetime) -> Metadata[Targets]:
+    """Return unsigned metadata of an empty bin. It does not say which bin it is, so all empty bins can be one byte
+    string."""
+    return Metadata(Targets(version=version, spec_version=SPEC_VERSION, expires=expires))
+
+
+def set_target(targets: Targets, entry: TargetEntry) -> None:
+    """Put a target into a bin, replacing what was under its path."""
+    targets.targets[entry.path] = TargetFile(
+        length=entry.length,
+        hashes={"sha256": entry.sha256},
+        path=entry.path,
+        unrecognized_fields={"custom": {"kind": entry.kind}},
+    )
+
+
+def snapshot_metadata(
+    bins: Mapping[str, int], shared: Mapping[str, tuple[int, bytes]], version: int, expires: datetime
+) -> Metadata[Snapshot]:
+    """Return unsigned snapshot metadata.
+
+    Args:
+        bins: bin name -> its current version.
+        shared: each of `SHARED_META` -> (version, bytes of the file).
+    """
+    meta = {f"{name}.json": MetaFile(version=number) for name, number in bins.items()}
+    for name in SHARED_META:
+        number, content = shared[name]
+        meta[f"{name}.json"] = _meta_file(number, content)
+    return Metadata(Snapshot(version=version, spec_version=SPEC_VERSION, expires=expires, meta=meta))
+
+
+def timestamp_metadata(snapshot_version: int, snapshot: bytes, version: int, expires: datetime) -> Metadata[Timestamp]:
+    """Return unsigned timestamp metadata that names a snapshot by version, length and digest."""
+    meta = _meta_file(snapshot_version, snapshot)
+    return Metadata(Timestamp(version=version, spec_version=SPEC_VERSION, expires=expires, snapshot_meta=meta))
+
+
+def verify_with(delegator: bytes, role: str, content: bytes) -> None:
+    """Check a file against its delegator's keys and threshold, as a client will.
+
+    Raises:
+        tuf.api.exceptions.UnsignedMetadataError: fewer than the threshold of valid signatures.
+    """
+    parsed = Metadata[Any].from_bytes(content)
+    parent = Metadata[Any].from_bytes(delegator).signed
+    assert isinstance(parent, Root | Targets)
+    parent.verify_delegate(role, parsed.signed_bytes, parsed.signatures)
+
+
+def _meta_file(version: int, content: bytes) -> MetaFile:
+    return MetaFile(version=version, length=len(content), hashes={"sha256": sha256_of(content)})

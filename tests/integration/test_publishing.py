@@ -1,0 +1,348 @@
+"""Publication on a real Postgres and a real folder, read back by stock python-tuf."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from countermark.core.digest import sha256_of
+from countermark.core.pointer import parse_latest, parse_pointer
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from tuf.api.exceptions import ExpiredMetadataError
+
+from services.signing.ceremony import CeremonyNeeded, ensure_trust
+from services.signing.jobs import RefreshLoop
+from services.signing.rebuilding import rebuild
+from services.signing.usecases import Publisher
+from shared.catalogue import releases
+from shared.catalogue.leases import LeaseLost
+from shared.catalogue.tables import Intent, Lease, Outbox, TufFile
+from shared.catalogue.unit_of_work import UnitOfWork
+from shared.jobs.messages import PublishIndex
+from shared.objects.filesystem import FolderStore
+from shared.objects.interface import IfMatch, Key, LocalFile, ObjectInfo, ObjectStoreError, Put
+from shared.objects.keys import file_key
+from shared.resources import Resources
+from tests.support.clock import SettableClock
+from tests.support.factories import MadeFile, MadeIndex, make_file, make_index
+from tests.support.resources import service_resources, with_public_store
+from tests.support.tuf_reader import TreeReader
+
+
+@pytest.fixture
+def clock() -> SettableClock:
+    """The real time, until a test moves it."""
+    return SettableClock(datetime.now(UTC))
+
+
+@pytest.fixture
+async def resources(engine: AsyncEngine, tmp_path: Path, clock: SettableClock) -> AsyncIterator[Resources]:
+    """Resources of a deployment that has its trust root."""
+    async with service_resources(engine, tmp_path, clock=clock) as opened:
+        await ensure_trust(opened)
+        yield opened
+
+
+@pytest.fixture
+async def index(resources: Resources) -> MadeIndex:
+    """A stage index whose first publication waits."""
+    made = await make_index(resources.engine)
+    await enqueue(resources, PublishIndex(made.id))
+    return made
+
+
+async def enqueue(resources: Resources, message: PublishIndex) -> None:
+    """Leave a change to be published."""
+    async with UnitOfWork(resources.engine) as work:
+        await work.enqueue(message)
+        await work.commit()
+
+
+async def upload(resources: Resources, index: MadeIndex, name: str, content: bytes = b"bytes") -> MadeFile:
+    """Do what the upload service does: bytes, row, outbox."""
+    file = await make_file(resources.engine, index, name, content)
+    await resources.objects.public.put(file_key(file.sha256, file.file_name), content)
+    await enqueue(resources, PublishIndex(index.id, file.project_id, file.id))
+    return file
+
+
+async def open_jobs(engine: AsyncEngine) -> int:
+    """Count the changes that still wait."""
+    async with engine.connect() as connection:
+        query = select(func.count()).where(
+            Outbox.done_at.is_(None), Outbox.dead_at.is_(None), Outbox.kind == PublishIndex.kind
+        )
+        return await connection.scalar(query) or 0
+
+
+async def test_the_first_publication_is_a_whole_repository(
+    resources: Resources, index: MadeIndex, tmp_path: Path
+) -> None:
+    """An index without files can be refreshed by any TUF client, and its bins share one signature."""
+    await Publisher(resources).publish(index.id)
+    tree = tmp_path / "public/indexes/root/stable"
+    reader = TreeReader(tree, tmp_path / "cache")
+    assert reader.versions() == {"timestamp": 1, "snapshot": 1}
+    bins = sorted(tree.glob("metadata/1.b8-*.json"))
+    assert len(bins) == 256
+    assert len({path.read_bytes() for path in bins}) == 1
+    assert reader.target("pointers/widget/_latest.pointer") is None
+
+
+async def test_an_upload_becomes_a_signed_pointer_and_page(
+    resources: Resources, index: MadeIndex, tmp_path: Path
+) -> None:
+    """Pointer, latest and page are targets, name the index, and bind the file by digest and length."""
+    file = await upload(resources, index, "widget-1.0-py3-none-any.whl")
+    await Publisher(resources).publish(index.id)
+    reader = TreeReader(tmp_path / "public/indexes/root/stable", tmp_path / "cache")
+    pointer = parse_pointer(reader.target("pointers/widget/widget-1.0-py3-none-any.whl.pointer") or b"")
+    assert (pointer.file.digest, pointer.file.length) == (file.sha256, 5)
+    assert pointer.index == index.name
+    assert (tmp_path / "public" / pointer.file.uri[1:]).read_bytes() == b"bytes"
+    assert parse_latest(reader.target("pointers/widget/_latest.pointer") or b"").file == file.file_name
+    page = reader.target("pointers/widget/_simple.json") or b""
+    assert b'"_index":"root/stable"' in page
+    assert file.sha256.encode() in page
+    plain = tmp_path / "public/indexes/root/stable/pointers/widget/widget-1.0-py3-none-any.whl.pointer"
+    assert plain.read_bytes() == pointer.to_bytes()
+    assert await open_jobs(resources.engine) == 0
+
+
+async def test_what_waits_goes_into_one_batch(resources: Resources, index: MadeIndex) -> None:
+    """Thirty uploads and the first publication are one serial, one snapshot, one timestamp."""
+    for number in range(30):
+        await upload(resources, index, f"p{number}-1.0-py3-none-any.whl")
+    await Publisher(resources).publish(index.id)
+    await resources.heads.wake("")
+    head = resources.heads.get(index.id)
+    assert head is not None
+    assert (head.serial, head.timestamp_version) == (1, 1)
+    assert await open_jobs(resources.engine) == 0
+
+
+async def test_bytes_that_changed_in_the_store_are_never_signed(
+    resources: Resources, index: MadeIndex, tmp_path: Path
+) -> None:
+    """The changed file is refused with its reason and the others of the batch are published."""
+    bad = await upload(resources, index, "widget-1.0-py3-none-any.whl", b"as uploaded")
+    gone = await upload(resources, index, "widget-1.1-py3-none-any.whl", b"lost")
+    good = await upload(resources, index, "widget-1.2-py3-none-any.whl", b"fine")
+    store = resources.objects.public
+    await store.put(file_key(bad.sha256, bad.file_name), b"tampered!!!", Put.REPLACE)
+    await store.delete(file_key(gone.sha256, gone.file_name))
+    await Publisher(resources).publish(index.id)
+    reader = TreeReader(tmp_path / "public/indexes/root/stable", tmp_path / "cache")
+    assert reader.target(f"pointers/widget/{bad.file_name}.pointer") is None
+    assert reader.target(f"pointers/widget/{good.file_name}.pointer") is not None
+    assert bad.sha256.encode() not in (reader.target("pointers/widget/_simple.json") or b"")
+    async with resources.engine.connect() as connection:
+        states = [await releases.progress(connection, file.id) for file in (bad, gone, good)]
+    assert [state.state for state in states if state] == ["failed", "failed", "published"]
+    assert states[0] is not None
+    assert "other bytes" in (states[0].error or "")
+
+
+async def test_an_overtaken_signer_commits_nothing(resources: Resources, index: MadeIndex, tmp_path: Path) -> None:
+    """A signer that was paused and replaced while it wrote its snapshot cannot make its batch current."""
+    await Publisher(resources).publish(index.id)
+    file = await upload(resources, index, "widget-1.0-py3-none-any.whl")
+
+    async def overtake() -> None:
+        async with resources.engine.begin() as connection:
+            await connection.execute(text("update lease set until = now() - interval '1 second'"))
+        await Publisher(resources).publish(index.id)
+
+    store = HookedStore(tmp_path / "public", "snapshot.json", overtake)
+    with pytest.raises(LeaseLost):
+        await Publisher(with_public_store(resources, store)).publish(index.id)
+    reader = TreeReader(tmp_path / "public/indexes/root/stable", tmp_path / "cache")
+    assert reader.target(f"pointers/widget/{file.file_name}.pointer") is not None
+    await resources.heads.wake("")
+    head = resources.heads.get(index.id)
+    assert head is not None
+    assert head.serial == 2, "the batch was published once"
+    assert reader.versions() == {"timestamp": 3, "snapshot": 3}, "the loser's number 2 is never used"
+
+
+@pytest.mark.parametrize("part", ["_simple.json", ".b8-", "snapshot.json", "timestamp.json"])
+async def test_a_store_that_fails_at_any_write_leaves_readers_whole(
+    resources: Resources, index: MadeIndex, tmp_path: Path, part: str
+) -> None:
+    """After a failure readers see the old state or the new one, and the next try completes it."""
+    await Publisher(resources).publish(index.id)
+    file = await upload(resources, index, "widget-1.0-py3-none-any.whl")
+
+    async def fail() -> None:
+        raise ObjectStoreError("the disk is full")
+
+    publisher = Publisher(with_public_store(resources, HookedStore(tmp_path / "public", part, fail)))
+    with pytest.raises((ObjectStoreError, ExceptionGroup)):
+        await publisher.publish(index.id)
+    reader = TreeReader(tmp_path / "public/indexes/root/stable", tmp_path / "cache")
+    assert reader.target(f"pointers/widget/{file.file_name}.pointer") is None
+    await upload(resources, index, "widget-1.1-py3-none-any.whl", b"more")
+    await publisher.publish(index.id)
+    for version in ("1.0", "1.1"):
+        assert reader.target(f"pointers/widget/widget-{version}-py3-none-any.whl.pointer") is not None
+    async with resources.engine.connect() as connection:
+        assert await connection.scalar(select(Lease.holder)) is None
+
+
+async def test_many_publishers_at_once_lose_nothing(resources: Resources, index: MadeIndex, tmp_path: Path) -> None:
+    """Eight publishers and forty uploads in disorder: everything is published, numbers only grow."""
+    publishers = [Publisher(resources) for _ in range(8)]
+
+    async def one(number: int) -> None:
+        await upload(resources, index, f"p{number}-1.0-py3-none-any.whl")
+        await publishers[number % 8].publish(index.id)
+
+    await asyncio.gather(*(one(number) for number in range(40)))
+    assert await open_jobs(resources.engine) == 0
+    reader = TreeReader(tmp_path / "public/indexes/root/stable", tmp_path / "cache")
+    for number in range(40):
+        assert reader.target(f"pointers/p{number}/_latest.pointer") is not None
+
+
+async def test_every_intent_is_stored_and_settled(resources: Resources, index: MadeIndex) -> None:
+    """What a batch was about to sign is on record, with the serial it became."""
+    await upload(resources, index, "widget-1.0-py3-none-any.whl")
+    await Publisher(resources).publish(index.id)
+    async with resources.engine.connect() as connection:
+        rows = (await connection.execute(select(Intent.path, Intent.operation, Intent.serial))).all()
+    assert {(row.path.rpartition("/")[2], row.operation, row.serial) for row in rows} == {
+        ("_latest.pointer", "set", 1),
+        ("_simple.json", "set", 1),
+        ("widget-1.0-py3-none-any.whl.pointer", "set", 1),
+    }
+
+
+async def test_signatures_are_renewed_long_before_they_expire(
+    resources: Resources, index: MadeIndex, clock: SettableClock, tmp_path: Path
+) -> None:
+    """A new timestamp after an hour, a new snapshot after half its life, and bins a seventh at a time."""
+    publisher, loop = Publisher(resources), RefreshLoop(resources)
+    await upload(resources, index, "widget-1.0-py3-none-any.whl")
+    await publisher.publish(index.id)
+    reader = TreeReader(tmp_path / "public/indexes/root/stable", tmp_path / "cache")
+    assert await loop.look() == 0
+    await publisher.publish(index.id)
+    assert reader.versions() == {"timestamp": 1, "snapshot": 1}
+    clock.advance(timedelta(hours=2))
+    assert await loop.look() == 1
+    await publisher.publish(index.id)
+    assert reader.versions() == {"timestamp": 2, "snapshot": 1}
+    clock.advance(timedelta(days=4))
+    await publisher.publish(index.id)
+    assert reader.versions() == {"timestamp": 3, "snapshot": 3}
+    clock.advance(timedelta(days=4))
+    await publisher.publish(index.id)
+    async with resources.engine.connect() as connection:
+        again = await connection.scalar(
+            select(func.count()).where(TufFile.current, TufFile.role.like("b8-%"), TufFile.version == 4)
+        )
+    assert again == 37
+    assert reader.target("pointers/widget/_latest.pointer") is not None
+    await resources.heads.wake("")
+    head = resources.heads.get(index.id)
+    assert head is not None
+    assert head.serial == 1, "a refresh is no change"
+
+
+async def test_a_rebuilt_tree_is_the_tree_that_was(
+    resources: Resources, index: MadeIndex, clock: SettableClock, tmp_path: Path
+) -> None:
+    """Everything a client asks for comes back byte for byte, and a client that was warm goes on."""
+    publisher = Publisher(resources)
+    for version in ("1.0", "1.1", "2.0rc1"):
+        await upload(resources, index, f"widget-{version}-py3-none-any.whl", version.encode())
+        await upload(resources, index, f"gadget-{version}.tar.gz", version.encode())
+        await publisher.publish(index.id)
+    tree = tmp_path / "public/indexes/root/stable"
+    reader = TreeReader(tree, tmp_path / "cache")
+    before = {path.relative_to(tree): path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+    assert reader.target("pointers/widget/_latest.pointer") is not None
+    shutil.rmtree(tree)
+    report = await rebuild(resources, index.id)
+    assert report is not None
+    assert report.differing == ()
+    after = {path.relative_to(tree): path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+    assert after.items() <= before.items()
+    assert before.keys() - after.keys() == {name for name in before if superseded(name, before)}
+    for path, content in before.items():
+        if path.parts[0] == "pointers":
+            assert reader.target(str(path)) == content
+
+
+async def test_a_rebuild_reports_rows_that_were_changed(resources: Resources, index: MadeIndex, tmp_path: Path) -> None:
+    """A digest altered in the catalogue makes another pointer than the one signed: it is not written."""
+    file = await upload(resources, index, "widget-1.0-py3-none-any.whl")
+    await Publisher(resources).publish(index.id)
+    async with resources.engine.begin() as connection:
+        await connection.execute(text("update file set sha256 = repeat('0', 64)"))
+    report = await rebuild(resources, index.id)
+    assert report is not None
+    assert f"pointers/widget/{file.file_name}.pointer" in report.differing
+    reader = TreeReader(tmp_path / "public/indexes/root/stable", tmp_path / "cache")
+    assert reader.target("pointers/widget/_simple.json") is not None
+
+
+async def test_without_refresh_clients_stop(
+    resources: Resources, index: MadeIndex, clock: SettableClock, tmp_path: Path
+) -> None:
+    """A timestamp made a day ago is refused by a stock client: what the refresh is for."""
+    clock.advance(timedelta(days=-2))
+    await Publisher(resources).publish(index.id)
+    with pytest.raises(ExpiredMetadataError):
+        TreeReader(tmp_path / "public/indexes/root/stable", tmp_path / "cache").refreshed()
+
+
+async def test_keys_are_private_and_made_once(resources: Resources, tmp_path: Path) -> None:
+    """Key files are readable by their owner alone, and a second start makes none."""
+    files = sorted((tmp_path / "keys").iterdir())
+    assert len(files) == 13
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    assert not await ensure_trust(resources)
+    assert sorted((tmp_path / "keys").iterdir()) == files
+
+
+async def test_without_a_trust_root_nothing_is_signed(engine: AsyncEngine, tmp_path: Path) -> None:
+    """The error says what to run, and the work stays."""
+    async with service_resources(engine, tmp_path) as bare:
+        index = await make_index(engine)
+        await enqueue(bare, PublishIndex(index.id))
+        with pytest.raises(CeremonyNeeded, match="countermark-server init"):
+            await Publisher(bare).publish(index.id)
+        assert await open_jobs(engine) == 1
+
+
+def superseded(name: Path, tree: dict[Path, bytes]) -> bool:
+    """Whether a file of a tree is an older version of another one there: a rebuild writes what is current."""
+    if name.parts[0] == "metadata":
+        number, _, role = name.name.partition(".")
+        return any(
+            other.name.partition(".")[2] == role and int(other.name.partition(".")[0]) > int(number)
+            for other in tree
+            if other.parts[0] == "metadata" and other.name[0].isdigit()
+        )
+    current = {sha256_of(tree[path]) for path in tree if path.parts[0] == "pointers"}
+    return name.parts[0] == "targets" and name.name.partition(".")[0] not in current
+
+
+class HookedStore(FolderStore):
+    """A folder store that does something else before the first put whose key contains a text."""
+
+    def __init__(self, root: Path, part: str, hook: object) -> None:
+        super().__init__(root)
+        self._part = part
+        self._hook = hook
+
+    async def put(self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch = Put.ABSENT) -> ObjectInfo:
+        """Run the hook once, then put."""
+        if self._part in key and self._hook is not None:
+            hook, self._hook = self._hook, None
+            await hook()  # type: ignore[operator]
+        return await super().put(key, body, condition)

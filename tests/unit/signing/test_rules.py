@@ -1,0 +1,105 @@
+"""What a batch changes, from rows to targets and marks."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from countermark.core.digest import Length, Sha256
+from countermark.core.names import FileName, IndexName, latest_target, pointer_target
+from packaging.utils import NormalizedName
+
+from services.signing import rules
+from shared.catalogue.publication_rows import CurrentFile, FileState, ProjectState
+from shared.ids import FileId, ProjectId
+from shared.trust.roles import PROFILES, Role
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+INDEX = IndexName("root", "stable")
+WIDGET = ProjectState(ProjectId(UUID(int=1)), NormalizedName("widget"), "python", "active", None, 1)
+
+
+def wheel(version: str, *, number: int, published: bool = False, **marks: object) -> FileState:
+    """A wheel of the project, with marks."""
+    file = FileState(
+        id=FileId(UUID(int=number)),
+        project_id=WIDGET.id,
+        version=version,
+        file_name=FileName(f"widget-{version}-py3-none-any.whl"),
+        package_type="bdist_wheel",
+        sha256=Sha256(f"{number:064x}"),
+        length=Length(100),
+        requires_python=None,
+        core_metadata_sha256=None,
+        uploaded_at=NOW,
+        uploader="root",
+        yanked=None,
+        removed=False,
+        held=False,
+        published=published,
+    )
+    return replace(file, **marks)  # type: ignore[arg-type]
+
+
+def test_a_new_file_joins_those_that_are_visible() -> None:
+    """The page lists old and new; only the new one is shown by this batch."""
+    old, new = wheel("1.0", number=1, published=True), wheel("1.1", number=2)
+    plan = rules.plan_project(INDEX, 7, WIDGET, [old, new])
+    assert [file.version for file in plan.page.files] == ["1.0", "1.1"]
+    assert plan.page.serial == 7
+    assert plan.added == (new,)
+    assert plan.dropped == ()
+    assert plan.unset == ()
+    assert [line.action for line in plan.journal] == ["add bdist_wheel file widget-1.1-py3-none-any.whl"]
+
+
+def test_a_removed_file_leaves_the_page_and_loses_its_pointer() -> None:
+    """What is marked as removed is dropped in the next batch."""
+    kept, gone = wheel("1.0", number=1, published=True), wheel("1.1", number=2, published=True, removed=True)
+    plan = rules.plan_project(INDEX, 8, WIDGET, [kept, gone])
+    assert [file.version for file in plan.page.files] == ["1.0"]
+    assert plan.dropped == (gone,)
+    assert plan.unset == (pointer_target(WIDGET.name, gone.file_name),)
+
+
+def test_an_overwritten_file_keeps_its_pointer_path() -> None:
+    """Remove and add of one name in one batch leave the target path in place, with new bytes."""
+    gone = wheel("1.0", number=1, published=True, removed=True)
+    new = wheel("1.0", number=2)
+    plan = rules.plan_project(INDEX, 8, WIDGET, [gone, new])
+    assert plan.unset == ()
+    assert (plan.added, plan.dropped) == ((new,), (gone,))
+
+
+def test_the_last_file_takes_latest_with_it() -> None:
+    """A project without files has a page document, but no pointer to a latest release."""
+    gone = wheel("1.0", number=1, published=True, removed=True)
+    plan = rules.plan_project(INDEX, 9, WIDGET, [gone])
+    assert plan.page.files == []
+    assert latest_target(WIDGET.name) in plan.unset
+
+
+def test_a_held_or_removed_file_is_never_shown() -> None:
+    """Marks set between the upload and its batch win."""
+    plan = rules.plan_project(
+        INDEX, 1, WIDGET, [wheel("1.0", number=1, held=True), wheel("1.1", number=2, removed=True)]
+    )
+    assert plan.added == ()
+    assert plan.page.files == []
+
+
+def test_bins_that_expire_first_are_signed_first_and_only_so_many() -> None:
+    """The work rolls: a seventh at a time, never the whole set at once."""
+    spec = PROFILES["development"].roles[Role.BINS]
+    bins = {
+        f"b8-{number:02x}": CurrentFile(f"b8-{number:02x}", 1, NOW + timedelta(days=number)) for number in range(14)
+    }
+    assert rules.bins_due(bins, spec, NOW, 3) == ["b8-00", "b8-01", "b8-02"]
+    assert len(rules.bins_due(bins, spec, NOW, 100)) == 8
+
+
+def test_changes_are_sorted_into_their_bins() -> None:
+    """Each target goes to the one bin its path hashes to, set and unset alike."""
+    one = rules.entry_of(pointer_target(WIDGET.name, FileName("a-1.whl")), b"x")
+    gone = pointer_target(WIDGET.name, FileName("b-1.whl"))
+    grouped = rules.group_by_bin([one], [gone], lambda path: "left" if "a-1" in path else "right")
+    assert grouped == {"left": ([one], []), "right": ([], [gone])}
