@@ -1,0 +1,120 @@
+"""The checks of an upload that need nothing but its form and what its file says. Pure; every fault is reported at once.
+
+Source: contract python-index sections 2.1, 2.3 and 2.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from shared.formats.interface import Coordinates, Inspected
+
+Fields = Mapping[str, Sequence[str]]
+"""The text fields of the form: name -> values in order."""
+
+_GONE = frozenset({"submit", "submit_pkg_info", "doc_upload"})
+_DIGESTS = {"sha256_digest": "sha256", "blake2_256_digest": "blake2b-256", "md5_digest": "md5"}
+
+
+def value_of(fields: Fields, name: str) -> str | None:
+    """Return a field's first value; empty and `UNKNOWN` count as absent, as old tools mean them."""
+    values = fields.get(name, ())
+    return values[0].strip() if values and values[0].strip() not in {"", "UNKNOWN"} else None
+
+
+def gone_action(fields: Fields) -> str | None:
+    """Return the form's action if it is one that upload URLs once had, None otherwise."""
+    action = value_of(fields, ":action")
+    return action if action in _GONE else None
+
+
+def form_faults(fields: Fields) -> list[str]:
+    """Return what is wrong with the form itself, one sentence each."""
+    faults = []
+    if value_of(fields, ":action") != "file_upload":
+        faults.append("The field :action must be file_upload.")
+    if value_of(fields, "protocol_version") not in {None, "1"}:
+        faults.append("The field protocol_version must be 1.")
+    missing = [name for name in ("metadata_version", "name", "version", "filetype") if value_of(fields, name) is None]
+    if missing:
+        faults.append(f"Fields are missing: {', '.join(missing)}.")
+    if all(value_of(fields, name) is None for name in _DIGESTS):
+        faults.append(f"One digest at least is needed: {', '.join(_DIGESTS)}.")
+    return faults
+
+
+def digest_faults(fields: Fields, computed: Mapping[str, str]) -> list[str]:
+    """Return one sentence for each digest in the form that is not the digest of the bytes that arrived.
+
+    Args:
+        computed: form field name -> the hexadecimal digest of what arrived.
+    """
+    faults = []
+    for name, algorithm in _DIGESTS.items():
+        given = value_of(fields, name)
+        if given is not None and given.lower() != computed[name]:
+            faults.append(f"The {algorithm} digest {given[:64]} is not that of the bytes received, {computed[name]}.")
+    return faults
+
+
+def identity_faults(fields: Fields, coordinates: Coordinates) -> list[str]:
+    """Return where the form and the file's name disagree about kind, project or version."""
+    faults = []
+    kind = value_of(fields, "filetype")
+    if kind is not None and kind != coordinates.package_type:
+        faults.append(f"The field filetype is {kind[:40]}, the file name is that of a {coordinates.package_type}.")
+    name = value_of(fields, "name")
+    if name is not None and canonicalize_name(name) != coordinates.project:
+        faults.append(f"The field name is {name[:100]}, the file name is of project {coordinates.project}.")
+    version = value_of(fields, "version")
+    if version is not None and _version(version) != Version(coordinates.version):
+        faults.append(f"The field version is {version[:100]}, the file name is of version {coordinates.version}.")
+    return faults
+
+
+def metadata_faults(fields: Fields, inspected: Inspected) -> list[str]:
+    """Return where the form contradicts the file's own metadata; what the form leaves out is no contradiction.
+
+    The file is the only truth: the public index never compares them (contract section 2.5 row 1).
+    """
+    faults = []
+    given = value_of(fields, "requires_python")
+    if given is not None and _specifiers(given) != _specifiers(inspected.requires_python or ""):
+        stated = inspected.requires_python or "nothing"
+        faults.append(f"The field requires_python is {given[:100]}, the file's metadata say {stated}.")
+    wanted = [value for value in fields.get("requires_dist", ()) if value.strip()]
+    if wanted and _requirements(wanted) != _requirements(inspected.fields.get("requires_dist") or ()):
+        faults.append("The field requires_dist differs from the requirements in the file's metadata.")
+    return faults
+
+
+def _version(text: str) -> Version | None:
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return None
+
+
+def _specifiers(text: str) -> SpecifierSet | str:
+    try:
+        return SpecifierSet(text)
+    except InvalidSpecifier:
+        return text
+
+
+def _requirements(texts: Sequence[str]) -> set[str]:
+    parsed = set()
+    for text in texts:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            parsed.add(text.strip())
+        else:
+            requirement.name = canonicalize_name(requirement.name)
+            parsed.add(str(requirement))
+    return parsed

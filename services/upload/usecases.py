@@ -1,0 +1,253 @@
+"""An upload, from the request's body to a durable row and, in time, a publication.
+
+1. The caller has settled who uploads and that they may upload something here (before any byte was read).
+2. Stream the body to the staging folder while hashing (`form.receive_form`).
+3. Check the form, the name, the digests; then the right to this project.
+4. The same bytes again: done. Other bytes under the same name: refused.
+5. Inspect the file; compare it with the form.
+6. Put the bytes, absent only; then one transaction: project, release, file, outbox.
+7. Wait a bounded time until the publication that lists the file is served by this process.
+
+Source: architecture sections 5 and 11.7; contract python-index section 2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from countermark.core.digest import Length, sha256_of
+from sqlalchemy.exc import IntegrityError
+
+from services.upload import rules
+from services.upload.form import ContentMissing, ReceivedForm, receive_form
+from shared.auth.access import require
+from shared.auth.directory import IndexRecord
+from shared.auth.principal import Principal, Verb
+from shared.catalogue import releases
+from shared.catalogue.releases import FileProgress, KnownFile, NewFile
+from shared.catalogue.unit_of_work import UnitOfWork
+from shared.errors import ErrorKind, ServiceError
+from shared.formats.interface import Coordinates, Inspected, InvalidFile
+from shared.formats.registry import FORMATS
+from shared.ids import FileId
+from shared.jobs.messages import PublishIndex
+from shared.objects.interface import LocalFile, ObjectExists, ObjectStoreError, Put
+from shared.objects.keys import core_metadata_key, file_key
+from shared.resources import Resources
+
+log = structlog.get_logger()
+
+_INSPECTIONS_AT_ONCE = 2
+"""Files inspected at the same time: inspection is CPU work in threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of an upload; `serial` is the publication that lists the file, None while it is pending."""
+
+    file_id: FileId
+    file_name: str
+    already_there: bool
+    serial: int | None
+
+
+class Uploads:
+    """The use cases of the upload service."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._inspecting = asyncio.Semaphore(_INSPECTIONS_AT_ONCE)
+
+    @property
+    def staging(self) -> Path:
+        """The folder in which bodies lie until they are admitted; on the store's file system where that is a folder."""
+        return self._resources.settings.data / "staging"
+
+    async def receive(
+        self, index: IndexRecord, principal: Principal, content_type: str, body: AsyncIterator[bytes]
+    ) -> Receipt:
+        """Take one file from an upload form.
+
+        Raises:
+            ServiceError: invalid (400) with every fault found, forbidden, conflict, gone, too-large, unavailable.
+                Nothing is kept.
+        """
+        if index.type != "stage":
+            raise ServiceError(ErrorKind.FORBIDDEN, f"{index.name} is a mirror: upload to a stage index.")
+        self.staging.mkdir(parents=True, exist_ok=True, mode=0o700)
+        limit = self._resources.settings.uploads.max_file_bytes
+        try:
+            form = await receive_form(body, content_type, folder=self.staging, max_file_bytes=limit)
+        except ContentMissing as error:
+            _refuse_gone(error.fields)
+            raise
+        try:
+            known, new_id = await self._admit(index, principal, form)
+        finally:
+            await asyncio.to_thread(form.path.unlink, missing_ok=True)
+        file_id = new_id if known is None else known.id
+        wait = self._resources.settings.uploads.publish_wait
+        serial = await self._resources.heads.wait_published(file_id, wait)
+        return Receipt(file_id, form.file_name, known is not None, serial)
+
+    async def progress(self, file_id: FileId) -> FileProgress:
+        """Return how far a file has come.
+
+        Raises:
+            ServiceError: not-found.
+        """
+        async with self._resources.engine.connect() as connection:
+            found = await releases.progress(connection, file_id)
+        if found is None:
+            raise ServiceError(ErrorKind.NOT_FOUND, "There is no such file.")
+        return found
+
+    async def _admit(
+        self, index: IndexRecord, principal: Principal, form: ReceivedForm
+    ) -> tuple[KnownFile | None, FileId]:
+        """Return the file that is there already, or None and the id of the one that was added."""
+        coordinates = _read_form(form)
+        require(principal, Verb.UPLOAD, index, coordinates.project)
+        known = await self._known(index, coordinates, form)
+        if known is not None:
+            return known, known.id
+        inspected = await self._inspect(form, coordinates)
+        await self._store(index, form, inspected)
+        new = _new_file(form, coordinates, inspected, principal, self._resources)
+        try:
+            return None, await self._keep(index, new)
+        except IntegrityError:
+            # Another request took the name between our look and our commit: it is the same file, or a conflict.
+            known = await self._known(index, coordinates, form)
+            if known is None:
+                raise
+            return known, known.id
+
+    async def _known(self, index: IndexRecord, coordinates: Coordinates, form: ReceivedForm) -> KnownFile | None:
+        """Return the file if it is there with the same bytes, None when its name is free.
+
+        Raises:
+            ServiceError: conflict, when the name is taken by other bytes or burnt; forbidden by the project's status.
+        """
+        name = coordinates.file_name
+        async with self._resources.engine.connect() as connection:
+            known = await releases.known_file(connection, index.id, index.life, name)
+            clash = await releases.path_key_taken(connection, index.id, form.sha256, name)
+            status = await releases.project_status(
+                connection, index.id, index.life, coordinates.format, coordinates.project
+            )
+        if known is not None and known.removed:
+            raise ServiceError(
+                ErrorKind.CONFLICT, f"{name} was removed from {index.name}: its name cannot be used again."
+            )
+        if known is not None and known.sha256 == form.sha256:
+            return known
+        if known is not None or clash:
+            raise ServiceError(
+                ErrorKind.CONFLICT,
+                f"File already exists: {name} is in {index.name} with other bytes. Upload a new version.",
+            )
+        if status in {"archived", "quarantined"}:
+            raise ServiceError(ErrorKind.FORBIDDEN, f"Project {coordinates.project} is {status}: it takes no uploads.")
+        return None
+
+    async def _inspect(self, form: ReceivedForm, coordinates: Coordinates) -> Inspected:
+        async with self._inspecting:
+            try:
+                inspected = await asyncio.to_thread(FORMATS[coordinates.format].inspect, form.path, coordinates)
+            except InvalidFile as error:
+                raise ServiceError(ErrorKind.INVALID, _sentences(f"{coordinates.file_name}:", error.issues)) from error
+        faults = rules.metadata_faults(form.fields, inspected)
+        if faults:
+            raise ServiceError(ErrorKind.INVALID, _sentences("", faults))
+        return inspected
+
+    async def _store(self, index: IndexRecord, form: ReceivedForm, inspected: Inspected) -> None:
+        """Put the bytes under their digest: what is there already under that name is the same content."""
+        store = self._resources.objects.side(public=index.public)
+        try:
+            with suppress(ObjectExists):
+                await store.put(file_key(form.sha256, form.file_name), LocalFile(form.path), Put.ABSENT)
+            if inspected.serves_core_metadata:
+                with suppress(ObjectExists):
+                    key = core_metadata_key(form.sha256, form.file_name)
+                    await store.put(key, inspected.core_metadata, Put.ABSENT)
+        except ObjectStoreError as error:
+            log.error("upload_not_stored", error=str(error))
+            raise ServiceError(
+                ErrorKind.UNAVAILABLE, "The file could not be stored; nothing was kept. Try again."
+            ) from error
+
+    async def _keep(self, index: IndexRecord, new: NewFile) -> FileId:
+        side = "public" if index.public else "private"
+        async with UnitOfWork(self._resources.engine) as work:
+            project_id, file_id = await releases.insert_file(work.connection, index.id, index.life, side, new)
+            await work.enqueue(PublishIndex(index.id, project_id, file_id))
+            await work.commit()
+        log.info(
+            "file_received",
+            file_id=str(file_id),
+            index=str(index.name),
+            file_name=new.coordinates.file_name,
+            length=new.length,
+        )
+        return file_id
+
+
+def _read_form(form: ReceivedForm) -> Coordinates:
+    """Check everything that needs no look into the file."""
+    _refuse_gone(form.fields)
+    faults = rules.form_faults(form.fields)
+    computed = {
+        "sha256_digest": form.sha256,
+        "blake2_256_digest": form.blake2b_256,
+        "md5_digest": form.md5,
+    }
+    faults += rules.digest_faults(form.fields, computed)
+    try:
+        coordinates = FORMATS["python"].parse_name(form.file_name)
+    except InvalidFile as error:
+        raise ServiceError(ErrorKind.INVALID, _sentences(f"{form.file_name}:", [*error.issues, *faults])) from error
+    faults += rules.identity_faults(form.fields, coordinates)
+    if form.length == 0:
+        faults.append("The file is empty.")
+    if faults:
+        raise ServiceError(ErrorKind.INVALID, _sentences("", faults))
+    return coordinates
+
+
+def _refuse_gone(fields: rules.Fields) -> None:
+    gone = rules.gone_action(fields)
+    if gone is not None:
+        words = f"The action {gone} is not served here: upload files with :action = file_upload."
+        raise ServiceError(ErrorKind.GONE, words)
+
+
+def _sentences(head: str, faults: list[str] | tuple[str, ...]) -> str:
+    """Join faults into lines, the most telling first, as ASCII."""
+    text = "\n".join(faults) if not head else f"{head} {faults[0]}" + "".join(f"\n{fault}" for fault in faults[1:])
+    return text.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _new_file(
+    form: ReceivedForm, coordinates: Coordinates, inspected: Inspected, principal: Principal, resources: Resources
+) -> NewFile:
+    metadata = inspected.core_metadata
+    return NewFile(
+        coordinates=coordinates,
+        sha256=form.sha256,
+        blake2b_256=form.blake2b_256,
+        md5=form.md5,
+        length=form.length,
+        requires_python=inspected.requires_python,
+        core_metadata=(sha256_of(metadata), Length(len(metadata))) if inspected.serves_core_metadata else None,
+        fields=inspected.fields,
+        uploader=principal.account or "",
+        token_id=principal.token_id,
+        uploaded_at=resources.clock.now(),
+    )

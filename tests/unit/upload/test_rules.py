@@ -1,0 +1,88 @@
+"""The checks of an upload's form."""
+
+import pytest
+from countermark.core.names import FileName
+from packaging.utils import NormalizedName
+
+from services.upload import rules
+from shared.formats.interface import Coordinates, Inspected
+
+WIDGET = Coordinates(
+    "python", NormalizedName("widget"), "1.0", FileName("widget-1.0-py3-none-any.whl"), "bdist_wheel", "widget"
+)
+FORM = {
+    ":action": ["file_upload"],
+    "protocol_version": ["1"],
+    "metadata_version": ["2.4"],
+    "name": ["Widget"],
+    "version": ["1.0.0"],
+    "filetype": ["bdist_wheel"],
+    "pyversion": ["py3"],
+    "sha256_digest": ["aa"],
+}
+
+
+def inspected(requires_python: str | None = None, requires_dist: list[str] | None = None) -> Inspected:
+    """What inspection found in a wheel."""
+    return Inspected(b"", True, {"requires_dist": requires_dist or []}, requires_python)
+
+
+def test_a_complete_form_has_no_faults() -> None:
+    """The name and version may be spelled as people spell them."""
+    assert rules.form_faults(FORM) == []
+    assert rules.identity_faults(FORM, WIDGET) == []
+    assert rules.metadata_faults(FORM, inspected()) == []
+
+
+def test_all_faults_of_a_form_come_at_once() -> None:
+    """An empty form is told everything it lacks."""
+    text = "\n".join(rules.form_faults({"protocol_version": ["2"], "name": ["UNKNOWN"]}))
+    for words in (":action must be file_upload", "protocol_version", "metadata_version, name, version", "digest"):
+        assert words in text
+
+
+@pytest.mark.parametrize("action", ["submit", "submit_pkg_info", "doc_upload"])
+def test_old_actions_are_gone(action: str) -> None:
+    """What upload URLs once did is told apart from what they never did."""
+    assert rules.gone_action(FORM | {":action": [action]}) == action
+    assert rules.gone_action(FORM | {":action": ["anything"]}) is None
+    assert rules.gone_action(FORM) is None
+
+
+def test_every_digest_given_must_match() -> None:
+    """A right one does not excuse a wrong one; case does not matter."""
+    computed = {"sha256_digest": "aa", "blake2_256_digest": "bb", "md5_digest": "cc"}
+    assert rules.digest_faults({"sha256_digest": ["AA"], "md5_digest": ["cc"]}, computed) == []
+    (fault,) = rules.digest_faults({"sha256_digest": ["aa"], "md5_digest": ["dd"]}, computed)
+    assert "md5 digest dd is not that of the bytes received, cc" in fault
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("name", "gadget", "of project widget"),
+        ("version", "2.0", "of version 1.0"),
+        ("version", "not a version", "of version 1.0"),
+        ("filetype", "sdist", "that of a bdist_wheel"),
+    ],
+)
+def test_a_form_that_speaks_of_another_file_is_refused(field: str, value: str, words: str) -> None:
+    """The form's name, version and kind must be the file name's."""
+    (fault,) = rules.identity_faults(FORM | {field: [value]}, WIDGET)
+    assert words in fault
+
+
+def test_requirements_are_compared_by_meaning() -> None:
+    """Order, spaces and the spelling of names do not matter; a missing or another requirement does."""
+    file = inspected(requires_dist=["Some.Thing>=1,<2", 'b; python_version < "3.12"'])
+    same = {"requires_dist": ['b ; python_version<"3.12"', "some-thing <2,>=1"]}
+    assert rules.metadata_faults(same, file) == []
+    assert rules.metadata_faults({"requires_dist": ["some-thing<2,>=1"]}, file) != []
+    assert rules.metadata_faults({}, file) == [], "a form that says nothing contradicts nothing"
+
+
+def test_requires_python_is_compared_by_meaning() -> None:
+    """Empty means absent, as uv sends it."""
+    assert rules.metadata_faults({"requires_python": ["<4,>=3.11"]}, inspected(">=3.11,<4")) == []
+    assert rules.metadata_faults({"requires_python": [""]}, inspected(">=3.11")) == []
+    assert rules.metadata_faults({"requires_python": [">=3.12"]}, inspected(">=3.11")) != []
