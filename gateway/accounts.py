@@ -1,0 +1,398 @@
+"""The writer of accounts, tokens, grants, indexes, owner links and the deployment's own row.
+
+Used by the UI and by the command line. Each function is one transaction: the change, its audit row, and the notice by
+which every process reads the directory again. Source: architecture sections 11.1, 11.5, 11.9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from countermark.core.names import IndexName, InvalidName, parse_index_name, parse_owner
+from sqlalchemy import insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.auth.directory import CHANNEL, scope_to
+from shared.auth.passwords import MAX_PASSWORD, hash_password
+from shared.auth.principal import ANONYMOUS, Scope, Verb
+from shared.auth.tokens import FORMAT_VERSION, new_secret, token_sha256
+from shared.catalogue.tables import Account, Audit, Deployment, Grant, IndexRow, OwnerLink, Token
+from shared.catalogue.unit_of_work import UnitOfWork
+from shared.clock import Clock
+from shared.errors import ErrorKind, ServiceError
+from shared.ids import IndexId, TokenId, new_uuid
+from shared.jobs.messages import PublishIndex
+
+MIN_PASSWORD = 12
+"""Characters of a password at the least."""
+
+MAX_LABEL = 100
+"""Characters of a token's label."""
+
+MAX_SCOPES = 50
+"""Scopes of one token."""
+
+MAX_TOKEN_LIFETIME = timedelta(days=366)
+"""Every token expires; a year is the most."""
+
+OWNER_LINK_LIFETIME = timedelta(hours=24)
+"""How long a one-time owner link can be used."""
+
+Visibility = Literal["public", "private"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewIndex:
+    """An index to be made: a stage, not volatile, with strict admission."""
+
+    name: IndexName
+    visibility: Visibility = "public"
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token to be made: whose, what for, for how long, and by what name its owner will recognise it."""
+
+    account: str
+    scopes: tuple[Scope, ...]
+    lifetime: timedelta
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class MintedToken:
+    """A token as its owner gets it, once. `secret` is kept nowhere."""
+
+    id: TokenId
+    secret: str
+    expires_at: datetime
+
+    def __repr__(self) -> str:
+        return f"MintedToken(id={self.id}, expires_at={self.expires_at})"
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentInfo:
+    """Which deployment this catalogue belongs to; `created` says whether the call made it."""
+
+    id: UUID
+    default_index: IndexName
+    default_index_id: IndexId
+    created: bool
+
+
+class Accounts:
+    """Changes who and what there is, in the name of `actor` (an account's name, or `cli` for the operator's shell)."""
+
+    def __init__(self, engine: AsyncEngine, clock: Clock, *, actor: str) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._actor = actor
+
+    async def create_account(self, name: str, *, password: str | None = None, email: str | None = None) -> None:
+        """Make an account that can own indexes and, with a password, sign in.
+
+        Raises:
+            ServiceError: INVALID for a name or password that cannot be used, CONFLICT when the account exists.
+        """
+        owner = _owner(name)
+        encoded = None if password is None else await _encoded(password)
+        async with UnitOfWork(self._engine) as work:
+            if not await self._add_account(work, owner, encoded, email):
+                raise ServiceError(ErrorKind.CONFLICT, f"The account {owner} exists already.")
+            await self._commit(work)
+
+    async def set_password(self, name: str, password: str) -> None:
+        """Give an account a password, in place of any other; its sessions end with the next look at the directory.
+
+        Raises:
+            ServiceError: INVALID for a password that cannot be used, NOT_FOUND when there is no such living account.
+        """
+        encoded = await _encoded(password)
+        async with UnitOfWork(self._engine) as work:
+            changed = await work.connection.scalar(
+                update(Account)
+                .where(Account.name == name, Account.disabled_at.is_(None))
+                .values(password_hash=encoded)
+                .returning(Account.name)
+            )
+            if changed is None:
+                raise _no_account(name)
+            await self._record(work, "account.set-password", name)
+            await self._commit(work)
+
+    async def create_owner_link(self, account: str, *, lifetime: timedelta = OWNER_LINK_LIFETIME) -> str:
+        """Make a one-time link for an account and return its secret, for `owner_link_url`; only its sha256 is kept.
+
+        Raises:
+            ServiceError: NOT_FOUND when there is no such living account.
+        """
+        secret = secrets.token_urlsafe(32)
+        now = self._clock.now()
+        async with UnitOfWork(self._engine) as work:
+            await self._living(work, account)
+            await work.connection.execute(
+                insert(OwnerLink).values(
+                    secret_sha256=_sha256(secret), account=account, created_at=now, expires_at=now + lifetime
+                )
+            )
+            await self._record(work, "owner-link.create", account, expires_at=(now + lifetime).isoformat())
+            await self._commit(work)
+        return secret
+
+    async def peek_owner_link(self, secret: str) -> str | None:
+        """Return whose link this is while it can be used, without using it; None otherwise."""
+        async with self._engine.connect() as connection:
+            account = await connection.scalar(select(OwnerLink.account).where(*self._usable(secret)))
+        return None if account is None else str(account)
+
+    async def use_owner_link(self, secret: str, *, password: str | None = None) -> str | None:
+        """Use a link up and return whose it was; None when it cannot be used (again). Of many callers one gets it.
+
+        Args:
+            password: set in the same transaction, in place of any other.
+
+        Raises:
+            ServiceError: INVALID for a password that cannot be used; the link is then as before.
+        """
+        encoded = None if password is None else await _encoded(password)
+        async with UnitOfWork(self._engine) as work:
+            account = await work.connection.scalar(
+                update(OwnerLink)
+                .where(*self._usable(secret))
+                .values(used_at=self._clock.now())
+                .returning(OwnerLink.account)
+            )
+            if account is None:
+                return None
+            await self._record(work, "owner-link.use", account)
+            if encoded is not None:
+                await work.connection.execute(
+                    update(Account).where(Account.name == account).values(password_hash=encoded)
+                )
+                await self._record(work, "account.set-password", account)
+            await self._commit(work)
+        return str(account)
+
+    async def create_index(self, new: NewIndex) -> IndexId:
+        """Make a stage index with its grants, and ask for its first publication in the same transaction.
+
+        Raises:
+            ServiceError: INVALID for a name that cannot be used, NOT_FOUND when its owner does not exist, CONFLICT when
+                the index exists.
+        """
+        name = _index_name(new.name)
+        async with UnitOfWork(self._engine) as work:
+            await self._living(work, name.owner)
+            index_id = await self._add_index(work, name, new.visibility)
+            if index_id is None:
+                raise ServiceError(ErrorKind.CONFLICT, f"The index {name} exists already.")
+            await self._commit(work)
+        return index_id
+
+    async def create_token(self, new: NewToken) -> MintedToken:
+        """Make an API token. Its text is in the answer and nowhere else.
+
+        Raises:
+            ServiceError: INVALID without a scope or with too many, with a lifetime that is not positive or above
+                `MAX_TOKEN_LIFETIME`, or with an unusable label; NOT_FOUND without such a living account or index.
+        """
+        _check_token(new)
+        secret = new_secret()
+        minted = MintedToken(TokenId(new_uuid()), secret, self._clock.now() + new.lifetime)
+        async with UnitOfWork(self._engine) as work:
+            await self._living(work, new.account)
+            await self._indexes_exist(work, new.scopes)
+            scopes = [scope_to(scope) for scope in new.scopes]
+            await work.connection.execute(
+                insert(Token).values(
+                    id=minted.id,
+                    secret_sha256=token_sha256(secret),
+                    format_version=FORMAT_VERSION,
+                    account=new.account,
+                    label=new.label,
+                    scopes=scopes,
+                    created_at=self._clock.now(),
+                    expires_at=minted.expires_at,
+                )
+            )
+            await self._record(work, "token.create", str(minted.id), account=new.account, scopes=scopes)
+            await self._commit(work)
+        return minted
+
+    async def revoke_token(self, token_id: TokenId, *, account: str | None = None) -> None:
+        """Make a token useless; revoking twice is no error.
+
+        Args:
+            account: whose token it must be; None for the operator, who may revoke any.
+
+        Raises:
+            ServiceError: NOT_FOUND when there is no such token.
+        """
+        whose = () if account is None else (Token.account == account,)
+        async with UnitOfWork(self._engine) as work:
+            known = await work.connection.scalar(select(Token.id).where(Token.id == token_id, *whose))
+            if known is None:
+                raise ServiceError(ErrorKind.NOT_FOUND, "There is no such token.")
+            revoked = await work.connection.scalar(
+                update(Token)
+                .where(Token.id == token_id, Token.revoked_at.is_(None))
+                .values(revoked_at=self._clock.now())
+                .returning(Token.id)
+            )
+            if revoked is not None:
+                await self._record(work, "token.revoke", str(token_id))
+                await self._commit(work)
+
+    async def init_deployment(self, default_index: IndexName, *, visibility: Visibility = "public") -> DeploymentInfo:
+        """Make the deployment's row, the default index and its owner, or what is missing; safe to call at each start.
+
+        Raises:
+            ServiceError: CONFLICT when this catalogue belongs to a deployment with another default index.
+        """
+        name = _index_name(default_index)
+        async with UnitOfWork(self._engine) as work:
+            made = await work.connection.scalar(
+                pg_insert(Deployment)
+                .values(one=True, id=new_uuid(), default_index=str(name), created_at=self._clock.now())
+                .on_conflict_do_nothing()
+                .returning(Deployment.id)
+            )
+            row = (await work.connection.execute(select(Deployment.id, Deployment.default_index))).one()
+            if row.default_index != str(name):
+                detail = f"This catalogue's default index is {row.default_index}, not {name}. Start with that one."
+                raise ServiceError(ErrorKind.CONFLICT, detail)
+            if made is not None:
+                await self._record(work, "deployment.create", str(row.id), default_index=str(name))
+            await self._add_account(work, name.owner, None, None)
+            index_id = await self._add_index(work, name, visibility) or await self._index_id(work, name)
+            await self._commit(work)
+        return DeploymentInfo(row.id, name, index_id, made is not None)
+
+    async def _add_account(self, work: UnitOfWork, name: str, encoded: str | None, email: str | None) -> bool:
+        added = await work.connection.scalar(
+            pg_insert(Account)
+            .values(name=name, password_hash=encoded, email=email, created_at=self._clock.now())
+            .on_conflict_do_nothing()
+            .returning(Account.name)
+        )
+        if added is not None:
+            await self._record(work, "account.create", name)
+        return added is not None
+
+    async def _add_index(self, work: UnitOfWork, name: IndexName, visibility: Visibility) -> IndexId | None:
+        index_id = await work.connection.scalar(
+            pg_insert(IndexRow)
+            .values(
+                id=new_uuid(),
+                owner=name.owner,
+                name=name.name,
+                life=1,
+                type="stage",
+                visibility=visibility,
+                volatile=False,
+                admission="strict",
+                settings={},
+                created_at=self._clock.now(),
+            )
+            .on_conflict_do_nothing()
+            .returning(IndexRow.id)
+        )
+        if index_id is None:
+            return None
+        grants = [{"index_id": index_id, "subject": name.owner, "verb": verb.value} for verb in Verb]
+        if visibility == "public":
+            grants.append({"index_id": index_id, "subject": ANONYMOUS, "verb": Verb.READ.value})
+        await work.connection.execute(insert(Grant), grants)
+        await self._record(work, "index.create", str(name), visibility=visibility)
+        await work.enqueue(PublishIndex(IndexId(index_id)))
+        return IndexId(index_id)
+
+    async def _index_id(self, work: UnitOfWork, name: IndexName) -> IndexId:
+        of_name = (IndexRow.owner == name.owner, IndexRow.name == name.name, IndexRow.deleted_at.is_(None))
+        found = await work.connection.scalar(select(IndexRow.id).where(*of_name))
+        if found is None:
+            raise ServiceError(ErrorKind.NOT_FOUND, f"There is no index {name}.")
+        return IndexId(found)
+
+    async def _indexes_exist(self, work: UnitOfWork, scopes: Sequence[Scope]) -> None:
+        for scope in scopes:
+            if scope.index is not None:
+                await self._index_id(work, scope.index)
+
+    async def _living(self, work: UnitOfWork, account: str) -> None:
+        of_name = (Account.name == account, Account.disabled_at.is_(None))
+        if await work.connection.scalar(select(Account.name).where(*of_name)) is None:
+            raise _no_account(account)
+
+    def _usable(self, secret: str) -> tuple[Any, ...]:
+        living = select(Account.name).where(Account.disabled_at.is_(None))
+        return (
+            OwnerLink.secret_sha256 == _sha256(secret),
+            OwnerLink.used_at.is_(None),
+            OwnerLink.expires_at > self._clock.now(),
+            OwnerLink.account.in_(living),
+        )
+
+    async def _record(self, work: UnitOfWork, action: str, subject: str, **detail: object) -> None:
+        await work.connection.execute(
+            insert(Audit).values(
+                at=self._clock.now(), actor=self._actor, action=action, subject=subject, detail=dict(detail)
+            )
+        )
+
+    async def _commit(self, work: UnitOfWork) -> None:
+        await work.connection.execute(text(f"NOTIFY {CHANNEL}"))
+        await work.commit()
+
+
+def owner_link_url(ui_url: str, secret: str) -> str:
+    """Return the address to print for an owner link."""
+    return f"{ui_url}/welcome?code={secret}"
+
+
+def _owner(name: str) -> str:
+    try:
+        return parse_owner(name)
+    except InvalidName as error:
+        raise ServiceError(ErrorKind.INVALID, f"{error}.") from error
+
+
+def _index_name(name: IndexName) -> IndexName:
+    try:
+        return parse_index_name(str(name))
+    except InvalidName as error:
+        raise ServiceError(ErrorKind.INVALID, f"{error}.") from error
+
+
+def _check_token(new: NewToken) -> None:
+    if not 0 < len(new.scopes) <= MAX_SCOPES:
+        raise ServiceError(ErrorKind.INVALID, f"A token has 1 to {MAX_SCOPES} scopes.")
+    if not timedelta(0) < new.lifetime <= MAX_TOKEN_LIFETIME:
+        raise ServiceError(
+            ErrorKind.INVALID, f"A token lives at most {MAX_TOKEN_LIFETIME.days} days, and longer than nothing."
+        )
+    if not 0 < len(new.label) <= MAX_LABEL or not new.label.isprintable():
+        raise ServiceError(ErrorKind.INVALID, f"A token's label has 1 to {MAX_LABEL} printable characters.")
+
+
+def _no_account(name: str) -> ServiceError:
+    return ServiceError(ErrorKind.NOT_FOUND, f"There is no account {name[:64]}.")
+
+
+async def _encoded(password: str) -> str:
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise ServiceError(ErrorKind.INVALID, f"A password has {MIN_PASSWORD} to {MAX_PASSWORD} characters.")
+    return await asyncio.to_thread(hash_password, password)
+
+
+def _sha256(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,80 @@
+"""The API host: hands each request to the service whose path it is. Never redirects to a login.
+
+It runs outside any framework: a route costs a dictionary look-up, and bodies pass through untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.routes import Nowhere, Own, ToService, is_form_like, route
+from gateway.upstream import Upstream
+from shared.errors import ErrorKind, ServiceError
+from shared.http import healthz, machine_stack
+from shared.problems import UnknownErrors, problem_answer, text_answer
+from shared.service import HotPath
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class ApiHost:
+    """Routes one request."""
+
+    def __init__(self, upstreams: Mapping[str, Upstream], readyz: Endpoint, *, ui_url: str) -> None:
+        self._upstreams = upstreams
+        self._readyz = readyz
+        self._ui_url = ui_url
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or let the service answer."""
+        if scope["type"] != "http":
+            return
+        try:
+            await self._dispatch(scope, receive, send)
+        except ServiceError as error:
+            await _in_the_form_of(scope, error)(scope, receive, send)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match route(scope["path"], scope.get("raw_path") or b""):
+            case ToService(service):
+                upstream = self._upstreams.get(service)
+                if upstream is None:
+                    detail = f"The {service} service does not run here. Ask the operator to start it."
+                    raise ServiceError(ErrorKind.UNAVAILABLE, detail)
+                await upstream(scope, receive, send)
+            case Own() as own:
+                await self._own(own, scope, receive, send)
+            case Nowhere(detail):
+                raise ServiceError(ErrorKind.NOT_FOUND, detail)
+
+    async def _own(self, own: Own, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in {"GET", "HEAD"}:
+            answer = _in_the_form_of(scope, ServiceError(ErrorKind.NOT_FOUND, "There is nothing to change here."))
+            await answer(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        match own:
+            case Own.HEALTHZ:
+                await (await healthz(request))(scope, receive, send)
+            case Own.READYZ:
+                await (await self._readyz(request))(scope, receive, send)
+            case Own.ROOT:
+                detail = f"This host answers package tools. The pages for people are at {self._ui_url}/."
+                raise ServiceError(ErrorKind.NOT_FOUND, detail)
+
+
+def build_api(upstreams: Mapping[str, Upstream], readyz: Endpoint, *, ui_url: str) -> ASGIApp:
+    """Return the API listener's application: hot reads, then the machines' stack, then the routes."""
+    routed = UnknownErrors(ApiHost(upstreams, readyz, ui_url=ui_url), problem_answer)
+    readers = [reader for upstream in upstreams.values() for reader in upstream.hot]
+    return HotPath(readers, machine_stack(routed, listener="api"))
+
+
+def _in_the_form_of(scope: Scope, error: ServiceError) -> Response:
+    types = [value.decode("latin-1") for name, value in scope["headers"] if name == b"content-type"]
+    form = is_form_like(scope["method"], types[0] if types else "")
+    return text_answer(error) if form else problem_answer(error)

@@ -1,0 +1,98 @@
+"""Where a path of the API host leads. Pure: a path in, a destination out, no look at anything else.
+
+Source: architecture section 3.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from shared.faces import parse_face, service_for
+
+UPLOAD, INDEX, DOWNLOAD = "upload", "index", "download"
+
+SERVICES = (UPLOAD, INDEX, DOWNLOAD)
+"""Names of the services that answer requests."""
+
+API_PREFIXES: tuple[tuple[str, str], ...] = (("/api/v1/files/", UPLOAD),)
+"""Path prefix -> service, for our own API; the first that matches counts."""
+
+MAX_PATH = 2048
+"""Bytes of a path as sent; the longest of ours (two names, two digests, a file name) stays under 600."""
+
+_ENCODED_SEPARATOR = re.compile(rb"%(2f|5c|00)", re.IGNORECASE)
+_FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
+
+
+class Own(Enum):
+    """What the gateway itself answers on the API host."""
+
+    HEALTHZ = "/healthz"
+    READYZ = "/readyz"
+    ROOT = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class ToService:
+    """A service answers; it reads the path again by the same rules, and refuses methods itself."""
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nowhere:
+    """Nothing is there; `detail` is for the client."""
+
+    detail: str
+
+
+Destination = ToService | Own | Nowhere
+
+_OWN = {own.value: own for own in Own}
+
+
+def route(path: str, raw_path: bytes) -> Destination:
+    """Return where a path leads.
+
+    Args:
+        path: the decoded path of the ASGI scope.
+        raw_path: the path as sent, without the query; empty when the server does not know it.
+    """
+    if not plainly_written(path, raw_path):
+        return Nowhere(
+            "There is nothing at this address: a path has no empty, '.' or '..' segment and no encoded separator."
+        )
+    if path in _OWN:
+        return _OWN[path]
+    for prefix, service in API_PREFIXES:
+        if path.startswith(prefix):
+            return ToService(service)
+    if path.startswith("/api/"):
+        return Nowhere("There is no such route in this API.")
+    face = parse_face(path)
+    if face is None:
+        return Nowhere("There is nothing at this address. An index is at /owner/index/, its pages are below +simple/.")
+    return ToService(service_for(face))
+
+
+def plainly_written(path: str, raw_path: bytes) -> bool:
+    """Return whether a path means one thing only, to every part that will read it.
+
+    Refused: more than `MAX_PATH` bytes, empty segments (but the last), `.` and `..` also when they were sent encoded,
+    encoded slashes, backslashes and NUL, control characters, and bytes that are no UTF-8.
+    """
+    if len(raw_path) > MAX_PATH or len(path) > MAX_PATH or not path.startswith("/"):
+        return False
+    if _ENCODED_SEPARATOR.search(raw_path):
+        return False
+    if "\\" in path or "\ufffd" in path or any(ord(character) < 0x20 or ord(character) == 0x7F for character in path):
+        return False
+    segments = path[1:].split("/")
+    return all(segment not in {"", ".", ".."} for segment in segments[:-1]) and segments[-1] not in {".", ".."}
+
+
+def is_form_like(method: str, content_type: str) -> bool:
+    """Return whether a request comes from an upload tool, which shows plain text to people and nothing else."""
+    return method == "POST" and content_type.partition(";")[0].strip().lower() in _FORM_TYPES

@@ -1,0 +1,144 @@
+"""The UI listener: login, the one plain page of indexes and projects, sign-out. Everything else is not there yet.
+
+All of it is behind the login but `/healthz`, the style sheet and the login's own pages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from redis.exceptions import RedisError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.forms import FORM_FIELD, check_form_token, posted_form
+from gateway.listing import Listing, ReaderTokens
+from gateway.login import Login
+from gateway.settings import Addresses, is_loopback
+from gateway.templates import Pages
+from shared.errors import ErrorKind, ServiceError
+from shared.http import SecurityHeaders, healthz, machine_stack
+from shared.problems import install_problem_handlers
+
+
+@dataclass(frozen=True, slots=True)
+class UiParts:
+    """What the UI is made of."""
+
+    addresses: Addresses
+    login: Login
+    listing: Listing
+    tokens: ReaderTokens
+    pages: Pages
+
+
+class Ui:
+    """The pages behind the login."""
+
+    def __init__(self, parts: UiParts) -> None:
+        self._parts = parts
+        self.routes: list[BaseRoute] = [
+            Route("/", self.home),
+            Route("/login", self.login),
+            Route("/login/callback", parts.login.callback),
+            Route("/logout", self.logout, methods=["POST"]),
+            Route("/signed-out", self.signed_out),
+            Route("/healthz", healthz),
+            Route(parts.pages.style_path, parts.pages.style),
+        ]
+
+    async def home(self, request: Request) -> Response:
+        """Show the indexes that the signed-in person may read."""
+        session = await self._parts.login.session(request)
+        if session is None:
+            return RedirectResponse("/login", 303)
+        indexes, more = await self._parts.listing.shown(session)
+        return self._parts.pages.answer(
+            "home.html", account=session.account, form_token=session.csrf, indexes=indexes, more=more
+        )
+
+    async def login(self, request: Request) -> Response:
+        """Begin a login, unless someone is signed in."""
+        if await self._parts.login.session(request) is not None:
+            return RedirectResponse("/", 303)
+        return await self._parts.login.start(request)
+
+    async def logout(self, request: Request) -> Response:
+        """End the session.
+
+        Raises:
+            ServiceError: FORBIDDEN for a form of someone else.
+        """
+        fields = await posted_form(request, self._parts.addresses.ui)
+        session = await self._parts.login.session(request)
+        if session is None:
+            return RedirectResponse("/signed-out", 303)
+        check_form_token(fields.get(FORM_FIELD), session.csrf)
+        await self._parts.tokens.drop(session)
+        return await self._parts.login.end(session)
+
+    async def signed_out(self, _request: Request) -> Response:
+        """Say that nobody is signed in any more."""
+        return self._parts.pages.answer(
+            "message.html", title="Signed out", message="You are signed out.", link=("/login", "Sign in again")
+        )
+
+
+class OwnHost:
+    """Answers only under the UI's own name, so that a page of another name that resolves to us can read nothing."""
+
+    def __init__(self, app: ASGIApp, addresses: Addresses, pages: Pages) -> None:
+        self._app = app
+        self._url = addresses.ui
+        self._authority = urlsplit(addresses.ui).netloc.lower()
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what is for us; on loopback lead browsers from another name of this machine to the right one."""
+        if scope["type"] != "http":
+            return
+        hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
+        if hosts == [self._authority] or scope["path"] == "/healthz":
+            await self._app(scope, receive, send)
+            return
+        names = [_host_name(host) for host in hosts]
+        both_here = all(map(is_loopback, [*names, _host_name(self._authority)])) and len(names) == 1
+        if both_here and scope["method"] in {"GET", "HEAD"}:
+            query = f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else ""
+            raw_path = (scope.get("raw_path") or b"/").decode("latin-1")
+            await RedirectResponse(f"{self._url}{raw_path}{query}", 307)(scope, receive, send)
+            return
+        answer = self._pages.answer(
+            "message.html",
+            421,
+            title="Another address",
+            message="These pages are served under one address only.",
+            link=(f"{self._url}/", self._url),
+        )
+        await answer(scope, receive, send)
+
+
+def build_ui(parts: UiParts, extra_routes: list[Route]) -> ASGIApp:
+    """Return the UI listener's application.
+
+    Args:
+        extra_routes: of the provider inside, when it is the one that signs people in.
+    """
+    app = Starlette(routes=[*Ui(parts).routes, *extra_routes])
+
+    async def redis_away(_request: Request, _error: Exception) -> Response:
+        detail = "Sessions cannot be read at the moment. Try again shortly."
+        return parts.pages.error(ServiceError(ErrorKind.UNAVAILABLE, detail))
+
+    app.add_exception_handler(RedisError, redis_away)
+    install_problem_handlers(app, parts.pages.error)
+    guarded = SecurityHeaders(OwnHost(app, parts.addresses, parts.pages), https=parts.addresses.https)
+    return machine_stack(guarded, listener="ui")
+
+
+def _host_name(authority: str) -> str:
+    return urlsplit(f"//{authority}").hostname or ""

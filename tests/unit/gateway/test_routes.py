@@ -1,0 +1,106 @@
+"""Every path of the API host leads to one place."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+import pytest
+
+from gateway.routes import MAX_PATH, Destination, Nowhere, Own, ToService, is_form_like, plainly_written, route
+
+
+def _route(raw: str) -> Destination:
+    """Route a path as the server decodes it."""
+    return route(unquote(raw), raw.encode())
+
+
+@pytest.mark.parametrize(
+    ("path", "service"),
+    [
+        ("/root/stable", "upload"),
+        ("/root/stable/", "upload"),
+        ("/legacy", "upload"),
+        ("/legacy/", "upload"),
+        ("/root/stable/+simple/", "index"),
+        ("/root/stable/+simple/demo/", "index"),
+        ("/root/stable/%2Bsimple/demo/", "index"),
+        ("/+simple/", "index"),
+        ("/simple/", "index"),
+        ("/simple/demo/", "index"),
+        ("/legacy/+simple/demo/", "index"),
+        ("/root/stable/+f/abc/def/demo-1.0.tar.gz", "download"),
+        ("/root/stable/+f/abc/def/demo-1.0+local-py3-none-any.whl.metadata", "download"),
+        ("/legacy/+f/abc/def/demo-1.0.tar.gz", "download"),
+        ("/+f/abc/def/demo-1.0.tar.gz", "download"),
+        ("/root/stable/+tuf/metadata/timestamp.json", "index"),
+        ("/root/stable/+tuf/1.root.json", "index"),
+        ("/root/stable/+tuf/files/ab/cdef/demo-1.0.tar.gz", "download"),
+        ("/api/v1/files/0193", "upload"),
+    ],
+)
+def test_each_face_has_its_service(path: str, service: str) -> None:
+    """The routing table of architecture section 3, for the faces that exist."""
+    assert _route(path) == ToService(service)
+
+
+@pytest.mark.parametrize(("path", "own"), [("/healthz", Own.HEALTHZ), ("/readyz", Own.READYZ), ("/", Own.ROOT)])
+def test_the_gateway_answers_its_own(path: str, own: Own) -> None:
+    """Health and the root of the host are no service's."""
+    assert _route(path) is own
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/metrics", "/api/v1/", "/api/v1/accounts", "/api/v2/files/x", "/api/v1/files", "/root", "/favicon.ico",
+        "/root/stable/+conan/v2/ping", "/root/stable/unknown/", "/healthz/", "/static/stable/+simple/",
+        "/_/oidc/audience",
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_nowhere(path: str) -> None:
+    """Unknown paths, reserved account names and faces of later issues are 404 with words."""
+    assert isinstance(_route(path), Nowhere)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//root/stable/+simple/",
+        "/root//stable/+simple/",
+        "/root/stable//+simple/",
+        "/root/stable/+simple//",
+        "/root/stable/../../+simple/",
+        "/root/stable/+tuf/files/..",
+        "/root/stable/+f/%2e%2e/%2E%2E/private",
+        "/root/stable/./+simple/",
+        "/root/stable/%2e/",
+        "/root%2fstable/+simple/",
+        "/root/stable/+f/abc/def/..%2f..%2fprivate",
+        "/root/stable/+f/abc%5cdef/x",
+        "/root/stable/+f/abc\\def/x",
+        "/root/stable/+simple/de%00mo/",
+        "/root/stable/+simple/de%0d%0amo/",
+        "/root/stable/+simple/%ff/",
+        "/root/stable/+simple/" + "x" * MAX_PATH,
+        "*",
+        "",
+    ],
+)
+def test_hostile_paths_lead_nowhere(path: str) -> None:
+    """A path that two readers could understand in two ways is not handed on."""
+    assert not plainly_written(unquote(path), path.encode())
+    assert isinstance(_route(path), Nowhere)
+
+
+@pytest.mark.parametrize(
+    ("method", "content_type", "form"),
+    [
+        ("POST", "multipart/form-data; boundary=x", True),
+        ("POST", "Application/X-WWW-Form-Urlencoded", True),
+        ("POST", "application/json", False),
+        ("GET", "multipart/form-data; boundary=x", False),
+    ],
+)
+def test_upload_tools_are_known_by_their_body(method: str, content_type: str, form: bool) -> None:
+    """Only a posted form gets plain text for an unknown path."""
+    assert is_form_like(method, content_type) is form
