@@ -299,7 +299,7 @@ def _read_member(walk: _Walk, header: _Header, extended: _Extended) -> None:
             return
         if header.kind == _FOLDER:
             walk.folders.add(path)
-        elif header.kind in {_HARD_LINK, _SYMBOLIC_LINK}:
+        else:
             walk.links[path] = link
             _check_link(walk, header.kind, path, link)
         return

@@ -52,11 +52,10 @@ _END_FIELDS = struct.Struct("<HHHHLLH")
 
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 _ZIP64, _UNICODE_PATH = 0x0001, 0x7075
-
 _ENCRYPTED, _DESCRIPTOR, _UTF8 = 0x0001, 0x0008, 0x0800
 _ALLOWED_FLAGS = 0x0006 | _DESCRIPTOR | _UTF8  # Bits 1 and 2 tell how hard deflate tried; nothing depends on them.
-
 _STORED, _DEFLATED = 0, 8
+_MAX_VERSION = 63  # APPNOTE 6.3, the newest of the "version needed" that Python's library reads.
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +156,9 @@ def _read_records(walk: _Walk) -> None:
 def _read_local(walk: _Walk) -> None:
     walk.budget.entry()
     offset = walk.file.tell() - 4
-    _, flags, method, _, _, crc, packed, length, name_length, extra_length = _LOCAL_FIELDS.unpack(walk.take(26))
+    needed, flags, method, _, _, crc, packed, length, name_length, extra_length = _LOCAL_FIELDS.unpack(walk.take(26))
     raw = walk.take(name_length)
+    _check_version(walk, raw, needed)
     extra = _Extra(walk.take(extra_length), raw)
     if extra.zip64 is not None:
         length, packed = extra.local_sizes(length, packed)
@@ -175,6 +175,11 @@ def _read_local(walk: _Walk) -> None:
     following = walk.file.tell() + packed
     _read_member(walk, raw, header)
     walk.file.seek(following)
+
+
+def _check_version(walk: _Walk, raw: bytes, needed: int) -> None:
+    if needed > _MAX_VERSION:
+        walk.issues.add(f"The member {shown(raw)} needs a program for zip version {needed / 10}.")
 
 
 def _check_flags(walk: _Walk, raw: bytes, header: _Header) -> None:
@@ -275,9 +280,10 @@ def _packed_chunks(walk: _Walk, length: int) -> Iterator[bytes]:
 
 def _read_central(walk: _Walk) -> None:
     fields = _CENTRAL_FIELDS.unpack(walk.take(42))
-    _, _, flags, method, _, _, crc, packed, length, name_length, extra_length = fields[:11]
+    _, needed, flags, method, _, _, crc, packed, length, name_length, extra_length = fields[:11]
     comment_length, disk, _, attributes, offset = fields[11:]
     raw = walk.take(name_length)
+    _check_version(walk, raw, needed)
     extra = _Extra(walk.take(extra_length), raw)
     walk.take(comment_length)
     name = shown(raw)

@@ -48,7 +48,8 @@ class Project:
 
 def payload(length: int, seed: int = 1) -> bytes:
     """Return bytes that do not compress, the same ones for the same arguments."""
-    return random.Random(seed).randbytes(length)
+    source = random.Random(seed)
+    return b"".join(source.randbytes(min(length - start, 1 << 20)) for start in range(0, length, 1 << 20))
 
 
 def escaped(name: str) -> str:
@@ -222,6 +223,7 @@ class ZipHeader:
     packed: int
     length: int
     extra: bytes = b""
+    needed: int = 20
 
 
 @dataclass(frozen=True)
@@ -279,7 +281,7 @@ def raw_zip(entries: Sequence[ZipEntry], end: ZipEnd | None = None) -> bytes:
         body += struct.pack(
             "<4sHHHHHLLLHH",
             b"PK\x03\x04",
-            *(20, local.flags, local.method, 0, 0x21, local.crc, local.packed, local.length),
+            *(local.needed, local.flags, local.method, 0, 0x21, local.crc, local.packed, local.length),
             *(len(local.name), len(local.extra)),
         )
         body += local.name + local.extra + entry.data
@@ -302,7 +304,7 @@ def _central(entry: ZipEntry, header: ZipHeader, offset: int) -> bytes:
     fixed = struct.pack(
         "<4sHHHHHHLLLHHHHHLL",
         b"PK\x01\x02",
-        *(0x0314, 20, header.flags, header.method, 0, 0x21, header.crc, header.packed, header.length),
+        *(0x0314, header.needed, header.flags, header.method, 0, 0x21, header.crc, header.packed, header.length),
         *(len(header.name), len(header.extra), len(entry.comment), 0, 0, entry.mode << 16, offset),
     )
     return fixed + header.name + header.extra + entry.comment

@@ -150,7 +150,7 @@ def _check_record(contents: Contents, folder: str, issues: Issues) -> None:
         row = rows.get(path)
         if row is None:
             issues.add(f"RECORD does not list {quoted(path)}.")
-        elif row.digest != _record_digest(member.sha256):
+        elif member.sha256 is None or row.digest != _record_digest(member.sha256):
             issues.add(f"RECORD does not give the sha256 digest of {quoted(path)}.")
         elif row.length != str(member.length):
             issues.add(f"RECORD does not give the size of {quoted(path)}.")
@@ -160,9 +160,7 @@ def _check_record(contents: Contents, folder: str, issues: Issues) -> None:
         issues.add(f"RECORD lists {quoted(path)}, which is not in the wheel.")
 
 
-def _record_digest(sha256: Sha256 | None) -> str:
-    if sha256 is None:
-        return ""
+def _record_digest(sha256: Sha256) -> str:
     return "sha256=" + base64.urlsafe_b64encode(binascii.unhexlify(sha256)).decode().rstrip("=")
 
 

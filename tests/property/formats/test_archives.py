@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import tarfile
 import tempfile
 import zipfile
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from packaging.version import Version
 
 from shared.formats.archive import Contents, Limits
 from shared.formats.interface import Inspected, InvalidFile
@@ -26,7 +28,9 @@ from tests.support.archives import (
     make_wheel,
     raw_tar,
     sdist_name,
+    wheel_members,
     wheel_name,
+    with_record,
     zip_of,
 )
 
@@ -43,7 +47,9 @@ _TARS = [raw_tar(_ENTRIES), raw_tar(_ENTRIES, tar_format=tarfile.GNU_FORMAT)]
 
 _Changes = Sequence[tuple[int, bytes, int]]
 _MANY = 1 << 20
-_VALUES = st.one_of(st.binary(max_size=5), st.sampled_from([b"\0", b"\xff\xff\xff\xff", b"PK\x05\x06", b"/", b"..", b"0"]))
+_VALUES = st.one_of(
+    st.binary(max_size=5), st.sampled_from([b"\0", b"\xff\xff\xff\xff", b"PK\x05\x06", b"/", b"..", b"0"])
+)
 _CHANGES = st.lists(st.tuples(st.integers(0, _MANY), _VALUES, st.integers(0, 5)), min_size=1, max_size=4)
 
 
@@ -69,9 +75,13 @@ def _inspect(file_name: str, data: bytes) -> Inspected | None:
         try:
             return python.inspect(Path(file.name), python.parse_name(file_name))
         except InvalidFile as error:
-            assert error.issues
-            assert all(issue.isascii() and issue.endswith(".") and "\n" not in issue for issue in error.issues)
+            _check_sentences(error.issues)
             return None
+
+
+def _check_sentences(issues: Sequence[str]) -> None:
+    assert issues
+    assert all(issue.isascii() and issue.endswith(".") and "\n" not in issue for issue in issues)
 
 
 @settings(max_examples=300, deadline=None)
@@ -89,16 +99,17 @@ def test_damaged_wheels_are_refused_or_sound(changes: _Changes, keep_length: boo
 @settings(max_examples=200, deadline=None)
 @given(changes=_CHANGES, keep_length=st.booleans())
 def test_damaged_metadata_are_refused_or_sound(changes: _Changes, keep_length: bool) -> None:
-    """Whatever stands in METADATA, name and version are the file name's, or the wheel is refused."""
+    """Whatever stands in METADATA or PKG-INFO, name and version are the file name's, or the file is refused."""
     metadata = _changed(_PROJECT.to_bytes(), changes, keep_length=keep_length)
-    members = {"widget-1.0.dist-info/METADATA": metadata}
-    found = _inspect(wheel_name("widget", "1.0"), make_wheel("widget", "1.0", extra_members=members))
-    assert found is not None
-    sdist = make_sdist("widget", "1.0", extra_members={"PKG-INFO": metadata})
-    found = _inspect(sdist_name("widget", "1.0"), sdist)
-    if found is not None:
-        assert found.fields["name"].lower() == "widget"
-        assert "\0" not in str(found.fields)
+    members = {**wheel_members("widget", "1.0"), "widget-1.0.dist-info/METADATA": metadata}
+    wheel = _inspect(wheel_name("widget", "1.0"), zip_of(with_record("widget", "1.0", members)))
+    sdist = _inspect(sdist_name("widget", "1.0"), make_sdist("widget", "1.0", extra_members={"PKG-INFO": metadata}))
+    assert (wheel is None) == (sdist is None)
+    if wheel is not None and sdist is not None:
+        assert wheel.fields == sdist.fields
+        assert wheel.fields["name"].lower() == "widget"
+        assert Version(wheel.fields["version"]) == Version("1.0")
+        assert "\0" not in json.dumps(wheel.fields)
 
 
 @settings(max_examples=300, deadline=None)

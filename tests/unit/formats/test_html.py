@@ -92,6 +92,8 @@ def test_a_status_is_in_meta_tags() -> None:
     page = _Page(page_html(_document(project_page([], status="archived", status_reason='a "b"')), signed_link))
     assert page.meta["pypi:project-status"] == "archived"
     assert page.meta["pypi:project-status-reason"] == 'a "b"'
+    page = _Page(page_html(_document(project_page([], status="deprecated")), signed_link))
+    assert page.meta == {"pypi:repository-version": "1.4", "pypi:project-status": "deprecated"}
 
 
 def test_everything_is_escaped() -> None:

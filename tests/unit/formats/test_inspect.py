@@ -125,7 +125,10 @@ def test_every_metadata_version_is_taken(inspect: Inspect, version: str) -> None
         (replace(PROJECT, lines=["Version: 1.0"]), "the field 'version'"),
         (replace(PROJECT, lines=["Project-URL: " + "l" * 33 + ", https://x.test"]), "label of 1 to 32"),
         (replace(PROJECT, lines=["Project-URL: home, ftp://x.test"]), "http(s) URL"),
-        (replace(PROJECT, lines=["Project-URL: a, https://x.test", "Project-URL: a, https://y.test"]), "'project_urls'"),
+        (
+            replace(PROJECT, lines=["Project-URL: a, https://x.test", "Project-URL: a, https://y.test"]),
+            "'project_urls'",
+        ),
         (replace(PROJECT, metadata_version="2.4", lines=["License-Expression: Nonsense"]), "license-expression"),
         (replace(PROJECT, metadata_version="2.4", lines=["License-Expression: " + "(" * 4000]), "METADATA"),
         (
@@ -175,7 +178,7 @@ def test_a_licence_classifier_beside_an_expression_is_taken(inspect: Inspect) ->
 
 
 def test_licence_files_must_be_there(inspect: Inspect) -> None:
-    """From metadata 2.4 on, licence files are below `licenses/` in wheels and below the top folder in source archives."""
+    """From metadata 2.4 on, licence files are in `licenses/` of a wheel, or below a source archive's top folder."""
     project = replace(PROJECT, metadata_version="2.4", lines=["License-File: docs/LICENSE"])
     wheel = make_wheel("Foo.Bar", "1.0", project=project, extra_members={f"{INFO}/licenses/docs/LICENSE": b"MIT"})
     sdist = make_sdist("Foo.Bar", "1.0", project=project, extra_members={"docs/LICENSE": b"MIT"})
@@ -206,6 +209,17 @@ def test_a_broken_dist_info_is_refused(inspect: Inspect, changes: Mapping[str, b
     """Each part of the dist-info folder has its rule."""
     issues = _issues(inspect, WHEEL, _wheel(**changes))
     assert any(words in issue for issue in issues), issues
+
+
+def test_a_truncated_wheel_is_told_so_alone(inspect: Inspect) -> None:
+    """What was not read is not called missing; what was read is checked."""
+    data = make_wheel("Foo.Bar", "1.0", project=replace(PROJECT, name="other"))
+    cut = data[: data.index(b"RECORD")]
+    assert _issues(inspect, WHEEL, cut) == (
+        "The zip is cut short.",
+        "METADATA is of the project 'other', the file name of 'foo-bar'.",
+    )
+    assert _issues(inspect, WHEEL, data[:200]) == ("The zip is cut short.",)
 
 
 def test_entry_points_are_taken(inspect: Inspect) -> None:

@@ -67,6 +67,11 @@ def test_a_global_comment_is_fine(read: Read) -> None:
     assert read(gzip.compress(buffer.getvalue())).issues == ()
 
 
+def test_other_pax_records_may_be_anything(read: Read) -> None:
+    """Extended attributes need not be text; they name nothing."""
+    assert read(_gz(_pax(_record(b"SCHILY.xattr.x", b"\xff\0")), _A, _END)).issues == ()
+
+
 def _gz(*blocks: bytes) -> bytes:
     return gzip.compress(b"".join(blocks), mtime=0)
 
@@ -142,7 +147,9 @@ _GZ = gzip.compress(_TAR, mtime=0)
         pytest.param(_gz(_extended(b"L", b"a\0"), _extended(b"L", b"b\0"), _A, _END), "two long names", id="two names"),
         pytest.param(_gz(_extended(b"K", b"a\0"), _extended(b"K", b"b\0"), _A, _END), "two long names", id="two links"),
         pytest.param(
-            _gz(_pax(_record(b"path", b"top/x")), _extended(b"L", b"top/y\0"), _A, _END), "named by two", id="pax and GNU"
+            _gz(_pax(_record(b"path", b"top/x")), _extended(b"L", b"top/y\0"), _A, _END),
+            "named by two",
+            id="pax and GNU",
         ),
         pytest.param(_gz(_pax(_record(b"hdrcharset", b"BINARY")), _A, _END), "not UTF-8", id="binary pax"),
         pytest.param(_gz(_pax(_record(b"path", b"\xff")), _A, _END), "not UTF-8", id="pax name not UTF-8"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.formats.archive import DEFAULT_LIMITS, Contents, Limits
+from shared.formats.archive import DEFAULT_LIMITS, READ_BYTES, Contents, Limits
 from shared.formats.zip_archive import read_zip
 from tests.support.archives import ZipEnd, ZipEntry, payload, raw_zip, tar_block, zip_entry, zip_of
 
@@ -71,6 +71,7 @@ _PLAIN = zip_entry("a.txt", b"data", deflate=True)
     [
         pytest.param(raw_zip([_zip64_local(_PLAIN)]), id="zip64 local header"),
         pytest.param(raw_zip([_zip64_central(_PLAIN)]), id="zip64 central header"),
+        pytest.param(raw_zip([_PLAIN.both(extra=struct.pack("<HH", 1, 0))]), id="empty zip64 record"),
         pytest.param(raw_zip([_zip64_central(_PLAIN, bytes(4))]), id="zip64 central header with its disk"),
         pytest.param(raw_zip([_PLAIN], ZipEnd(zip64=True)), id="zip64 end record"),
         pytest.param(raw_zip([_PLAIN.both(extra=struct.pack("<HH4s", 0x5455, 4, b"time"))]), id="other extra field"),
@@ -124,6 +125,7 @@ _B = zip_entry("b.txt", b"data")
         pytest.param(raw_zip([_PLAIN.both(flags=0x0008)]), "data descriptor", id="descriptor"),
         pytest.param(raw_zip([_PLAIN.both(flags=0x0001)]), "encrypted", id="encrypted"),
         pytest.param(raw_zip([_PLAIN.both(flags=0x2000)]), "not taken", id="hidden headers"),
+        pytest.param(raw_zip([_PLAIN.both(needed=64)]), "zip version 6.4", id="version needed"),
         pytest.param(raw_zip([_PLAIN.both(method=12)]), "method 12", id="bzip2"),
         pytest.param(raw_zip([_PLAIN.both(method=14)]), "method 14", id="lzma"),
         pytest.param(raw_zip([replace(_PLAIN, data=b"\xff" * _PLAIN.local.packed)]), "inflated", id="bad deflate"),
@@ -141,6 +143,10 @@ _B = zip_entry("b.txt", b"data")
             raw_zip([_local(_PLAIN, extra=struct.pack("<HHQQ", 1, 16, 9, 9))]), "ZIP64", id="ZIP64 against header"
         ),
         pytest.param(raw_zip([_local(_PLAIN, length=0xFFFFFFFF)]), "ZIP64", id="ZIP64 record missing"),
+        pytest.param(raw_zip([_zip64_central(_PLAIN, bytes(8))]), "ZIP64", id="ZIP64 record too long"),
+        pytest.param(
+            raw_zip([_PLAIN], ZipEnd(zip64=True)).replace(b"PK\x06\x07", b"PK\x06\x08"), "no locator", id="no locator"
+        ),
         pytest.param(raw_zip([_PLAIN], ZipEnd(records=2)), "does not describe", id="wrong count"),
         pytest.param(raw_zip([_PLAIN], ZipEnd(offset=1)), "does not describe", id="wrong offset"),
         pytest.param(raw_zip([_PLAIN], ZipEnd(length=1)), "does not describe", id="wrong length"),
@@ -164,6 +170,19 @@ def test_bytes_after_the_deflate_stream_are_refused(read: Read) -> None:
     for hidden in (b"x", payload(600_000)):
         entry = replace(_PLAIN, data=_PLAIN.data + hidden).both(packed=len(_PLAIN.data) + len(hidden))
         assert any("after the end of its data" in issue for issue in read(raw_zip([entry])).issues)
+
+
+@pytest.mark.parametrize("more", [0, 1, 20, 21, 22, 258, 259, READ_BYTES])
+def test_members_are_read_whole_at_every_edge(read: Read, more: int) -> None:
+    """A member that unpacks to just more than one read gives all its bytes, also those zlib still holds back."""
+    data = bytes(READ_BYTES + more)
+    contents = read(raw_zip([zip_entry("a", data, deflate=True)]))
+    assert contents.issues == ()
+    assert contents.members["a"].sha256 == hashlib.sha256(data).hexdigest()
+    if more:
+        shorter = read(raw_zip([zip_entry("a", data, deflate=True).both(length=READ_BYTES)]))
+        assert shorter.members["a"].length == READ_BYTES + 1
+        assert any("another length" in issue for issue in shorter.issues)
 
 
 def test_a_deflate_stream_that_ends_early_is_refused(read: Read) -> None:

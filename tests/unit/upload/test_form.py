@@ -39,12 +39,16 @@ def receive(tmp_path: Path) -> Receive:
                 chunked(body, chunk), content_type, tmp_path, max_file_bytes, limits or FormLimits()
             )
         except ServiceError as error:
-            assert list(tmp_path.iterdir()) == []
-            assert error.detail.isascii()
-            assert "\n" not in error.detail
+            _check_refusal(error, tmp_path)
             raise
 
     return receiver
+
+
+def _check_refusal(error: ServiceError, folder: Path) -> None:
+    assert list(folder.iterdir()) == []
+    assert error.detail.isascii()
+    assert "\n" not in error.detail
 
 
 async def _refused(received: Awaitable[ReceivedForm]) -> ServiceError:
