@@ -49,6 +49,7 @@ class HotPath:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer from memory when a reader can, else let the application do it."""
         if scope["type"] == "http" and scope["method"] in ("GET", "HEAD"):
             for reader in self._readers:
                 prepared = reader(scope)

@@ -55,7 +55,7 @@ async def insert(connection: AsyncConnection, message: Message) -> None:
 
 
 async def relax(connection: AsyncConnection) -> None:
-    """Let the transaction commit without waiting for the disk: for marks whose loss only has a job sent or done again."""
+    """Let the transaction commit without waiting for the disk: for marks whose loss has a job sent or done again."""
     await connection.execute(text("SET LOCAL synchronous_commit = off"))
 
 

@@ -1,0 +1,125 @@
+"""What memory holds of a file that was asked for: the answer's headers, the bytes of small ones, or the refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from datetime import datetime
+
+from countermark.core.digest import Length, Sha256
+
+from services.download.rules import Span
+from shared.errors import ServiceError
+from shared.objects.interface import Key
+from shared.reading.answers import CORS, NOSNIFF, Headers
+from shared.reading.headers import http_date
+from shared.service import Prepared
+
+OVERHEAD = 2048
+"""Bytes that an entry weighs beside its body, roughly."""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A file, or its `.metadata`, that is served.
+
+    Attributes:
+        key: where its bytes lie, on the side of the store where its index keeps files.
+        etag: the digest in quotes: the bytes under an address never change.
+        kept: headers of every answer, also of a 304.
+        body: the bytes, checked, when the file is small.
+        group: what it is dropped with; see `shared.reading.shelf`.
+    """
+
+    key: Key
+    public: bool
+    sha256: Sha256
+    length: Length
+    modified: datetime
+    etag: bytes
+    kept: Headers
+    body: bytes | None
+    group: Hashable
+    full: Prepared
+    not_modified: Prepared
+    size: int
+    until: None = None
+    lags: None = None
+
+    def part(self, span: Span) -> list[tuple[bytes, bytes]]:
+        """Return the headers of a 206 with these bytes."""
+        where = b"bytes %d-%d/%d" % (span.start, span.stop - 1, self.length)
+        return [*self._described(span.stop - span.start), (b"content-range", where)]
+
+    def out_of_range(self) -> Prepared:
+        """Return the answer to a range that lies outside the file."""
+        where = (b"content-range", b"bytes */%d" % self.length)
+        return Prepared(416, [where, (b"content-length", b"0"), (b"accept-ranges", b"bytes"), NOSNIFF, *CORS], b"")
+
+    def _described(self, length: int) -> list[tuple[bytes, bytes]]:
+        return described(self.kept, length)
+
+
+@dataclass(slots=True, eq=False)
+class Refused:
+    """A file that is not served, and why; `until` bounds how long it is remembered (monotonic seconds)."""
+
+    error: ServiceError
+    group: Hashable
+    until: float | None
+    size: int = OVERHEAD
+    lags: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where the bytes of an address lie and how they are known."""
+
+    key: Key
+    public: bool
+    sha256: Sha256
+    length: Length
+    modified: datetime
+
+
+def make_entry(stored: Stored, body: bytes | None, group: Hashable, *, open_: bool) -> Entry:
+    """Return the entry of a file; its answers are made here, once.
+
+    Args:
+        open_: whether everyone may read it; decides Cache-Control and Vary.
+    """
+    etag = f'"{stored.sha256}"'.encode()
+    caching = b"public, max-age=31536000, immutable" if open_ else b"private, max-age=31536000, immutable"
+    kept = [(b"etag", etag), (b"last-modified", http_date(stored.modified)), (b"cache-control", caching), *CORS]
+    if not open_:
+        kept.append((b"vary", b"Authorization"))
+    headers = tuple(kept)
+    return Entry(
+        key=stored.key,
+        public=stored.public,
+        sha256=stored.sha256,
+        length=stored.length,
+        modified=stored.modified,
+        etag=etag,
+        kept=headers,
+        body=body,
+        group=group,
+        full=Prepared(200, described(headers, stored.length), body or b""),
+        not_modified=Prepared(304, headers, b""),
+        size=OVERHEAD + len(body or b""),
+    )
+
+
+def described(kept: Headers, length: int) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer with `length` bytes.
+
+    Never Content-Encoding: installers ask for the bytes as they are and check their digest.
+    Source: contract python-index section 1.5.4.
+    """
+    return [
+        (b"content-type", b"application/octet-stream"),
+        (b"content-length", b"%d" % length),
+        (b"accept-ranges", b"bytes"),
+        *kept,
+        NOSNIFF,
+    ]

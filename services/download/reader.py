@@ -1,0 +1,77 @@
+"""Files in memory: found there or looked up once, dropped when a publication changes their project.
+
+Source: architecture sections 9 and 11.2.
+"""
+
+from __future__ import annotations
+
+import time
+
+from countermark.core.names import NormalizedName
+
+from services.download import usecases
+from services.download.entries import Entry, Refused
+from services.download.rules import FileWanted
+from services.download.settings import Limits
+from shared.catalogue.heads import Head
+from shared.errors import ServiceError
+from shared.ids import IndexId
+from shared.reading.access import Place
+from shared.reading.shelf import Shelf
+from shared.resources import Resources
+
+EntryKey = tuple[IndexId, bool, bool, FileWanted]
+"""An index, whether everyone may read it, whether it keeps its files on the public side, and the file."""
+
+
+class Reader:
+    """Finds files, in memory first."""
+
+    def __init__(self, resources: Resources, limits: Limits) -> None:
+        self._resources = resources
+        self._limits = limits
+        self._shelf: Shelf[EntryKey, Entry | Refused] = Shelf(limits.memory)
+        self._known: set[IndexId] = set()
+        resources.heads.subscribe(self._changed)
+
+    def kept(self, key: EntryKey) -> Entry | Refused | None:
+        """Return what is in memory and up to date."""
+        entry = self._shelf.get(key)
+        if entry is not None and entry.until is not None and entry.until <= time.monotonic():
+            return None
+        return entry
+
+    async def entry(self, where: Place, wanted: FileWanted) -> Entry:
+        """Return a file that is served.
+
+        Raises:
+            ServiceError: it is not, and why; or UNAVAILABLE, when a small file's bytes cannot be served.
+        """
+        key = key_of(where, wanted)
+        found = self.kept(key)
+        if found is None:
+            self._shelf.drop_kept(key)
+            found = await self._shelf.fetch(key, lambda: usecases.find(self._resources, self._limits, where, wanted))
+        if isinstance(found, Refused):
+            # A new one each time: an exception collects the traceback of every raise.
+            raise ServiceError(found.error.kind, found.error.detail)
+        return found
+
+    def _changed(self, head: Head, projects: frozenset[str]) -> None:
+        """Drop what a head changed."""
+        index_id = head.index_id
+        if index_id not in self._known:
+            # The first head this process learns of comes without names: whatever was read before may be older.
+            self._known.add(index_id)
+            self._shelf.drop_if(lambda key: key[0] == index_id)
+            return
+        for project in projects:
+            self._shelf.drop_group((index_id, NormalizedName(project)))
+        self._shelf.drop_group((index_id, usecases.ABSENT))
+        # Which project a look-up under way will find is not known yet; doing it again costs one query.
+        self._shelf.doubt(lambda key: key[0] == index_id)
+
+
+def key_of(where: Place, wanted: FileWanted) -> EntryKey:
+    """Return under what a file is kept."""
+    return where.record.id, where.open, where.record.public, wanted

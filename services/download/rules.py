@@ -1,0 +1,138 @@
+"""What a download's path means, who gets the file it names, and which bytes of it. Pure.
+
+Source: architecture sections 3 and 11.5; contract python-index section 1.5; RFC 9110 sections 13.1.5 and 14.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from countermark.core.digest import Sha256
+from countermark.core.names import FileName, InvalidName, parse_file_name
+
+from shared.errors import ErrorKind, ServiceError
+from shared.faces import Face, FaceKind
+from shared.reading.facts import FileFacts
+from shared.reading.headers import Asked, parse_http_date
+
+METADATA_SUFFIX = ".metadata"
+"""What a wheel's address ends with to mean its METADATA. Source: PEP 658."""
+
+_DEVPI_PATH = re.compile(r"([0-9a-f]{3})/([0-9a-f]{13})/([^/]+)\Z")
+_POINTER_PATH = re.compile(r"files/([0-9a-f]{2})/([0-9a-f]{62})/([^/]+)\Z")
+_SPAN = re.compile(r"([0-9]{0,18})-([0-9]{0,18})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class FileWanted:
+    """A file of an index, or its `.metadata`.
+
+    Attributes:
+        path_key: the first 16 hex digits of the file's sha256.
+        sha256: all of them, when the path held them.
+    """
+
+    path_key: str
+    file_name: FileName
+    metadata: bool
+    sha256: Sha256 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes `start` to `stop` of a file, `stop` not included; never empty."""
+
+    start: int
+    stop: int
+
+
+class Extent(Enum):
+    """How much of a file is answered when it is not one span."""
+
+    WHOLE = "whole"
+    NOTHING = "nothing"
+    """The range lies outside the file: 416."""
+
+
+def wanted_at(face: Face) -> FileWanted | None:
+    """Return which file a path means, None when it can mean none.
+
+    `+f/` holds 64 bits of the digest (devpi's form), `+tuf/files/` all of it (the `uri` of pointers).
+    """
+    match face.kind:
+        case FaceKind.FILE:
+            found = _DEVPI_PATH.match(face.rest)
+        case FaceKind.TUF:
+            found = _POINTER_PATH.match(face.rest)
+        case _:
+            return None
+    if found is None:
+        return None
+    digest, name = found[1] + found[2], found[3]
+    metadata = name.endswith(METADATA_SUFFIX)
+    try:
+        file_name = parse_file_name(name.removesuffix(METADATA_SUFFIX) if metadata else name)
+    except InvalidName:
+        return None
+    return FileWanted(digest[:16], file_name, metadata, Sha256(digest) if face.kind is FaceKind.TUF else None)
+
+
+def refusal(wanted: FileWanted, facts: FileFacts | None) -> ServiceError | None:
+    """Return why a file is not served, None when it is.
+
+    Only what a publication shows is served, and all of that: marks show with the next publication.
+    Source: architecture sections 5.1, 11.1 and 11.5.
+    """
+    missing = ServiceError(ErrorKind.NOT_FOUND, f"This index has no file {wanted.file_name} with this digest.")
+    if facts is None or wanted.sha256 not in (None, facts.sha256):
+        return missing
+    if facts.visible:
+        if wanted.metadata and facts.core_metadata_sha256 is None:
+            return ServiceError(
+                ErrorKind.NOT_FOUND, f"There is no metadata for {wanted.file_name}; take the file itself."
+            )
+        return None
+    if facts.removed:
+        return ServiceError(ErrorKind.GONE, f"{wanted.file_name} was removed from this index.")
+    if facts.held_reason is not None:
+        reason = f": {facts.held_reason}" if facts.held_reason else ""
+        return ServiceError(ErrorKind.FORBIDDEN, f"{wanted.file_name} is held for review{reason}")
+    if facts.was_visible:
+        return ServiceError(ErrorKind.GONE, f"{wanted.file_name} is no longer part of this index.")
+    return missing
+
+
+def extent(asked: Asked, etag: bytes, modified: bytes, length: int) -> Span | Extent:
+    """Return which bytes of a file a GET asks for.
+
+    Several ranges at once are answered with the whole file, which RFC 9110 section 14.2 allows, and so is what cannot
+    be read. With If-Range the whole file is answered unless the client's part is of exactly these bytes.
+
+    Args:
+        etag: the file's entity tag, with quotes.
+        modified: the file's Last-Modified as sent.
+        length: the file's length in bytes.
+    """
+    if asked.range is None or (asked.if_range is not None and not _same_bytes(asked.if_range, etag, modified)):
+        return Extent.WHOLE
+    unit, _, spec = asked.range.decode("latin-1").partition("=")
+    found = _SPAN.match(spec.strip())
+    if unit.strip().lower() != "bytes" or found is None:
+        return Extent.WHOLE
+    first, last = found[1], found[2]
+    if first:
+        start, stop = int(first), min(int(last) + 1, length) if last else length
+        if last and int(last) < start:
+            return Extent.WHOLE
+    elif last:
+        start, stop = max(0, length - int(last)), length
+    else:
+        return Extent.WHOLE
+    return Span(start, stop) if start < stop else Extent.NOTHING
+
+
+def _same_bytes(if_range: bytes, etag: bytes, modified: bytes) -> bool:
+    """Compare strongly: weak tags never match, dates only exactly (RFC 9110 section 13.1.5)."""
+    return if_range == etag or (parse_http_date(if_range) is not None and if_range == modified)

@@ -1,0 +1,23 @@
+"""Bounds of the download service's memory and time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the download service keeps at the most; the defaults fit the smallest deployment we support.
+
+    Attributes:
+        memory: bytes of small files, `.metadata` and of what is known about large ones, kept in memory.
+        small: bytes up to which a file is read whole, checked and kept; larger ones are streamed.
+        absent_seconds: seconds for which it is remembered that a file does not exist; a new head ends it earlier.
+        stall_seconds: seconds in which a client must take a chunk; then the connection is closed, since a body of the
+            store is held open for it.
+    """
+
+    memory: int = 48 << 20
+    small: int = 512 << 10
+    absent_seconds: float = 30.0
+    stall_seconds: float = 60.0

@@ -1,0 +1,124 @@
+"""What the download service does: finds a file in an index, and streams its bytes while checking them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import structlog
+
+from services.download.entries import Entry, Refused, Stored, make_entry
+from services.download.rules import FileWanted, Span, refusal
+from services.download.settings import Limits
+from shared.catalogue.reading import file_facts
+from shared.errors import ErrorKind, ServiceError
+from shared.objects.interface import ByteRange, ObjectNotFound, ObjectStoreError, OpenObject
+from shared.objects.keys import core_metadata_key, file_key
+from shared.reading.access import Place
+from shared.reading.facts import FileFacts
+from shared.reading.loading import RETRY_AFTER, load_checked, unavailable
+from shared.resources import Resources
+
+log = structlog.get_logger()
+
+ABSENT = "absent"
+"""Group of what is known not to exist in an index; it ends with the index's next head."""
+
+
+class BrokenOff(Exception):
+    """A stream cannot be finished; the connection is to be closed without the rest, so that nobody takes it for all."""
+
+
+async def find(resources: Resources, limits: Limits, place: Place, wanted: FileWanted) -> Entry | Refused:
+    """Return the file that an address of an index means, with its bytes when it is small, or why it is not served.
+
+    Raises:
+        ServiceError: UNAVAILABLE; a small file is missing in the store, damaged, or cannot be read.
+    """
+    record = place.record
+    async with resources.engine.connect() as connection:
+        facts = await file_facts(connection, record.id, wanted.path_key, wanted.file_name)
+    refused = refusal(wanted, facts)
+    if facts is None or refused is not None:
+        assert refused is not None, "what is not known is refused"
+        group = (record.id, ABSENT if facts is None or refused.kind is ErrorKind.NOT_FOUND else facts.project)
+        return Refused(refused, group, time.monotonic() + limits.absent_seconds)
+    stored = _stored(facts, wanted, public=record.public)
+    body = None
+    if stored.length <= limits.small:
+        store = resources.objects.side(public=record.public)
+        body = await load_checked(store, stored.key, stored.sha256, limits.small)
+    return make_entry(stored, body, (record.id, facts.project), open_=place.open)
+
+
+@asynccontextmanager
+async def open_file(resources: Resources, entry: Entry, span: Span | None) -> AsyncIterator[OpenObject]:
+    """Open a file, or a span of it, in the store.
+
+    Raises:
+        ServiceError: UNAVAILABLE; it is missing, has another length, or the store failed.
+    """
+    store = resources.objects.side(public=entry.public)
+    try:
+        async with store.open(entry.key, None if span is None else ByteRange(span.start, span.stop)) as opened:
+            if opened.info.length != entry.length:
+                raise unavailable("stored_object_corrupt", entry.key, "the stored file is damaged")
+            yield opened
+    except ObjectNotFound as error:
+        raise unavailable("stored_object_missing", entry.key, "the stored file is missing") from error
+    except ObjectStoreError as error:
+        log.warning("store_failed", key=entry.key, error=str(error)[:500])
+        detail = "The object store cannot be read right now; try again in a few seconds."
+        raise ServiceError(ErrorKind.UNAVAILABLE, detail, retry_after=RETRY_AFTER) from error
+
+
+async def checked(entry: Entry, opened: OpenObject) -> AsyncGenerator[bytes, None]:
+    """Yield the whole of a file, hashing it; the last chunk only when the digest is right.
+
+    So a client never has all bytes of a file that is not the one that was uploaded, whatever it checks itself.
+
+    Raises:
+        BrokenOff: the store holds other bytes than were uploaded, or fewer.
+    """
+    digest, length = hashlib.sha256(), 0
+    async with aclosing(ahead(opened.chunks)) as chunks:
+        async for chunk in chunks:
+            # A chunk is at most 256 KiB: 0.2 ms, less than handing it to a thread and back is worth.
+            digest.update(chunk)
+            length += len(chunk)
+            if length >= entry.length and (length > entry.length or digest.hexdigest() != entry.sha256):
+                log.error("stored_object_corrupt", key=entry.key, found=digest.hexdigest(), length=length)
+                raise BrokenOff(f"{entry.key} is damaged in the store")
+            yield chunk
+    if length < entry.length:
+        log.error("stored_object_corrupt", key=entry.key, length=length)
+        raise BrokenOff(f"{entry.key} is cut short in the store")
+
+
+async def ahead(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Yield chunks while the next one is already being read: the store and the network work at the same time."""
+    pending = asyncio.ensure_future(anext(chunks, None))
+    try:
+        while (chunk := await pending) is not None:
+            pending = asyncio.ensure_future(anext(chunks, None))
+            yield chunk
+    finally:
+        # The store may close the body only when nobody reads it any more.
+        pending.cancel()
+        await asyncio.wait([pending])
+        if not pending.cancelled():
+            pending.exception()
+
+
+def _stored(facts: FileFacts, wanted: FileWanted, *, public: bool) -> Stored:
+    """Return where the bytes of an address lie; the address is known to be served."""
+    if not wanted.metadata:
+        key = file_key(facts.sha256, facts.file_name)
+        return Stored(key, public, facts.sha256, facts.length, facts.uploaded_at)
+    assert facts.core_metadata_sha256 is not None
+    assert facts.core_metadata_length is not None
+    key = core_metadata_key(facts.sha256, facts.file_name)
+    return Stored(key, public, facts.core_metadata_sha256, facts.core_metadata_length, facts.uploaded_at)

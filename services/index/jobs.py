@@ -1,0 +1,19 @@
+"""Maps messages to what the index service does."""
+
+from __future__ import annotations
+
+from services.index.laying import lay
+from services.index.settings import Limits
+from shared.jobs.messages import LayPages, Message
+from shared.resources import Resources
+from shared.service import JobHandler
+
+
+def job_handlers(resources: Resources, limits: Limits) -> dict[type[Message], JobHandler]:
+    """Return message class -> handler."""
+
+    async def lay_pages(message: Message) -> None:
+        assert isinstance(message, LayPages)
+        await lay(resources, limits, message.index_id)
+
+    return {LayPages: lay_pages}

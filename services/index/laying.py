@@ -1,0 +1,132 @@
+"""Lays the static pages of an index: what readers of the bare bucket or folder see.
+
+The static tree follows the head and never leads. Any number of processes may lay at the same time, be killed, or wake
+up late: a page is replaced only on condition that the one there is the one that was looked at and is not newer, and an
+index counts as laid only when all its pages are.
+Source: architecture sections 5, 6 and 11.2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+
+import structlog
+from countermark.core.names import IndexName, page_target, parse_project_name
+
+from services.index.settings import Limits
+from services.index.usecases import list_html
+from shared.catalogue.heads import PageRef, current_pages
+from shared.catalogue.reading import laid_state, mark_laid, pages_since
+from shared.catalogue.unit_of_work import UnitOfWork
+from shared.formats.python.html import page_html
+from shared.formats.python.pages import project_list_json, relink, static_link
+from shared.ids import IndexId
+from shared.objects.interface import (
+    IfMatch,
+    Key,
+    ObjectExists,
+    ObjectNotFound,
+    ObjectStore,
+    ObjectStoreError,
+    PreconditionFailed,
+    Put,
+)
+from shared.objects.keys import static_page_key, target_key
+from shared.reading.loading import load_checked
+from shared.resources import Resources
+
+log = structlog.get_logger()
+
+_TRIES = 20
+"""Replacements of one page that may fail because another process was faster; each of those laid a page itself."""
+
+_SERIALS = {
+    "json": re.compile(rb'\A\{"meta":\{[^{}]{0,300}?"_last-serial":([0-9]{1,18})[,}]'),
+    "html": re.compile(rb"<!--SERIAL ([0-9]{1,18})-->\s*\Z"),
+}
+"""Where a static page says of which serial it is, by extension; both renderers write it (`shared.formats.python`)."""
+
+
+async def lay(resources: Resources, limits: Limits, index_id: IndexId, *, full: bool = False) -> int:
+    """Bring the static pages of an index up to its head; returns how many projects' pages were looked at.
+
+    A head that comes meanwhile has a job of its own.
+
+    Args:
+        full: lay all pages, not only those that changed since the last time: for a rebuild.
+
+    Raises:
+        ExceptionGroup: pages could not be laid: a signed document is missing or damaged, or the store failed.
+        ObjectStoreError: the lists could not be laid.
+    """
+    async with resources.engine.connect() as connection:
+        state = await laid_state(connection, index_id)
+        if state is None or state.serial == 0 or (state.laid >= state.serial and not full):
+            return 0
+        due = await pages_since(connection, index_id, -1 if full else state.laid)
+        listed = await current_pages(connection, index_id)
+    store = resources.objects.side(public=state.public)
+    rest = iter(due)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(limits.laid_at_once, len(due))):
+            group.create_task(_lay_pages(store, limits, state.name, rest))
+    projects = [(page.project, page.serial) for page in listed]
+    list_json = await asyncio.to_thread(project_list_json, state.serial, projects)
+    await _lay(store, limits, static_page_key(state.name, None, "json"), list_json)
+    await _lay(store, limits, static_page_key(state.name, None, "html"), await asyncio.to_thread(list_html, list_json))
+    async with UnitOfWork(resources.engine) as work:
+        await mark_laid(work.connection, index_id, state.serial)
+        await work.commit()
+    log.info("pages_laid", index=str(state.name), serial=state.serial, projects=len(due), full=full)
+    return len(due)
+
+
+async def _lay_pages(store: ObjectStore, limits: Limits, name: IndexName, pages: Iterator[PageRef]) -> None:
+    """Lay one page after the other of those that other tasks have not taken yet."""
+    for page in pages:
+        project = parse_project_name(page.project)
+        key = target_key(name, page_target(project), page.sha256)
+        document = await load_checked(store, key, page.sha256, limits.document)
+        json_page = await asyncio.to_thread(relink, document, static_link)
+        await _lay(store, limits, static_page_key(name, project, "json"), json_page)
+        html_page = await asyncio.to_thread(page_html, document, static_link)
+        await _lay(store, limits, static_page_key(name, project, "html"), html_page)
+
+
+async def _lay(store: ObjectStore, limits: Limits, key: Key, body: bytes) -> None:
+    """Put a static page unless the one there is newer, or the same."""
+    for _ in range(_TRIES):
+        there = await _there(store, key, limits.document)
+        if there is not None:
+            etag, current = there
+            if current == body or serial_in(key, current) > serial_in(key, body):
+                return
+        try:
+            await store.put(key, body, Put.ABSENT if there is None else IfMatch(etag))
+        except (ObjectExists, PreconditionFailed):
+            continue
+        return
+    raise ObjectStoreError(f"{key} is replaced again and again by other processes")
+
+
+def serial_in(key: Key, body: bytes) -> int:
+    """Return the serial a static page says it is of, -1 when it does not say: such a page is never in the way."""
+    match = _SERIALS[key.rpartition(".")[2]].search(body)
+    return -1 if match is None else int(match[1])
+
+
+async def _there(store: ObjectStore, key: Key, most: int) -> tuple[str, bytes] | None:
+    """Return ETag and bytes of what lies under a key, None when nothing does; of what is too long, the beginning."""
+    try:
+        async with store.open(key) as opened:
+            chunks, length = [], 0
+            async for chunk in opened.chunks:
+                chunks.append(chunk)
+                length += len(chunk)
+                if length > most:
+                    break
+            return opened.info.etag, b"".join(chunks)
+    except ObjectNotFound:
+        return None

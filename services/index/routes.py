@@ -1,0 +1,106 @@
+"""Parses a request to the index service and answers it.
+
+A plain ASGI callable; `shared.reading.answers` says why.
+"""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from services.index.documents import PAGE_CACHING, vary
+from services.index.reader import Reader, key_of
+from services.index.rules import (
+    OFFERED,
+    Coding,
+    Elsewhere,
+    ListWanted,
+    Media,
+    PageWanted,
+    Wanted,
+    choose_coding,
+    choose_media,
+    wanted_at,
+)
+from shared.errors import ErrorKind, ServiceError
+from shared.faces import parse_face, service_for
+from shared.problems import text_answer
+from shared.reading.access import Access, Place
+from shared.reading.answers import CORS, NO_STORE, NOSNIFF, other_method, send_prepared, with_headers
+from shared.reading.headers import MAX_HEADER, Asked, asked_by, not_modified
+from shared.service import Prepared
+
+
+class IndexRoutes:
+    """The routes `+simple/` and `+tuf/` of every index, and their aliases for the default index."""
+
+    def __init__(self, access: Access, reader: Reader) -> None:
+        self._access = access
+        self._reader = reader
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        if scope["method"] not in ("GET", "HEAD"):
+            await other_method(scope["method"])(scope, receive, send)
+            return
+        try:
+            answer = await self._answer(scope)
+        except ServiceError as error:
+            headers = [NO_STORE, NOSNIFF, vary(False, forms=True), *CORS]
+            answer = with_headers(text_answer(error), headers)
+        if isinstance(answer, Prepared):
+            await send_prepared(send, answer, head=scope["method"] == "HEAD")
+        else:
+            await answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope) -> Prepared | Response:
+        """Find the answer; the right to read is checked before anything is said about what exists in the index.
+
+        Raises:
+            ServiceError: what the client is told instead.
+        """
+        path, asked = scope["path"], asked_by(scope["headers"])
+        face = parse_face(path)
+        if face is None or service_for(face) != "index":
+            raise ServiceError(ErrorKind.NOT_FOUND, "There is nothing at this address.")
+        where = self._access.place(face)
+        await self._access.check(where, asked.authorization)
+        wanted = wanted_at(path, face)
+        if wanted is None:
+            raise ServiceError(ErrorKind.NOT_FOUND, f"There is nothing at this address of index {where.record.name}.")
+        if isinstance(wanted, Elsewhere):
+            return _moved(wanted, scope["query_string"], where)
+        media, coding = _chosen(asked, scope["query_string"], wanted)
+        document = await self._reader.document(where, wanted)
+        variant = await self._reader.variant(key_of(where, wanted), document, media, coding)
+        if document.status == 200 and not_modified(asked, variant.etag, None):
+            return variant.not_modified
+        return variant.full
+
+
+def _chosen(asked: Asked, query: bytes, wanted: Wanted) -> tuple[Media, Coding]:
+    """Return form and coding of the answer.
+
+    Raises:
+        ServiceError: NOT_ACCEPTABLE; the client takes none of the forms that pages have.
+    """
+    coding = choose_coding(_text(asked.accept_encoding))
+    if not isinstance(wanted, PageWanted | ListWanted):
+        return Media.JSON, coding
+    media = choose_media(_text(asked.accept), query)
+    if media is None:
+        raise ServiceError(ErrorKind.NOT_ACCEPTABLE, f"Pages are served as one of: {OFFERED}. Ask for one of them.")
+    return media, coding
+
+
+def _moved(elsewhere: Elsewhere, query: bytes, where: Place) -> Response:
+    location = elsewhere.location + (f"?{query.decode('latin-1')}" if query else "")
+    caching = PAGE_CACHING[0 if where.open else 1].decode()
+    response = Response(status_code=301, headers={"location": location, "cache-control": caching})
+    return with_headers(response, [vary(where.open, forms=True), *CORS])
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value[:MAX_HEADER].decode("latin-1")

@@ -1,0 +1,26 @@
+"""Bounds of the index service's memory and time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the index service keeps at the most; the defaults fit the smallest deployment we support.
+
+    Attributes:
+        memory: bytes of pages, metadata and their compressed forms kept in memory.
+        document: bytes of one stored page document or metadata file that is read at all.
+        absent_seconds: seconds for which it is remembered that something does not exist; a new head ends it earlier.
+        big_list: projects above which a project list is rendered at most every `list_seconds`.
+        list_seconds: seconds for which a big list may lag behind its index.
+        laid_at_once: pages laid at the same time.
+    """
+
+    memory: int = 64 << 20
+    document: int = 64 << 20
+    absent_seconds: float = 30.0
+    big_list: int = 10_000
+    list_seconds: float = 2.0
+    laid_at_once: int = 8

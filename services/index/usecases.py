@@ -1,0 +1,140 @@
+"""What the index service reads: pages, project lists, metadata and targets.
+
+Each loader is called on a miss only, once however many ask (`services.index.reader`). The writing side is `laying`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+
+import orjson
+from countermark.core.names import page_target
+
+from services.index.documents import (
+    IMMUTABLE_CACHING,
+    TIMESTAMP_CACHING,
+    Document,
+    Shape,
+    absent,
+    page_shape,
+)
+from services.index.rules import MetadataWanted, PageWanted, TargetWanted
+from services.index.settings import Limits
+from shared.catalogue.heads import current_page, current_pages
+from shared.catalogue.reading import metadata_digest
+from shared.formats.python.html import page_html, project_list_html
+from shared.formats.python.pages import project_list_json, signed_link
+from shared.objects.interface import ObjectStore
+from shared.objects.keys import metadata_key, target_key
+from shared.reading.access import Place
+from shared.reading.loading import load_checked
+from shared.resources import Resources
+
+ABSENT = "absent"
+"""Group of what is known not to exist in an index; it ends with the index's next head."""
+
+_TARGET_TYPES = {"json": b"application/json", "pointer": b"application/yaml", "note": b"text/plain; charset=utf-8"}
+"""Content-Type by a target's extension. Source: RFC 9512 for YAML; a note is C2SP text."""
+
+_UNPUBLISHED = "Index {} has no publication yet: nothing of it is signed.\n"
+
+
+async def load_page(resources: Resources, limits: Limits, place: Place, wanted: PageWanted) -> Document:
+    """Return a project's page from its signed document; a document of status 404 when it never was published.
+
+    Raises:
+        ServiceError: UNAVAILABLE; the stored document is missing, damaged or cannot be read.
+    """
+    record = place.record
+    async with resources.engine.connect() as connection:
+        page = await current_page(connection, record.id, wanted.project)
+    if page is None:
+        text = f"There is no project {wanted.project} in index {record.name}.\n"
+        return _absent(limits, place, text)
+    key = target_key(record.name, page_target(wanted.project), page.sha256)
+    body = await load_checked(_store(resources, place), key, page.sha256, limits.document)
+    shape = page_shape(place.open, page.serial)
+    return Document(shape, body, (record.id, wanted.project), html=partial(page_html, link=signed_link))
+
+
+async def load_list(resources: Resources, limits: Limits, place: Place) -> Document:
+    """Return the list of an index's projects; that of an index without a publication is empty."""
+    record = place.record
+    head = resources.heads.get(record.id)
+    serial = 0 if head is None else head.serial
+    begun = time.monotonic()
+    async with resources.engine.connect() as connection:
+        pages = await current_pages(connection, record.id)
+    projects = [(page.project, page.serial) for page in pages]
+    body = await asyncio.to_thread(project_list_json, serial, projects)
+    document = Document(page_shape(place.open, serial), body, (record.id, None), html=list_html)
+    if len(projects) > limits.big_list:
+        document.lags = limits.list_seconds
+        document.until = begun + limits.list_seconds
+    return document
+
+
+async def load_metadata(resources: Resources, limits: Limits, place: Place, wanted: MetadataWanted) -> Document:
+    """Return a versioned metadata file that a publication has made current at some time, else a document of status 404.
+
+    A file of a batch that is under way, or was never finished, is not shown, though the store may hold it.
+
+    Raises:
+        ServiceError: UNAVAILABLE; the stored file is missing, damaged or cannot be read.
+    """
+    assert wanted.version is not None
+    record = place.record
+    head = resources.heads.get(record.id)
+    if head is None:
+        return _absent(limits, place, _UNPUBLISHED.format(record.name))
+    digest = None
+    if wanted.role != "root" or wanted.version <= head.root_version:
+        async with resources.engine.connect() as connection:
+            digest = await metadata_digest(connection, record.id, wanted.role, wanted.version)
+    if digest is None:
+        return _absent(limits, place, f"Index {record.name} has no {wanted.version}.{wanted.role}.json.\n")
+    key = metadata_key(record.name, wanted.role, wanted.version)
+    body = await load_checked(_store(resources, place), key, digest, limits.document)
+    return Document(Shape(place.open, IMMUTABLE_CACHING), body, (record.id, None))
+
+
+async def load_target(resources: Resources, limits: Limits, place: Place, wanted: TargetWanted) -> Document:
+    """Return a target under the digest asked for, or a document of status 404.
+
+    Raises:
+        ServiceError: UNAVAILABLE; the stored target is damaged or cannot be read.
+    """
+    store = _store(resources, place)
+    key = target_key(place.record.name, wanted.target, wanted.sha256)
+    if await store.head(key) is None:
+        return _absent(limits, place, f"Index {place.record.name} has no such target.\n")
+    body = await load_checked(store, key, wanted.sha256, limits.document)
+    content_type = _TARGET_TYPES[wanted.target.rpartition(".")[2]]
+    shape = Shape(place.open, IMMUTABLE_CACHING, content_types=(content_type,))
+    return Document(shape, body, (place.record.id, None))
+
+
+async def load_timestamp(resources: Resources, limits: Limits, place: Place) -> Document:
+    """Return the timestamp from the head itself: the store's copy follows the head (architecture section 5)."""
+    head = resources.heads.get(place.record.id)
+    if head is None:
+        return _absent(limits, place, _UNPUBLISHED.format(place.record.name))
+    return Document(Shape(place.open, TIMESTAMP_CACHING), head.timestamp, (head.index_id, None))
+
+
+def list_html(document: bytes) -> bytes:
+    """Return the HTML form of a project list from its JSON form."""
+    listed = orjson.loads(document)
+    projects = [(project["name"], project["_last-serial"]) for project in listed["projects"]]
+    return project_list_html(listed["meta"]["_last-serial"], projects)
+
+
+def _absent(limits: Limits, place: Place, text: str) -> Document:
+    until = time.monotonic() + limits.absent_seconds
+    return absent(place.open, text.encode(), (place.record.id, ABSENT), until)
+
+
+def _store(resources: Resources, place: Place) -> ObjectStore:
+    return resources.objects.side(public=place.record.public)

@@ -1,0 +1,92 @@
+"""Which index a path means, and whether the caller may read it: from memory, the same for pages, metadata and files.
+
+Source: architecture section 11.5; contract python-index sections 1.2.3 and 1.7.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.auth.directory import Directory, IndexRecord
+from shared.auth.permissions import Decision, authorize
+from shared.auth.principal import NOBODY, Verb
+from shared.auth.verifier import BadCredentials, Verifier
+from shared.errors import ErrorKind, ServiceError
+from shared.faces import Face
+from shared.http import bind_principal
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An index that a path means; `open` = everyone may read it, with or without credentials."""
+
+    record: IndexRecord
+    open: bool
+
+
+class Access:
+    """Finds indexes and checks the right to read them."""
+
+    def __init__(self, directory: Directory, verifier: Verifier) -> None:
+        self._directory = directory
+        self._verifier = verifier
+
+    @property
+    def generation(self) -> int:
+        """Grows when any index or right changed: what was derived from a `Place` is out of date then."""
+        return self._directory.generation
+
+    def place(self, face: Face) -> Place:
+        """Return the index that a face belongs to.
+
+        The paths without an index (`/simple/`, `/+f/`, ...) are switched off while not everyone may read the default
+        index: its credentials would be sent to every index of the host.
+
+        Raises:
+            ServiceError: NOT_FOUND; there is no such index, or the default index is not open.
+        """
+        name = face.index or self._directory.default_index
+        record = None if name is None else self._directory.index(name)
+        if record is None:
+            where = f"There is no index {face.index}." if face.index else "This deployment has no default index yet."
+            raise ServiceError(ErrorKind.NOT_FOUND, where)
+        everyone = authorize(NOBODY, Verb.READ, record.resource()) is Decision.ALLOWED
+        if face.index is None and not everyone:
+            detail = "The default index is not open to everyone: use its own address, /<owner>/<index>/+simple/."
+            raise ServiceError(ErrorKind.NOT_FOUND, detail)
+        return Place(record, everyone)
+
+    def quick(self, place: Place, authorization: bytes | None) -> bool:
+        """Return whether memory alone can tell that the caller may read. For hot paths; False means: ask `check`."""
+        if place.open:
+            return True
+        header = None if authorization is None else authorization.decode("latin-1")
+        principal = self._verifier.quick(header)
+        return principal is not None and authorize(principal, Verb.READ, place.record.resource()) is Decision.ALLOWED
+
+    async def check(self, place: Place, authorization: bytes | None) -> None:
+        """Return when the caller may read.
+
+        Credentials are not looked at where everyone may read: wrong ones count as none there.
+
+        Raises:
+            ServiceError: UNAUTHENTICATED without credentials or with wrong ones, FORBIDDEN for somebody without the
+                right (never NOT_FOUND, after which uv would go on to the next index).
+        """
+        if place.open:
+            return
+        header = None if authorization is None else authorization.decode("latin-1")
+        try:
+            principal = await self._verifier.verify(header)
+        except BadCredentials as error:
+            raise ServiceError(ErrorKind.UNAUTHENTICATED, f"Cannot read this index: {error}.") from error
+        bind_principal(principal)
+        decision = authorize(principal, Verb.READ, place.record.resource())
+        match decision:
+            case Decision.ALLOWED:
+                return
+            case Decision.NEEDS_CREDENTIALS:
+                detail = "This index is private: send a token as the password of HTTP Basic, with any user name."
+                raise ServiceError(ErrorKind.UNAUTHENTICATED, detail)
+            case Decision.NO_GRANT | Decision.OUT_OF_SCOPE:
+                raise ServiceError(ErrorKind.FORBIDDEN, f"Cannot read {place.record.name}: {decision.value}.")

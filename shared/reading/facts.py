@@ -1,0 +1,33 @@
+"""What the catalogue says of a file that is asked for. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from countermark.core.digest import Length, Sha256
+from countermark.core.names import FileName, NormalizedName
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a download needs to know of a file.
+
+    Attributes:
+        visible: whether a publication shows it now.
+        was_visible: whether a publication ever did.
+        removed: whether it is marked so; that shows with the next publication.
+        held_reason: why it is held, "" without words, None when it is not held.
+    """
+
+    project: NormalizedName
+    file_name: FileName
+    sha256: Sha256
+    length: Length
+    uploaded_at: datetime
+    core_metadata_sha256: Sha256 | None
+    core_metadata_length: Length | None
+    visible: bool
+    was_visible: bool
+    removed: bool
+    held_reason: str | None

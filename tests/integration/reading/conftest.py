@@ -1,0 +1,54 @@
+"""The reading services on a real Postgres and a folder, with a public and a private index to read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.objects.interface import ObjectStores
+from tests.integration.reading.constants import METADATA, WHEEL
+from tests.support.factories import make_default, make_index
+from tests.support.published import Published
+from tests.support.reading import Reading, open_reading, open_stores
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> ObjectStores:
+    """Both sides of a store in a folder."""
+    return open_stores(tmp_path)
+
+
+@pytest.fixture
+async def stable(engine: AsyncEngine, stores: ObjectStores) -> Published:
+    """The public default index with one published wheel."""
+    index = await make_index(engine)
+    await make_default(engine, index)
+    published = Published(engine, stores, index)
+    await published.publish(await published.upload(WHEEL, b"wheel of 1.0", METADATA))
+    return published
+
+
+@pytest.fixture
+async def secret(engine: AsyncEngine, stores: ObjectStores) -> Published:
+    """A private index with one published wheel."""
+    published = Published(engine, stores, await make_index(engine, "root/secret", public=False))
+    await published.publish(await published.upload(WHEEL, b"secret wheel", METADATA))
+    return published
+
+
+@pytest.fixture
+async def reading(engine: AsyncEngine, stores: ObjectStores) -> Reading:
+    """One process with the reading services."""
+    return open_reading(engine, stores)
+
+
+@pytest.fixture
+async def client(reading: Reading, stable: Published) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of a process that knows the public index."""
+    await reading.news()
+    async with reading.client() as client:
+        yield client

@@ -1,0 +1,126 @@
+"""Who may read what."""
+
+from __future__ import annotations
+
+import httpx2
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.auth.principal import Scope, Verb
+from shared.objects.interface import ObjectStores
+from shared.objects.keys import file_key
+from tests.integration.reading.constants import PAGE, WHEEL
+from tests.support.factories import make_default, make_index, make_token
+from tests.support.published import Published
+from tests.support.reading import Reading, basic
+
+
+class TestRights:
+    """Architecture sections 5.8 and 11.5; contract python-index section 1.7."""
+
+    PATHS = ("/root/secret/+simple/", "/root/secret/+simple/thing/", "/root/secret/+tuf/metadata/timestamp.json")
+
+    @pytest.fixture
+    async def paths(self, reading: Reading, secret: Published) -> list[str]:
+        """Everything that can be read of the private index."""
+        await reading.news()
+        file = secret.visible[WHEEL]
+        key = file_key(file.sha256, file.file_name)
+        files = [f"/root/secret/+f/{file.path}", f"/root/secret/+f/{file.path}.metadata", f"/root/secret/+tuf/{key}"]
+        return [*self.PATHS, *files, "/root/secret/+simple/unknown/", "/root/secret/+simple/Thing"]
+
+    async def test_stranger(self, reading: Reading, paths: list[str]) -> None:
+        """Without credentials, or with wrong ones, everything of a private index is 401 with a challenge."""
+        async with reading.client() as client:
+            for path in paths:
+                for headers in (
+                    {},
+                    {"authorization": basic("root", "wrong")},
+                    {"authorization": "Bearer cmk_1nothing"},
+                ):
+                    answer = await client.get(path, headers=headers)
+                    assert answer.status_code == 401, path
+                    assert answer.headers["www-authenticate"].startswith('Basic realm="')
+                    assert answer.headers["cache-control"] == "no-store"
+
+    async def test_known_without_the_right(self, reading: Reading, paths: list[str], engine: AsyncEngine) -> None:
+        """Somebody else's token gives 403 everywhere, also for what does not exist: never 404."""
+        token = await make_token(engine, "mallory")
+        await reading.news()
+        async with reading.client(token=token) as client:
+            assert {(await client.get(path)).status_code for path in paths} == {403}
+
+    async def test_token_for_another_index(self, reading: Reading, paths: list[str], engine: AsyncEngine) -> None:
+        """The owner's own token is refused when it is for something else."""
+        scope = Scope(index=(await make_index(engine, "root/other")).name, project=None, verbs=frozenset([Verb.READ]))
+        token = await make_token(engine, "root", [scope])
+        await reading.news()
+        async with reading.client(token=token) as client:
+            assert {(await client.get(path)).status_code for path in paths} == {403}
+
+    async def test_reader(self, reading: Reading, paths: list[str], engine: AsyncEngine) -> None:
+        """Who may read gets the same bytes, marked as private; twice, so that memory checks as well."""
+        token = await make_token(engine)
+        await reading.news()
+        async with reading.client(token=token) as client:
+            for path in [*paths[:6], *paths[:6]]:
+                answer = await client.get(path)
+                assert answer.status_code == 200, path
+                assert answer.headers["cache-control"].startswith("private")
+                assert "Authorization" in answer.headers["vary"]
+            assert (await client.get(paths[6])).status_code == 404
+        async with reading.client() as stranger:
+            assert {(await stranger.get(path)).status_code for path in paths} == {401}, "memory must not leak"
+
+    async def test_wrong_credentials_on_an_open_read(self, client: httpx2.AsyncClient) -> None:
+        """Where everyone may read, wrong credentials count as none."""
+        for header in (basic("a", "b"), "Bearer nonsense", "nonsense", ""):
+            assert (await client.get(PAGE, headers={"authorization": header})).status_code == 200
+
+    async def test_rights_change(self, reading: Reading, engine: AsyncEngine, stores: ObjectStores) -> None:
+        """A revoked token ends with the next refresh of the directory, also for pages in memory."""
+        published = Published(engine, stores, await make_index(engine, "root/secret", public=False))
+        await published.publish(await published.upload(WHEEL))
+        token = await make_token(engine)
+        await reading.news()
+        async with reading.client(token=token) as client:
+            assert (await client.get("/root/secret/+simple/thing/")).status_code == 200
+            async with engine.begin() as connection:
+                await connection.exec_driver_sql("update token set revoked_at = now()")
+            await reading.news()
+            assert (await client.get("/root/secret/+simple/thing/")).status_code == 401
+
+    async def test_index_that_is_closed(
+        self, client: httpx2.AsyncClient, reading: Reading, stable: Published, engine: AsyncEngine
+    ) -> None:
+        """When everyone's right to read is taken away, what lies in memory is shut as well, and opens again with it."""
+        paths = (PAGE, f"/root/stable/+f/{stable.visible[WHEEL].path}")
+        assert {(await client.get(path)).status_code for path in (*paths, *paths)} == {200}
+        async with engine.begin() as connection:
+            await connection.exec_driver_sql("update \"grant\" set subject = 'root' where verb = 'read'")
+        await reading.news()
+        assert {(await client.get(path)).status_code for path in (*paths, *paths)} == {401}
+        async with engine.begin() as connection:
+            await connection.exec_driver_sql("update \"grant\" set subject = ':ANONYMOUS:' where verb = 'read'")
+        await reading.news()
+        answers = [await client.get(path) for path in paths]
+        assert {answer.headers["cache-control"].split(",")[0] for answer in answers} == {"public"}
+
+    async def test_file_of_another_index(
+        self, client: httpx2.AsyncClient, reading: Reading, secret: Published, stable: Published
+    ) -> None:
+        """Knowing the digest of a private index's file gives nothing at a public index's address."""
+        await reading.news()
+        file = secret.visible[WHEEL]
+        assert (await client.get(f"/root/stable/+f/{file.path}")).status_code == 404
+        assert (await client.get(f"/+tuf/{file_key(file.sha256, file.file_name)}")).status_code == 404
+
+    async def test_private_default_index(self, reading: Reading, engine: AsyncEngine, secret: Published) -> None:
+        """The host's own addresses are switched off when the default index is private, for its readers too."""
+        await make_default(engine, secret.index)
+        token = await make_token(engine)
+        await reading.news()
+        async with reading.client(token=token) as client:
+            for path in ("/simple/", "/simple/thing/", f"/+f/{secret.visible[WHEEL].path}", "/+tuf/timestamp.json"):
+                assert (await client.get(path)).status_code == 404, path
+            assert (await client.get("/root/secret/+simple/thing/")).status_code == 200
