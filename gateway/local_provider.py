@@ -327,7 +327,7 @@ class LocalProvider:
             410,
             title="This link cannot be used",
             message="It was used already, is too old or is incomplete. Make a new one on the server: "
-            "countermark-server user link --name NAME",
+            "countermark-server user link NAME",
             link=("/login", "Sign in with a password"),
         )
 

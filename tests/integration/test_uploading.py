@@ -1,4 +1,5 @@
-"""The upload service on a real Postgres and a real folder: every refusal with its status and words, nothing left behind."""
+"""The upload service on a real Postgres and a real folder: every refusal with its status and words, nothing left
+behind."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -206,7 +207,8 @@ async def test_an_expired_token_is_named_as_expired(uploader: Uploader) -> None:
 )
 async def test_a_token_of_another_project_or_verb_is_forbidden(uploader: Uploader, scope: dict[str, object]) -> None:
     """403 in words, and nothing is kept."""
-    token = await make_token(uploader.resources.engine, "root", [Scope(uploader.index.name, **scope)])  # type: ignore[arg-type]
+    limited = Scope(uploader.index.name, **scope)  # type: ignore[arg-type]
+    token = await make_token(uploader.resources.engine, "root", [limited])
     await uploader.resources.directory.refresh()
     answer = await uploader.post(WHEEL, make_wheel("widget", "1.0"), headers=basic(token))
     assert answer.status_code == 403

@@ -1,0 +1,118 @@
+"""Command `python -m bench`: measures everything in one run and prints one table.
+
+It ends with 0 whatever the verdicts are, and with 1 when something could not be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from bench import devpi, nginx
+from bench.errors import NotMeasured
+from bench.load import CONNECTIONS, Generator
+from bench.machine import Cores, choose_cores
+from bench.pages import Plan, measure_pages
+from bench.report import Row, table
+from bench.starts import measure_memory, measure_starts
+from bench.uploads import measure_uploads
+
+_PARTS = ("pages", "uploads", "memory", "start")
+
+
+def main() -> None:
+    """Run what was asked for, print the table and the notes to it."""
+    if platform.system() != "Linux":
+        print("bench: it reads /proc and pins processes to cores, so it runs on Linux only", file=sys.stderr)
+        sys.exit(1)
+    options = _options()
+    # Told to end, it ends as by Ctrl-C: with all servers it started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    generator, cores = Generator.choose(own=options.own_generator), choose_cores()
+    notes = _notes(generator, cores) if "pages" in options.only else []
+    rows: list[Row] = []
+    faults: list[str] = []
+    for name, measure in _measurements(options, generator, cores, notes):
+        print(f"bench: measuring {name}", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(prefix="cm-bench-", ignore_cleanup_errors=True) as folder:
+            try:
+                rows.extend(measure(Path(folder)))
+            except (NotMeasured, OSError) as fault:
+                faults.append(f"{name}: not measured: {fault}")
+                print(f"bench: {faults[-1]}", file=sys.stderr, flush=True)
+    print(table(rows))
+    print("".join(f"\n- {line}" for line in (*notes, *faults)))
+    sys.exit(1 if faults else 0)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure speed and memory beside peers.")
+    parser.add_argument("--only", nargs="+", choices=_PARTS, default=_PARTS, help="parts to measure (default: all)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="undisturbed rounds of the page load (default: %(default)s)"
+    )
+    parser.add_argument("--seconds", type=int, default=2, help="seconds of one load (default: %(default)s)")
+    parser.add_argument("--uploads", type=int, default=40, help="measured uploads (default: %(default)s)")
+    parser.add_argument(
+        "--idle", type=float, default=60, help="idle seconds before memory is read (default: %(default)s)"
+    )
+    parser.add_argument("--starts", type=int, default=3, help="first and later starts (default: %(default)s)")
+    parser.add_argument("--own-generator", action="store_true", help="use the built-in load generator, not wrk")
+    cache = Path.home() / ".cache" / "countermark-bench"
+    parser.add_argument(
+        "--cache", type=Path, default=cache, help="folder of devpi-server's environment (default: %(default)s)"
+    )
+    return parser.parse_args()
+
+
+def _notes(generator: Generator, cores: Cores) -> list[str]:
+    """Return how the figures of the page were made, and which are worth less than they look."""
+    conditions = (
+        f"page: {generator.name}, {CONNECTIONS} kept connections, bodies not compressed",
+        "medians of interleaved rounds, disturbed ones left out",
+        f"servers on core {cores.server}, load on core {cores.load}, CPU of the whole process tree",
+    )
+    notes = ["; ".join(conditions)]
+    if cores.shared:
+        notes.append(
+            "this process may use one core only: server and load share it, requests/s say little, CPU times hold"
+        )
+    if generator.own:
+        notes.append(
+            "the built-in generator may be slower than a server, which makes its ratios too small (install wrk)"
+        )
+    if nginx.program() is None:
+        notes.append("nginx is not installed, so its rows are left out (install nginx)")
+    return notes
+
+
+def _measurements(
+    options: argparse.Namespace, generator: Generator, cores: Cores, notes: list[str]
+) -> Iterator[tuple[str, Callable[[Path], Iterator[Row]]]]:
+    """Yield name and function of each part that was asked for; a function takes an empty folder."""
+
+    def pages(folder: Path) -> Iterator[Row]:
+        programs = devpi.environment(options.cache)
+        plan = Plan(generator, cores, programs, nginx.program(), options.rounds, options.seconds)
+        return measure_pages(plan, folder, notes)
+
+    def uploads(folder: Path) -> Iterator[Row]:
+        return measure_uploads(options.uploads, devpi.environment(options.cache), folder)
+
+    parts: dict[str, Callable[[Path], Iterator[Row]]] = {
+        "start": partial(measure_starts, options.starts),
+        "memory": partial(measure_memory, options.idle),
+        "uploads": uploads,
+        "pages": pages,
+    }
+    yield from ((name, measure) for name, measure in parts.items() if name in options.only)
+
+
+if __name__ == "__main__":
+    main()

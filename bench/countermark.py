@@ -1,0 +1,43 @@
+"""Runs Countermark as its user does: the embedded profile by one command, and a token made beside it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.errors import NotMeasured
+from bench.registry import Registry
+from bench.running import Command, Running, free_port, running
+
+_PROGRAM = Path(sys.executable).with_name("countermark-server")
+_INDEX = "root/stable"
+
+
+@contextmanager
+def countermark(data: Path) -> Iterator[Running]:
+    """Run Countermark on a data folder, which it makes when there is none.
+
+    Raises:
+        NotMeasured: it does not start, or leaves processes behind.
+    """
+    api, ui = free_port(), free_port()
+    argv = (str(_PROGRAM), "up", "--end-with-parent", "--data", str(data), "--api-port", str(api), "--ui-port", str(ui))
+    with running(Command("Countermark", argv, data.with_name(f"{data.name}.log"), api, "/readyz")) as server:
+        yield server
+
+
+def registry_of(server: Running, data: Path) -> Registry:
+    """Return the default index of a running Countermark, with a new token that may upload.
+
+    Raises:
+        NotMeasured: the token cannot be made.
+    """
+    argv = (str(_PROGRAM), "token", "create", "--data", str(data), "--user", "root", "--index", _INDEX, "--json")
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise NotMeasured(f"Countermark makes no token: {done.stderr.strip()[-600:]}")
+    return Registry("Countermark", server, f"/{_INDEX}", "__token__", json.loads(done.stdout)["token"])
