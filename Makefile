@@ -1,0 +1,61 @@
+# Countermark: `make run` needs Python 3.11 or later, make and a package registry; everything else it fetches and starts itself.
+
+PYTHON ?= python3
+DATA ?=
+API_PORT ?=
+UI_PORT ?=
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+INPUTS := requirements.lock requirements-setup.lock pyproject.toml client/pyproject.toml deploy/environment.py
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	--no-annotate --no-emit-package countermark --no-emit-package countermark-server
+
+CHECK_PYTHON := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "countermark: needs \
+	Python 3.11 or later, and '$(PYTHON)' is not: name another with PYTHON=/path/to/python3.11" >&2; exit 1; }
+
+export UV_PYTHON_DOWNLOADS := never
+export PYTHONDONTWRITEBYTECODE :=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint e2e bench lock
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: .venv/stamp-run ## make the environment that `make run` uses
+
+run: .venv/stamp-run ## start everything (DATA=./data API_PORT=3141 UI_PORT=3142)
+	@exec $(BIN)/countermark-server up --end-with-parent $(if $(DATA),--data "$(DATA)") \
+		$(if $(API_PORT),--api-port "$(API_PORT)") $(if $(UI_PORT),--ui-port "$(UI_PORT)")
+
+test: .venv/stamp-dev ## run every suite: unit, property, contract, integration, e2e
+	@$(BIN)/python -m pytest tests $(PYTEST_ARGS)
+
+e2e: .venv/stamp-dev ## run the end-to-end suite alone
+	@$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
+
+lint: .venv/stamp-dev ## check style, types, imports and locks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m deploy.locks
+
+bench: .venv/stamp-dev ## measure speed and memory
+	@$(BIN)/python -m bench
+
+lock: .venv/stamp-dev ## compile the lock files again from what the two pyproject.toml ask for
+	$(COMPILE) pyproject.toml client/pyproject.toml -o requirements.lock
+	$(COMPILE) --group setup -o requirements-setup.lock
+	$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
+
+# A warm start looks at these stamps alone.
+.venv/stamp-run: $(INPUTS)
+	@$(CHECK_PYTHON)
+	@$(PYTHON) -I deploy/environment.py run
+
+.venv/stamp-dev: $(INPUTS) requirements-dev.lock
+	@$(CHECK_PYTHON)
+	@$(PYTHON) -I deploy/environment.py dev
+	@touch .venv/stamp-run

@@ -1,0 +1,193 @@
+"""Commands for people, tokens and indexes; they work beside a running server, or on the database of the settings."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.cli_common import (
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    SetOption,
+    function,
+    load_settings,
+    new_group,
+    run,
+    say,
+    say_json,
+    say_table,
+)
+from deploy.errors import UsageError
+
+users = new_group("People and machines that own indexes and tokens.")
+tokens = new_group("API tokens.")
+indexes = new_group("Make and list indexes; without a command, serve pages alone.", needs_command=False)
+
+_PASSWORD_LIMIT = 4096
+"""Characters read from a password file or a pipe."""
+
+PasswordFileOption = Annotated[
+    Path | None,
+    typer.Option("--password-file", metavar="FILE", help="Read the password from a file; - is standard input."),
+]
+
+
+@users.command("add")
+def add_user(
+    name: str,
+    *,
+    email: Annotated[str | None, typer.Option(help="Kept with the account.")] = None,
+    password_file: PasswordFileOption = None,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    pairs: SetOption = None,
+) -> None:
+    """Make an account. Without a password it can use tokens and owner links alone."""
+    settings = load_settings(data, config, pairs).settings
+    password = None if password_file is None else _password_from(password_file)
+    run(function("deploy.administration.add_user")(settings, name, password, email))
+    say(f"made the account {name}\n")
+
+
+@users.command("passwd")
+def set_password(
+    name: str,
+    *,
+    password_file: PasswordFileOption = None,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    pairs: SetOption = None,
+) -> None:
+    """Give an account a new password, asked for at the terminal or read from a file."""
+    settings = load_settings(data, config, pairs).settings
+    password = _asked_password() if password_file is None else _password_from(password_file)
+    run(function("deploy.administration.set_password")(settings, name, password))
+    say(f"changed the password of {name}\n")
+
+
+@users.command("list")
+def list_users(
+    *, as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None, pairs: SetOption = None
+) -> None:
+    """List accounts."""
+    rows = run(function("deploy.administration.list_users")(load_settings(data, config, pairs).settings))
+    say_table(rows, ("name", "email", "password", "created_at", "disabled_at"), as_json=as_json)
+
+
+@users.command("link")
+def make_link(
+    name: Annotated[str, typer.Argument(help="Whom it signs in.")] = "root",
+    *,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    pairs: SetOption = None,
+) -> None:
+    """Print a link that signs an account in once, within a day."""
+    say(run(function("deploy.administration.make_link")(load_settings(data, config, pairs).settings, name)) + "\n")
+
+
+@tokens.command("create")
+def create_token(  # noqa: PLR0913 - each is an option of the command line
+    *,
+    user: Annotated[str, typer.Option(help="Whose token it is.")] = "root",
+    index: Annotated[str, typer.Option(help="The index it is for, owner/name.")] = "root/stable",
+    project: Annotated[str | None, typer.Option(help="The one project it is for.", show_default="all")] = None,
+    verbs: Annotated[str, typer.Option(help="What it may do, by commas: read, upload, remove, ...")] = "upload,read",
+    days: Annotated[int, typer.Option(min=1, max=366, help="Days until it expires.")] = 90,
+    label: Annotated[str, typer.Option(help="By what name its owner recognises it.")] = "made on the command line",
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    pairs: SetOption = None,
+) -> None:
+    """Make a token and print it: this once, it is kept nowhere."""
+    settings = load_settings(data, config, pairs).settings
+    wanted = {"user": user, "index": index, "project": project, "verbs": verbs, "days": days, "label": label}
+    token = run(function("deploy.administration.create_token")(settings, wanted))
+    if as_json:
+        say_json(token)
+    else:
+        say(token["token"] + "\n")
+
+
+@tokens.command("list")
+def list_tokens(
+    *,
+    user: Annotated[str | None, typer.Option(help="Whose tokens.", show_default="everybody's")] = None,
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    pairs: SetOption = None,
+) -> None:
+    """List tokens, without their secrets."""
+    rows = run(function("deploy.administration.list_tokens")(load_settings(data, config, pairs).settings, user))
+    say_table(rows, ("id", "user", "label", "scopes", "expires_at", "revoked_at"), as_json=as_json)
+
+
+@tokens.command("revoke")
+def revoke_token(
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="As token list prints it.")],
+    *,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    pairs: SetOption = None,
+) -> None:
+    """Make a token useless."""
+    run(function("deploy.administration.revoke_token")(load_settings(data, config, pairs).settings, token_id))
+    say(f"revoked {token_id}\n")
+
+
+@indexes.command("create")
+def create_index(
+    name: Annotated[str, typer.Argument(metavar="OWNER/NAME")],
+    *,
+    private: Annotated[bool, typer.Option("--private", help="Only who has a right may read it.")] = False,
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    pairs: SetOption = None,
+) -> None:
+    """Make a stage index; it is published, empty, at once."""
+    settings = load_settings(data, config, pairs).settings
+    made = run(function("deploy.administration.create_index")(settings, name, private=private))
+    if as_json:
+        say_json(made)
+    else:
+        say(f"made the {made['visibility']} index {name}\n")
+
+
+@indexes.command("list")
+def list_indexes(
+    *, as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None, pairs: SetOption = None
+) -> None:
+    """List indexes."""
+    rows = run(function("deploy.administration.list_indexes")(load_settings(data, config, pairs).settings))
+    say_table(rows, ("index", "type", "visibility", "volatile", "serial", "created_at"), as_json=as_json)
+
+
+def _password_from(path: Path) -> str:
+    try:
+        if str(path) == "-":
+            text = sys.stdin.read(_PASSWORD_LIMIT)
+        else:
+            with path.open(encoding="utf-8") as file:
+                text = file.read(_PASSWORD_LIMIT)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the password cannot be read from {path}: {error}") from error
+    return text.rstrip("\r\n")
+
+
+def _asked_password() -> str:
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "there is no terminal to ask for the password at: use --password-file FILE (- is standard input)"
+        )
+    password = getpass.getpass("New password: ")
+    if password != getpass.getpass("Once more: "):
+        raise UsageError("the two passwords differ: nothing was changed")
+    return password

@@ -1,0 +1,88 @@
+"""Commands for operators: settings, jobs, the published tree."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from deploy.cli_common import (
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    SetOption,
+    function,
+    load_settings,
+    new_group,
+    run,
+    say,
+    say_table,
+)
+from deploy.errors import UsageError
+
+configuration = new_group("Settings.")
+jobs = new_group("Work that waits, or that was given up.")
+
+
+@configuration.command("show")
+def show_config(
+    *, as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None, pairs: SetOption = None
+) -> None:
+    """Print every setting, and where its value comes from; secrets are masked."""
+    listing = load_settings(data, config, pairs).listing()
+    rows = [{"setting": entry.key, "value": entry.value, "from": entry.origin} for entry in listing]
+    say_table(rows, ("setting", "value", "from"), as_json=as_json)
+
+
+def check_config(*, data: DataOption = None, config: ConfigOption = None, pairs: SetOption = None) -> None:
+    """Check the settings and end: 0 when they can be used."""
+    load_settings(data, config, pairs)
+    say("the settings are valid\n")
+
+
+@jobs.command("list")
+def list_jobs(
+    *, as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None, pairs: SetOption = None
+) -> None:
+    """List the newest jobs that wait or run."""
+    rows = run(function("deploy.administration.list_jobs")(load_settings(data, config, pairs).settings, dead=False))
+    say_table(rows, ("id", "kind", "created_at", "attempts", "last_error"), as_json=as_json)
+
+
+@jobs.command("dead")
+def list_dead_jobs(
+    *, as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None, pairs: SetOption = None
+) -> None:
+    """List the newest jobs that failed too often and were given up."""
+    rows = run(function("deploy.administration.list_jobs")(load_settings(data, config, pairs).settings, dead=True))
+    say_table(rows, ("id", "kind", "created_at", "attempts", "dead_at", "last_error"), as_json=as_json)
+
+
+@jobs.command("retry")
+def retry_jobs(
+    job: Annotated[int | None, typer.Argument(metavar="[ID]", help="As jobs dead prints it.")] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="Every job that was given up.")] = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    pairs: SetOption = None,
+) -> None:
+    """Run a job again that was given up."""
+    if (job is None) is not every:
+        raise UsageError("name one job by its ID, or use --all")
+    settings = load_settings(data, config, pairs).settings
+    count = run(function("deploy.administration.retry_jobs")(settings, job))
+    say(f"{count} to be run again\n")
+
+
+def rebuild(
+    index: Annotated[str | None, typer.Argument(metavar="[OWNER/NAME]", help="Only this index.")] = None,
+    *,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    pairs: SetOption = None,
+) -> None:
+    """Lay the published tree again from the catalogue and the files, beside a running server."""
+    settings = load_settings(data, config, pairs).settings
+    for line in run(function("deploy.rebuilding.rebuild")(settings, index)):
+        say(f"{line}\n")

@@ -1,0 +1,78 @@
+"""What the embedded profile does once its children run: opens resources, wires all services, serves both hosts."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from deploy import assembly, banner
+from deploy.data_folder import Running
+from deploy.embedded import Start
+from deploy.listeners import HttpServer
+from deploy.open_resources import open_resources
+from deploy.supervisor import supervised
+from gateway.app import create_app
+from gateway.settings import addresses_of
+from gateway.upstream import Mounted
+from shared.clock import SystemClock
+from shared.settings import Settings
+
+
+async def run(start: Start) -> None:
+    """Run all services until the process is asked to stop.
+
+    Raises:
+        LaunchError: it cannot start, or a part of it ended by itself.
+        Stopped: the process was asked to stop before it was ready.
+    """
+    settings, stop = start.settings, start.stop
+    await stop.unless_asked(assembly.prepare_catalogue(settings))
+    async with open_resources(settings, SystemClock()) as resources:
+        first = await stop.unless_asked(assembly.take_first_steps(resources))
+        async with supervised() as work:
+            services = assembly.create_services(resources)
+            apps = create_app(resources, {name: Mounted(service) for name, service in services.items()})
+            work.run(start.children.watches())
+            work.run(assembly.background(resources, services.values(), relay=True))
+            await stop.unless_asked(assembly.until_published(resources, first.deployment))
+            work.serve(HttpServer(apps.api, start.ports.api), HttpServer(apps.ui, start.ports.ui))
+            with start.folder.announced(_running(settings)):
+                start.say(banner.render(_facts(start, first)))
+                await stop.wait()
+
+
+async def initialise(settings: Settings, say: Callable[[str], None]) -> None:
+    """Make schema, trust root, owner and default index, where they are absent."""
+    await assembly.prepare_catalogue(settings)
+    async with open_resources(settings, SystemClock()) as resources:
+        first = await assembly.take_first_steps(resources)
+    say(f"{'made' if first.deployment.created else 'found'} the deployment {first.deployment.id}\n")
+    if first.owner_link is not None:
+        say(f"owner link (signs in once, within a day): {first.owner_link}\n")
+
+
+def _running(settings: Settings) -> Running:
+    assert settings.database.url is not None, "the children have told it"
+    assert settings.queue.url is not None, "the children have told it"
+    addresses = addresses_of(settings)
+    return Running(
+        pid=os.getpid(),
+        database=settings.database.url.get_secret_value(),
+        queue=settings.queue.url.get_secret_value(),
+        api=addresses.api,
+        ui=addresses.ui,
+    )
+
+
+def _facts(start: Start, first: assembly.FirstSteps) -> banner.Facts:
+    addresses = addresses_of(start.settings)
+    return banner.Facts(
+        api=addresses.api,
+        ui=addresses.ui,
+        index=str(first.deployment.default_index),
+        data=start.settings.data,
+        programs=start.programs,
+        owner_link=first.owner_link,
+        seconds=time.monotonic() - start.began,
+    )

@@ -1,0 +1,69 @@
+"""Opens what a process holds, in order, and closes it in the opposite order."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from redis.asyncio import Redis
+
+from deploy.errors import UsageError
+from shared.auth import directory as directory_module
+from shared.auth.directory import Directory
+from shared.catalogue import heads as heads_module
+from shared.catalogue.engine import open_engine
+from shared.catalogue.heads import Heads
+from shared.catalogue.listener import Listener
+from shared.clock import Clock
+from shared.jobs.arq_queue import ArqQueue
+from shared.objects.filesystem import FolderStore
+from shared.objects.interface import ObjectStores
+from shared.resources import Resources
+from shared.settings import Settings
+
+_S3_MODULE = "shared.objects.s3"
+"""Loaded by name when it is used: the S3 library costs half a second and 30 MB, and folders do without."""
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Resources]:
+    """Open everything of `Resources`; nothing is connected to before its first use.
+
+    Raises:
+        UsageError: the settings name no database or no queue.
+    """
+    database, queue = settings.database.url, settings.queue.url
+    missing = [f"{key}.url" for key, url in (("database", database), ("queue", queue)) if url is None]
+    if database is None or queue is None:
+        names = " and ".join(f"COUNTERMARK_{key.replace('.', '__').upper()}" for key in missing)
+        raise UsageError(f"{' and '.join(missing)} must be set for a process of its own: set {names}")
+    async with AsyncExitStack() as stack:
+        engine = open_engine(database.get_secret_value(), pool=settings.database.pool)
+        stack.push_async_callback(engine.dispose)
+        redis = Redis.from_url(queue.get_secret_value())
+        stack.push_async_callback(redis.aclose)
+        jobs = ArqQueue(queue.get_secret_value())
+        stack.push_async_callback(jobs.close)
+        objects = await _open_objects(settings, stack)
+        directory, heads = Directory(engine), Heads(engine)
+        listener = Listener(database.get_secret_value(), tick=settings.staleness_bound)
+        # Rights first: what a new head shows is then judged by the newest rights.
+        listener.subscribe(directory_module.CHANNEL, directory.wake)
+        listener.subscribe(heads_module.CHANNEL, heads.wake)
+        yield Resources(settings, clock, engine, objects, jobs, redis, directory, heads, listener)
+
+
+async def _open_objects(settings: Settings, stack: AsyncExitStack) -> ObjectStores:
+    given = settings.objects
+    if given.kind == "folder":
+        root = given.folder or settings.data / "objects"
+        stores = ObjectStores(FolderStore(root / "public"), FolderStore(root / "private", private=True))
+    else:
+        s3 = importlib.import_module(_S3_MODULE)
+        options = s3.S3Options(given.endpoint_url, given.region, given.access_key, given.secret_key)
+        connection = await stack.enter_async_context(s3.S3Connection.open(options))
+        stores = ObjectStores(connection.store(given.public_bucket), connection.store(given.private_bucket))
+    stack.push_async_callback(stores.public.close)
+    stack.push_async_callback(stores.private.close)
+    return stores

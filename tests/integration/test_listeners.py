@@ -1,0 +1,95 @@
+"""The HTTP server of every listener: bounded heads, a quiet identity, an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx2
+from starlette.types import Receive, Scope, Send
+
+from deploy.listeners import MAX_HEAD, HttpServer
+from deploy.ports import port_of, take_port
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with how many bytes the body had, after the seconds that the query asks for."""
+    length, more = 0, True
+    while more:
+        message = await receive()
+        length, more = length + len(message.get("body", b"")), message.get("more_body", False)
+    await asyncio.sleep(float(scope["query_string"] or 0))
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": str(length).encode()})
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[tuple[HttpServer, asyncio.Task[None], int]]:
+    """Run a server; yields it, its task and its port."""
+    listening = take_port("127.0.0.1", 0, "X")
+    server = HttpServer(echo, listening)
+    task = asyncio.create_task(server.run_until_stopped())
+    try:
+        yield server, task, port_of(listening)
+    finally:
+        server.stop()
+        await task
+
+
+async def sent(port: int, *parts: bytes) -> bytes:
+    """Send bytes in several writes, and return all that comes back until the server closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for part in parts:
+        writer.write(part)
+        await writer.drain()
+        await asyncio.sleep(0.01)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    return answer
+
+
+async def test_a_head_that_does_not_end_is_refused() -> None:
+    """Headers without end are answered 400 and cost no more memory than the bound."""
+    async with serving() as (_, _, port):
+        endless = b"a" * (MAX_HEAD // 4)
+        answer = await sent(port, b"GET / HTTP/1.1\r\nhost: x\r\nx: ", *[endless] * 6)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"request line and headers are too large" in answer
+
+
+async def test_large_heads_below_the_bound_and_large_bodies_pass() -> None:
+    """Long headers of real clients, and bodies of any size, are no attack."""
+    async with serving() as (_, _, port), httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        answer = await client.post("/", content=b"x" * 1_000_000, headers={"authorization": "y" * 30_000})
+        again = await client.post("/", content=b"x" * 10)
+    assert (answer.text, again.text) == ("1000000", "10")
+
+
+async def test_answers_do_not_say_what_serves_them() -> None:
+    """No `server` header."""
+    async with serving() as (_, _, port), httpx2.AsyncClient() as client:
+        answer = await client.get(f"http://127.0.0.1:{port}/")
+    assert "server" not in answer.headers
+
+
+async def test_requests_under_way_are_answered_at_the_end() -> None:
+    """Stopping takes no more requests and lets those under way end."""
+    async with serving() as (server, task, port), httpx2.AsyncClient() as client:
+        under_way = asyncio.create_task(client.get(f"http://127.0.0.1:{port}/?0.5"))
+        await asyncio.sleep(0.2)
+        server.stop()
+        assert (await under_way).status_code == 200
+        await asyncio.wait_for(task, 10)
+
+
+async def test_a_request_that_does_not_end_is_cut_off() -> None:
+    """The end does not wait for ever."""
+    async with serving() as (server, task, port):
+        client = httpx2.AsyncClient()
+        under_way = asyncio.create_task(client.get(f"http://127.0.0.1:{port}/?600", timeout=600))
+        await asyncio.sleep(0.2)
+        server.stop()
+        await asyncio.wait_for(task, 10)
+        under_way.cancel()
+        await client.aclose()
