@@ -117,5 +117,5 @@ def _adopt_libraries() -> None:
     access = logging.getLogger("uvicorn.access")
     access.handlers = []
     access.propagate = False
-    for name in ("httpx2", "httpcore2", "botocore", "aiobotocore", "asyncio", "tuf", "alembic.runtime.plugins"):
+    for name in ("httpx2", "httpcore2", "botocore", "aiobotocore", "asyncio", "tuf", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -59,7 +59,9 @@ class Listener:
             next_tick = loop.time() + self._tick
             while not lost.is_set():
                 try:
-                    channel, payload = await asyncio.wait_for(arrived.get(), max(0.0, next_tick - loop.time()))
+                    # Not `asyncio.wait_for`: on Python 3.11 it loses a cancellation that arrives with a notification.
+                    async with asyncio.timeout(max(0.0, next_tick - loop.time())):
+                        channel, payload = await arrived.get()
                 except TimeoutError:
                     next_tick = loop.time() + self._tick
                     await self._wake_all()

@@ -7,6 +7,7 @@ Source: architecture section 5.3; style guide section 4 (outbox).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -63,10 +64,10 @@ class Relay:
             except CATALOGUE_AWAY as error:
                 log.warning("relay_waits_for_catalogue", error=type(error).__name__)
                 pause = 1.0
-            try:
-                await asyncio.wait_for(self._woken.wait(), pause)
-            except TimeoutError:
-                continue
+            # Not `asyncio.wait_for`: on Python 3.11 it loses a cancellation that arrives together with a wake.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()
 
     async def send_due(self) -> int:
         """Send at most one batch of due rows and return how many were claimed."""

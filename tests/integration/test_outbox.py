@@ -435,6 +435,19 @@ async def test_a_long_job_is_not_run_twice(
     assert jobs.began.qsize() == 1
 
 
+async def test_claims_end_with_their_jobs(engine: AsyncEngine, valkey_url: str, index_id: IndexId) -> None:
+    """A claim that is just being renewed when its job ends is not renewed for ever after."""
+    queue = ArqQueue(valkey_url, WorkerOptions(claim_lifetime=timedelta(milliseconds=3)))
+    jobs = Jobs(seconds=0.004)
+    await enqueue(engine, *[LayPages(index_id)] * 100)
+    async with running(Relay(engine, queue).run, lambda: Consumer(engine, {LayPages: jobs}).run(queue)):
+        await until_settled(engine)
+        async with asyncio.timeout(2):
+            while any("renew" in str(task.get_coro()) for task in asyncio.all_tasks()):
+                await asyncio.sleep(0.01)
+    await queue.close()
+
+
 async def test_strange_things_in_the_queue(
     database: str, engine: AsyncEngine, queue: ArqQueue, valkey_url: str, index_id: IndexId
 ) -> None:
