@@ -49,6 +49,7 @@ lock: .venv/stamp-dev ## compile the lock files again from what the two pyprojec
 	$(COMPILE) pyproject.toml client/pyproject.toml -o requirements.lock
 	$(COMPILE) --group setup -o requirements-setup.lock
 	$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) bench/requirements.in -o requirements-bench.lock
 
 # A warm start looks at these stamps alone.
 .venv/stamp-run: $(INPUTS)

@@ -26,6 +26,7 @@ def faults_of(root: Path) -> Iterator[str]:
         "requirements.lock": [*server["project"]["dependencies"], *client["project"]["dependencies"]],
         "requirements-setup.lock": groups["setup"],
         "requirements-dev.lock": groups["dev"],
+        "requirements-bench.lock": _listed((root / "bench" / "requirements.in").read_text(encoding="utf-8")),
     }
     for name, requirements in asked.items():
         text = (root / name).read_text(encoding="utf-8")
@@ -33,6 +34,11 @@ def faults_of(root: Path) -> Iterator[str]:
         pins = pinned(text)
         yield from (f"{name}: {pin} has no hash" for pin in unhashed(text))
         yield from (f"{name}: {fault}; run make lock" for fault in missing(requirements, pins))
+
+
+def _listed(requirements: str) -> list[str]:
+    """Return the requirements of a requirements file without its comments."""
+    return [line for line in requirements.splitlines() if line and not line.startswith("#")]
 
 
 def pinned(lock: str) -> dict[NormalizedName, list[Version]]:

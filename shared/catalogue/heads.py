@@ -88,7 +88,9 @@ class Heads:
         try:
             async with self._advancing:
                 await self._advance(None)
-            return await asyncio.wait_for(arrived, seconds)
+            # Not `wait_for`: on Python 3.11 it can lose a cancellation that comes with the result.
+            async with asyncio.timeout(seconds):
+                return await arrived
         except TimeoutError:
             return None
         finally:
