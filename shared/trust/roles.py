@@ -85,45 +85,27 @@ _ONLINE = {
     Role.TIMESTAMP: RoleSpec(1, 1, _days(1), timedelta(hours=23)),
 }
 
-PROFILES = {
-    profile.name: profile
-    for profile in (
-        Profile(
-            "development",
-            {
-                Role.ROOT: RoleSpec(3, 2, _days(365), _days(60)),
-                Role.TARGETS: RoleSpec(3, 2, _days(365), _days(60)),
-                Role.TRUST: RoleSpec(3, 2, _days(180), _days(30)),
-                Role.REGISTRY: RoleSpec(1, 1, _days(180), _days(30)),
-                **_ONLINE,
-            },
-            bin_bits=8,
-        ),
-        Profile(
-            "small",
-            {
-                Role.ROOT: RoleSpec(3, 2, _days(365), _days(60)),
-                Role.TARGETS: RoleSpec(3, 2, _days(365), _days(60)),
-                Role.TRUST: RoleSpec(3, 2, _days(180), _days(30)),
-                Role.REGISTRY: RoleSpec(1, 1, _days(180), _days(30)),
-                **_ONLINE,
-            },
-            bin_bits=8,
-        ),
-        Profile(
-            "production",
-            {
-                Role.ROOT: RoleSpec(5, 3, _days(365), _days(60)),
-                Role.TARGETS: RoleSpec(3, 2, _days(365), _days(60)),
-                Role.TRUST: RoleSpec(3, 2, _days(180), _days(30)),
-                Role.REGISTRY: RoleSpec(3, 2, _days(180), _days(30)),
-                **_ONLINE,
-            },
-            bin_bits=10,
-        ),
-    )
+_SMALL_SITE = {
+    Role.ROOT: RoleSpec(3, 2, _days(365), _days(60)),
+    Role.TARGETS: RoleSpec(3, 2, _days(365), _days(60)),
+    Role.TRUST: RoleSpec(3, 2, _days(180), _days(30)),
+    Role.REGISTRY: RoleSpec(1, 1, _days(180), _days(30)),
+    **_ONLINE,
 }
-"""name -> profile, as in the table of trust contract section 2.3."""
+
+_LARGE_SITE = _SMALL_SITE | {
+    Role.ROOT: RoleSpec(5, 3, _days(365), _days(60)),
+    Role.REGISTRY: RoleSpec(3, 2, _days(180), _days(30)),
+}
+
+PROFILES = {
+    "development": Profile("development", _SMALL_SITE, bin_bits=8),
+    "small": Profile("small", _SMALL_SITE, bin_bits=8),
+    "production": Profile("production", _LARGE_SITE, bin_bits=10),
+}
+"""name -> profile, as in the table of trust contract section 2.3. What sets `development` apart from `small` is
+custody: every
+key is generated on the machine itself."""
 
 
 def is_due(spec: RoleSpec, expires_at: datetime, now: datetime) -> bool:
