@@ -17,6 +17,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.catalogue.outbox import relax
 from shared.catalogue.tables import Lease
 from shared.ids import IndexId, new_uuid
 
@@ -39,7 +40,12 @@ class Held:
 
 
 async def acquire(connection: AsyncConnection, index_id: IndexId) -> Held | None:
-    """Take the lease of an index, or leave a request with its holder and return None."""
+    """Take the lease of an index, or leave a request with its holder and return None.
+
+    The transaction does not wait for the disk: a lease that a power cut takes back was never used, since `allocate`,
+    which every use begins with, does wait, and for everything before it too.
+    """
+    await relax(connection)
     holder = str(new_uuid())
     await connection.execute(insert(Lease).values(index_id=index_id).on_conflict_do_nothing())
     free = Lease.holder.is_(None) | (Lease.until < func.now())
@@ -101,6 +107,8 @@ async def release(connection: AsyncConnection, held: Held, *, even_if_requested:
     Returns:
         None when it was let go (or was lost); the lease with its newer count of requests when there is more to do.
     """
+    # A release that a power cut takes back costs the next holder the rest of the term, and nothing else.
+    await relax(connection)
     mine = (Lease.index_id == held.index_id, Lease.fence == held.fence, Lease.holder == held.holder)
     unseen = () if even_if_requested else (Lease.requested == held.requested,)
     released = await connection.execute(update(Lease).where(*mine, *unseen).values(holder=None, until=None))
