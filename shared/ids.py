@@ -16,6 +16,7 @@ ReleaseId = NewType("ReleaseId", uuid.UUID)
 FileId = NewType("FileId", uuid.UUID)
 TokenId = NewType("TokenId", uuid.UUID)
 OutboxId = NewType("OutboxId", int)
+AuditId = NewType("AuditId", int)
 
 
 def new_uuid() -> uuid.UUID:

@@ -53,6 +53,24 @@ class Uploads(Section):
     publish_wait: float = Field(
         10.0, ge=0, le=11, description="seconds an upload waits for its publication after its last byte"
     )
+    staging_age: float = Field(
+        24.0, ge=1, le=24 * 365, description="hours after which a file that was left in the staging folder is removed"
+    )
+
+    @property
+    def staging_limit(self) -> timedelta:
+        """`staging_age` as a duration."""
+        return timedelta(hours=self.staging_age)
+
+
+class Downloads(Section):
+    """How files are handed out."""
+
+    redirect: bool = Field(
+        False,
+        description="send clients of large files to a short-lived URL of the object store, where it has such (S3); "
+        "then nobody but the client checks the bytes",
+    )
 
 
 class Signing(Section):
@@ -93,6 +111,24 @@ class Upstreams(Section):
     download: str = Field("http://127.0.0.1:3145", description="URL of the download service")
 
 
+class RateLimits(Section):
+    """How often something may be tried; 0 switches a limit off. Reads have none."""
+
+    writes_by_address: int = Field(24_000, ge=0, description="writes per minute from one address")
+    writes_by_token: int = Field(12_000, ge=0, description="writes per minute with one token or password")
+    logins_by_address: int = Field(60, ge=0, description="logins begun per five minutes from one address")
+    passwords_by_address: int = Field(30, ge=0, description="passwords or owner links per five minutes, one address")
+    passwords_by_account: int = Field(10, ge=0, description="passwords per five minutes for one account")
+
+
+class Leaks(Section):
+    """Who may tell of tokens that were found in public."""
+
+    keys: dict[str, str] = Field(
+        default_factory=dict, description="id -> PEM of the ECDSA P-256 keys that sign such lists; none: no intake"
+    )
+
+
 class Logging(Section):
     """What is logged, to standard error."""
 
@@ -114,9 +150,12 @@ class Settings(Section):
     objects: ObjectStoreSettings = ObjectStoreSettings()
     queue: Queue = Queue()
     uploads: Uploads = Uploads()
+    downloads: Downloads = Downloads()
     signing: Signing = Signing()
     oidc: Oidc = Oidc()
     upstreams: Upstreams = Upstreams()
+    limits: RateLimits = RateLimits()
+    leaks: Leaks = Leaks()
     logging: Logging = Logging()
 
     @property

@@ -13,10 +13,14 @@ from datetime import datetime
 from countermark.core.digest import Length, sha256_of
 from countermark.core.names import IndexName, TargetPath, latest_target, pointer_target
 
-from shared.catalogue.publication_rows import CurrentFile, FileState, JournalLine, ProjectState
+from shared.catalogue import publication_rows as rows
+from shared.catalogue.publication_rows import CurrentFile, FileState, JournalLine, ProjectState, Request
 from shared.formats.interface import PageFile, ProjectPage
 from shared.trust.metadata import TargetEntry, kind_of
 from shared.trust.roles import RoleSpec, is_due
+
+QUARANTINED = "quarantined"
+"""The status of a project of which nothing is visible. Source: PEP 792."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +49,27 @@ def is_visible(file: FileState) -> bool:
     return not file.removed and not file.held
 
 
-def plan_project(index: IndexName, serial: int, project: ProjectState, files: Sequence[FileState]) -> ProjectPlan:
+def plan_project(
+    index: IndexName,
+    serial: int,
+    project: ProjectState,
+    files: Sequence[FileState],
+    requests: Sequence[Request] = (),
+) -> ProjectPlan:
     """Decide what a batch does to a project.
 
+    A quarantined project has no visible file, so that its pointers are dropped too; when it leaves quarantine, all its
+    files count as added, and their pointers are rendered again.
+
     Args:
-        files: the project's visible files and those of the batch whose bytes were checked.
+        files: the project's visible files and those of the batch whose bytes were checked; all files that were not
+            removed when the project's status changed.
+        requests: what people asked for in this batch, for the journal, in their order.
     """
-    visible = [file for file in files if is_visible(file)]
+    visible = [] if project.status == QUARANTINED else [file for file in files if is_visible(file)]
+    shown = {file.id for file in visible}
     added = tuple(file for file in visible if not file.published)
-    dropped = tuple(file for file in files if file.published and not is_visible(file))
+    dropped = tuple(file for file in files if file.published and file.id not in shown)
     return ProjectPlan(
         project=project,
         page=ProjectPage(
@@ -66,7 +82,7 @@ def plan_project(index: IndexName, serial: int, project: ProjectState, files: Se
         ),
         added=added,
         dropped=dropped,
-        journal=tuple(_journal(project, added, dropped)),
+        journal=(*_asked(project, requests), *_journal(project, added, dropped)),
     )
 
 
@@ -85,12 +101,30 @@ def page_file(file: FileState) -> PageFile:
     )
 
 
+def _asked(project: ProjectState, requests: Iterable[Request]) -> Iterable[JournalLine]:
+    """Say what was asked for; files that go have lines of their own."""
+    for request in requests:
+        match request.action:
+            case "release.yank" | "release.unyank" | "release.remove":
+                action = f"{request.action.removeprefix('release.')} release"
+            case "file.yank" | "file.unyank":
+                action = f"{request.action.removeprefix('file.')} file {request.file}"
+            case rows.STATUS_CHANGE:
+                action = f"set status {request.status}"
+            case _:
+                continue
+        yield JournalLine(project.name, request.version, action, request.actor)
+
+
 def _journal(project: ProjectState, added: Iterable[FileState], dropped: Iterable[FileState]) -> Iterable[JournalLine]:
+    """Say which files came and went. Quarantine is no coming and going: the journal has the change of status."""
     for file in added:
-        action = f"add {file.package_type} file {file.file_name}"
-        yield JournalLine(project.name, file.version, action, file.uploader)
+        if not file.was_published:
+            action = f"add {file.package_type} file {file.file_name}"
+            yield JournalLine(project.name, file.version, action, file.uploader)
     for file in dropped:
-        yield JournalLine(project.name, file.version, f"remove file {file.file_name}", None)
+        if not is_visible(file):
+            yield JournalLine(project.name, file.version, f"remove file {file.file_name}", file.removed_by)
 
 
 def entry_of(path: TargetPath, content: bytes) -> TargetEntry:

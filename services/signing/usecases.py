@@ -32,6 +32,7 @@ from shared.catalogue import audit, leases, outbox, publications, trust
 from shared.catalogue.leases import Held
 from shared.catalogue.outbox import Waiting
 from shared.catalogue.publication_rows import (
+    STATUS_CHANGE,
     CurrentFile,
     FileState,
     HeadState,
@@ -40,12 +41,13 @@ from shared.catalogue.publication_rows import (
     NewHead,
     NewPage,
     NewTufFile,
+    Request,
 )
 from shared.catalogue.trust import StoredTrustFile
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import whole_seconds
 from shared.formats.registry import FORMATS
-from shared.ids import FileId, IndexId, OutboxId, ProjectId
+from shared.ids import AuditId, FileId, IndexId, OutboxId, ProjectId
 from shared.jobs.messages import LayPages
 from shared.resources import Resources
 from shared.trust.metadata import TargetEntry, succinct_roles_of
@@ -63,6 +65,7 @@ class Batch:
     version: int
     head: HeadState | None
     waiting: list[Waiting]
+    requests: dict[AuditId, Request]
     shared: dict[str, StoredTrustFile]
     bins: dict[str, CurrentFile]
     started_at: datetime
@@ -73,6 +76,11 @@ class Batch:
         if self.head is None:
             return 1 if self.waiting else 0
         return self.head.serial + (1 if self.waiting else 0)
+
+    def requests_for(self, project_id: ProjectId) -> list[Request]:
+        """What people asked for of a project, in their order."""
+        asked = (w.message.audit_id for w in self.waiting if w.message.project_id == project_id)
+        return [self.requests[number] for number in asked if number is not None and number in self.requests]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +165,12 @@ class Publisher:
                 and not is_due(self._profile.roles[Role.TIMESTAMP], head.timestamp_expires_at, now)
             ):
                 return None
+            asked = {w.message.audit_id for w in waiting if w.message.audit_id is not None}
+            requests = await publications.requests(work.connection, asked)
             bins = await publications.current_files(work.connection, held.index_id)
             held, version = await leases.allocate(work.connection, held)
             await work.commit()
-        return Batch(index, held, version, head, waiting, shared, bins, now)
+        return Batch(index, held, version, head, waiting, requests, shared, bins, now)
 
     async def _render(self, batch: Batch) -> Rendered:
         """Check the new files' bytes, render what is signed, and store the intent."""
@@ -173,7 +183,8 @@ class Publisher:
             async with self._resources.engine.connect() as connection:
                 states = await publications.project_states(connection, projects)
             for state in states:
-                plan = rules.plan_project(batch.index.name, batch.serial, state, by_project.get(state.id, []))
+                files, asked = by_project.get(state.id, []), batch.requests_for(state.id)
+                plan = rules.plan_project(batch.index.name, batch.serial, state, files, asked)
                 new = frozenset(file.file_name for file in plan.added)
                 targets |= FORMATS[state.format].render(plan.page, new)
                 plans.append(plan)
@@ -192,8 +203,13 @@ class Publisher:
         for waiting in batch.waiting:
             if waiting.message.file_id is not None:
                 asked.setdefault(waiting.message.file_id, []).append(waiting.id)
+        whole = {
+            project
+            for project in projects
+            if any(request.action == STATUS_CHANGE for request in batch.requests_for(project))
+        }
         async with self._resources.engine.connect() as connection:
-            files = await publications.file_states(connection, projects, list(asked))
+            files = await publications.file_states(connection, projects, list(asked), whole)
         store = self._resources.objects.side(public=batch.index.public)
         found: dict[ProjectId, list[FileState]] = {}
         for file in files:

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
+from services.upload.management import management_router
+from services.upload.managing import Projects
 from services.upload.routes import api_router, form_app
+from services.upload.staging import StagingSweep
 from services.upload.usecases import Uploads
 from shared.auth.verifier import Verifier
+from shared.errors import ErrorKind, ServiceError
 from shared.problems import install_problem_handlers, problem_answer, text_answer
 from shared.resources import Resources
 from shared.service import Service
 
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+
+
+async def _no_route(rest: str) -> None:
+    """Answer in the API's own form what would otherwise be taken for an upload URL."""
+    raise ServiceError(ErrorKind.NOT_FOUND, "There is no such route in this API, or not with this method.")
+
 
 def create_service(resources: Resources) -> Service:
-    """Return the upload service: the form routes of every index, and `/api/v1/files/`."""
+    """Return the upload service: the form routes of every index, and its share of `/api/v1`."""
     uploads = Uploads(resources)
     verifier = Verifier(resources.directory, resources.clock)
     forms = form_app(resources, uploads, verifier)
     install_problem_handlers(forms, text_answer)
     app = FastAPI(title="Countermark upload", version="1", docs_url=None, redoc_url=None)
     app.include_router(api_router(resources, uploads, verifier))
+    app.include_router(management_router(resources, Projects(resources), verifier))
+    app.add_api_route("/api/{rest:path}", _no_route, methods=_METHODS, include_in_schema=False)
     install_problem_handlers(app, problem_answer)
     # Last: it matches every path that is not of the API.
     app.mount("/", forms)
-    return Service(name="upload", app=app)
+    sweep = StagingSweep(uploads.staging, resources.settings.uploads.staging_limit, resources.clock)
+    return Service(name="upload", app=app, loops=(sweep.run,))

@@ -82,12 +82,13 @@ def api_router(resources: Resources, uploads: Uploads, verifier: Verifier) -> AP
 
 
 def _answer(receipt: Receipt, index: str) -> Response:
-    """Answer exactly 200: the devpi client takes nothing else for success."""
+    """Answer exactly 200: the devpi client takes nothing else for success. Warnings stand below the one line."""
+    warnings = "".join(f"Warning: {warning}\n" for warning in receipt.warnings)
     if receipt.serial is not None:
         words = "was already there" if receipt.already_there else "is published"
-        return PlainTextResponse(f"{receipt.file_name} {words} in {index}, serial {receipt.serial}.\n")
+        return PlainTextResponse(f"{receipt.file_name} {words} in {index}, serial {receipt.serial}.\n{warnings}")
     status = f"/api/v1/files/{receipt.file_id}"
     return PlainTextResponse(
-        f"{receipt.file_name} is stored; its publication in {index} is pending: see {status}\n",
+        f"{receipt.file_name} is stored; its publication in {index} is pending: see {status}\n{warnings}",
         headers={"Link": f'<{status}>; rel="status"'},
     )

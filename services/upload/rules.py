@@ -5,11 +5,12 @@ Source: contract python-index sections 2.1, 2.3 and 2.5.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from shared.formats.interface import Coordinates, Inspected
@@ -18,6 +19,7 @@ Fields = Mapping[str, Sequence[str]]
 """The text fields of the form: name -> values in order."""
 
 _GONE = frozenset({"submit", "submit_pkg_info", "doc_upload"})
+_STANDARD_LIBRARY = frozenset(name.lower() for name in sys.stdlib_module_names)
 _DIGESTS = {"sha256_digest": "sha256", "blake2_256_digest": "blake2b-256", "md5_digest": "md5"}
 
 
@@ -91,6 +93,20 @@ def metadata_faults(fields: Fields, inspected: Inspected) -> list[str]:
     if wanted and _requirements(wanted) != _requirements(inspected.fields.get("requires_dist") or ()):
         faults.append("The field requires_dist differs from the requirements in the file's metadata.")
     return faults
+
+
+def name_warnings(project: NormalizedName, confusable: str | None) -> list[str]:
+    """Return what the first uploader of a project should know of its name.
+
+    Args:
+        confusable: a project of the index whose name looks like this one.
+    """
+    warnings = []
+    if project.replace("-", "_") in _STANDARD_LIBRARY:
+        warnings.append(f"{project} is the name of a module of Python's standard library.")
+    if confusable is not None:
+        warnings.append(f"The name {project} looks like that of the project {confusable}, which is there already.")
+    return warnings
 
 
 def _version(text: str) -> Version | None:

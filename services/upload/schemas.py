@@ -1,17 +1,44 @@
-"""Wire models of the upload service's own API."""
+"""Wire models of the upload service's own API.
+
+A model holds what it documents; the rows of `shared.catalogue.projects` become models here and nowhere else.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from shared.catalogue.projects import FileLine, ProjectLine, ReleaseLine
+
+Reason = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=512, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")
+]
+"""A line of text for people. Source: contract python-index section 2.7 (point 1)."""
 
 
-class FileState(BaseModel):
-    """How far an uploaded file has come."""
-
+class _Model(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Status(StrEnum):
+    """What a project's owner says of it. Source: PEP 792."""
+
+    ACTIVE = "active"
+    ARCHIVED = "archived"
+    DEPRECATED = "deprecated"
+    QUARANTINED = "quarantined"
+
+
+class FileState(_Model):
+    """How far an uploaded file has come."""
 
     id: UUID
     index: str = Field(description="owner/name of the index")
@@ -24,3 +51,113 @@ class FileState(BaseModel):
     state: str = Field(description="received, published, failed or removed")
     serial: int | None = Field(description="the publication that lists the file")
     error: str | None = Field(description="why signing refused the file, when it did")
+
+
+class ProjectItem(_Model):
+    """A project in a list."""
+
+    name: str = Field(description="normalised")
+    display_name: str = Field(description="as first uploaded")
+    status: Status
+    summary: str | None
+    latest_version: str | None = Field(description="the newest release that is neither yanked nor a pre-release")
+    releases: int
+    files: int
+    updated_at: datetime | None = Field(description="when the newest file came")
+
+    @classmethod
+    def of(cls, line: ProjectLine) -> ProjectItem:
+        """Return what a list shows of a project."""
+        return cls(
+            name=line.name,
+            display_name=line.display_name,
+            status=Status(line.status),
+            summary=line.summary,
+            latest_version=line.latest_version,
+            releases=line.releases,
+            files=line.files,
+            updated_at=line.updated_at,
+        )
+
+
+class ReleaseItem(_Model):
+    """A release in a project."""
+
+    version: str
+    created_at: datetime
+    files: int
+    yanked: bool = Field(description="whether all its files are yanked")
+
+    @classmethod
+    def of(cls, line: ReleaseLine) -> ReleaseItem:
+        """Return what a project shows of a release."""
+        return cls(version=line.version, created_at=line.created_at, files=line.files, yanked=line.yanked)
+
+
+class ProjectView(_Model):
+    """A project with its releases, the highest version first, at most 1,000."""
+
+    name: str
+    display_name: str
+    status: Status
+    status_reason: str | None
+    created_at: datetime
+    serial: int | None = Field(description="the publication that changed the project's page last")
+    releases: list[ReleaseItem]
+    latest_version: str | None
+
+
+class FileItem(_Model):
+    """A file of a release."""
+
+    id: UUID
+    filename: str
+    package_type: Literal["sdist", "bdist_wheel"]
+    length: int = Field(description="bytes")
+    sha256: str
+    blake2b_256: str
+    md5: str
+    uploaded_at: datetime
+    uploader: str
+    requires_python: str | None
+    yanked: bool
+    yanked_reason: str | None
+    state: str = Field(description="received, published, failed or removed")
+    serial: int | None = Field(description="the publication that lists the file")
+    error: str | None = Field(description="why signing refused the file, when it did")
+
+    @classmethod
+    def of(cls, line: FileLine) -> FileItem:
+        """Return what a release shows of a file."""
+        return cls.model_validate(
+            {name: getattr(line, "file_name" if name == "filename" else name) for name in cls.model_fields}
+        )
+
+
+class ReleaseView(_Model):
+    """A release: the metadata of its first file, with the keys of `packaging.metadata.RawMetadata`, and its files."""
+
+    version: str
+    created_at: datetime
+    metadata: dict[str, Any]
+    files: list[FileItem]
+
+
+class StatusChange(_Request):
+    """What a project's status becomes."""
+
+    status: Status
+    reason: Reason | None = None
+
+
+class YankRequest(_Request):
+    """Why something is yanked."""
+
+    reason: Reason | None = None
+
+
+class ChangeAnswer(_Model):
+    """What became of a change: `published` once its publication is served here, `pending` until then."""
+
+    state: Literal["published", "pending"]
+    serial: int | None = Field(None, description="of the project's page that shows the change")

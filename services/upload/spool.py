@@ -22,6 +22,9 @@ from shared.errors import ErrorKind, ServiceError
 BATCH_BYTES = 1 << 20
 """Bytes handed to the threads at once; as many more are gathered meanwhile."""
 
+SUFFIX = ".upload"
+"""What the names of arriving files end with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spooled:
@@ -39,7 +42,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         """Prepare for a file below `folder`, under a random name; nothing is created before the first batch."""
-        self._path = folder / f"{secrets.token_hex(16)}.upload"
+        self._path = folder / f"{secrets.token_hex(16)}{SUFFIX}"
         self._descriptor: int | None = None
         self._closed = False
         # Held by whoever uses the descriptor: a cancelled request does not stop its thread.

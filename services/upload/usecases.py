@@ -48,12 +48,33 @@ _INSPECTIONS_AT_ONCE = 2
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of an upload; `serial` is the publication that lists the file, None while it is pending."""
+    """What became of an upload; `serial` is the publication that lists the file, None while it is pending.
+
+    `warnings` are sentences for the uploader of a file that was admitted all the same.
+    """
 
     file_id: FileId
     file_name: str
     already_there: bool
     serial: int | None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """The file that an upload stands for, whether it is new or was there with the same bytes."""
+
+    file_id: FileId
+    already_there: bool
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the catalogue has of a file that arrives; `warnings` about the name of a project that is new."""
+
+    known: KnownFile | None
+    warnings: tuple[str, ...] = ()
 
 
 class Uploads:
@@ -87,13 +108,12 @@ class Uploads:
             _refuse_gone(error.fields)
             raise
         try:
-            known, new_id = await self._admit(index, principal, form)
+            admitted = await self._admit(index, principal, form)
         finally:
             await asyncio.to_thread(form.path.unlink, missing_ok=True)
-        file_id = new_id if known is None else known.id
         wait = self._resources.settings.uploads.publish_wait
-        serial = await self._resources.heads.wait_published(file_id, wait)
-        return Receipt(file_id, form.file_name, known is not None, serial)
+        serial = await self._resources.heads.wait_published(admitted.file_id, wait)
+        return Receipt(admitted.file_id, form.file_name, admitted.already_there, serial, admitted.warnings)
 
     async def progress(self, file_id: FileId) -> FileProgress:
         """Return how far a file has come.
@@ -107,46 +127,47 @@ class Uploads:
             raise ServiceError(ErrorKind.NOT_FOUND, "There is no such file.")
         return found
 
-    async def _admit(
-        self, index: IndexRecord, principal: Principal, form: ReceivedForm
-    ) -> tuple[KnownFile | None, FileId]:
-        """Return the file that is there already, or None and the id of the one that was added."""
+    async def _admit(self, index: IndexRecord, principal: Principal, form: ReceivedForm) -> _Admitted:
+        """Return the file that is there already, or the one that was added."""
         coordinates = _read_form(form)
         require(principal, Verb.UPLOAD, index, coordinates.project)
-        known = await self._known(index, coordinates, form)
-        if known is not None:
-            return known, known.id
+        look = await self._look(index, coordinates, form)
+        if look.known is not None:
+            return _Admitted(look.known.id, already_there=True)
         inspected = await self._inspect(form, coordinates)
         await self._store(index, form, inspected)
         new = _new_file(form, coordinates, inspected, principal, self._resources)
         try:
-            return None, await self._keep(index, new)
+            file_id = await self._keep(index, new)
         except IntegrityError:
             # Another request took the name between our look and our commit: it is the same file, or a conflict.
-            known = await self._known(index, coordinates, form)
-            if known is None:
+            again = await self._look(index, coordinates, form)
+            if again.known is None:
                 raise
-            return known, known.id
+            return _Admitted(again.known.id, already_there=True)
+        return _Admitted(file_id, already_there=False, warnings=(*inspected.warnings, *look.warnings))
 
-    async def _known(self, index: IndexRecord, coordinates: Coordinates, form: ReceivedForm) -> KnownFile | None:
-        """Return the file if it is there with the same bytes, None when its name is free.
+    async def _look(self, index: IndexRecord, coordinates: Coordinates, form: ReceivedForm) -> _Look:
+        """Look for the file: it may be there with the same bytes, or its name is free.
 
         Raises:
             ServiceError: conflict, when the name is taken by other bytes or burnt; forbidden by the project's status.
         """
         name = coordinates.file_name
+        place = (index.id, index.life, coordinates.format, coordinates.project)
+        confusable = None
         async with self._resources.engine.connect() as connection:
             known = await releases.known_file(connection, index.id, index.life, name)
             clash = await releases.path_key_taken(connection, index.id, form.sha256, name)
-            status = await releases.project_status(
-                connection, index.id, index.life, coordinates.format, coordinates.project
-            )
+            status = await releases.project_status(connection, *place)
+            if status is None:
+                confusable = await releases.confusable_project(connection, *place)
         if known is not None and known.removed:
             raise ServiceError(
                 ErrorKind.CONFLICT, f"{name} was removed from {index.name}: its name cannot be used again."
             )
         if known is not None and known.sha256 == form.sha256:
-            return known
+            return _Look(known)
         if known is not None or clash:
             raise ServiceError(
                 ErrorKind.CONFLICT,
@@ -154,7 +175,7 @@ class Uploads:
             )
         if status in {"archived", "quarantined"}:
             raise ServiceError(ErrorKind.FORBIDDEN, f"Project {coordinates.project} is {status}: it takes no uploads.")
-        return None
+        return _Look(None, () if status else tuple(rules.name_warnings(coordinates.project, confusable)))
 
     async def _inspect(self, form: ReceivedForm, coordinates: Coordinates) -> Inspected:
         async with self._inspecting:

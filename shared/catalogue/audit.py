@@ -9,12 +9,13 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.catalogue.tables import Audit
+from shared.ids import AuditId
 
 
 async def record(
     connection: AsyncConnection, *, at: datetime, actor: str, action: str, subject: str, **detail: Any
-) -> None:
-    """Add a row to the transaction of `connection`.
+) -> AuditId:
+    """Add a row to the transaction of `connection`; returns its number.
 
     Args:
         actor: the account, or the process for what no person asked for.
@@ -22,4 +23,5 @@ async def record(
         subject: what it was done to, as people name it.
         detail: JSON-ready facts; identifiers, never secrets.
     """
-    await connection.execute(insert(Audit).values(at=at, actor=actor, action=action, subject=subject, detail=detail))
+    row = insert(Audit).values(at=at, actor=actor, action=action, subject=subject, detail=detail)
+    return AuditId((await connection.execute(row.returning(Audit.id))).scalar_one())

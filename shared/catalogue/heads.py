@@ -8,7 +8,7 @@ tick. Everything served follows the head (architecture section 11.2).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -18,8 +18,9 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from shared.catalogue import outbox
 from shared.catalogue.tables import Page, PublishedFile, TufHead
-from shared.ids import FileId, IndexId
+from shared.ids import FileId, IndexId, OutboxId
 
 CHANNEL = "countermark_head"
 """Postgres notification channel: a head was committed; the payload is the index's id."""
@@ -55,6 +56,15 @@ Changed = Callable[[Head, frozenset[str]], None]
 no I/O."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Settling:
+    """Somebody who waits until changes of an index are settled and the head that shows them is served here."""
+
+    index_id: IndexId
+    jobs: frozenset[OutboxId]
+    arrived: asyncio.Future[int]
+
+
 class Heads:
     """The heads of all indexes as of the last notice."""
 
@@ -63,6 +73,7 @@ class Heads:
         self._heads: dict[IndexId, Head] = {}
         self._subscribers: list[Changed] = []
         self._waiting: dict[FileId, list[asyncio.Future[int]]] = {}
+        self._settling: list[_Settling] = []
         self._advancing = asyncio.Lock()
 
     def get(self, index_id: IndexId) -> Head | None:
@@ -100,6 +111,26 @@ class Heads:
             if not waiting:
                 self._waiting.pop(file_id, None)
 
+    async def wait_settled(self, index_id: IndexId, jobs: Collection[OutboxId], seconds: float) -> int | None:
+        """Wait until changes of an index are published and visible here; returns the serial of the head that is served
+        then, None when the time ran out.
+
+        Args:
+            jobs: the numbers of their `publish_index` rows; none means what is published already.
+        """
+        arrived: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        settling = _Settling(index_id, frozenset(jobs), arrived)
+        self._settling.append(settling)
+        try:
+            async with self._advancing:
+                await self._advance(None)
+            async with asyncio.timeout(seconds):
+                return await arrived
+        except TimeoutError:
+            return None
+        finally:
+            self._settling.remove(settling)
+
     async def _advance(self, index_id: IndexId | None) -> None:
         columns = (
             TufHead.index_id,
@@ -109,6 +140,8 @@ class Heads:
             TufHead.timestamp_version,
         )
         async with self._engine.connect() as connection:
+            # Before the heads are read: a change that is settled now is part of any head that is read later.
+            settled = await self._settled(connection, index_id)
             versions = select(TufHead.index_id, TufHead.timestamp_version)
             known = {row.index_id: row.timestamp_version for row in await connection.execute(versions)}
             behind = [
@@ -121,6 +154,17 @@ class Heads:
                 for row in await connection.execute(query.where(TufHead.index_id.in_(behind))):
                     await self._adopt(connection, Head(**row._mapping))
             await self._tell_waiting(connection)
+        for settling in settled:
+            head = self._heads.get(settling.index_id)
+            if head is not None and not settling.arrived.done():
+                settling.arrived.set_result(head.serial)
+
+    async def _settled(self, connection: AsyncConnection, index_id: IndexId | None) -> list[_Settling]:
+        waiting = [settling for settling in self._settling if index_id in (None, settling.index_id)]
+        if not waiting:
+            return []
+        done = await outbox.done(connection, frozenset().union(*(settling.jobs for settling in waiting)))
+        return [settling for settling in waiting if settling.jobs <= done]
 
     def _version_of(self, index_id: IndexId) -> int | None:
         head = self._heads.get(index_id)

@@ -3,6 +3,7 @@ workers."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,7 +13,7 @@ from sqlalchemy import insert as sql_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.catalogue.tables import Outbox
-from shared.ids import IndexId, OutboxId
+from shared.ids import IndexId, OutboxId, ProjectId
 from shared.jobs.messages import Envelope, InvalidMessage, Message, PublishIndex, ids_of, message_from
 
 log = structlog.get_logger()
@@ -46,12 +47,12 @@ class Waiting:
     message: PublishIndex
 
 
-async def insert(connection: AsyncConnection, message: Message) -> None:
-    """Add a job to the transaction of `connection` and wake the relay when it commits."""
-    await connection.execute(
-        sql_insert(Outbox).values(kind=message.kind, ids=ids_of(message), index_id=message.index_id)
-    )
+async def insert(connection: AsyncConnection, message: Message) -> OutboxId:
+    """Add a job to the transaction of `connection` and wake the relay when it commits; returns its number."""
+    row = sql_insert(Outbox).values(kind=message.kind, ids=ids_of(message), index_id=message.index_id)
+    added = (await connection.execute(row.returning(Outbox.id))).scalar_one()
     await connection.execute(text(f"NOTIFY {CHANNEL}"))
+    return OutboxId(added)
 
 
 async def relax(connection: AsyncConnection) -> None:
@@ -165,3 +166,25 @@ async def waiting_changes(connection: AsyncConnection, index_id: IndexId, *, lim
         assert isinstance(message, PublishIndex)
         found.append(Waiting(OutboxId(row.id), message))
     return found
+
+
+async def open_changes(connection: AsyncConnection, index_id: IndexId, project_id: ProjectId) -> list[OutboxId]:
+    """Return the newest open `publish_index` rows of a project, at most 1,000: changes that wait for a publication."""
+    rows = await connection.scalars(
+        select(Outbox.id)
+        .where(
+            Outbox.index_id == index_id,
+            Outbox.kind == PublishIndex.kind,
+            Outbox.ids["project_id"].astext == str(project_id),
+            *_OPEN,
+        )
+        .order_by(Outbox.id.desc())
+        .limit(1000)
+    )
+    return [OutboxId(row) for row in rows]
+
+
+async def done(connection: AsyncConnection, ids: Collection[OutboxId]) -> set[OutboxId]:
+    """Return which of some jobs are done."""
+    rows = await connection.scalars(select(Outbox.id).where(Outbox.id.in_(ids), Outbox.done_at.is_not(None)))
+    return {OutboxId(row) for row in rows}

@@ -75,6 +75,24 @@ class FileState:
     removed: bool
     held: bool
     published: bool
+    was_published: bool = False
+    """Whether a publication before the current one showed it."""
+    removed_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Something somebody asked for, as the audit table has it; `version` and `file` say of which part of a project."""
+
+    action: str
+    actor: str
+    version: str | None = None
+    file: str | None = None
+    status: str | None = None
+
+
+STATUS_CHANGE = "project.status"
+"""Action of a request that may show or hide a whole project."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from datetime import datetime
 
 from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName, IndexName
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import exists, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import aliased
 
 from shared.catalogue.heads import CHANNEL
 from shared.catalogue.publication_rows import (
@@ -22,8 +23,10 @@ from shared.catalogue.publication_rows import (
     NewHead,
     NewTufFile,
     ProjectState,
+    Request,
 )
 from shared.catalogue.tables import (
+    Audit,
     File,
     IndexRow,
     Intent,
@@ -36,7 +39,7 @@ from shared.catalogue.tables import (
     TufFile,
     TufHead,
 )
-from shared.ids import FileId, IndexId, ProjectId
+from shared.ids import AuditId, FileId, IndexId, ProjectId
 
 
 async def index_facts(connection: AsyncConnection, index_id: IndexId) -> IndexFacts | None:
@@ -110,22 +113,48 @@ async def project_states(connection: AsyncConnection, ids: Collection[ProjectId]
     return [ProjectState(**row._mapping) for row in rows]
 
 
+async def requests(connection: AsyncConnection, ids: Collection[AuditId]) -> dict[AuditId, Request]:
+    """Return what was asked for, by its number in the audit table."""
+    if not ids:
+        return {}
+    rows = await connection.execute(select(Audit.id, Audit.action, Audit.actor, Audit.detail).where(Audit.id.in_(ids)))
+    return {
+        AuditId(row.id): Request(
+            action=row.action,
+            actor=row.actor,
+            version=row.detail.get("version"),
+            file=row.detail.get("file"),
+            status=row.detail.get("status"),
+        )
+        for row in rows
+    }
+
+
 async def file_states(
-    connection: AsyncConnection, projects: Collection[ProjectId], batch: Collection[FileId]
+    connection: AsyncConnection,
+    projects: Collection[ProjectId],
+    batch: Collection[FileId],
+    whole: Collection[ProjectId] = (),
 ) -> list[FileState]:
     """Return the files a batch is about: those of its own, and those of the touched projects that are visible now.
 
     A file that was uploaded but is not in this batch is left out: its bytes were not checked yet.
+
+    Args:
+        whole: projects of which every file is wanted that was not removed, since their status decides what is visible.
     """
     is_open = PublishedFile.file_id.is_not(None)
+    earlier = aliased(PublishedFile)
+    was_open = exists().where(earlier.index_id == File.index_id, earlier.file_id == File.id)
     columns = (File.id, File.project_id, Release.version, File.file_name, File.package_type, File.sha256, File.length)
     more = (File.requires_python, File.core_metadata_sha256, File.uploaded_at, File.uploader, File.yanked_at)
-    marks = (File.yanked_reason, File.removed_at, File.held_at, is_open.label("published"))
+    marks = (File.yanked_reason, File.removed_at, File.removed_by, File.held_at, is_open.label("published"))
+    wanted = is_open | File.id.in_(batch) | (File.project_id.in_(whole) & File.removed_at.is_(None))
     rows = await connection.execute(
-        select(*columns, *more, *marks)
+        select(*columns, *more, *marks, (is_open | was_open).label("was_published"))
         .join(Release, Release.id == File.release_id)
         .outerjoin(PublishedFile, (PublishedFile.file_id == File.id) & PublishedFile.to_serial.is_(None))
-        .where(File.project_id.in_(projects), is_open | File.id.in_(batch))
+        .where(File.project_id.in_(projects), wanted)
     )
     return [
         FileState(
@@ -144,6 +173,8 @@ async def file_states(
             removed=row.removed_at is not None,
             held=row.held_at is not None,
             published=row.published,
+            was_published=row.was_published,
+            removed_by=row.removed_by,
         )
         for row in rows
     ]

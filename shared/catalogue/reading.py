@@ -5,8 +5,9 @@ Each is bounded and uses an index; none runs for what is in memory already (arch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName, IndexName, NormalizedName
@@ -15,9 +16,23 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.catalogue.heads import PageRef
-from shared.catalogue.tables import File, IndexRow, Laid, Page, Project, PublishedFile, TrustFile, TufFile, TufHead
-from shared.ids import IndexId
+from shared.catalogue.tables import (
+    File,
+    IndexRow,
+    Laid,
+    Page,
+    Project,
+    PublishedFile,
+    Release,
+    TrustFile,
+    TufFile,
+    TufHead,
+)
+from shared.ids import FileId, IndexId
 from shared.reading.facts import FileFacts
+
+PYTHON = "python"
+"""Format of the projects that simple pages and the JSON API show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +54,23 @@ async def file_facts(
         path_key: the first 16 hex digits of the file's sha256.
     """
     shown = PublishedFile.file_id == File.id
-    columns = (Project.name.label("project"), File.sha256, File.length, File.uploaded_at, File.core_metadata_sha256)
+    columns = (
+        File.id,
+        Project.name.label("project"),
+        File.sha256,
+        File.length,
+        File.uploaded_at,
+        File.core_metadata_sha256,
+    )
     marks = (File.core_metadata_length, File.removed_at, File.held_at, File.held_reason)
+    status = (Project.status, Project.status_reason)
     states = (
         exists().where(shown, PublishedFile.to_serial.is_(None)).label("visible"),
         exists().where(shown, PublishedFile.index_id == File.index_id).label("was_visible"),
     )
     row = (
         await connection.execute(
-            select(*columns, *marks, *states)
+            select(*columns, *marks, *status, *states)
             .join(Project, Project.id == File.project_id)
             .where(File.index_id == index_id, File.path_key == path_key, File.file_name == file_name)
         )
@@ -56,6 +79,7 @@ async def file_facts(
         return None
     digest, length = row.core_metadata_sha256, row.core_metadata_length
     return FileFacts(
+        id=FileId(row.id),
         project=NormalizedName(row.project),
         file_name=file_name,
         sha256=Sha256(row.sha256),
@@ -66,8 +90,70 @@ async def file_facts(
         visible=row.visible,
         was_visible=row.was_visible,
         removed=row.removed_at is not None,
-        held_reason=None if row.held_at is None else (row.held_reason or ""),
+        held_reason=_held_reason(row),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FileDetails:
+    """What a page does not say of a file it lists; nothing of it ever changes."""
+
+    version: str
+    package_type: str
+    md5: str
+    blake2b_256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseDetails:
+    """A release's own metadata: `fields` has the keys of `packaging.metadata.RawMetadata`."""
+
+    display_name: str
+    fields: Mapping[str, Any]
+
+
+async def file_details(
+    connection: AsyncConnection, index_id: IndexId, project: NormalizedName, version: str | None
+) -> dict[tuple[Sha256, FileName], FileDetails]:
+    """Return what is known of every file a project ever had, or of those of one version, by digest and name."""
+    query = (
+        select(File.sha256, File.file_name, Release.version, File.package_type, File.md5, File.blake2b_256)
+        .join(Release, Release.id == File.release_id)
+        .join(Project, Project.id == File.project_id)
+        .where(Project.index_id == index_id, Project.format == PYTHON, Project.name == project)
+    )
+    if version is not None:
+        query = query.where(Release.version == version)
+    return {
+        (Sha256(row.sha256), FileName(row.file_name)): FileDetails(
+            row.version, row.package_type, row.md5, row.blake2b_256
+        )
+        for row in await connection.execute(query)
+    }
+
+
+async def release_details(
+    connection: AsyncConnection, index_id: IndexId, project: NormalizedName, version: str
+) -> ReleaseDetails | None:
+    """Return the metadata of a release as its first file has them; of several lives of the index, the newest one's."""
+    row = (
+        await connection.execute(
+            select(Project.display_name, Release.core_metadata)
+            .join(Release, Release.project_id == Project.id)
+            .where(Project.index_id == index_id, Project.format == PYTHON, Project.name == project)
+            .where(Release.version == version)
+            .order_by(Project.life.desc())
+            .limit(1)
+        )
+    ).first()
+    return None if row is None else ReleaseDetails(row.display_name, row.metadata)
+
+
+def _held_reason(row: Any) -> str | None:
+    """Return why a file is held: by a mark of its own, or with its whole project in quarantine."""
+    if row.held_at is not None:
+        return row.held_reason or ""
+    return (row.status_reason or "") if row.status == "quarantined" else None
 
 
 async def metadata_digest(connection: AsyncConnection, index_id: IndexId, role: str, version: int) -> Sha256 | None:

@@ -10,7 +10,7 @@ from typing import Any
 from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName
 from packaging.utils import NormalizedName
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -134,6 +134,29 @@ async def project_status(
             Project.index_id == index_id, Project.life == life, Project.format == format_name, Project.name == project
         )
     )
+
+
+_ALIKE = ("lio-", "110")
+"""What names are compared without: `l` and `i` become `1`, `o` becomes `0`, separators vanish."""
+
+
+async def confusable_project(
+    connection: AsyncConnection, index_id: IndexId, life: int, format_name: str, project: NormalizedName
+) -> NormalizedName | None:
+    """Return another project of an index whose name people may take for this one, None when there is none.
+
+    Names look alike when they are equal without separators, with `l` and `i` as `1` and `o` as `0`.
+    Source: contract python-index section 2.3 (row 3).
+    """
+    query = (
+        select(Project.name)
+        .where(Project.index_id == index_id, Project.life == life, Project.format == format_name)
+        .where(func.translate(Project.name, *_ALIKE) == func.translate(project, *_ALIKE), Project.name != project)
+        .order_by(Project.name)
+        .limit(1)
+    )
+    found = await connection.scalar(query)
+    return None if found is None else NormalizedName(found)
 
 
 async def insert_file(

@@ -8,6 +8,7 @@ from typing import Self
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.catalogue import outbox
+from shared.ids import OutboxId
 from shared.jobs.messages import Message
 
 
@@ -39,9 +40,9 @@ class UnitOfWork:
         assert self._open is not None, "use the unit of work as a context"
         return self._open
 
-    async def enqueue(self, message: Message) -> None:
+    async def enqueue(self, message: Message) -> OutboxId:
         """Add a job that is sent if and only if this transaction commits; wakes the relay at the commit."""
-        await outbox.insert(self.connection, message)
+        return await outbox.insert(self.connection, message)
 
     async def commit(self) -> None:
         """Make everything done so far durable."""

@@ -50,12 +50,14 @@ class Inspected:
         serves_core_metadata: whether they may be served as `.metadata` (wheels: yes).
         fields: the parsed metadata as JSON-ready values, `packaging.metadata.RawMetadata` keys.
         requires_python: the specifier as written, None when absent or empty.
+        warnings: what the uploader should know though the file is admitted, one sentence each.
     """
 
     core_metadata: bytes
     serves_core_metadata: bool
     fields: Mapping[str, Any]
     requires_python: str | None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,13 @@ The closed table `KINDS` decides what a message may ask for, so that bytes in th
 
 from __future__ import annotations
 
+import re
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from shared.ids import FileId, IndexId, OutboxId, ProjectId
+from shared.ids import AuditId, FileId, IndexId, OutboxId, ProjectId
 
 
 class InvalidMessage(ValueError):
@@ -21,7 +23,8 @@ class PublishIndex:
     """A change of `index_id` waits for its publication; `project_id` and `file_id` say of what, None for the empty
     first one.
 
-    Its outbox row is settled by the publication itself, in the commit that makes the change visible.
+    `audit_id` names what somebody asked for (yank, remove, status), which the publication writes into the journal. Its
+    outbox row is settled by the publication itself, in the commit that makes the change visible.
     """
 
     kind: ClassVar[str] = "publish_index"
@@ -30,6 +33,7 @@ class PublishIndex:
     index_id: IndexId
     project_id: ProjectId | None = None
     file_id: FileId | None = None
+    audit_id: AuditId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class Envelope:
 
 
 def ids_of(message: Message) -> dict[str, str]:
-    """Return a message's ids as JSON-ready text, field name -> UUID; absent ids are left out."""
+    """Return a message's ids as JSON-ready text, field name -> UUID or row number; absent ids are left out."""
     fields = {name: getattr(message, name) for name in message.__slots__}
     return {name: str(value) for name, value in fields.items() if value is not None}
 
@@ -79,12 +83,22 @@ def message_from(kind: str, ids: dict[str, str]) -> Message:
     """Build a message from its kind and ids.
 
     Raises:
-        InvalidMessage: the kind is unknown, or an id is missing, superfluous or no UUID.
+        InvalidMessage: the kind is unknown, or an id is missing, superfluous or not of its form.
     """
     message = KINDS.get(kind)
     if message is None:
         raise InvalidMessage(f"unknown kind of job {kind[:50]!r}")
     try:
-        return message(**{name: uuid.UUID(value) for name, value in ids.items()})  # type: ignore[arg-type]
+        return message(**{name: _NUMBERS.get(name, uuid.UUID)(value) for name, value in ids.items()})
     except (TypeError, ValueError, AttributeError) as error:
         raise InvalidMessage(f"{kind}: {error}") from error
+
+
+def _row_number(text: str) -> int:
+    if not _ROW_NUMBER.match(text):
+        raise ValueError(f"{text[:30]!r} is no row's number")
+    return int(text)
+
+
+_ROW_NUMBER = re.compile(r"[1-9][0-9]{0,17}\Z")
+_NUMBERS: dict[str, Callable[[str], Any]] = {"audit_id": _row_number}

@@ -12,7 +12,7 @@ FUNCTION: Final = "deliver"
 """The one function that workers know."""
 
 MAX_BYTES: Final = 4096
-"""Bytes of a job as it lies in the queue; a message holds three ids at the most."""
+"""Bytes of a job as it lies in the queue; a message holds four ids at the most."""
 
 
 def payload_of(envelope: Envelope) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 behind."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,62 +17,21 @@ from services.signing.usecases import Publisher
 from services.upload.app import create_service
 from shared.auth.passwords import hash_password
 from shared.auth.principal import Scope, Verb
-from shared.catalogue.tables import File, Outbox
-from shared.resources import Resources
+from shared.catalogue.tables import Outbox
 from tests.support.archives import make_sdist, make_wheel
-from tests.support.factories import MadeIndex, make_account, make_default, make_index, make_token
+from tests.support.factories import make_account, make_index, make_token
 from tests.support.resources import service_resources
+from tests.support.uploader import Uploader, open_uploader
 from tests.support.uploading import basic, form_body, form_fields
 
 WHEEL = "widget-1.0-py3-none-any.whl"
 
 
-@dataclass
-class Uploader:
-    """A client of the upload service, and what it needs to be let in."""
-
-    resources: Resources
-    index: MadeIndex
-    http: httpx2.AsyncClient
-    token: str
-
-    async def post(
-        self,
-        file_name: str,
-        content: bytes,
-        *,
-        fields: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        path: str = "/root/stable/",
-    ) -> httpx2.Response:
-        """Upload as twine does."""
-        body, form = form_body(file_name, content, fields)
-        return await self.http.post(
-            path, content=body, headers={**(basic(self.token) if headers is None else headers), **form}
-        )
-
-    async def files(self) -> int:
-        """Count the files in the catalogue."""
-        async with self.resources.engine.connect() as connection:
-            return await connection.scalar(select(func.count()).select_from(File)) or 0
-
-    def left_behind(self) -> list[Path]:
-        """Return what lies in the staging folder and, of files, in the store."""
-        data = self.resources.settings.data
-        return [path for path in [*data.glob("staging/*"), *data.glob("public/files/**/*")] if path.is_file()]
-
-
 @pytest.fixture
 async def uploader(engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[Uploader]:
     """The service, its default index, and the owner's token for it."""
-    async with service_resources(engine, tmp_path) as resources:
-        index = await make_index(engine)
-        await make_default(engine, index)
-        token = await make_token(engine, "root", [Scope(index.name, None, frozenset({Verb.UPLOAD, Verb.READ}))])
-        await resources.directory.refresh()
-        transport = httpx2.ASGITransport(create_service(resources).app)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://registry") as http:
-            yield Uploader(resources, index, http, token)
+    async with open_uploader(engine, tmp_path) as opened:
+        yield opened
 
 
 async def test_a_wheel_is_durable_and_its_publication_waits(uploader: Uploader) -> None:

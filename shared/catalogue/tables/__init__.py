@@ -7,7 +7,8 @@ Source: architecture section 11.1; trust contract section 2.6.
 
 from shared.catalogue.tables.base import Base, Json
 from shared.catalogue.tables.common import Audit, Outbox
-from shared.catalogue.tables.gateway import Account, Deployment, Grant, IndexBase, IndexRow, OwnerLink, Token
+from shared.catalogue.tables.download import DownloadCount
+from shared.catalogue.tables.gateway import Account, Deployment, Grant, IndexBase, IndexRow, OwnerLink, Token, TokenUse
 from shared.catalogue.tables.index import Laid
 from shared.catalogue.tables.signing import (
     Intent,
@@ -28,6 +29,7 @@ __all__ = [
     "Audit",
     "Base",
     "Deployment",
+    "DownloadCount",
     "File",
     "Grant",
     "IndexBase",
@@ -47,6 +49,7 @@ __all__ = [
     "Release",
     "StoredObject",
     "Token",
+    "TokenUse",
     "TrustFile",
     "TufFile",
     "TufHead",

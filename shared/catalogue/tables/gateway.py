@@ -68,6 +68,14 @@ class Token(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class TokenUse(Base):
+    """Writers: all, each at most once a minute per token. When a token was used last."""
+
+    __tablename__ = "token_use"
+    token_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("token.id"), primary_key=True)
+    last_used_at: Mapped[datetime]
+
+
 class IndexRow(Base):
     """Writer: gateway. A named collection of projects; deleting and making it again starts a new `life` of the same
     row."""

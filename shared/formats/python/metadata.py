@@ -17,7 +17,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from shared.formats.archive import MEBIBYTE, Issues, quoted
-from shared.formats.interface import Coordinates
+from shared.formats.interface import Coordinates, Inspected
+from shared.formats.python.advice import advice
 
 MAX_METADATA_BYTES = 8 * MEBIBYTE
 """Bytes of METADATA or PKG-INFO, the description included."""
@@ -62,12 +63,23 @@ class CoreMetadata:
         requires_python: the specifier as written, None when absent or empty.
         license_files: paths that must be in the file; empty when the metadata are older than version 2.4.
         issues: the faults, one sentence each.
+        warnings: what is admitted all the same, one sentence each.
     """
 
     fields: Mapping[str, Any]
     requires_python: str | None
     license_files: tuple[str, ...]
     issues: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+    def inspected(self, data: bytes, *, serves: bool) -> Inspected:
+        """Return what a file without faults says of itself.
+
+        Args:
+            data: the metadata's bytes.
+            serves: whether they may be served as `.metadata`.
+        """
+        return Inspected(data, serves, self.fields, self.requires_python, self.warnings)
 
 
 def parse_core_metadata(data: bytes, source: str, coordinates: Coordinates) -> CoreMetadata:
@@ -103,6 +115,7 @@ def parse_core_metadata(data: bytes, source: str, coordinates: Coordinates) -> C
         requires_python=raw.get("requires_python", "").strip() or None,
         license_files=tuple(raw.get("license_files", ())) if modern else (),
         issues=issues.sentences(),
+        warnings=advice(raw, source),
     )
 
 

@@ -10,6 +10,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from shared.formats.interface import Coordinates, InvalidFile
+from shared.formats.python.platforms import unknown_platforms
 
 FORMAT = "python"
 WHEEL = "bdist_wheel"
@@ -51,7 +52,7 @@ def is_universal_wheel(file_name: str) -> bool:
 
 def _parse_wheel(name: FileName) -> Coordinates:
     try:
-        _, version, _, _ = parse_wheel_filename(name)
+        _, version, _, tags = parse_wheel_filename(name)
     except InvalidWheelFilename as error:
         raise InvalidFile(name, [f"The file name is not a wheel's: {_reason(error, name)}."]) from error
     written, _, rest = name.partition("-")
@@ -59,6 +60,9 @@ def _parse_wheel(name: FileName) -> Coordinates:
     if written != project.replace("-", "_"):
         right = f"{project.replace('-', '_')}-{rest}"
         raise InvalidFile(name, [f"The file name must be {right}: the project's part is normalised."])
+    unknown = unknown_platforms(tag.platform for tag in tags)
+    if unknown:
+        raise InvalidFile(name, [f"No installer looks for wheels of the platform {', '.join(unknown)[:200]}."])
     return Coordinates(FORMAT, project, str(version), name, WHEEL, written)
 
 

@@ -38,7 +38,7 @@ def inspect_sdist(path: Path, coordinates: Coordinates) -> Inspected:
             issues.add(f"The licence file {quoted(license_file)} of PKG-INFO is not in the archive.")
     if issues:
         raise InvalidFile(coordinates.file_name, issues.sentences())
-    return Inspected(metadata, serves_core_metadata=False, fields=core.fields, requires_python=core.requires_python)
+    return core.inspected(metadata, serves=False)
 
 
 def _wanted(path: str) -> int:

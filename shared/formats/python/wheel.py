@@ -64,7 +64,7 @@ def inspect_wheel(path: Path, coordinates: Coordinates) -> Inspected:
         _check_record(contents, folder, issues)
     if issues:
         raise InvalidFile(coordinates.file_name, issues.sentences())
-    return Inspected(metadata, serves_core_metadata=True, fields=core.fields, requires_python=core.requires_python)
+    return core.inspected(metadata, serves=True)
 
 
 def _wanted(path: str) -> int:

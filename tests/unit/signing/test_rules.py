@@ -9,7 +9,8 @@ from countermark.core.names import FileName, IndexName, latest_target, pointer_t
 from packaging.utils import NormalizedName
 
 from services.signing import rules
-from shared.catalogue.publication_rows import CurrentFile, FileState, ProjectState
+from shared.catalogue import publication_rows as rows
+from shared.catalogue.publication_rows import CurrentFile, FileState, ProjectState, Request
 from shared.ids import FileId, ProjectId
 from shared.trust.roles import PROFILES, Role
 
@@ -103,3 +104,41 @@ def test_changes_are_sorted_into_their_bins() -> None:
     gone = pointer_target(WIDGET.name, FileName("b-1.whl"))
     grouped = rules.group_by_bin([one], [gone], lambda path: "left" if "a-1" in path else "right")
     assert grouped == {"left": ([one], []), "right": ([], [gone])}
+
+
+QUARANTINED = replace(WIDGET, status="quarantined", status_reason="malware")
+
+
+def test_nothing_of_a_quarantined_project_is_visible() -> None:
+    """Every pointer and `_latest` go, files that arrive meanwhile stay out, and no file is called removed."""
+    old, new = wheel("1.0", number=1, published=True, was_published=True), wheel("1.1", number=2)
+    asked = Request(rows.STATUS_CHANGE, "root", status="quarantined")
+    plan = rules.plan_project(INDEX, 4, QUARANTINED, [old, new], [asked])
+    assert (plan.page.files, plan.added, plan.dropped) == ([], (), (old,))
+    assert set(plan.unset) == {pointer_target(WIDGET.name, old.file_name), latest_target(WIDGET.name)}
+    assert [(line.action, line.actor) for line in plan.journal] == [("set status quarantined", "root")]
+
+
+def test_what_leaves_quarantine_is_shown_again_whole() -> None:
+    """All files count as added, so that their pointers are rendered; only the one nobody saw yet is journalled."""
+    old, new = wheel("1.0", number=1, was_published=True), wheel("1.1", number=2)
+    plan = rules.plan_project(INDEX, 5, WIDGET, [old, new])
+    assert plan.added == (old, new)
+    assert plan.unset == ()
+    assert [line.action for line in plan.journal] == ["add bdist_wheel file widget-1.1-py3-none-any.whl"]
+
+
+def test_requests_stand_in_the_journal_in_their_order() -> None:
+    """Who asked for what is kept; a removed file has the one line of its going."""
+    gone = wheel("1.1", number=2, published=True, removed=True, removed_by="mallory")
+    asked = [
+        Request("release.yank", "root", version="1.0"),
+        Request("file.unyank", "ci", version="1.0", file="widget-1.0-py3-none-any.whl"),
+        Request("file.remove", "mallory", version="1.1", file=gone.file_name),
+    ]
+    plan = rules.plan_project(INDEX, 5, WIDGET, [gone], asked)
+    assert [(line.version, line.action, line.actor) for line in plan.journal] == [
+        ("1.0", "yank release", "root"),
+        ("1.0", "unyank file widget-1.0-py3-none-any.whl", "ci"),
+        ("1.1", "remove file widget-1.1-py3-none-any.whl", "mallory"),
+    ]

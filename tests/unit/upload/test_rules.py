@@ -86,3 +86,12 @@ def test_requires_python_is_compared_by_meaning() -> None:
     assert rules.metadata_faults({"requires_python": ["<4,>=3.11"]}, inspected(">=3.11,<4")) == []
     assert rules.metadata_faults({"requires_python": [""]}, inspected(">=3.11")) == []
     assert rules.metadata_faults({"requires_python": [">=3.12"]}, inspected(">=3.11")) != []
+
+
+def test_names_that_mislead_are_warned_of() -> None:
+    """A module of the standard library and a project that looks alike have a sentence each."""
+    assert rules.name_warnings(NormalizedName("widget"), None) == []
+    (module,) = rules.name_warnings(NormalizedName("http"), None)
+    assert "standard library" in module
+    (alike,) = rules.name_warnings(NormalizedName("w1dget"), "widget")
+    assert "looks like that of the project widget" in alike
