@@ -22,6 +22,8 @@ class FaceKind(StrEnum):
     SIMPLE = "+simple"
     FILE = "+f"
     TUF = "+tuf"
+    JSON = "pypi"
+    """The JSON API (contract python-index section 1.9)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,8 @@ _BY_SEGMENT = {kind.value: kind for kind in FaceKind if kind is not FaceKind.IND
 def parse_face(path: str) -> Face | None:
     """Take a path of the API host apart; None when it belongs to no face of an index.
 
-    `/simple/` and `/+simple/` are the default index's pages, `/legacy/` its upload URL; below each the siblings
-    answer too
-    (`/legacy/+simple/`, `/+f/`), since clients compute them from the URL they were given.
+    `/simple/` and `/+simple/` are the default index's pages, `/pypi/` its JSON API, `/legacy/` its upload URL; below
+    each the siblings answer too (`/legacy/+simple/`, `/+f/`), since clients compute them from the URL they were given.
     """
     first, slash, rest = path[1:].partition("/")
     if first == "simple":
@@ -73,7 +74,7 @@ def service_for(face: Face) -> str:
     match face.kind:
         case FaceKind.INDEX:
             return "upload"
-        case FaceKind.SIMPLE:
+        case FaceKind.SIMPLE | FaceKind.JSON:
             return "index"
         case FaceKind.FILE:
             return "download"

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from services.download.api import api_app
+from services.download.counting import Downloads
 from services.download.hot import DownloadHotReader
 from services.download.reader import Reader
-from services.download.routes import DownloadRoutes
+from services.download.routes import DownloadRoutes, Reading
 from services.download.settings import Limits
 from shared.auth.verifier import Verifier
 from shared.problems import UnknownErrors, problem_answer
 from shared.reading.access import Access
+from shared.reading.api import beside
 from shared.resources import Resources
 from shared.service import Service
 
 
 def create_service(resources: Resources, limits: Limits | None = None) -> Service:
-    """Return the download service: files, their `.metadata`, and the `uri`s of pointers.
+    """Return the download service: files, their `.metadata`, the `uri`s of pointers, and download counts.
 
     Args:
         limits: bounds of memory and time; the defaults fit the smallest deployment.
     """
     limits = limits or Limits()
-    access = Access(resources.directory, Verifier(resources.directory, resources.clock))
-    reader = Reader(resources, limits)
+    verifier = Verifier(resources.directory, resources.clock)
+    access = Access(resources.directory, verifier)
+    reading = Reading(Reader(resources, limits), Downloads(resources.engine, resources.clock, limits.flush_seconds))
+    files = UnknownErrors(DownloadRoutes(resources, limits, access, reading), problem_answer)
     return Service(
         name="download",
-        app=UnknownErrors(DownloadRoutes(resources, limits, access, reader), problem_answer),
-        hot=(DownloadHotReader(access, reader),),
+        app=beside(api_app(resources, verifier), files),
+        hot=(DownloadHotReader(access, reading.reader, reading.downloads),),
+        loops=(reading.downloads.run,),
     )

@@ -10,8 +10,9 @@ from countermark.core.digest import Length, Sha256
 
 from services.download.rules import Span
 from shared.errors import ServiceError
+from shared.ids import FileId
 from shared.objects.interface import Key
-from shared.reading.answers import CORS, NOSNIFF, Headers
+from shared.reading.answers import CORS, NO_STORE, NOSNIFF, Headers
 from shared.reading.headers import http_date
 from shared.service import Prepared
 
@@ -24,6 +25,7 @@ class Entry:
     """A file, or its `.metadata`, that is served.
 
     Attributes:
+        counted: the file whose downloads are counted, None for `.metadata`.
         key: where its bytes lie, on the side of the store where its index keeps files.
         etag: the digest in quotes: the bytes under an address never change.
         kept: headers of every answer, also of a 304.
@@ -31,6 +33,7 @@ class Entry:
         group: what it is dropped with; see `shared.reading.shelf`.
     """
 
+    counted: FileId | None
     key: Key
     public: bool
     sha256: Sha256
@@ -50,6 +53,12 @@ class Entry:
         """Return the headers of a 206 with these bytes."""
         where = b"bytes %d-%d/%d" % (span.start, span.stop - 1, self.length)
         return [*self._described(span.stop - span.start), (b"content-range", where)]
+
+    def elsewhere(self, url: str) -> Prepared:
+        """Return the answer that sends a client to a URL of the store, which soon ends and so is kept by nobody."""
+        varying = [header for header in self.kept if header[0] == b"vary"]
+        headers = [(b"location", url.encode("ascii")), (b"content-length", b"0"), NO_STORE, *varying, NOSNIFF, *CORS]
+        return Prepared(302, headers, b"")
 
     def out_of_range(self) -> Prepared:
         """Return the answer to a range that lies outside the file."""
@@ -73,8 +82,9 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where the bytes of an address lie and how they are known."""
+    """Where the bytes of an address lie and how they are known; `counted` as in `Entry`."""
 
+    counted: FileId | None
     key: Key
     public: bool
     sha256: Sha256
@@ -95,6 +105,7 @@ def make_entry(stored: Stored, body: bytes | None, group: Hashable, *, open_: bo
         kept.append((b"vary", b"Authorization"))
     headers = tuple(kept)
     return Entry(
+        counted=stored.counted,
         key=stored.key,
         public=stored.public,
         sha256=stored.sha256,

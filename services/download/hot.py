@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from starlette.types import Scope
 
+from services.download.counting import Downloads
 from services.download.entries import Entry
 from services.download.reader import EntryKey, Reader, key_of
 from services.download.rules import wanted_at
@@ -31,9 +32,10 @@ class _Route:
 class DownloadHotReader:
     """The download service's hot reader; see `shared.service.HotReader`."""
 
-    def __init__(self, access: Access, reader: Reader) -> None:
+    def __init__(self, access: Access, reader: Reader, downloads: Downloads) -> None:
         self._access = access
         self._reader = reader
+        self._downloads = downloads
         self._routes: dict[str, _Route] = {}
         self._generation = access.generation
 
@@ -54,9 +56,13 @@ class DownloadHotReader:
         if not_modified(asked, entry.etag, entry.modified):
             return entry.not_modified
         # Range means something only with GET (RFC 9110 section 14.2).
-        if scope["method"] == "HEAD" or (entry.body is not None and asked.range is None):
+        if scope["method"] == "HEAD":
             return entry.full
-        return None
+        if entry.body is None or asked.range is not None:
+            return None
+        if entry.counted is not None:
+            self._downloads.count(entry.counted)
+        return entry.full
 
     def _find(self, path: str) -> _Route | None:
         face = parse_face(path)

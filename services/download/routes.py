@@ -8,19 +8,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass
 
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from services.download.counting import Downloads
 from services.download.entries import Entry
 from services.download.reader import Reader
 from services.download.rules import Extent, Span, extent, wanted_at
 from services.download.settings import Limits
-from services.download.usecases import BrokenOff, ahead, checked, open_file
+from services.download.usecases import BrokenOff, ahead, checked, open_file, presigned
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import parse_face, service_for
 from shared.problems import problem_answer
-from shared.reading.access import Access
+from shared.reading.access import Access, Place
 from shared.reading.answers import CORS, NO_STORE, NOSNIFF, other_method, send_prepared, with_headers
 from shared.reading.headers import Asked, asked_by, http_date, not_modified
 from shared.resources import Resources
@@ -29,14 +31,24 @@ from shared.service import Prepared
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the hot reader and the routes share: the files in memory, and the counts of downloads."""
+
+    reader: Reader
+    downloads: Downloads
+
+
 class DownloadRoutes:
     """The routes `+f/` and `+tuf/files/` of every index, and their aliases for the default index."""
 
-    def __init__(self, resources: Resources, limits: Limits, access: Access, reader: Reader) -> None:
+    def __init__(self, resources: Resources, limits: Limits, access: Access, reading: Reading) -> None:
         self._resources = resources
         self._limits = limits
         self._access = access
-        self._reader = reader
+        self._reader = reading.reader
+        self._downloads = reading.downloads
+        self._redirect = resources.settings.downloads.redirect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -47,22 +59,49 @@ class DownloadRoutes:
             return
         asked, head = asked_by(scope["headers"]), scope["method"] == "HEAD"
         try:
-            entry = await self._entry(scope["path"], asked)
-            part = Extent.WHOLE if head else extent(asked, entry.etag, http_date(entry.modified), entry.length)
+            where, entry = await self._entry(scope["path"], asked)
             if not_modified(asked, entry.etag, entry.modified):
                 await send_prepared(send, entry.not_modified, head=head)
-            elif part is Extent.NOTHING:
-                await send_prepared(send, entry.out_of_range(), head=head)
-            elif head or entry.body is not None:
-                await send_prepared(send, _from_memory(entry, part), head=head)
+            elif head:
+                # Never sent elsewhere: a URL of the store is signed for one method, and there are no bytes to save.
+                await send_prepared(send, entry.full, head=True)
             else:
-                await self._stream(entry, part if isinstance(part, Span) else None, receive, send)
+                await self._get(where, entry, asked, receive, send)
         except ServiceError as error:
             # Problem documents for all: a held file is to be told with its reason (architecture section 11.5).
             answer = with_headers(problem_answer(error), [NO_STORE, NOSNIFF, *CORS])
             await answer(scope, receive, send)
 
-    async def _entry(self, path: str, asked: Asked) -> Entry:
+    async def _get(self, where: Place, entry: Entry, asked: Asked, receive: Receive, send: Send) -> None:
+        """Send a file, or the part of it that is asked for.
+
+        Raises:
+            ServiceError: the file cannot be opened; nothing was sent.
+            BrokenOff: it cannot be finished.
+        """
+        part = extent(asked, entry.etag, http_date(entry.modified), entry.length)
+        if entry.body is None and self._redirect:
+            url = await presigned(self._resources, entry, open_=where.open)
+            if url is not None:
+                # Also for a part: the client asks the store for it, and goes on by the store's entity tag.
+                self._count(entry, part)
+                await send_prepared(send, entry.elsewhere(url), head=False)
+                return
+        if part is Extent.NOTHING:
+            await send_prepared(send, entry.out_of_range(), head=False)
+        elif entry.body is not None:
+            self._count(entry, part)
+            await send_prepared(send, _from_memory(entry, part), head=False)
+        else:
+            await self._stream(entry, part, receive, send)
+
+    def _count(self, entry: Entry, part: Span | Extent) -> None:
+        """Count a download when its first byte is sent: what is resumed later on is the same download."""
+        begins = part.start == 0 if isinstance(part, Span) else part is Extent.WHOLE
+        if begins and entry.counted is not None:
+            self._downloads.count(entry.counted)
+
+    async def _entry(self, path: str, asked: Asked) -> tuple[Place, Entry]:
         """Find the file; the right to read is checked before anything is said about what exists in the index.
 
         Raises:
@@ -76,22 +115,23 @@ class DownloadRoutes:
         wanted = wanted_at(face)
         if wanted is None:
             raise ServiceError(ErrorKind.NOT_FOUND, f"There is nothing at this address of index {where.record.name}.")
-        return await self._reader.entry(where, wanted)
+        return where, await self._reader.entry(where, wanted)
 
-    async def _stream(self, entry: Entry, span: Span | None, receive: Receive, send: Send) -> None:
+    async def _stream(self, entry: Entry, part: Span | Extent, receive: Receive, send: Send) -> None:
         """Stream a file, or a span of it, from the store.
 
         Raises:
             ServiceError: the file cannot be opened; nothing was sent.
             BrokenOff: it cannot be finished; what was sent is not all, and the connection is to be closed.
         """
-        started = False
+        span, started = part if isinstance(part, Span) else None, False
         gone = asyncio.ensure_future(_until_gone(receive))
         try:
             async with open_file(self._resources, entry, span) as opened:
                 status, headers = (200, entry.full.headers) if span is None else (206, entry.part(span))
                 await send({"type": "http.response.start", "status": status, "headers": headers})
                 started = True
+                self._count(entry, part)
                 async with aclosing(checked(entry, opened) if span is None else ahead(opened.chunks)) as chunks:
                     await self._send_all(chunks, gone, send)
         except (ServiceError, TimeoutError) as error:

@@ -15,9 +15,11 @@ class Limits:
         absent_seconds: seconds for which it is remembered that a file does not exist; a new head ends it earlier.
         stall_seconds: seconds in which a client must take a chunk; then the connection is closed, since a body of the
             store is held open for it.
+        flush_seconds: seconds for which download counts lie in memory only.
     """
 
     memory: int = 48 << 20
     small: int = 512 << 10
     absent_seconds: float = 30.0
     stall_seconds: float = 60.0
+    flush_seconds: float = 5.0

@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from datetime import timedelta
 
 import structlog
 
@@ -15,7 +16,7 @@ from services.download.rules import FileWanted, Span, refusal
 from services.download.settings import Limits
 from shared.catalogue.reading import file_facts
 from shared.errors import ErrorKind, ServiceError
-from shared.objects.interface import ByteRange, ObjectNotFound, ObjectStoreError, OpenObject
+from shared.objects.interface import ByteRange, ObjectNotFound, ObjectStoreError, OpenObject, Presigner
 from shared.objects.keys import core_metadata_key, file_key
 from shared.reading.access import Place
 from shared.reading.facts import FileFacts
@@ -26,6 +27,11 @@ log = structlog.get_logger()
 
 ABSENT = "absent"
 """Group of what is known not to exist in an index; it ends with the index's next head."""
+
+
+OPEN_LIFETIME, CLOSED_LIFETIME = timedelta(hours=1), timedelta(minutes=5)
+"""How long a URL of the store works, for a file that everyone may read and for others: nobody can take it back, and
+whoever has it needs no credentials. A download that has begun goes on after its end."""
 
 
 class BrokenOff(Exception):
@@ -75,6 +81,22 @@ async def open_file(resources: Resources, entry: Entry, span: Span | None) -> As
         raise ServiceError(ErrorKind.UNAVAILABLE, detail, retry_after=RETRY_AFTER) from error
 
 
+async def presigned(resources: Resources, entry: Entry, *, open_: bool) -> str | None:
+    """Return a URL of the store that reads a file, None where the store has none: then the file is streamed.
+
+    Args:
+        open_: whether everyone may read the file.
+    """
+    store = resources.objects.side(public=entry.public)
+    if not isinstance(store, Presigner):
+        return None
+    try:
+        return await store.presign(entry.key, OPEN_LIFETIME if open_ else CLOSED_LIFETIME)
+    except ObjectStoreError as error:
+        log.warning("store_failed", key=entry.key, error=str(error)[:500])
+        return None
+
+
 async def checked(entry: Entry, opened: OpenObject) -> AsyncGenerator[bytes, None]:
     """Yield the whole of a file, hashing it; the last chunk only when the digest is right.
 
@@ -117,8 +139,8 @@ def _stored(facts: FileFacts, wanted: FileWanted, *, public: bool) -> Stored:
     """Return where the bytes of an address lie; the address is known to be served."""
     if not wanted.metadata:
         key = file_key(facts.sha256, facts.file_name)
-        return Stored(key, public, facts.sha256, facts.length, facts.uploaded_at)
+        return Stored(facts.id, key, public, facts.sha256, facts.length, facts.uploaded_at)
     assert facts.core_metadata_sha256 is not None
     assert facts.core_metadata_length is not None
     key = core_metadata_key(facts.sha256, facts.file_name)
-    return Stored(key, public, facts.core_metadata_sha256, facts.core_metadata_length, facts.uploaded_at)
+    return Stored(None, key, public, facts.core_metadata_sha256, facts.core_metadata_length, facts.uploaded_at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.index.api import api_app
 from services.index.hot import IndexHotReader
 from services.index.jobs import job_handlers
 from services.index.reader import Reader
@@ -10,22 +11,24 @@ from services.index.settings import Limits
 from shared.auth.verifier import Verifier
 from shared.problems import UnknownErrors, text_answer
 from shared.reading.access import Access
+from shared.reading.api import beside
 from shared.resources import Resources
 from shared.service import Service
 
 
 def create_service(resources: Resources, limits: Limits | None = None) -> Service:
-    """Return the index service: pages, project lists and TUF metadata, and the job that lays static pages.
+    """Return the index service: pages, the JSON API, TUF metadata, what was published, and the job that lays pages.
 
     Args:
         limits: bounds of memory and time; the defaults fit the smallest deployment.
     """
     limits = limits or Limits()
-    access = Access(resources.directory, Verifier(resources.directory, resources.clock))
+    verifier = Verifier(resources.directory, resources.clock)
+    access = Access(resources.directory, verifier)
     reader = Reader(resources, limits)
     return Service(
         name="index",
-        app=UnknownErrors(IndexRoutes(access, reader), text_answer),
+        app=beside(api_app(resources, verifier), UnknownErrors(IndexRoutes(access, reader), text_answer)),
         hot=(IndexHotReader(access, reader),),
         handlers=job_handlers(resources, limits),
     )

@@ -14,7 +14,7 @@ from countermark.core.names import NormalizedName
 
 from services.index import usecases
 from services.index.documents import Document, Variant, place
-from services.index.rules import Coding, ListWanted, Media, MetadataWanted, PageWanted, TargetWanted
+from services.index.rules import Coding, JsonWanted, ListWanted, Media, MetadataWanted, PageWanted, TargetWanted
 from services.index.settings import Limits
 from shared.catalogue.heads import Head
 from shared.ids import IndexId
@@ -22,7 +22,7 @@ from shared.reading.access import Place
 from shared.reading.shelf import Shelf
 from shared.resources import Resources
 
-Readable = ListWanted | PageWanted | MetadataWanted | TargetWanted
+Readable = ListWanted | PageWanted | JsonWanted | MetadataWanted | TargetWanted
 
 DocumentKey = tuple[IndexId, bool, Readable]
 """An index, whether everyone may read it (that decides the headers), and what is wanted of it."""
@@ -86,6 +86,8 @@ class Reader:
         match wanted:
             case PageWanted():
                 return lambda: usecases.load_page(resources, limits, where, wanted)
+            case JsonWanted():
+                return lambda: self._load_json(where, wanted)
             case ListWanted():
                 return lambda: usecases.load_list(resources, limits, where)
             case TargetWanted():
@@ -95,6 +97,11 @@ class Reader:
             case MetadataWanted():
                 return lambda: usecases.load_metadata(resources, limits, where, wanted)
 
+    async def _load_json(self, where: Place, wanted: JsonWanted) -> Document:
+        """Make a document of the JSON API from the page that is served now."""
+        signed = await self.document(where, PageWanted(wanted.project))
+        return await usecases.load_json(self._resources, self._limits, where, wanted, signed)
+
     def _changed(self, head: Head, projects: frozenset[str]) -> None:
         """Drop what a head changed."""
         index_id = head.index_id
@@ -103,15 +110,20 @@ class Reader:
             self._known.add(index_id)
             self._shelf.drop_if(lambda key: key[0] == index_id)
             return
+        for project in projects:
+            self._shelf.drop_group((index_id, NormalizedName(project)))
+        self._shelf.doubt(lambda key: key[0] == index_id and _project_of(key[2]) in projects)
         for open_ in (True, False):
-            for project in projects:
-                self._shelf.drop((index_id, open_, PageWanted(NormalizedName(project))))
             self._shelf.drop((index_id, open_, TIMESTAMP))
             listed = self._shelf.get((index_id, open_, ListWanted()))
             if listed is None or (listed.lags is None and listed.shape.serial != head.serial):
                 self._shelf.drop((index_id, open_, ListWanted()))
         self._shelf.drop_group((index_id, usecases.ABSENT))
         self._shelf.doubt(lambda key: key[0] == index_id and isinstance(key[2], MetadataWanted))
+
+
+def _project_of(wanted: Readable) -> str | None:
+    return wanted.project if isinstance(wanted, PageWanted | JsonWanted) else None
 
 
 def key_of(where: Place, wanted: Readable) -> DocumentKey:

@@ -32,7 +32,7 @@ from shared.service import Prepared
 
 
 class IndexRoutes:
-    """The routes `+simple/` and `+tuf/` of every index, and their aliases for the default index."""
+    """The routes `+simple/`, `pypi/` and `+tuf/` of every index, and their aliases for the default index."""
 
     def __init__(self, access: Access, reader: Reader) -> None:
         self._access = access

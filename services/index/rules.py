@@ -8,18 +8,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import IntEnum
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from countermark.core.digest import Sha256
 from countermark.core.names import InvalidName, NormalizedName, TargetPath, parse_project_name, parse_target_path
 
 from shared.faces import Face, FaceKind
+from shared.formats.python.metadata import normalised_version
 
 MAX_RANGES = 64
 """Media ranges or codings of one header that are read."""
 
 MAX_QUERY = 2048
 """Bytes of a query that are read; `?format=` needs about 60."""
+
+
+MAX_VERSION = 256
+"""Characters of a version that is looked for."""
 
 
 class Media(IntEnum):
@@ -121,6 +126,14 @@ class PageWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class JsonWanted:
+    """A project's document of the JSON API, or that of one version."""
+
+    project: NormalizedName
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class MetadataWanted:
     """A TUF metadata file; `version` is None for the timestamp, the one file that is replaced."""
 
@@ -143,7 +156,7 @@ class Elsewhere:
     location: str
 
 
-Wanted = ListWanted | PageWanted | MetadataWanted | TargetWanted | Elsewhere
+Wanted = ListWanted | PageWanted | JsonWanted | MetadataWanted | TargetWanted | Elsewhere
 
 
 def wanted_at(path: str, face: Face) -> Wanted | None:
@@ -158,6 +171,8 @@ def wanted_at(path: str, face: Face) -> Wanted | None:
         if not face.rest:
             return ListWanted() if path.endswith("/") else Elsewhere(f"{path.rpartition('/')[2]}/")
         return _page_at(face.rest)
+    if face.kind is FaceKind.JSON:
+        return _json_at(face.rest)
     if face.kind is FaceKind.TUF:
         folder, slash, name = face.rest.partition("/")
         if folder == "targets":
@@ -178,6 +193,24 @@ def _page_at(rest: str) -> PageWanted | Elsewhere | None:
     if name == project and slash:
         return PageWanted(project)
     return Elsewhere(f"../{project}/" if slash else f"{project}/")
+
+
+def _json_at(rest: str) -> JsonWanted | Elsewhere | None:
+    """Read `{project}/json` or `{project}/{version}/json`; a slash may follow. Source: contract section 1.9.1."""
+    parts = rest.removesuffix("/").split("/")
+    if len(parts) not in (2, 3) or parts[-1] != "json":
+        return None
+    given = None if len(parts) == 2 else parts[1]
+    version = None if given is None else normalised_version(given[:MAX_VERSION])
+    try:
+        project = parse_project_name(parts[0])
+    except InvalidName:
+        return None
+    if given is not None and (version is None or len(given) > MAX_VERSION):
+        return None
+    if parts[0] == project and given == version:
+        return JsonWanted(project, version)
+    return Elsewhere("../" * rest.count("/") + "/".join([project, *([quote(version)] if version else []), "json"]))
 
 
 def parse_metadata_name(text: str) -> MetadataWanted | None:

@@ -14,16 +14,18 @@ from countermark.core.names import page_target
 
 from services.index.documents import (
     IMMUTABLE_CACHING,
+    PAGE_CACHING,
     TIMESTAMP_CACHING,
     Document,
     Shape,
     absent,
     page_shape,
 )
-from services.index.rules import MetadataWanted, PageWanted, TargetWanted
+from services.index.json_api import Addresses, Composer, SignedPage, latest_version, read_page, shown_version
+from services.index.rules import JsonWanted, MetadataWanted, PageWanted, TargetWanted
 from services.index.settings import Limits
 from shared.catalogue.heads import current_page, current_pages
-from shared.catalogue.reading import metadata_digest
+from shared.catalogue.reading import file_details, metadata_digest, release_details
 from shared.formats.python.html import page_html, project_list_html
 from shared.formats.python.pages import project_list_json, signed_link
 from shared.objects.interface import ObjectStore
@@ -57,6 +59,38 @@ async def load_page(resources: Resources, limits: Limits, place: Place, wanted: 
     body = await load_checked(_store(resources, place), key, page.sha256, limits.document)
     shape = page_shape(place.open, page.serial)
     return Document(shape, body, (record.id, wanted.project), html=partial(page_html, link=signed_link))
+
+
+async def load_json(
+    resources: Resources, limits: Limits, place: Place, wanted: JsonWanted, signed: Document
+) -> Document:
+    """Return a document of the JSON API; one of status 404 when the project lists nothing, or not that version.
+
+    It is cached like the page it comes from, and not for the 900 seconds of the public index (see `PAGE_CACHING`): a
+    bot that is told of a release is to find it here.
+
+    Args:
+        signed: the project's page, or what is kept of its absence.
+    """
+    record, project = place.record, wanted.project
+    nothing = f"There is no {_named(wanted)} in index {record.name}.\n"
+    if signed.status != 200:
+        return _absent(limits, place, nothing)
+    page, chosen = await asyncio.to_thread(_listed, signed.body, wanted.version)
+    if not page.versions or (wanted.version is not None and chosen is None):
+        return _absent(limits, place, nothing)
+    async with resources.engine.connect() as connection:
+        details = await file_details(connection, record.id, project, chosen)
+    version = await asyncio.to_thread(latest_version, page, details) if chosen is None else chosen
+    async with resources.engine.connect() as connection:
+        release = await release_details(connection, record.id, project, version)
+    if release is None:
+        return _absent(limits, place, nothing)
+    addresses = Addresses(f"{_outside(resources)}/{record.name}/", project)
+    composer = Composer(record.name, addresses, page, details)
+    body = await asyncio.to_thread(composer.compose, version, release, all_releases=wanted.version is None)
+    shape = Shape(place.open, PAGE_CACHING, page.serial)
+    return Document(shape, body, (record.id, project))
 
 
 async def load_list(resources: Resources, limits: Limits, place: Place) -> Document:
@@ -129,6 +163,23 @@ def list_html(document: bytes) -> bytes:
     listed = orjson.loads(document)
     projects = [(project["name"], project["_last-serial"]) for project in listed["projects"]]
     return project_list_html(listed["meta"]["_last-serial"], projects)
+
+
+def _listed(document: bytes, version: str | None) -> tuple[SignedPage, str | None]:
+    """Read a page document, and find the version on it that is asked for, if one is."""
+    page = read_page(document)
+    return page, None if version is None else shown_version(page, version)
+
+
+def _named(wanted: JsonWanted) -> str:
+    return f"project {wanted.project}" if wanted.version is None else f"release {wanted.project} {wanted.version}"
+
+
+def _outside(resources: Resources) -> str:
+    """Return the API host as clients see it, else as this process is told it listens."""
+    settings = resources.settings
+    host = f"[{settings.listen.host}]" if ":" in settings.listen.host else settings.listen.host
+    return (settings.outside_url or f"http://{host}:{settings.listen.api_port}").rstrip("/")
 
 
 def _absent(limits: Limits, place: Place, text: str) -> Document:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import NewType, Protocol
+from typing import NewType, Protocol, runtime_checkable
 
 Key = NewType("Key", str)
 """The name of stored bytes: segments joined by `/`, no leading slash, no `.` or `..` segment; made only by
@@ -128,6 +128,7 @@ class ObjectStore(Protocol):
         """Free connections."""
 
 
+@runtime_checkable
 class Presigner(Protocol):
     """A store that can hand out URLs of its own."""
 

@@ -8,6 +8,8 @@ from datetime import datetime
 from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName, NormalizedName
 
+from shared.ids import FileId
+
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
@@ -20,6 +22,7 @@ class FileFacts:
         held_reason: why it is held, "" without words, None when it is not held.
     """
 
+    id: FileId
     project: NormalizedName
     file_name: FileName
     sha256: Sha256

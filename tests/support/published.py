@@ -16,7 +16,17 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.catalogue.heads import CHANNEL
-from shared.catalogue.tables import File, Page, PublishedFile, TrustFile, TufFile, TufHead
+from shared.catalogue.tables import (
+    File,
+    Journal,
+    Page,
+    Publication,
+    PublishedFile,
+    Release,
+    TrustFile,
+    TufFile,
+    TufHead,
+)
 from shared.formats.interface import PageFile, ProjectPage
 from shared.formats.python.render import render
 from shared.objects.interface import ObjectStores, Put
@@ -26,7 +36,12 @@ from tests.support.factories import MadeFile, MadeIndex, make_file, now
 
 @dataclass(slots=True)
 class Published:
-    """An index whose publications tests make; `serial` and `pages` are those of the last one."""
+    """An index whose publications tests make; `serial` and `pages` are those of the last one.
+
+    Attributes:
+        yanked: reason by file name, "" without one; shown with the next publication.
+        status: of every project as the next publication shows it.
+    """
 
     engine: AsyncEngine
     stores: ObjectStores
@@ -34,6 +49,8 @@ class Published:
     serial: int = 0
     visible: dict[str, MadeFile] = field(default_factory=dict)
     pages: dict[str, bytes] = field(default_factory=dict)
+    yanked: dict[str, str] = field(default_factory=dict)
+    status: str = "active"
 
     async def upload(self, name: str, content: bytes = b"bytes of a file", metadata: bytes | None = None) -> MadeFile:
         """Insert a file and store its bytes; nobody sees it before `publish`."""
@@ -44,14 +61,18 @@ class Published:
             await store.put(core_metadata_key(file.sha256, file.file_name), metadata, Put.REPLACE)
         return file
 
-    async def publish(self, *shown: MadeFile, hidden: Iterable[MadeFile] = ()) -> int:
-        """Show and hide files in one publication; returns its serial. The commit notifies, as the signer's does."""
+    async def publish(self, *shown: MadeFile, hidden: Iterable[MadeFile] = (), again: Iterable[MadeFile] = ()) -> int:
+        """Show and hide files in one publication; returns its serial. The commit notifies, as the signer's does.
+
+        Args:
+            again: files whose project's page is rendered once more, to show its marks.
+        """
         self.serial += 1
         for file in shown:
             self.visible[file.file_name] = file
         for file in hidden:
             del self.visible[file.file_name]
-        touched = {file.project: file for file in (*shown, *hidden)}
+        touched = {file.project: file for file in (*shown, *hidden, *again)}
         async with self.engine.begin() as connection:
             for file in shown:
                 row = {"index_id": self.index.id, "file_id": file.id, "from_serial": self.serial}
@@ -60,6 +81,7 @@ class Published:
             await connection.execute(closed.values(to_serial=self.serial))
             for file in touched.values():
                 await self._page(connection, file)
+            await self._log(connection, [(file, "add") for file in shown] + [(file, "remove") for file in hidden])
             await self._head(connection)
             await connection.execute(select(func.pg_notify(CHANNEL, str(self.index.id))))
         return self.serial
@@ -69,9 +91,26 @@ class Published:
         async with self.engine.begin() as connection:
             await connection.execute(update(File).where(File.id == file.id).values(**marks))
 
+    async def describe(self, file: MadeFile, **fields: object) -> None:
+        """Set the metadata of a file's release, as the upload service does with its first file."""
+        release = select(File.release_id).where(File.id == file.id).scalar_subquery()
+        async with self.engine.begin() as connection:
+            await connection.execute(update(Release).where(Release.id == release).values(core_metadata=fields))
+
+    async def _log(self, connection: AsyncConnection, changes: list[tuple[MadeFile, str]]) -> None:
+        batch = {"version": self.serial, "changes": len(changes), "started_at": now(), "committed_at": now()}
+        place = {"index_id": self.index.id, "serial": self.serial}
+        await connection.execute(insert(Publication).values(**place, **batch))
+        for position, (file, action) in enumerate(changes):
+            line = {"project": file.project, "version": file.version, "action": f"{action} {file.file_name}"}
+            row = insert(Journal).values(**place, **line, position=position, actor="root", at=now())
+            await connection.execute(row)
+
     async def _page(self, connection: AsyncConnection, touched: MadeFile) -> None:
         files = [file for file in self.visible.values() if file.project_id == touched.project_id]
-        page = ProjectPage(self.index.name, touched.project, self.serial, "active", None, [*map(_listed, files)])
+        page = ProjectPage(
+            self.index.name, touched.project, self.serial, self.status, None, [*map(self._listed, files)]
+        )
         for target, content in render(page, [file.file_name for file in files]).items():
             key = target_key(self.index.name, target, sha256_of(content))
             await self.stores.side(public=self.index.public).put(key, content, Put.REPLACE)
@@ -80,6 +119,19 @@ class Published:
                 values = {"sha256": sha256_of(content), "length": len(content), "files": len(files)}
                 place = {"index_id": self.index.id, "project_id": touched.project_id, "serial": self.serial}
                 await connection.execute(insert(Page).values(**place, project_name=touched.project, **values))
+
+    def _listed(self, file: MadeFile) -> PageFile:
+        return PageFile(
+            file_name=file.file_name,
+            version=file.version,
+            package_type="bdist_wheel" if file.file_name.endswith(".whl") else "sdist",
+            sha256=Sha256(file.sha256),
+            length=Length(len(file.content)),
+            requires_python=">=3.9",
+            uploaded_at=now(),
+            yanked=self.yanked.get(file.file_name),
+            core_metadata_sha256=None if file.core_metadata is None else sha256_of(file.core_metadata),
+        )
 
     async def _head(self, connection: AsyncConnection) -> None:
         until = now() + timedelta(days=1)
@@ -125,17 +177,3 @@ def _metadata(role: str, version: int) -> dict[str, object]:
         "length": len(content),
         "content": content,
     }
-
-
-def _listed(file: MadeFile) -> PageFile:
-    return PageFile(
-        file_name=file.file_name,
-        version=file.version,
-        package_type="bdist_wheel" if file.file_name.endswith(".whl") else "sdist",
-        sha256=Sha256(file.sha256),
-        length=Length(len(file.content)),
-        requires_python=">=3.9",
-        uploaded_at=now(),
-        yanked=None,
-        core_metadata_sha256=None if file.core_metadata is None else sha256_of(file.core_metadata),
-    )

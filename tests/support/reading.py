@@ -30,6 +30,7 @@ from shared.objects.filesystem import FolderStore
 from shared.objects.interface import ObjectStores
 from shared.resources import Resources
 from shared.service import HotPath, Service
+from shared.settings import Downloads as DownloadSettings
 from shared.settings import Settings
 
 
@@ -52,6 +53,8 @@ class Reading:
         async def cold(scope: Scope, receive: Receive, send: Send) -> None:
             face = parse_face(scope["path"])
             name = "index" if face is None else service_for(face)
+            if scope["path"].startswith("/api/v1/indexes/") and "/downloads/" in scope["path"]:
+                name = "download"
             await services.get(name, self.index.app)(scope, receive, send)
 
         self.cold = cold
@@ -81,10 +84,12 @@ def open_reading(
     stores: ObjectStores,
     index_limits: IndexLimits | None = None,
     download_limits: DownloadLimits | None = None,
+    *,
+    redirect: bool = False,
 ) -> Reading:
     """Return the reading services over a catalogue and a store. Nothing needs Redis: its client never connects."""
     resources = Resources(
-        settings=Settings(),
+        settings=Settings(downloads=DownloadSettings(redirect=redirect)),
         clock=SystemClock(),
         engine=engine,
         objects=stores,

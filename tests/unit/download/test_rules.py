@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from services.download.rules import Extent, FileWanted, Span, extent, refusal, wanted_at
 from shared.errors import ErrorKind
 from shared.faces import parse_face
+from shared.ids import FileId, new_uuid
 from shared.reading.facts import FileFacts
 from shared.reading.headers import Asked, http_date
 
@@ -22,6 +23,7 @@ NAME = FileName("thing-1.0-py3-none-any.whl")
 MOMENT = datetime(2026, 11, 20, 10, 41, 7, tzinfo=UTC)
 ETAG, MODIFIED = b'"tag"', http_date(MOMENT)
 FACTS = FileFacts(
+    id=FileId(new_uuid()),
     project=NormalizedName("thing"),
     file_name=NAME,
     sha256=DIGEST,

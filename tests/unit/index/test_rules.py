@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote, urljoin, urlsplit
+
 import pytest
 from countermark.core.digest import Sha256
 from countermark.core.names import NormalizedName, TargetPath
@@ -12,6 +14,7 @@ from services.index.rules import (
     CODING_TOKENS,
     Coding,
     Elsewhere,
+    JsonWanted,
     ListWanted,
     Media,
     MetadataWanted,
@@ -166,6 +169,21 @@ class TestPaths:
             (f"/a/b/+tuf/targets/pointers/../{DIGEST}._simple.json", None),
             ("/a/b/+tuf/targets/pointers/thing/_simple.json", None),
             ("/a/b/+f/abc/def", None),
+            ("/a/b/pypi/thing/json", JsonWanted(NormalizedName("thing"), None)),
+            ("/pypi/thing/json/", JsonWanted(NormalizedName("thing"), None)),
+            ("/pypi/json/json", JsonWanted(NormalizedName("json"), None)),
+            ("/pypi/thing/1!2.0rc1+l.1/json", JsonWanted(NormalizedName("thing"), "1!2.0rc1+l.1")),
+            ("/pypi/Thing/json", Elsewhere("../thing/json")),
+            ("/pypi/thing/1.0-1/json/", Elsewhere("../../../thing/1.0.post1/json")),
+            ("/pypi/thing/1.0+L/json", Elsewhere("../../thing/1.0%2Bl/json")),
+            ("/pypi/json", None),
+            ("/pypi/thing/", None),
+            ("/pypi/thing//json", None),
+            ("/pypi/thing/json//", None),
+            ("/pypi/thing/JSON", None),
+            ("/pypi/thing/one/json", None),
+            (f"/pypi/thing/{'1' * 257}/json", None),
+            ("/pypi/thing/1.0/2.0/json", None),
         ],
     )
     def test_meaning(self, path: str, expected: Wanted | None) -> None:
@@ -185,3 +203,18 @@ class TestPaths:
             again = parse_face(there)
             assert again is not None
             assert isinstance(wanted_at(there, again), PageWanted | ListWanted)
+
+    @given(st.text(max_size=20), st.text(alphabet="0123456789.abrcpostdev!+-_v", max_size=20), st.booleans())
+    def test_any_version_ends_at_a_canonical_document(self, name: str, version: str, slash: bool) -> None:
+        """Following at most one redirect from any name and version ends at a document, or at nothing."""
+        path = f"/pypi/{name}/{version}/json{'/' if slash else ''}"
+        face = parse_face(path)
+        assert face is not None
+        wanted = wanted_at(path, face)
+        if isinstance(wanted, Elsewhere):
+            there = unquote(
+                urlsplit(urljoin(f"http://index.test/pypi/n/v/json{'/' if slash else ''}", wanted.location)).path
+            )
+            again = parse_face(there)
+            assert again is not None
+            assert isinstance(wanted_at(there, again), JsonWanted)
