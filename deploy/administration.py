@@ -8,13 +8,14 @@ from dataclasses import asdict
 from datetime import timedelta
 from uuid import UUID
 
-from countermark.core.names import InvalidName, parse_index_name, parse_project_name
+from countermark.core.names import IndexName, InvalidName, parse_index_name, parse_project_name
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deploy.data_folder import DataFolder
 from deploy.errors import LaunchError, UsageError
 from gateway.accounts import Accounts, NewIndex, NewToken, owner_link_url
+from gateway.index_rights import IndexRights
 from gateway.settings import addresses_of
 from shared.auth.principal import Scope, Verb
 from shared.catalogue import listings, outbox
@@ -63,6 +64,16 @@ async def list_users(settings: Settings) -> list[Row]:
             }
             for line in await listings.accounts(connection)
         ]
+
+
+async def disable_user(settings: Settings, name: str) -> None:
+    """End an account and its tokens.
+
+    Raises:
+        ServiceError: there is no such account, or it owns the default index.
+    """
+    async with _accounts(settings) as accounts:
+        await accounts.disable_account(name)
 
 
 async def make_link(settings: Settings, name: str) -> str:
@@ -121,6 +132,7 @@ async def list_tokens(settings: Settings, user: str | None) -> list[Row]:
                 "scopes": "; ".join(map(_in_words, line.scopes)),
                 "created_at": line.created_at,
                 "expires_at": line.expires_at,
+                "last_used_at": line.last_used_at,
                 "revoked_at": line.revoked_at,
             }
             for line in await listings.tokens(connection, user)
@@ -149,15 +161,42 @@ async def create_index(settings: Settings, name: str, *, private: bool) -> Row:
         UsageError: the name cannot be used.
         ServiceError: its owner does not exist, or the index does.
     """
-    try:
-        index = parse_index_name(name)
-    except InvalidName as error:
-        raise UsageError(str(error)) from error
+    index = _index(name)
     async with _accounts(settings) as accounts:
         index_id = await accounts.create_index(NewIndex(index, "private" if private else "public"))
     url = f"{_hosts(settings)[0]}/{index}"
     visibility = "private" if private else "public"
     return {"id": str(index_id), "index": name, "visibility": visibility, "simple_url": f"{url}/+simple/"}
+
+
+async def set_grants(settings: Settings, name: str, subject: str, verbs: str) -> None:
+    """Let a subject do exactly these verbs on an index.
+
+    Args:
+        verbs: by commas; none takes everything away.
+
+    Raises:
+        UsageError: the name or a verb is none.
+        ServiceError: there is no such index or account, or the owner would be locked out.
+    """
+    wanted = frozenset(_verb(text.strip()) for text in verbs.split(",") if text.strip())
+    async with _engine(settings) as engine:
+        await IndexRights(engine, SystemClock(), actor=_ACTOR).set_grants(_index(name), subject, wanted)
+
+
+async def list_grants(settings: Settings, name: str) -> list[Row]:
+    """Return who may do what on an index.
+
+    Raises:
+        UsageError: the name is none, or there is no such index.
+    """
+    index = _index(name)
+    async with _engine(settings) as engine, engine.connect() as connection:
+        index_id = await listings.index_id(connection, index)
+        if index_id is None:
+            raise UsageError(f"there is no index {index}: see countermark-server index list")
+        lines = await listings.grants(connection, index_id)
+    return [{"subject": line.subject, "verbs": ",".join(line.verbs)} for line in lines]
 
 
 async def list_indexes(settings: Settings) -> list[Row]:
@@ -233,6 +272,13 @@ def _hosts(settings: Settings) -> tuple[str, str]:
         return running.api, running.ui
     addresses = addresses_of(settings)
     return addresses.api, addresses.ui
+
+
+def _index(name: str) -> IndexName:
+    try:
+        return parse_index_name(name)
+    except InvalidName as error:
+        raise UsageError(str(error)) from error
 
 
 def _verb(text: str) -> Verb:

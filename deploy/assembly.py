@@ -66,7 +66,7 @@ def background(resources: Resources, services: Iterable[Service], *, relay: bool
     Args:
         relay: whether this process sends what the outbox holds.
     """
-    loops: list[Loop] = []
+    loops: list[Loop] = [resources.directory.last_use.run]
     handlers: dict[type[Message], JobHandler] = {}
     for service in services:
         loops += service.loops

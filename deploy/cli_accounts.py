@@ -26,7 +26,9 @@ from deploy.errors import UsageError
 
 users = new_group("People and machines that own indexes and tokens.")
 tokens = new_group("API tokens.")
-indexes = new_group("Make and list indexes; without a command, serve pages alone.", needs_command=False)
+indexes = new_group(
+    "Make and list indexes, say who may use them; without a command, serve pages alone.", needs_command=False
+)
 
 _PASSWORD_LIMIT = 4096
 """Characters read from a password file or a pipe."""
@@ -79,6 +81,13 @@ def list_users(
     say_table(rows, ("name", "email", "password", "created_at", "disabled_at"), as_json=as_json)
 
 
+@users.command("disable")
+def disable_user(name: str, *, data: DataOption = None, config: ConfigOption = None, pairs: SetOption = None) -> None:
+    """End an account and its tokens; its name stays taken and its indexes stay."""
+    run(function("deploy.administration.disable_user")(load_settings(data, config, pairs).settings, name))
+    say(f"disabled the account {name}\n")
+
+
 @users.command("link")
 def make_link(
     name: Annotated[str, typer.Argument(help="Whom it signs in.")] = "root",
@@ -126,7 +135,7 @@ def list_tokens(
 ) -> None:
     """List tokens, without their secrets."""
     rows = run(function("deploy.administration.list_tokens")(load_settings(data, config, pairs).settings, user))
-    say_table(rows, ("id", "user", "label", "scopes", "expires_at", "revoked_at"), as_json=as_json)
+    say_table(rows, ("id", "user", "label", "scopes", "expires_at", "last_used_at", "revoked_at"), as_json=as_json)
 
 
 @tokens.command("revoke")
@@ -168,6 +177,56 @@ def list_indexes(
     """List indexes."""
     rows = run(function("deploy.administration.list_indexes")(load_settings(data, config, pairs).settings))
     say_table(rows, ("index", "type", "visibility", "volatile", "serial", "created_at"), as_json=as_json)
+
+
+SubjectArgument = Annotated[str, typer.Argument(help="An account, :group, :AUTHENTICATED: or :ANONYMOUS:.")]
+
+
+@indexes.command("grants")
+def list_grants(
+    name: Annotated[str, typer.Argument(metavar="OWNER/NAME")],
+    *,
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    pairs: SetOption = None,
+) -> None:
+    """List who may do what on an index."""
+    rows = run(function("deploy.administration.list_grants")(load_settings(data, config, pairs).settings, name))
+    say_table(rows, ("subject", "verbs"), as_json=as_json)
+
+
+@indexes.command("grant")
+def grant(
+    name: Annotated[str, typer.Argument(metavar="OWNER/NAME")],
+    subject: SubjectArgument,
+    verbs: Annotated[str, typer.Argument(help="What it may do, by commas: read, upload, remove, ...")],
+    *,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    pairs: SetOption = None,
+) -> None:
+    """Let somebody do exactly these verbs on an index, in place of what they could do before."""
+    settings = load_settings(data, config, pairs).settings
+    if not verbs.strip(" ,"):
+        raise UsageError("name at least one verb, or take all away with countermark-server index revoke")
+    run(function("deploy.administration.set_grants")(settings, name, subject, verbs))
+    say(f"{subject} may {verbs} on {name}\n")
+
+
+@indexes.command("revoke")
+def revoke(
+    name: Annotated[str, typer.Argument(metavar="OWNER/NAME")],
+    subject: SubjectArgument,
+    *,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    pairs: SetOption = None,
+) -> None:
+    """Take all rights on an index from somebody."""
+    settings = load_settings(data, config, pairs).settings
+    run(function("deploy.administration.set_grants")(settings, name, subject, ""))
+    say(f"{subject} has no right of its own on {name}\n")
 
 
 def _password_from(path: Path) -> str:

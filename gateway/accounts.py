@@ -1,7 +1,7 @@
 """The writer of accounts, tokens, grants, indexes, owner links and the deployment's own row.
 
-Used by the UI and by the command line. Each function is one transaction: the change, its audit row, and the notice by
-which every process reads the directory again. Source: architecture sections 11.1, 11.5, 11.9.
+Used by the UI and by the command line. Each function is one transaction, see `gateway.writer`.
+Source: architecture sections 11.1, 11.5, 11.9.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from countermark.core.names import IndexName, InvalidName, parse_index_name, parse_owner
-from sqlalchemy import insert, select, text, update
+from countermark.core.names import IndexName, parse_index_name
+from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.auth.directory import CHANNEL, scope_to
+from gateway.writer import CatalogueWriter, check_description, checked_index_name, no_account, parse_owner_name
+from shared.auth.directory import scope_to
 from shared.auth.passwords import MAX_PASSWORD, hash_password
 from shared.auth.principal import ANONYMOUS, Scope, Verb
 from shared.auth.tokens import FORMAT_VERSION, new_secret, token_sha256
-from shared.catalogue.tables import Account, Audit, Deployment, Grant, IndexRow, OwnerLink, Token
+from shared.catalogue.tables import Account, Deployment, Grant, IndexRow, OwnerLink, Token
 from shared.catalogue.unit_of_work import UnitOfWork
-from shared.clock import Clock
 from shared.errors import ErrorKind, ServiceError
 from shared.ids import IndexId, TokenId, new_uuid
 from shared.jobs.messages import PublishIndex
@@ -55,6 +54,7 @@ class NewIndex:
 
     name: IndexName
     visibility: Visibility = "public"
+    description: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +89,8 @@ class DeploymentInfo:
     created: bool
 
 
-class Accounts:
-    """Changes who and what there is, in the name of `actor` (an account's name, or `cli` for the operator's shell)."""
-
-    def __init__(self, engine: AsyncEngine, clock: Clock, *, actor: str) -> None:
-        self._engine = engine
-        self._clock = clock
-        self._actor = actor
+class Accounts(CatalogueWriter):
+    """Changes who and what there is."""
 
     async def create_account(self, name: str, *, password: str | None = None, email: str | None = None) -> None:
         """Make an account that can own indexes and, with a password, sign in.
@@ -103,7 +98,7 @@ class Accounts:
         Raises:
             ServiceError: INVALID for a name or password that cannot be used, CONFLICT when the account exists.
         """
-        owner = _owner(name)
+        owner = parse_owner_name(name)
         encoded = None if password is None else await _encoded(password)
         async with UnitOfWork(self._engine) as work:
             if not await self._add_account(work, owner, encoded, email):
@@ -125,7 +120,7 @@ class Accounts:
                 .returning(Account.name)
             )
             if changed is None:
-                raise _no_account(name)
+                raise no_account(name)
             await self._record(work, "account.set-password", name)
             await self._commit(work)
 
@@ -189,10 +184,11 @@ class Accounts:
             ServiceError: INVALID for a name that cannot be used, NOT_FOUND when its owner does not exist, CONFLICT when
                 the index exists.
         """
-        name = _index_name(new.name)
+        name = checked_index_name(new.name)
+        check_description(new.description)
         async with UnitOfWork(self._engine) as work:
             await self._living(work, name.owner)
-            index_id = await self._add_index(work, name, new.visibility)
+            index_id = await self._add_index(work, new)
             if index_id is None:
                 raise ServiceError(ErrorKind.CONFLICT, f"The index {name} exists already.")
             await self._commit(work)
@@ -252,13 +248,40 @@ class Accounts:
                 await self._record(work, "token.revoke", str(token_id))
                 await self._commit(work)
 
+    async def disable_account(self, name: str) -> None:
+        """End an account: it signs in no more, its tokens are revoked; its name and its indexes stay. Twice is no
+        error.
+
+        Raises:
+            ServiceError: NOT_FOUND when there is no such account, CONFLICT for the owner of the default index.
+        """
+        async with UnitOfWork(self._engine) as work:
+            if await work.connection.scalar(select(Account.name).where(Account.name == name)) is None:
+                raise no_account(name)
+            default = await work.connection.scalar(select(Deployment.default_index))
+            if default is not None and parse_index_name(default).owner == name:
+                detail = f"{name} owns the default index {default}: without it nobody would administrate."
+                raise ServiceError(ErrorKind.CONFLICT, detail)
+            now = self._clock.now()
+            of_name = (Account.name == name, Account.disabled_at.is_(None))
+            disabled = await work.connection.scalar(
+                update(Account).where(*of_name).values(disabled_at=now).returning(Account.name)
+            )
+            if disabled is None:
+                return
+            revoked = await work.connection.execute(
+                update(Token).where(Token.account == name, Token.revoked_at.is_(None)).values(revoked_at=now)
+            )
+            await self._record(work, "account.disable", name, tokens_revoked=revoked.rowcount)
+            await self._commit(work)
+
     async def init_deployment(self, default_index: IndexName, *, visibility: Visibility = "public") -> DeploymentInfo:
         """Make the deployment's row, the default index and its owner, or what is missing; safe to call at each start.
 
         Raises:
             ServiceError: CONFLICT when this catalogue belongs to a deployment with another default index.
         """
-        name = _index_name(default_index)
+        name = checked_index_name(default_index)
         async with UnitOfWork(self._engine) as work:
             made = await work.connection.scalar(
                 pg_insert(Deployment)
@@ -273,7 +296,7 @@ class Accounts:
             if made is not None:
                 await self._record(work, "deployment.create", str(row.id), default_index=str(name))
             await self._add_account(work, name.owner, None, None)
-            index_id = await self._add_index(work, name, visibility) or await self._index_id(work, name)
+            index_id = await self._add_index(work, NewIndex(name, visibility)) or await self._index_id(work, name)
             await self._commit(work)
         return DeploymentInfo(row.id, name, index_id, made is not None)
 
@@ -288,7 +311,8 @@ class Accounts:
             await self._record(work, "account.create", name)
         return added is not None
 
-    async def _add_index(self, work: UnitOfWork, name: IndexName, visibility: Visibility) -> IndexId | None:
+    async def _add_index(self, work: UnitOfWork, new: NewIndex) -> IndexId | None:
+        name = new.name
         index_id = await work.connection.scalar(
             pg_insert(IndexRow)
             .values(
@@ -297,10 +321,10 @@ class Accounts:
                 name=name.name,
                 life=1,
                 type="stage",
-                visibility=visibility,
+                visibility=new.visibility,
                 volatile=False,
                 admission="strict",
-                settings={},
+                settings={} if new.description is None else {"description": new.description},
                 created_at=self._clock.now(),
             )
             .on_conflict_do_nothing()
@@ -309,29 +333,17 @@ class Accounts:
         if index_id is None:
             return None
         grants = [{"index_id": index_id, "subject": name.owner, "verb": verb.value} for verb in Verb]
-        if visibility == "public":
+        if new.visibility == "public":
             grants.append({"index_id": index_id, "subject": ANONYMOUS, "verb": Verb.READ.value})
         await work.connection.execute(insert(Grant), grants)
-        await self._record(work, "index.create", str(name), visibility=visibility)
+        await self._record(work, "index.create", str(name), visibility=new.visibility)
         await work.enqueue(PublishIndex(IndexId(index_id)))
         return IndexId(index_id)
-
-    async def _index_id(self, work: UnitOfWork, name: IndexName) -> IndexId:
-        of_name = (IndexRow.owner == name.owner, IndexRow.name == name.name, IndexRow.deleted_at.is_(None))
-        found = await work.connection.scalar(select(IndexRow.id).where(*of_name))
-        if found is None:
-            raise ServiceError(ErrorKind.NOT_FOUND, f"There is no index {name}.")
-        return IndexId(found)
 
     async def _indexes_exist(self, work: UnitOfWork, scopes: Sequence[Scope]) -> None:
         for scope in scopes:
             if scope.index is not None:
                 await self._index_id(work, scope.index)
-
-    async def _living(self, work: UnitOfWork, account: str) -> None:
-        of_name = (Account.name == account, Account.disabled_at.is_(None))
-        if await work.connection.scalar(select(Account.name).where(*of_name)) is None:
-            raise _no_account(account)
 
     def _usable(self, secret: str) -> tuple[Any, ...]:
         living = select(Account.name).where(Account.disabled_at.is_(None))
@@ -342,35 +354,10 @@ class Accounts:
             OwnerLink.account.in_(living),
         )
 
-    async def _record(self, work: UnitOfWork, action: str, subject: str, **detail: object) -> None:
-        await work.connection.execute(
-            insert(Audit).values(
-                at=self._clock.now(), actor=self._actor, action=action, subject=subject, detail=dict(detail)
-            )
-        )
-
-    async def _commit(self, work: UnitOfWork) -> None:
-        await work.connection.execute(text(f"NOTIFY {CHANNEL}"))
-        await work.commit()
-
 
 def owner_link_url(ui_url: str, secret: str) -> str:
     """Return the address to print for an owner link."""
     return f"{ui_url}/welcome?code={secret}"
-
-
-def _owner(name: str) -> str:
-    try:
-        return parse_owner(name)
-    except InvalidName as error:
-        raise ServiceError(ErrorKind.INVALID, f"{error}.") from error
-
-
-def _index_name(name: IndexName) -> IndexName:
-    try:
-        return parse_index_name(str(name))
-    except InvalidName as error:
-        raise ServiceError(ErrorKind.INVALID, f"{error}.") from error
 
 
 def _check_token(new: NewToken) -> None:
@@ -382,10 +369,6 @@ def _check_token(new: NewToken) -> None:
         )
     if not 0 < len(new.label) <= MAX_LABEL or not new.label.isprintable():
         raise ServiceError(ErrorKind.INVALID, f"A token's label has 1 to {MAX_LABEL} printable characters.")
-
-
-def _no_account(name: str) -> ServiceError:
-    return ServiceError(ErrorKind.NOT_FOUND, f"There is no account {name[:64]}.")
 
 
 async def _encoded(password: str) -> str:

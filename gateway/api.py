@@ -1,18 +1,22 @@
 """The API host: hands each request to the service whose path it is. Never redirects to a login.
 
-It runs outside any framework: a route costs a dictionary look-up, and bodies pass through untouched.
+Writes are counted here, once for all services; reads have no limit. It runs outside any framework: a route costs a
+dictionary look-up, and bodies pass through untouched.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.limits import WRITE_BY_ADDRESS, WRITE_BY_TOKEN, Limits, address_of
 from gateway.routes import Nowhere, Own, ToService, is_form_like, route
 from gateway.upstream import Upstream
+from shared.auth.verifier import credentials_key
 from shared.errors import ErrorKind, ServiceError
 from shared.http import healthz, machine_stack
 from shared.problems import UnknownErrors, problem_answer, text_answer
@@ -21,13 +25,25 @@ from shared.service import HotPath
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
+@dataclass(frozen=True, slots=True)
+class ApiParts:
+    """What the API host is made of; `v1` answers the gateway's own routes."""
+
+    upstreams: Mapping[str, Upstream]
+    readyz: Endpoint
+    v1: ASGIApp
+    limits: Limits
+    ui_url: str
+
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
 class ApiHost:
     """Routes one request."""
 
-    def __init__(self, upstreams: Mapping[str, Upstream], readyz: Endpoint, *, ui_url: str) -> None:
-        self._upstreams = upstreams
-        self._readyz = readyz
-        self._ui_url = ui_url
+    def __init__(self, parts: ApiParts) -> None:
+        self._parts = parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let the service answer."""
@@ -39,17 +55,29 @@ class ApiHost:
             await _in_the_form_of(scope, error)(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        match route(scope["path"], scope.get("raw_path") or b""):
+        destination = route(scope["path"], scope.get("raw_path") or b"")
+        if scope["method"] not in _READS and not isinstance(destination, Nowhere):
+            await self._count(scope)
+        match destination:
             case ToService(service):
-                upstream = self._upstreams.get(service)
+                upstream = self._parts.upstreams.get(service)
                 if upstream is None:
                     detail = f"The {service} service does not run here. Ask the operator to start it."
                     raise ServiceError(ErrorKind.UNAVAILABLE, detail)
                 await upstream(scope, receive, send)
+            case Own.API:
+                await self._parts.v1(scope, receive, send)
             case Own() as own:
                 await self._own(own, scope, receive, send)
             case Nowhere(detail):
                 raise ServiceError(ErrorKind.NOT_FOUND, detail)
+
+    async def _count(self, scope: Scope) -> None:
+        # The address first: it bounds how many credentials a stranger can have counted.
+        await self._parts.limits.count(WRITE_BY_ADDRESS, address_of(scope.get("client")))
+        given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
+        if given:
+            await self._parts.limits.count(WRITE_BY_TOKEN, credentials_key(given[0]))
 
     async def _own(self, own: Own, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in {"GET", "HEAD"}:
@@ -61,16 +89,16 @@ class ApiHost:
             case Own.HEALTHZ:
                 await (await healthz(request))(scope, receive, send)
             case Own.READYZ:
-                await (await self._readyz(request))(scope, receive, send)
+                await (await self._parts.readyz(request))(scope, receive, send)
             case Own.ROOT:
-                detail = f"This host answers package tools. The pages for people are at {self._ui_url}/."
+                detail = f"This host answers package tools. The pages for people are at {self._parts.ui_url}/."
                 raise ServiceError(ErrorKind.NOT_FOUND, detail)
 
 
-def build_api(upstreams: Mapping[str, Upstream], readyz: Endpoint, *, ui_url: str) -> ASGIApp:
+def build_api(parts: ApiParts) -> ASGIApp:
     """Return the API listener's application: hot reads, then the machines' stack, then the routes."""
-    routed = UnknownErrors(ApiHost(upstreams, readyz, ui_url=ui_url), problem_answer)
-    readers = [reader for upstream in upstreams.values() for reader in upstream.hot]
+    routed = UnknownErrors(ApiHost(parts), problem_answer)
+    readers = [reader for upstream in parts.upstreams.values() for reader in upstream.hot]
     return HotPath(readers, machine_stack(routed, listener="api"))
 
 

@@ -15,17 +15,19 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gateway.accounts import Accounts
-from gateway.api import build_api
-from gateway.listing import Listing, ReaderTokens
+from gateway.api import ApiParts, build_api
+from gateway.dashboard.desk import Backing, Desk
+from gateway.dashboard.remote import Remote
+from gateway.limits import Limits
 from gateway.local_provider import LocalProvider, ProviderParts
 from gateway.login import Login, LoginParts
 from gateway.oidc import OidcClient, OidcConfig
-from gateway.routes import INDEX
 from gateway.sessions import Sessions
 from gateway.settings import Addresses, addresses_of, external_issuer, uses_local_provider
 from gateway.templates import Pages
 from gateway.ui import UiParts, build_ui
 from gateway.upstream import Upstream
+from gateway.v1.app import bounded, create_v1
 from shared.http import Check, readiness
 from shared.resources import Resources
 
@@ -51,24 +53,27 @@ def create_app(
     addresses = addresses_of(resources.settings)
     ready = {**_checks(resources, upstreams), **(checks or {})}
     pages = Pages()
-    client, routes = _signing_in(resources, addresses, pages)
+    limits = Limits(resources.redis, resources.settings.limits)
+    client, routes = _signing_in(resources, addresses, pages, limits)
     sessions = Sessions(resources.redis, resources.clock, resources.directory)
-    login = Login(LoginParts(client, sessions, resources.redis, resources.directory), https=addresses.https)
-    tokens = ReaderTokens(resources.engine, resources.clock, resources.directory)
-    listing = Listing(resources.directory, tokens, upstreams.get(INDEX), addresses.api)
-    return GatewayApps(
-        api=build_api(upstreams, readiness(ready), ui_url=addresses.ui),
-        ui=build_ui(UiParts(addresses, login, listing, tokens, pages), routes),
-    )
+    login = Login(LoginParts(client, sessions, resources.redis, limits, resources.directory), https=addresses.https)
+    v1 = bounded(create_v1(resources), resources)
+    api = build_api(ApiParts(upstreams, readiness(ready), v1, limits, addresses.ui))
+    backing = Backing(resources.engine, resources.clock, resources.directory)
+    desk = Desk(backing, addresses, login, pages, Remote(api))
+    return GatewayApps(api=api, ui=build_ui(UiParts(addresses, login, desk, pages), routes))
 
 
-def _signing_in(resources: Resources, addresses: Addresses, pages: Pages) -> tuple[OidcClient | None, list[Route]]:
+def _signing_in(
+    resources: Resources, addresses: Addresses, pages: Pages, limits: Limits
+) -> tuple[OidcClient | None, list[Route]]:
     """Return the client of whoever signs people in, and the routes of the provider inside when it is that one."""
     oidc, issuer = resources.settings.oidc, external_issuer(resources.settings)
     if uses_local_provider(resources.settings):
         provider = LocalProvider(
             ProviderParts(
                 redis=resources.redis,
+                limits=limits,
                 clock=resources.clock,
                 directory=resources.directory,
                 accounts=Accounts(resources.engine, resources.clock, actor="owner-link"),

@@ -1,76 +1,122 @@
-"""How often something may be tried: counters in Redis that reset by themselves. They guard logins, never reads.
+"""How often something may be tried: fixed windows counted in Redis, by the library `limits`. Reads have none.
 
-Counting happens before the try and in one step, so that many tries at once do not slip past the limit.
+Counting happens before the try and in one step, so that many tries at once do not slip past the limit. While Redis
+cannot be reached nobody signs in, and writes go on uncounted: an upload does not depend on Redis otherwise either.
+Source: architecture section 11.9; contract python-index section 6.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import ipaddress
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 
+import structlog
+from limits import RateLimitItem, RateLimitItemPerSecond
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import FixedWindowRateLimiter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared.errors import ErrorKind, ServiceError
+from shared.settings import RateLimits
+
+log = structlog.get_logger()
+
+_TIMEOUT = 2.0
+"""Seconds that counting may take before Redis counts as away."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `most` tries of one kind per `window`, which begins with the first of them."""
+    """At most so many tries of one kind per `window`, which begins with the first of them.
+
+    Attributes:
+        name: what the counters are called.
+        setting: which of the settings says how many.
+        closed: whether a try is refused when it cannot be counted.
+    """
 
     name: str
-    most: int
+    setting: str
     window: timedelta
+    closed: bool = True
+
+    def most(self, settings: RateLimits) -> int:
+        """Return how many tries a window has; 0 for no limit."""
+        return int(getattr(settings, self.setting))
 
 
-PASSWORD_BY_ACCOUNT = Limit("password-account", 10, timedelta(minutes=5))
+PASSWORD_BY_ACCOUNT = Limit("password-account", "passwords_by_account", timedelta(minutes=5))
 """Passwords tried for one account, from wherever."""
 
-PASSWORD_BY_ADDRESS = Limit("password-address", 30, timedelta(minutes=5))
+PASSWORD_BY_ADDRESS = Limit("password-address", "passwords_by_address", timedelta(minutes=5))
 """Passwords tried from one address, for whatever account."""
 
-LINK_BY_ADDRESS = Limit("link-address", 30, timedelta(minutes=5))
+LINK_BY_ADDRESS = Limit("link-address", "passwords_by_address", timedelta(minutes=5))
 """Owner links tried from one address."""
 
-LOGIN_BY_ADDRESS = Limit("login-address", 60, timedelta(minutes=5))
+LOGIN_BY_ADDRESS = Limit("login-address", "logins_by_address", timedelta(minutes=5))
 """Logins begun from one address: each keeps a little in Redis for ten minutes."""
+
+WRITE_BY_ADDRESS = Limit("write-address", "writes_by_address", timedelta(minutes=1), closed=False)
+"""Uploads and changes from one address, with whatever credentials."""
+
+WRITE_BY_TOKEN = Limit("write-token", "writes_by_token", timedelta(minutes=1), closed=False)
+"""Uploads and changes with one token, from wherever."""
 
 
 class Limits:
     """Counts tries."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, redis: Redis, settings: RateLimits) -> None:
+        self._settings = settings
+        # The pool of the process is used, so that no further connections are opened.
+        storage = RedisStorage(
+            "async+redis://",
+            implementation="redispy",
+            key_prefix="countermark:limit",
+            connection_pool=redis.connection_pool,  # type: ignore[arg-type]
+        )
+        self._limiter = FixedWindowRateLimiter(storage)
 
     async def count(self, limit: Limit, who: str) -> None:
         """Count a try of `who`.
 
         Raises:
-            ServiceError: TOO_MANY with the time to wait, or UNAVAILABLE when tries cannot be counted.
+            ServiceError: TOO_MANY with the time to wait, or UNAVAILABLE when tries of a closed limit cannot be counted.
         """
-        key = _key(limit, who)
-        milliseconds = int(limit.window.total_seconds() * 1000)
+        item = self._item(limit)
+        if item is None:
+            return
         try:
-            async with self._redis.pipeline(transaction=True) as commands:
-                commands.set(key, 0, px=milliseconds, nx=True)
-                commands.incr(key)
-                commands.pttl(key)
-                _, tries, left = await commands.execute()
-        except RedisError as error:
+            async with asyncio.timeout(_TIMEOUT):
+                if await self._limiter.hit(item, _key(who)):
+                    return
+                ends = (await self._limiter.get_window_stats(item, _key(who))).reset_time
+        except (RedisError, TimeoutError) as error:
+            if not limit.closed:
+                log.warning("limit_not_counted", limit=limit.name, error=type(error).__name__)
+                return
             raise ServiceError(
                 ErrorKind.UNAVAILABLE, "Signing in is not possible at the moment. Try again shortly."
             ) from error
-        if tries > limit.most:
-            wait = timedelta(milliseconds=max(0, left))
-            raise ServiceError(
-                ErrorKind.TOO_MANY, f"Too many tries. Wait {_words(wait)} and try again.", retry_after=wait
-            )
+        wait = timedelta(seconds=max(0.0, ends - time.time()))
+        raise ServiceError(ErrorKind.TOO_MANY, f"Too many tries. Wait {_words(wait)} and try again.", retry_after=wait)
 
     async def forget(self, limit: Limit, who: str) -> None:
         """Start `who` from zero: a try succeeded."""
-        await self._redis.delete(_key(limit, who))
+        item = self._item(limit)
+        if item is not None:
+            await self._limiter.clear(item, _key(who))
+
+    def _item(self, limit: Limit) -> RateLimitItem | None:
+        most = limit.most(self._settings)
+        seconds = int(limit.window.total_seconds())
+        return RateLimitItemPerSecond(most, seconds, namespace=limit.name) if most else None
 
 
 def address_of(client: tuple[str, int] | None) -> str:
@@ -88,9 +134,9 @@ def address_of(client: tuple[str, int] | None) -> str:
     return str(address)
 
 
-def _key(limit: Limit, who: str) -> str:
+def _key(who: str) -> str:
     # Hashed: `who` can be text of a stranger, of any length.
-    return f"countermark:limit:{limit.name}:{hashlib.sha256(who.encode()).hexdigest()[:32]}"
+    return hashlib.sha256(who.encode(errors="replace")).hexdigest()[:32]
 
 
 def _words(wait: timedelta) -> str:

@@ -65,6 +65,7 @@ class ProviderParts:
     """What the provider is made of."""
 
     redis: Redis
+    limits: Limits
     clock: Clock
     directory: Directory
     accounts: Accounts
@@ -89,7 +90,7 @@ class LocalProvider:
         self._ui_url = ui_url
         self._issuer = ui_url + PATH
         self._redirect_uri = redirect_uri
-        self._limits = Limits(parts.redis)
+        self._limits = parts.limits
         self._codes = OneTime(parts.redis, "provider-code", CODE_LIFETIME)
         self._owners = OneTime(parts.redis, "provider-owner", _OWNER_LIFETIME)
         self._owner_cookie = Cookie("countermark_owner", https, _OWNER_LIFETIME)

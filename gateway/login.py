@@ -34,6 +34,7 @@ class LoginParts:
     client: OidcClient | None
     sessions: Sessions
     redis: Redis
+    limits: Limits
     directory: Directory
 
 
@@ -42,7 +43,7 @@ class Login:
 
     def __init__(self, parts: LoginParts, *, https: bool) -> None:
         self._parts = parts
-        self._limits = Limits(parts.redis)
+        self._limits = parts.limits
         self._flows = OneTime(parts.redis, "login", FLOW_LIFETIME)
         self._flow_cookie = Cookie("countermark_login", https, FLOW_LIFETIME)
         self._session_cookie = Cookie("countermark_session", https, ABSOLUTE)

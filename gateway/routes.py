@@ -16,8 +16,16 @@ UPLOAD, INDEX, DOWNLOAD = "upload", "index", "download"
 SERVICES = (UPLOAD, INDEX, DOWNLOAD)
 """Names of the services that answer requests."""
 
-API_PREFIXES: tuple[tuple[str, str], ...] = (("/api/v1/files/", UPLOAD),)
-"""Path prefix -> service, for our own API; the first that matches counts."""
+OWN_API_PREFIXES = ("/api/v1/", "/_/secrets/")
+"""Where the gateway itself answers machines, unless a service does below."""
+
+_SERVICE_ROUTES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"/api/v1/files/"), UPLOAD),
+    (re.compile(r"/api/v1/indexes/[^/]+/[^/]+/projects(/|\Z)"), UPLOAD),
+    (re.compile(r"/api/v1/indexes/[^/]+/[^/]+/(publications|head)(/|\Z)"), INDEX),
+    (re.compile(r"/api/v1/indexes/[^/]+/[^/]+/downloads(/|\Z)"), DOWNLOAD),
+)
+"""Beginning of a path -> service, for our own API; the first that matches counts."""
 
 MAX_PATH = 2048
 """Bytes of a path as sent; the longest of ours (two names, two digests, a file name) stays under 600."""
@@ -32,6 +40,7 @@ class Own(Enum):
     HEALTHZ = "/healthz"
     READYZ = "/readyz"
     ROOT = "/"
+    API = "/api/v1/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +75,11 @@ def route(path: str, raw_path: bytes) -> Destination:
         )
     if path in _OWN:
         return _OWN[path]
-    for prefix, service in API_PREFIXES:
-        if path.startswith(prefix):
+    for beginning, service in _SERVICE_ROUTES:
+        if beginning.match(path):
             return ToService(service)
+    if path.startswith(OWN_API_PREFIXES):
+        return Own.API
     if path.startswith("/api/"):
         return Nowhere("There is no such route in this API.")
     face = parse_face(path)

@@ -9,9 +9,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from gateway.words import FILTERS
 from shared.problems import problem_of
 
-_FOLDER = Path(__file__).parent / "pages"
+FOLDER = Path(__file__).parent / "pages"
+"""Where the templates and the style sheet are."""
 
 
 class Pages:
@@ -19,17 +21,18 @@ class Pages:
 
     def __init__(self) -> None:
         self._environment = Environment(
-            loader=FileSystemLoader(_FOLDER),
+            loader=FileSystemLoader(FOLDER),
             autoescape=True,
             undefined=StrictUndefined,
             auto_reload=False,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._style = (_FOLDER / "style.css").read_bytes()
+        self._style = (FOLDER / "style.css").read_bytes()
         self.style_path = f"/static/{hashlib.sha256(self._style).hexdigest()[:16]}/style.css"
         """Where the style sheet is; unchangeable for as long as its bytes are."""
         self._environment.globals["style_path"] = self.style_path
+        self._environment.filters.update(FILTERS)
 
     def answer(self, template: str, status: int = 200, **values: object) -> HTMLResponse:
         """Return a page.

@@ -1,4 +1,4 @@
-"""The UI listener: login, the one plain page of indexes and projects, sign-out. Everything else is not there yet.
+"""The UI listener: login, the dashboard (`gateway.dashboard`), sign-out.
 
 All of it is behind the login but `/healthz`, the style sheet and the login's own pages.
 """
@@ -15,8 +15,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.dashboard.change_pages import ChangePages
+from gateway.dashboard.desk import Desk, SignInNeeded
+from gateway.dashboard.index_pages import IndexPages
+from gateway.dashboard.operator_pages import OperatorPages
+from gateway.dashboard.project_pages import ProjectPages
+from gateway.dashboard.token_pages import TokenPages
 from gateway.forms import FORM_FIELD, check_form_token, posted_form
-from gateway.listing import Listing, ReaderTokens
 from gateway.login import Login
 from gateway.settings import Addresses, is_loopback
 from gateway.templates import Pages
@@ -31,18 +36,16 @@ class UiParts:
 
     addresses: Addresses
     login: Login
-    listing: Listing
-    tokens: ReaderTokens
+    desk: Desk
     pages: Pages
 
 
 class Ui:
-    """The pages behind the login."""
+    """Signing in and out."""
 
     def __init__(self, parts: UiParts) -> None:
         self._parts = parts
         self.routes: list[BaseRoute] = [
-            Route("/", self.home),
             Route("/login", self.login),
             Route("/login/callback", parts.login.callback),
             Route("/logout", self.logout, methods=["POST"]),
@@ -50,16 +53,6 @@ class Ui:
             Route("/healthz", healthz),
             Route(parts.pages.style_path, parts.pages.style),
         ]
-
-    async def home(self, request: Request) -> Response:
-        """Show the indexes that the signed-in person may read."""
-        session = await self._parts.login.session(request)
-        if session is None:
-            return RedirectResponse("/login", 303)
-        indexes, more = await self._parts.listing.shown(session)
-        return self._parts.pages.answer(
-            "home.html", account=session.account, form_token=session.csrf, indexes=indexes, more=more
-        )
 
     async def login(self, request: Request) -> Response:
         """Begin a login, unless someone is signed in."""
@@ -78,7 +71,7 @@ class Ui:
         if session is None:
             return RedirectResponse("/signed-out", 303)
         check_form_token(fields.get(FORM_FIELD), session.csrf)
-        await self._parts.tokens.drop(session)
+        await self._parts.desk.tokens.drop(session)
         return await self._parts.login.end(session)
 
     async def signed_out(self, _request: Request) -> Response:
@@ -128,13 +121,20 @@ def build_ui(parts: UiParts, extra_routes: list[Route]) -> ASGIApp:
     Args:
         extra_routes: of the provider inside, when it is the one that signs people in.
     """
-    app = Starlette(routes=[*Ui(parts).routes, *extra_routes])
+    routes = [*Ui(parts).routes, *extra_routes]
+    for pages in (IndexPages, ProjectPages, ChangePages, TokenPages, OperatorPages):
+        routes += pages(parts.desk).routes
+    app = Starlette(routes=routes)
+
+    async def to_login(_request: Request, _error: Exception) -> Response:
+        return RedirectResponse("/login", 303)
 
     async def redis_away(_request: Request, _error: Exception) -> Response:
         detail = "Sessions cannot be read at the moment. Try again shortly."
         return parts.pages.error(ServiceError(ErrorKind.UNAVAILABLE, detail))
 
     app.add_exception_handler(RedisError, redis_away)
+    app.add_exception_handler(SignInNeeded, to_login)
     install_problem_handlers(app, parts.pages.error)
     guarded = SecurityHeaders(OwnHost(app, parts.addresses, parts.pages), https=parts.addresses.https)
     return machine_stack(guarded, listener="ui")

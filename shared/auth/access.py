@@ -32,13 +32,20 @@ async def writer(verifier: Verifier, header: str | None) -> Principal:
     try:
         principal = await verifier.verify(header)
     except BadCredentials as error:
-        raise ServiceError(ErrorKind.UNAUTHENTICATED, f"{error}.") from error
+        kind = ErrorKind.UNAUTHENTICATED if error.retry_after is None else ErrorKind.TOO_MANY
+        raise ServiceError(kind, f"{error}.", retry_after=error.retry_after) from error
     if principal.is_anonymous:
         raise ServiceError(
             ErrorKind.UNAUTHENTICATED,
             "Credentials are needed: send a token as password with any user name, or as Bearer.",
         )
     return principal
+
+
+def is_administrator(directory: Directory, principal: Principal) -> bool:
+    """Return whether `principal` may change what belongs to the deployment: it may configure the default index."""
+    record = None if directory.default_index is None else directory.index(directory.default_index)
+    return record is not None and authorize(principal, Verb.CONFIGURE, record.resource()) is Decision.ALLOWED
 
 
 def resolve(directory: Directory, name: IndexName | None) -> IndexRecord:

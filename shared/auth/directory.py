@@ -17,6 +17,7 @@ from packaging.utils import NormalizedName
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.auth.last_use import LastUse
 from shared.auth.principal import Grant, Resource, Scope, Verb
 from shared.catalogue.tables import Account, Deployment, IndexRow, Token
 from shared.catalogue.tables import Grant as GrantRow
@@ -85,6 +86,8 @@ class Directory:
         self._now = _Snapshot()
         self._refreshing = asyncio.Lock()
         self._next_look = 0.0
+        self.last_use = LastUse(engine)
+        """When this process saw each token last; its `run` is one of the process's loops."""
         self.generation = 0
         """Grows with every refresh that found something changed; caches keyed by it drop what they derived."""
 

@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 import time
+from datetime import datetime, timedelta
 
 from shared.auth.directory import Directory, TokenRecord
 from shared.auth.passwords import MAX_PASSWORD, password_matches
@@ -32,8 +33,25 @@ _HASHING_AT_ONCE = 2
 """Passwords hashed at the same time: each takes 19 MiB and a core."""
 
 
+_NO_TOKEN = "no-token"  # noqa: S105 - stands where a digest would; no secret hashes to it.
+
+_TRIES = 10
+"""Wrong passwords for one account per `_TRIES_WINDOW` in one process; then none is looked at until it has passed."""
+
+_TRIES_WINDOW = 300.0
+"""Seconds."""
+
+
 class BadCredentials(Exception):
-    """Credentials were sent and are wrong, unknown or expired. The message is for the client."""
+    """Credentials were sent and are wrong, unknown or expired. The message is for the client.
+
+    Attributes:
+        retry_after: set when there were too many wrong ones: when the next are looked at.
+    """
+
+    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
 
 
 class Verifier:
@@ -43,6 +61,7 @@ class Verifier:
         self._directory = directory
         self._clock = clock
         self._matched: dict[bytes, float] = {}
+        self._wrong: dict[str, tuple[int, float]] = {}
         self._hashing = asyncio.Semaphore(_HASHING_AT_ONCE)
 
     def quick(self, header: str | None) -> Principal | None:
@@ -53,7 +72,8 @@ class Verifier:
         if secret is None:
             return None
         record = self._directory.token(secret)
-        return None if record is None or record.expires_at <= self._clock.now() else _of(record)
+        now = self._clock.now()
+        return None if record is None or record.expires_at <= now else self._accepted(record, now)
 
     async def verify(self, header: str | None) -> Principal:
         """Return who sends this Authorization header; the anonymous principal without one.
@@ -69,9 +89,14 @@ class Verifier:
         record = await self._directory.find_token(secret)
         if record is None:
             raise BadCredentials("the token is unknown or was revoked; make a new one")
-        if record.expires_at <= self._clock.now():
+        now = self._clock.now()
+        if record.expires_at <= now:
             raise BadCredentials("the token has expired; make a new one")
-        return _of(record)
+        return self._accepted(record, now)
+
+    def _accepted(self, record: TokenRecord, now: datetime) -> Principal:
+        self._directory.last_use.saw(record.id, now)
+        return Principal(account=record.account, scopes=record.scopes, token_id=record.id)
 
     async def _password(self, header: str) -> Principal:
         pair = _basic(header)
@@ -84,6 +109,7 @@ class Verifier:
         # The account's hash is part of the key: a changed password is a different key.
         proof = hashlib.sha256(f"{user}\0{account.password_hash}\0{password}".encode()).digest()
         if self._matched.get(proof, 0.0) < time.monotonic():
+            self._count_try(user)
             async with self._hashing:
                 matches = await asyncio.to_thread(password_matches, account.password_hash, password)
             if not matches:
@@ -91,18 +117,34 @@ class Verifier:
             if len(self._matched) >= _REMEMBERED_MOST:
                 self._matched.clear()
             self._matched[proof] = time.monotonic() + _REMEMBER
+            self._wrong.pop(user, None)
         return Principal(account=user)
 
+    def _count_try(self, user: str) -> None:
+        """Count a password as wrong until it is known to be right, so that many at once do not slip past.
 
-def _of(record: TokenRecord) -> Principal:
-    return Principal(account=record.account, scopes=record.scopes, token_id=record.id)
+        Only names of living accounts come here, which bounds the memory.
+        """
+        now = time.monotonic()
+        tries, until = self._wrong.get(user, (0, 0.0))
+        if until <= now:
+            tries, until = 0, now + _TRIES_WINDOW
+        if tries >= _TRIES:
+            wait = timedelta(seconds=until - now)
+            raise BadCredentials("too many wrong passwords for this account; wait or use a token", retry_after=wait)
+        self._wrong[user] = (tries + 1, until)
+
+
+def credentials_key(header: str) -> str:
+    """Return under what name the requests with this header are counted; a token is the same in every spelling."""
+    return _token_in(header) or hashlib.sha256(header.encode()).hexdigest()
 
 
 def _token_in(header: str) -> str | None:
     """Return the digest of the token a header carries, as Bearer, `token` or as the password of Basic."""
     scheme, _, value = header.partition(" ")
     if len(header) <= MAX_HEADER and scheme.lower() in {"bearer", "token"}:
-        return token_sha256(value.strip()) or "no-token"
+        return token_sha256(value.strip()) or _NO_TOKEN
     pair = _basic(header)
     return None if pair is None else token_sha256(pair[1])
 

@@ -240,3 +240,23 @@ async def test_a_link_is_used_by_one_of_many(accounts: Accounts) -> None:
     assert await accounts.peek_owner_link(secret) is None
     with pytest.raises(ServiceError):
         await accounts.create_owner_link("nobody")
+
+
+async def test_a_disabled_account_is_gone_from_the_directory(engine: AsyncEngine, accounts: Accounts) -> None:
+    """Its tokens are revoked with it and said so in the audit, once; the default index's owner cannot be disabled."""
+    await accounts.init_deployment(STABLE)
+    await accounts.create_account("alice")
+    await accounts.create_token(NewToken("alice", (READ_STABLE,), timedelta(days=1), "x"))
+    for _ in range(2):
+        await accounts.disable_account("alice")
+    directory = Directory(engine)
+    await directory.refresh()
+    assert directory.account("alice") is None
+    async with engine.connect() as connection:
+        assert await connection.scalar(select(func.count()).where(Token.revoked_at.is_(None)).select_from(Token)) == 0
+        details = await connection.scalars(select(Audit.detail).where(Audit.action == "account.disable"))
+        assert list(details) == [{"tokens_revoked": 1}]
+    for name, kind in (("root", ErrorKind.CONFLICT), ("nobody", ErrorKind.NOT_FOUND)):
+        with pytest.raises(ServiceError) as caught:
+            await accounts.disable_account(name)
+        assert caught.value.kind is kind

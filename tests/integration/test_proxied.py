@@ -14,10 +14,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from gateway.api import build_api
 from gateway.upstream import Proxied, Upstream
 from shared.errors import ServiceError
-from shared.http import readiness
+from tests.support.api_host import api_host
 from tests.support.serving import served
 
 
@@ -88,7 +87,7 @@ async def gateway_for(backend: Backend) -> AsyncIterator[tuple[str, Proxied]]:
     """Serve a gateway in front of the backend, both over real sockets."""
     async with served(backend.app) as url, Proxied("index", url) as upstream:
         upstreams: dict[str, Upstream] = dict.fromkeys(("upload", "index", "download"), upstream)
-        async with served(build_api(upstreams, readiness({}), ui_url="http://ui.test")) as front:
+        async with served(api_host(upstreams)) as front:
             yield front, upstream
 
 
@@ -174,7 +173,7 @@ async def test_a_service_that_is_away_is_503_with_words() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         async with Proxied("index", f"http://127.0.0.1:{taken.getsockname()[1]}") as upstream:
-            api = build_api({"index": upstream, "upload": upstream}, readiness({"index": upstream.ping}), ui_url="")
+            api = api_host({"index": upstream, "upload": upstream}, {"index": upstream.ping})
             async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=api), base_url="http://x") as client:
                 page = await client.get("/simple/demo/")
                 form = await client.post("/legacy/", files={"content": b"x"})

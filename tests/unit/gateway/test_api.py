@@ -12,10 +12,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from gateway.api import build_api
 from gateway.upstream import Mounted, Upstream
-from shared.http import readiness
 from shared.service import Prepared, Service
+from tests.support.api_host import api_host
 
 
 def _service(name: str) -> Service:
@@ -31,7 +30,7 @@ def _service(name: str) -> Service:
 
 
 def _client(upstreams: Mapping[str, Upstream]) -> httpx2.AsyncClient:
-    api = build_api(upstreams, readiness({}), ui_url="http://ui.test")
+    api = api_host(upstreams)
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=api), base_url="http://test")
 
 
@@ -122,3 +121,17 @@ async def test_hot_readers_of_mounted_services_answer_first() -> None:
     assert "x-request-id" not in hot.headers
     assert cold.json()["service"] == "index"
     assert posted.json()["method"] == "POST"
+
+
+async def test_the_rest_of_the_api_is_the_gateways_own() -> None:
+    """Accounts, tokens and the intake of leaks do not go to a service; what a service owns below an index does."""
+    async with _all() as client:
+        for path, service in [
+            ("/api/v1/tokens", "gateway"),
+            ("/_/secrets/disclose-token", "gateway"),
+            ("/api/v1/indexes/root/stable/grants", "gateway"),
+            ("/api/v1/indexes/root/stable/projects/demo", "upload"),
+            ("/api/v1/indexes/root/stable/head", "index"),
+            ("/api/v1/indexes/root/stable/downloads/demo", "download"),
+        ]:
+            assert (await client.post(path)).json()["service"] == service

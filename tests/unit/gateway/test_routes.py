@@ -36,11 +36,36 @@ def _route(raw: str) -> Destination:
         ("/root/stable/+tuf/1.root.json", "index"),
         ("/root/stable/+tuf/files/ab/cdef/demo-1.0.tar.gz", "download"),
         ("/api/v1/files/0193", "upload"),
+        ("/api/v1/indexes/root/stable/projects", "upload"),
+        ("/api/v1/indexes/root/stable/projects/demo/releases/1.0%2Blocal/files/demo-1.0.tar.gz/yank", "upload"),
+        ("/api/v1/indexes/root/stable/publications", "index"),
+        ("/api/v1/indexes/root/stable/head", "index"),
+        ("/api/v1/indexes/root/stable/downloads/demo", "download"),
     ],
 )
 def test_each_face_has_its_service(path: str, service: str) -> None:
     """The routing table of architecture section 3, for the faces that exist."""
     assert _route(path) == ToService(service)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/",
+        "/api/v1/tokens",
+        "/api/v1/indexes",
+        "/api/v1/indexes/root/stable",
+        "/api/v1/indexes/root/stable/grants",
+        "/api/v1/indexes/root/projects",
+        "/api/v1/indexes/root/stable/projectsX",
+        "/api/v1/indexes/root/stable/heads",
+        "/api/v1/files",
+        "/_/secrets/disclose-token",
+    ],
+)
+def test_the_gateway_answers_the_rest_of_the_api(path: str) -> None:
+    """Accounts, tokens, indexes and their grants are the gateway's, and every path that only looks like a service's."""
+    assert _route(path) is Own.API
 
 
 @pytest.mark.parametrize(("path", "own"), [("/healthz", Own.HEALTHZ), ("/readyz", Own.READYZ), ("/", Own.ROOT)])
@@ -52,7 +77,7 @@ def test_the_gateway_answers_its_own(path: str, own: Own) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/metrics", "/api/v1/", "/api/v1/accounts", "/api/v2/files/x", "/api/v1/files", "/root", "/favicon.ico",
+        "/metrics", "/api/v2/files/x", "/api/v2/", "/api", "/root", "/favicon.ico",
         "/root/stable/+conan/v2/ping", "/root/stable/unknown/", "/healthz/", "/static/stable/+simple/",
         "/_/oidc/audience",
     ],

@@ -1,0 +1,167 @@
+"""A project's page: its latest release or the one asked for, with description, files and what may be done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from gateway.dashboard.changes import NOTICES
+from gateway.dashboard.desk import Desk, Visitor, index_url, project_of
+from gateway.dashboard.remote import api_path
+from gateway.dashboard.setup import install_lines
+from gateway.dashboard.shapes import File, Project, Release
+from shared.auth.directory import IndexRecord
+from shared.auth.principal import Verb
+
+MAX_FACT = 300
+"""Characters of a line of metadata that are shown."""
+
+_RELEASES_SHOWN = 12
+_LINKS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What the visitor may do to the project."""
+
+    upload: bool
+    remove: bool
+    configure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShownFile:
+    """A file with the address where it is served."""
+
+    file: File
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a release's metadata says, as far as it is shown: bounded text, and links to the web alone."""
+
+    summary: str | None
+    facts: tuple[tuple[str, str], ...]
+    links: tuple[tuple[str, str], ...]
+    keywords: tuple[str, ...]
+
+
+class ProjectPages:
+    """The pages of projects and releases."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        base = "/indexes/{owner}/{index}/projects/{project}"
+        self.routes: list[BaseRoute] = [
+            Route(base, self.project),
+            Route(base + "/releases", self.releases),
+            Route(base + "/releases/{version}", self.project),
+        ]
+
+    async def project(self, request: Request) -> Response:
+        """Show a project and one of its releases."""
+        visitor = await self._desk.visitor(request)
+        record = self._desk.index(visitor, request)
+        token = await self._desk.reading(visitor)
+        path = ("indexes", record.name.owner, record.name.name, "projects", project_of(request))
+        project = await self._desk.remote.get(Project, api_path(*path), token)
+        asked = request.path_params.get("version")
+        version = asked or project.latest_version or (project.releases[0].version if project.releases else None)
+        release = None
+        if version is not None:
+            release = await self._desk.remote.get(Release, api_path(*path, "releases", version), token)
+        return await self._answer(request, visitor, record, (project, release))
+
+    async def releases(self, request: Request) -> Response:
+        """Show all releases of a project."""
+        visitor = await self._desk.visitor(request)
+        record = self._desk.index(visitor, request)
+        path = api_path("indexes", record.name.owner, record.name.name, "projects", project_of(request))
+        project = await self._desk.remote.get(Project, path, await self._desk.reading(visitor))
+        return self._desk.answer("releases.html", visitor, index=record, project=project)
+
+    async def _answer(
+        self, request: Request, visitor: Visitor, record: IndexRecord, shown: tuple[Project, Release | None]
+    ) -> Response:
+        project, release = shown
+        metadata = {} if release is None else release.metadata
+        url = index_url(self._desk.addresses, record)
+        latest = release is not None and release.version == project.latest_version
+        return self._desk.answer(
+            "project.html",
+            visitor,
+            index=record,
+            project=project,
+            release=release,
+            latest=latest,
+            yanked=release is not None and bool(release.files) and all(file.yanked for file in release.files),
+            files=[] if release is None else [ShownFile(file, _file_url(url, file)) for file in release.files],
+            readme=await self._desk.readmes.of(
+                _text(metadata.get("description"), None), _text(metadata.get("description_content_type"), MAX_FACT)
+            ),
+            about=about(metadata),
+            recipes=install_lines(url, project.name, None if latest or release is None else release.version),
+            releases_shown=_RELEASES_SHOWN,
+            rights=Rights(
+                upload=visitor.may(Verb.UPLOAD, record, project.name),
+                remove=visitor.may(Verb.REMOVE, record, project.name),
+                configure=visitor.may(Verb.CONFIGURE, record, project.name),
+            ),
+            notice=NOTICES.get(request.query_params.get("done", "")),
+        )
+
+
+def about(metadata: dict[str, Any]) -> About:
+    """Return what a release's metadata says, for the page.
+
+    Args:
+        metadata: keys as in `packaging.metadata.RawMetadata`; values of any kind, since others wrote them.
+    """
+    facts = [
+        ("Requires Python", _text(metadata.get("requires_python"), MAX_FACT)),
+        ("Licence", _text(metadata.get("license_expression"), MAX_FACT) or _text(metadata.get("license"), 100)),
+        ("Author", _text(metadata.get("author"), MAX_FACT) or _text(metadata.get("author_email"), MAX_FACT)),
+        ("Maintainer", _text(metadata.get("maintainer"), MAX_FACT)),
+    ]
+    return About(
+        summary=_text(metadata.get("summary"), MAX_FACT),
+        facts=tuple((name, text) for name, text in facts if text),
+        links=tuple(_links(metadata))[:_LINKS_SHOWN],
+        keywords=_keywords(metadata.get("keywords")),
+    )
+
+
+def _links(metadata: dict[str, Any]) -> list[tuple[str, str]]:
+    home = metadata.get("home_page")
+    urls = metadata.get("project_urls")
+    named = [("Homepage", home)] if isinstance(home, str) else []
+    if isinstance(urls, dict):
+        named += [(str(label), url) for label, url in urls.items()]
+    return [(label[:60], url) for label, url in named if isinstance(url, str) and _on_the_web(url)]
+
+
+def _on_the_web(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.netloc) and len(url) <= 2000
+
+
+def _keywords(given: object) -> tuple[str, ...]:
+    words = given if isinstance(given, list) else [given] if isinstance(given, str) else []
+    return tuple(text for word in words[:20] if (text := _text(word, 60)))
+
+
+def _text(value: object, limit: int | None) -> str | None:
+    return value[:limit].strip() or None if isinstance(value, str) else None
+
+
+def _file_url(url: str, file: File) -> str:
+    return f"{url}/+f/{file.sha256[:3]}/{file.sha256[3:16]}/{quote(file.filename)}"

@@ -1,0 +1,132 @@
+"""What the API answers, as far as the pages show it; fields they do not show may come and go."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Shape(BaseModel):
+    """An answer, or a part of one."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ProjectLine(Shape):
+    """A project in the list of its index."""
+
+    name: str
+    display_name: str
+    status: str
+    summary: str | None = None
+    latest_version: str | None = None
+    releases: int
+    files: int
+    updated_at: datetime | None = None
+
+
+class ProjectList(Shape):
+    """One page of an index's projects."""
+
+    items: list[ProjectLine]
+    next: str | None = None
+
+
+class ReleaseLine(Shape):
+    """A release in the list of its project."""
+
+    version: str
+    created_at: datetime
+    files: int
+    yanked: bool
+
+
+class Project(Shape):
+    """A project with its releases, newest first."""
+
+    name: str
+    display_name: str
+    status: str
+    status_reason: str | None = None
+    created_at: datetime
+    serial: int | None = None
+    latest_version: str | None = None
+    releases: list[ReleaseLine]
+
+
+class File(Shape):
+    """A file of a release."""
+
+    id: str
+    filename: str
+    package_type: str
+    length: int
+    sha256: str
+    blake2b_256: str | None = None
+    md5: str | None = None
+    uploaded_at: datetime
+    uploader: str | None = None
+    requires_python: str | None = None
+    yanked: bool
+    yanked_reason: str | None = None
+    state: Literal["received", "published", "failed", "removed"]
+    serial: int | None = None
+    error: str | None = None
+
+
+class Release(Shape):
+    """A release with its files and what its metadata says (keys as in `packaging.metadata.RawMetadata`)."""
+
+    version: str
+    created_at: datetime
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    files: list[File]
+
+
+class Change(Shape):
+    """The answer to a change: published with the serial that shows it, or pending."""
+
+    state: Literal["published", "pending"]
+    serial: int | None = None
+
+
+class JournalLine(Shape):
+    """One thing that a publication changed."""
+
+    project: str
+    version: str | None = None
+    action: str
+    actor: str | None = None
+
+
+class Publication(Shape):
+    """A publication of an index."""
+
+    serial: int
+    committed_at: datetime
+    changes: int
+    journal: list[JournalLine] = Field(default_factory=list)
+
+
+class PublicationList(Shape):
+    """One page of publications, newest first."""
+
+    items: list[Publication]
+    next: str | None = None
+
+
+class Head(Shape):
+    """Which publication of an index is current."""
+
+    serial: int
+    root_version: int
+    snapshot_version: int
+    timestamp_version: int
+    timestamp_expires_at: datetime
+    committed_at: datetime
+
+
+class Nothing(Shape):
+    """An answer of which only the status counts."""

@@ -1,0 +1,84 @@
+"""Wires the gateway's own routes for machines: `/api/v1` but for what services answer, and the intake of leaks.
+
+Source: architecture sections 3 and 11.8.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Request
+from starlette.types import ASGIApp
+
+from gateway.leaks import KEY_HEADER, MAX_BODY, SIGNATURE_HEADER, Key, LeakedTokens, leak_keys, signed_leaks
+from gateway.settings import addresses_of
+from gateway.v1.accounts import AccountRoutes
+from gateway.v1.bodies import BoundedBodies
+from gateway.v1.callers import Callers
+from gateway.v1.indexes import IndexRoutes
+from gateway.v1.operations import OperationRoutes
+from gateway.v1.tokens import TokenRoutes
+from shared.auth.verifier import Verifier
+from shared.errors import ErrorKind, ServiceError
+from shared.problems import install_problem_handlers, problem_answer
+from shared.resources import Resources
+
+_PROBLEM: dict[str, Any] = {
+    "description": "What is wrong, in words (RFC 9457)",
+    "content": {
+        "application/problem+json": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                    "request_id": {"type": "string"},
+                },
+                "required": ["type", "title", "status", "detail"],
+            }
+        }
+    },
+}
+
+
+def create_v1(resources: Resources) -> FastAPI:
+    """Return the application; its lists and changes are described at `/api/v1/openapi.json`.
+
+    Raises:
+        ValueError: a key of the settings is none.
+    """
+    callers = Callers(resources, Verifier(resources.directory, resources.clock))
+    app = FastAPI(
+        title="Countermark gateway",
+        version="1",
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        responses={"4XX": _PROBLEM},
+    )
+    for routes in (TokenRoutes(callers), AccountRoutes(callers), IndexRoutes(callers), OperationRoutes(callers)):
+        app.include_router(routes.router, prefix="/api/v1")
+    _add_intake(app, resources, leak_keys(resources.settings.leaks))
+    install_problem_handlers(app, problem_answer)
+    return app
+
+
+def bounded(app: ASGIApp, resources: Resources) -> ASGIApp:
+    """Return the application behind its bound of bodies."""
+    parts = urlsplit(addresses_of(resources.settings).api)
+    return BoundedBodies(app, MAX_BODY, f"{parts.scheme}://{parts.netloc}")
+
+
+def _add_intake(app: FastAPI, resources: Resources, keys: dict[str, Key]) -> None:
+    @app.post("/_/secrets/disclose-token", status_code=204, tags=["leaks"])
+    async def disclose(request: Request) -> None:
+        """Take a signed list of tokens that were found in public, and revoke them."""
+        if not keys:
+            raise ServiceError(ErrorKind.NOT_FOUND, "This server takes no lists of leaked tokens.")
+        key_id, signature = request.headers.get(KEY_HEADER, ""), request.headers.get(SIGNATURE_HEADER, "")
+        found = signed_leaks(keys, key_id, signature, await request.body())
+        await LeakedTokens(resources.engine, resources.clock, actor=f"leak-intake:{key_id}").revoke(found)
+        await resources.directory.refresh()
