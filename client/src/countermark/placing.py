@@ -20,6 +20,7 @@ from countermark.core.digest import Length, Measured, Sha256, measure
 from countermark.core.errors import LocalState, NetworkFailure, WrongDigest, WrongLength
 from countermark.core.names import FileName
 from countermark.core.pointer import Resource
+from countermark.progress import Advance, ignore
 from countermark.transport import CHUNK, ByteSource
 
 
@@ -65,7 +66,7 @@ def part_in(folder: Path) -> Iterator[Part]:
         path.unlink(missing_ok=True)
 
 
-def fetch_resource(resource: Resource, url: str, source: ByteSource, into: BinaryIO) -> None:
+def fetch_resource(resource: Resource, url: str, source: ByteSource, into: BinaryIO, advance: Advance = ignore) -> None:
     """Stream a resource into a file, at most one byte more than its length, hashing while reading.
 
     Args:
@@ -73,6 +74,7 @@ def fetch_resource(resource: Resource, url: str, source: ByteSource, into: Binar
         url: where it lies.
         source: reads it.
         into: takes the bytes.
+        advance: is told how many bytes came.
 
     Raises:
         NetworkFailure: it could not be read in time.
@@ -90,6 +92,7 @@ def fetch_resource(resource: Resource, url: str, source: ByteSource, into: Binar
             digest.update(chunk)
             with _as_local_state(into.name):
                 into.write(chunk)
+            advance(len(chunk))
     compare(resource, Measured(Sha256(digest.hexdigest()), Length(received)), url)
 
 

@@ -9,9 +9,13 @@ Source: contract python-index sections 2.1 and 2.2; architecture section 11.7.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import io
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -20,17 +24,17 @@ from urllib.parse import urlunsplit
 import httpx2
 from packaging.metadata import RawMetadata
 
-from countermark.core.errors import UploadRefused, UsageFault
+from countermark.core.errors import ClientError, UploadRefused, UsageFault
 from countermark.credentials import Credentials
 from countermark.location import parse_url
 from countermark.metadatafile import distribution_of, read_metadata
+from countermark.progress import Advance, Meter, Silent
+from countermark.retrying import PASSING, may_pass, pause_before
 from countermark.transport import CHUNK, user_agent
 from countermark.watchdog import Watchdog
 
 MAX_ANSWER = 64 * 1024
 """Bytes of an answer that are read."""
-
-_PASSING = frozenset({429, 502, 503, 504})
 
 _SINGULAR = {
     "platforms": "platform",
@@ -54,7 +58,7 @@ class Patience:
     connect: timedelta = timedelta(seconds=10)
     answer: timedelta = timedelta(seconds=60)
     minimum_rate: int = 16 * 1024
-    attempts: int = 3
+    attempts: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +116,23 @@ def form_fields(path: Path, metadata: RawMetadata) -> dict[str, str | list[str]]
 
 
 class Uploader:
-    """Uploads files to one index, one after the other.
+    """Uploads files to one index; several threads may share it.
 
     Args:
         url: the index.
         credentials: a token that may upload there.
         patience: bounds in time.
+        meter: follows the bytes that are sent.
     """
 
-    def __init__(self, url: str, credentials: Credentials | None, patience: Patience | None = None) -> None:
+    def __init__(
+        self, url: str, credentials: Credentials | None, patience: Patience | None = None, meter: Meter | None = None
+    ) -> None:
         self._url = upload_url(url)
         self._credentials = credentials
         self._patience = patience or Patience()
+        self._meter = meter or Silent()
+        self._stopped = threading.Event()
 
     def upload(self, path: Path) -> Answer:
         """Upload one file.
@@ -138,16 +147,26 @@ class Uploader:
             try:
                 status, headers, text = self._post(path, fields)
             except httpx2.HTTPError as error:
-                if last or not isinstance(error, httpx2.NetworkError | httpx2.RemoteProtocolError):
+                if last or not may_pass(error):
                     raise UploadRefused(
                         f"{path.name}: cannot reach {self._url}: {str(error) or type(error).__name__}",
                         "Run this again: a file that did arrive is taken once more without harm.",
                     ) from error
+                time.sleep(pause_before(attempt))
             else:
-                if last or status not in _PASSING:
+                if last or status not in PASSING:
                     return self._judge(path, status, headers, text)
-            time.sleep(0.5 * 3 ** (attempt - 1))
+                time.sleep(pause_before(attempt, headers))
         raise AssertionError("the last attempt returns or raises")
+
+    def stop(self) -> None:
+        """End the uploads under way at their next piece; nothing of them stays at the index."""
+        self._stopped.set()
+
+    def _follow(self, advance: Advance, count: int) -> None:
+        if self._stopped.is_set():
+            raise UploadRefused("the upload was interrupted", "Run this again.")
+        advance(count)
 
     def _post(self, path: Path, fields: Mapping[str, str | list[str]]) -> tuple[int, httpx2.Headers, str]:
         watchdog = Watchdog()
@@ -156,7 +175,12 @@ class Uploader:
         seconds = deadline.total_seconds() + path.stat().st_size / patience.minimum_rate
         timeout = httpx2.Timeout(patience.answer.total_seconds(), connect=patience.connect.total_seconds())
         try:
-            with httpx2.Client(timeout=timeout) as client, path.open("rb") as file, watchdog.armed(seconds):
+            with (
+                self._meter.task(path.name, path.stat().st_size) as advance,
+                httpx2.Client(timeout=timeout) as client,
+                _Counted(path, functools.partial(self._follow, advance)) as file,
+                watchdog.armed(seconds),
+            ):
                 request = client.build_request(
                     "POST",
                     self._url,
@@ -178,7 +202,7 @@ class Uploader:
             watchdog.close()
 
     def _judge(self, path: Path, status: int, headers: httpx2.Headers, text: str) -> Answer:
-        lines = tuple(line for line in (_printable(line) for line in text.splitlines()) if line)
+        lines = tuple(line for line in (printable(line) for line in text.splitlines()) if line)
         if status == 200:
             return Answer(path, status, lines, _status_url(headers.get("link", "")))
         said = lines[0] if lines else "no reason given"
@@ -191,10 +215,50 @@ class Uploader:
         }.get(status, "")
         if 300 <= status < 400:
             said, remedy = (
-                f"redirected to {_printable(headers.get('location', ''))}",
+                f"redirected to {printable(headers.get('location', ''))}",
                 "Upload to that address directly.",
             )
         raise UploadRefused(f"{path.name}: {self._url} answered {status}: {said}".rstrip("."), remedy)
+
+
+def upload_all(uploader: Uploader, files: Sequence[Path], workers: int) -> list[Answer | ClientError]:
+    """Upload files side by side; return the answer or the failure of each, in the order they were given.
+
+    Args:
+        uploader: sends them.
+        files: wheels and sdists.
+        workers: files that are sent at once.
+    """
+    pool = ThreadPoolExecutor(max(1, min(workers, len(files))))
+    try:
+        return list(pool.map(lambda file: _attempt(uploader, file), files))
+    except BaseException:
+        uploader.stop()
+        raise
+    finally:
+        # After an interrupt the files that were not begun are left.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _attempt(uploader: Uploader, file: Path) -> Answer | ClientError:
+    try:
+        return uploader.upload(file)
+    except ClientError as error:
+        return error
+
+
+class _Counted(io.BufferedReader):
+    """A file that tells how much of it was read."""
+
+    def __init__(self, path: Path, advance: Advance) -> None:
+        super().__init__(path.open("rb", buffering=0))
+        self._advance = advance
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read, and tell."""
+        data = super().read(size)
+        self._advance(len(data))
+        return data
 
 
 def _digests(path: Path) -> dict[str, str]:
@@ -218,7 +282,7 @@ def _read_text(response: httpx2.Response) -> str:
     return data[:MAX_ANSWER].decode("utf-8", "replace")
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
     """Return a server's line without what could drive a terminal, at most 500 characters."""
     return "".join(character for character in line if character.isprintable())[:500].strip()
 
@@ -227,5 +291,5 @@ def _status_url(link: str) -> str | None:
     for entry in link.split(","):
         target, _, parameters = entry.partition(";")
         if 'rel="status"' in parameters:
-            return _printable(target.strip().strip("<>"))
+            return printable(target.strip().strip("<>"))
     return None

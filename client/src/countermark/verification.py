@@ -16,42 +16,31 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from packaging.tags import Tag
-from packaging.utils import NormalizedName
-from packaging.version import Version
-
 from countermark.cache import Cache
-from countermark.core.binding import Asked, check_latest, check_page, check_pointer
+from countermark.choosing import Chooser, Chosen, Interpreter, Wanted
+from countermark.core.binding import Asked, check_pointer
 from countermark.core.digest import Sha256
 from countermark.core.errors import (
     ArtifactRefused,
     AttestationAltered,
     AttestationUnreadable,
-    NoSuchTarget,
     PointerMismatch,
     PointerUnreadable,
     PolicyRefused,
     UsageFault,
 )
 from countermark.core.filenames import Distribution, parse_distribution
-from countermark.core.names import InvalidName, latest_target, page_target
-from countermark.core.page import MAX_PAGE_BYTES, MalformedPage, Page, PageFile, choose, parse_page
-from countermark.core.pointer import (
-    MAX_POINTER_BYTES,
-    MalformedPointer,
-    Pointer,
-    Resource,
-    parse_latest,
-    parse_pointer,
-)
+from countermark.core.names import InvalidName
+from countermark.core.pointer import MAX_POINTER_BYTES, MalformedPointer, Pointer, Resource, parse_pointer
 from countermark.credentials import Notify
 from countermark.location import Location
 from countermark.placing import compare, fetch_resource, measure_file, part_in
+from countermark.progress import Meter, Silent
 from countermark.roots import PinStore, RootChoice, choose_root
 from countermark.transport import ByteSource
 from countermark.updater import POLICY_TARGET, Starting, TrustedIndex
@@ -82,14 +71,6 @@ Report = Callable[[Step], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Interpreter:
-    """The Python that a wheel is chosen for: its version, and the tags it runs, best first."""
-
-    version: Version
-    tags: Sequence[Tag]
-
-
-@dataclass(frozen=True, slots=True)
 class Repository:
     """One index and all that is needed to read it."""
 
@@ -102,17 +83,7 @@ class Repository:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What to download of a project: a version (None: the latest), and a file by name (None: chosen) or all files."""
-
-    project: NormalizedName
-    version: Version | None = None
-    file: Distribution | None = None
-    all_files: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Proven:
+class Proven:
     """A pointer that is signed and about what was asked, and whether the trust role holds a policy."""
 
     distribution: Distribution
@@ -128,11 +99,13 @@ class Verifier:
         repository: where from.
         mode: whether policy is checked.
         report: is told of each step.
+        meter: follows the files that are read.
     """
 
     repository: Repository
     mode: PolicyMode
     report: Report
+    meter: Meter = field(default_factory=Silent)
 
     def download(self, wanted: Wanted, dest: Path, interpreter: Interpreter) -> list[Path]:
         """Download and verify; return the placed files.
@@ -145,10 +118,25 @@ class Verifier:
         Raises:
             ClientError: the first step that failed; its class has the exit code.
         """
-        with self._metadata() as index:
-            chosen = self._choose(index, wanted, interpreter)
-            proven = [self._prove(index, file, sha256) for file, sha256 in chosen]
-        return [self._fetch(each, dest) for each in proven]
+        with self.metadata() as index:
+            proven = self.prove(index, wanted, interpreter)
+        return [self.fetch(each, dest, self.repository.source) for each in proven]
+
+    def prove(self, index: TrustedIndex, wanted: Wanted, interpreter: Interpreter) -> list[Proven]:
+        """Do steps 3 and 4: choose the files that are meant, and read the pointer of each.
+
+        Raises:
+            ClientError: the first step that failed.
+        """
+        chosen = self._choose(index, wanted, interpreter)
+        proven = [self._prove(index, each.file, each.listed) for each in chosen]
+        for each in proven:
+            if wanted.hashes and each.pointer.file.digest not in wanted.hashes:
+                raise PointerMismatch(
+                    f"{each.distribution.file_name} is signed with sha256 {each.pointer.file.digest}, which is none of "
+                    "those you allow"
+                )
+        return proven
 
     def verify(self, file: Path) -> None:
         """Verify a local file by its name, length and digest.
@@ -160,16 +148,20 @@ class Verifier:
             distribution = parse_distribution(file.name)
         except InvalidName as error:
             raise UsageFault(str(error), "Name a wheel or sdist under the name it has in the index.") from error
-        with self._metadata() as index:
+        with self.metadata() as index:
             proven = self._prove(index, distribution, None)
         resource = proven.pointer.file
         compare(resource, measure_file(file, resource.length), str(file))
         self._report_artifact(proven)
-        self._check_evidence(proven)
+        self._check_evidence(proven, self.repository.source)
 
     @contextlib.contextmanager
-    def _metadata(self) -> Iterator[TrustedIndex]:
-        """Steps 1 and 2; the cache stays locked while the block runs."""
+    def metadata(self) -> Iterator[TrustedIndex]:
+        """Do steps 1 and 2; the cache stays locked while the block runs.
+
+        Raises:
+            ClientError: a check failed.
+        """
         here = self.repository
         root = choose_root(here.location, here.choice, here.pins, here.source, here.notify)
         self.report(Step("root", {"sha256": root.sha256, "version": root.version}))
@@ -179,54 +171,21 @@ class Verifier:
             self.report(Step("metadata", {"index": str(here.location.index), "versions": versions}))
             yield index
 
-    def _choose(
-        self, index: TrustedIndex, wanted: Wanted, interpreter: Interpreter
-    ) -> list[tuple[Distribution, Sha256 | None]]:
-        """Step 3: the files that are meant, with the digest the page states when there is a page."""
-        if wanted.file is not None:
-            if wanted.file.project != wanted.project or wanted.version not in {None, wanted.file.version}:
-                raise UsageFault(f"{wanted.file.file_name} is no file of what was asked for", "Correct or drop --file.")
-            return [(wanted.file, None)]
-        version = wanted.version
-        if version is None:
-            latest = self._latest(index, wanted.project)
-            self.report(Step("latest", {"version": str(latest.version), "file": latest.file_name}))
-            if not wanted.all_files:
-                return [(latest, None)]
-            version = latest.version
-        page = self._page(index, wanted.project)
-        files = page.of_version(version)
-        if not files:
-            known = sorted({file.distribution.version for file in page.files}, reverse=True)[:5]
-            raise NoSuchTarget(
-                f"{page.index} has no {wanted.project} {version}",
-                "Newest there: " + (", ".join(map(str, known)) or "none") + ".",
-            )
-        taken = files if wanted.all_files else (_fitting(files, interpreter),)
-        for file in taken:
-            if file.yanked:
-                self.repository.notify(f"{file.distribution.file_name} is yanked: its publisher advises against it")
-        self.report(Step("page", {"version": str(version), "files": [file.distribution.file_name for file in taken]}))
-        return [(file.distribution, file.sha256) for file in taken]
+    def _choose(self, index: TrustedIndex, wanted: Wanted, interpreter: Interpreter) -> list[Chosen]:
+        """Step 3: the files that are meant."""
+        chosen = Chooser(index, self.repository.location.index, interpreter).choose(wanted)
+        for each in chosen:
+            if each.yanked:
+                self.repository.notify(f"{each.file.file_name} is yanked: its publisher advises against it")
+        first = chosen[0]
+        about = {"project": wanted.project, "version": str(first.file.version)}
+        if first.listed is not None:
+            self.report(Step("page", {**about, "files": [each.file.file_name for each in chosen]}))
+        elif wanted.file is None:
+            self.report(Step("latest", {**about, "file": first.file.file_name}))
+        return chosen
 
-    def _latest(self, index: TrustedIndex, project: NormalizedName) -> Distribution:
-        target = latest_target(project)
-        try:
-            latest = parse_latest(index.read_target(target, MAX_POINTER_BYTES))
-        except MalformedPointer as error:
-            raise PointerUnreadable(f"{target}: {error}") from error
-        return check_latest(latest, self.repository.location.index, project)
-
-    def _page(self, index: TrustedIndex, project: NormalizedName) -> Page:
-        target = page_target(project)
-        try:
-            page = parse_page(index.read_target(target, MAX_PAGE_BYTES))
-        except MalformedPage as error:
-            raise PointerUnreadable(f"{target}: {error}") from error
-        check_page(page, self.repository.location.index, project)
-        return page
-
-    def _prove(self, index: TrustedIndex, distribution: Distribution, listed: Sha256 | None) -> _Proven:
+    def _prove(self, index: TrustedIndex, distribution: Distribution, listed: Sha256 | None) -> Proven:
         """Step 4, and the question to the trust role that step 7 needs."""
         asked = Asked(self.repository.location.index, distribution)
         try:
@@ -239,27 +198,32 @@ class Verifier:
         facts = {"target": asked.target, "sha256": pointer.file.digest, "attestation": pointer.attestation is not None}
         self.report(Step("pointer", facts))
         has_policy = self.mode is PolicyMode.SIGNED and index.holds(POLICY_TARGET)
-        return _Proven(distribution, pointer, has_policy)
+        return Proven(distribution, pointer, has_policy)
 
-    def _fetch(self, proven: _Proven, dest: Path) -> Path:
-        """Steps 5 to 8 of one file."""
+    def fetch(self, proven: Proven, dest: Path, source: ByteSource) -> Path:
+        """Do steps 5 to 8 of one file; files may be fetched by several threads, each with a source of its own.
+
+        Raises:
+            ClientError: the first step that failed; nothing appeared in `dest`.
+        """
         resource = proven.pointer.file
         url = self.repository.location.artifact_url(resource.uri)
         with part_in(dest) as part:
-            fetch_resource(resource, url, self.repository.source, part.file)
+            with self.meter.task(proven.distribution.file_name, resource.length) as advance:
+                fetch_resource(resource, url, source, part.file, advance)
             self._report_artifact(proven)
-            self._check_evidence(proven)
+            self._check_evidence(proven, source)
             # The name is the one that was asked for, which the pointer was compared with; never one it brings along.
             placed = part.place(proven.distribution.file_name)
-        self.report(Step("place", {"path": str(placed)}))
+        self.report(Step("place", {"file": proven.distribution.file_name, "path": str(placed)}))
         return placed
 
-    def _report_artifact(self, proven: _Proven) -> None:
+    def _report_artifact(self, proven: Proven) -> None:
         resource = proven.pointer.file
         facts = {"file": proven.distribution.file_name, "sha256": resource.digest, "length": resource.length}
         self.report(Step("artifact", facts))
 
-    def _check_evidence(self, proven: _Proven) -> None:
+    def _check_evidence(self, proven: Proven, source: ByteSource) -> None:
         """Steps 6 and 7, failing closed: this version reads neither attestations nor policies.
 
         Raises:
@@ -271,7 +235,7 @@ class Verifier:
             return
         name = proven.distribution.file_name
         if proven.pointer.attestation is not None:
-            self._fetch_attestation(proven.pointer.attestation)
+            self._fetch_attestation(proven.pointer.attestation, source)
             raise AttestationUnreadable(
                 f"{name} comes with an attestation, which this version of countermark cannot evaluate", _WHAT_INSTEAD
             )
@@ -282,9 +246,9 @@ class Verifier:
                 _WHAT_INSTEAD,
             )
         reason = "the signed trust role holds no policy and the pointer names no attestation"
-        self.report(Step("policy", {"demanded": False, "reason": reason}))
+        self.report(Step("policy", {"file": name, "demanded": False, "reason": reason}))
 
-    def _fetch_attestation(self, attestation: Resource) -> None:
+    def _fetch_attestation(self, attestation: Resource, source: ByteSource) -> None:
         if attestation.length > MAX_ATTESTATION_BYTES:
             raise AttestationAltered(
                 f"the attestation is longer than the {MAX_ATTESTATION_BYTES} bytes that are allowed"
@@ -292,18 +256,6 @@ class Verifier:
         url = self.repository.location.artifact_url(attestation.uri)
         with tempfile.TemporaryFile() as file:
             try:
-                fetch_resource(attestation, url, self.repository.source, file)
+                fetch_resource(attestation, url, source, file)
             except ArtifactRefused as error:
                 raise AttestationAltered(error.problem) from error
-
-
-def _fitting(files: Sequence[PageFile], interpreter: Interpreter) -> PageFile:
-    chosen = choose(files, interpreter.tags, interpreter.version)
-    if chosen is None:
-        release = files[0].distribution
-        raise NoSuchTarget(
-            f"no file of {release.project} {release.version} fits Python {interpreter.version} on this machine",
-            "Take one by name with --file, or all with --all: "
-            + ", ".join(file.distribution.file_name for file in files[:5]),
-        )
-    return chosen

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from countermark.cache import Cache
+from countermark.choosing import Interpreter, Wanted
+from countermark.cli import app
 from countermark.core.errors import ClientError
 from countermark.core.filenames import parse_distribution
 from countermark.core.names import parse_project_name
 from countermark.location import Location
 from countermark.roots import Pin, PinOrigin, PinStore, RootChoice, read_root
 from countermark.transport import ByteSource
-from countermark.verification import Interpreter, PolicyMode, Repository, Step, Verifier, Wanted
+from countermark.verification import PolicyMode, Repository, Step, Verifier
 from packaging.tags import Tag
 from packaging.version import Version
+from typer.testing import CliRunner, Result
 
 from tests.support.simulator import RepositorySimulator
+from tests.unit.client.loopback import Loopback, serving
+
+Run = Callable[..., Result]
+"""Runs the command line: arguments, and variables of the environment by name."""
 
 PYTHON = Interpreter(Version("3.12.1"), (Tag("cp312", "cp312", "linux_x86_64"), Tag("py3", "none", "any")))
 WHEEL = "widget-1.10-py3-none-any.whl"
@@ -120,3 +128,34 @@ def client(sim: RepositorySimulator, tmp_path: Path) -> Client:
     made = Client(sim, sim.location, tmp_path / "home")
     made.pin(sim.deployment.roots[0])
     return made
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run the command line with a home of its own."""
+
+    def call(*arguments: str | Path, **environment: str) -> Result:
+        home = {"COUNTERMARK_HOME": str(tmp_path / "home"), "COLUMNS": "200", **environment}
+        return CliRunner().invoke(app, [str(argument) for argument in arguments], env=home)
+
+    return call
+
+
+@pytest.fixture
+def tree(sim: RepositorySimulator, tmp_path: Path) -> Path:
+    """The index's folder in a static tree on disk."""
+    return sim.write_tree(tmp_path / "data")
+
+
+@pytest.fixture
+def server() -> Iterator[Loopback]:
+    """A running server."""
+    with serving() as running:
+        yield running
+
+
+def pin_root(run: Run, tree: Path, tmp_path: Path) -> None:
+    """Fetch the root of a tree and pin it, as a new user does."""
+    root = tmp_path / "root.json"
+    assert run("root", "fetch", tree, "-o", root).exit_code == 0
+    assert run("root", "pin", tree, root).exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ def serving() -> Iterator[Loopback]:
             else:
                 answer(self)
 
-        do_POST = do_GET  # noqa: N815 - the library's name
+        do_POST = do_DELETE = do_GET  # noqa: N815 - the library's names
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
             """Stay silent."""
@@ -80,3 +81,14 @@ def reply(handler: BaseHTTPRequestHandler, status: int, body: bytes = b"", **hea
     handler.send_header("Content-Length", str(len(body)))
     handler.end_headers()
     handler.wfile.write(body)
+
+
+def reply_json(handler: BaseHTTPRequestHandler, document: object, status: int = 200, **headers: str) -> None:
+    """Answer a JSON document."""
+    reply(handler, status, json.dumps(document).encode(), Content_Type="application/json", **headers)
+
+
+def read_json(handler: BaseHTTPRequestHandler) -> Any:
+    """Return the document that was sent, None without one."""
+    length = int(handler.headers.get("content-length") or 0)
+    return json.loads(handler.rfile.read(length)) if length else None

@@ -6,48 +6,20 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from countermark.cli import app
 from countermark.core import errors
-from typer.testing import CliRunner, Result
 
 from tests.support.simulator import RepositorySimulator
 from tests.unit.client.archives import wheel
-from tests.unit.client.conftest import WHEEL
+from tests.unit.client.conftest import WHEEL, Run, pin_root
 from tests.unit.client.loopback import reply, serving
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Run the command line with a home of its own."""
-
-    def call(*arguments: str | Path, **environment: str) -> Result:
-        home = {"COUNTERMARK_HOME": str(tmp_path / "home"), "COLUMNS": "200", **environment}
-        return CliRunner().invoke(app, [str(argument) for argument in arguments], env=home)
-
-    return call
-
-
-@pytest.fixture
-def tree(sim: RepositorySimulator, tmp_path: Path) -> Path:
-    """The index's folder in a static tree on disk."""
-    return sim.write_tree(tmp_path / "data")
-
-
-def _pinned(run: Run, tree: Path, tmp_path: Path) -> None:
-    root = tmp_path / "root.json"
-    assert run("root", "fetch", tree, "-o", root).exit_code == 0
-    assert run("root", "pin", tree, root).exit_code == 0
 
 
 def test_fetch_pin_download_verify(run: Run, tree: Path, tmp_path: Path) -> None:
     """The tour of a new user over a folder: fetch the root, pin it, download, verify; stdout is the path alone."""
-    _pinned(run, tree, tmp_path)
+    pin_root(run, tree, tmp_path)
     downloaded = run("download", "Widget==1.10", "--repository", tree, "--dest", tmp_path / "dest")
     assert downloaded.exit_code == 0, downloaded.stderr
     assert downloaded.stdout == f"{tmp_path / 'dest' / WHEEL}\n"
@@ -94,7 +66,7 @@ def test_attacks_end_with_their_codes(how: str, run: Run, sim: RepositorySimulat
 
 def test_json_is_one_object_per_step(run: Run, tree: Path, tmp_path: Path) -> None:
     """With --json each line of stdout is an object; a failure is the last one, with its exit code and remedy."""
-    _pinned(run, tree, tmp_path)
+    pin_root(run, tree, tmp_path)
     good = run("download", "widget", "--repository", tree, "--dest", tmp_path, "--json")
     steps = [json.loads(line) for line in good.stdout.splitlines()]
     assert [step["step"] for step in steps] == [
@@ -109,7 +81,7 @@ def test_json_is_one_object_per_step(run: Run, tree: Path, tmp_path: Path) -> No
 
 def test_policy_none_ends_3(run: Run, tree: Path, tmp_path: Path) -> None:
     """--policy none places the file after the digest and ends 3."""
-    _pinned(run, tree, tmp_path)
+    pin_root(run, tree, tmp_path)
     result = run("download", "widget", "--repository", tree, "--dest", tmp_path, "--policy", "none")
     assert result.exit_code == errors.INTEGRITY_ONLY
     assert (tmp_path / WHEEL).exists()
@@ -146,7 +118,7 @@ def test_all_files_and_one_by_name(run: Run, sim: RepositorySimulator, tmp_path:
     sim.add_file("widget-1.10.tar.gz", b"source\n")
     sim.publish()
     tree = sim.write_tree(tmp_path / "data")
-    _pinned(run, tree, tmp_path)
+    pin_root(run, tree, tmp_path)
     both = run("download", "widget", "--all", "--repository", tree, "--dest", tmp_path / "a")
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [WHEEL, "widget-1.10.tar.gz"]
     assert len(both.stdout.splitlines()) == 2

@@ -6,7 +6,6 @@ import email
 import email.policy
 import hashlib
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler
@@ -21,9 +20,10 @@ from countermark.core.pointer import parse_pointer
 from countermark.credentials import Secrets, find_credentials
 from countermark.metadatafile import read_metadata
 from countermark.publish import Patience, Uploader, upload_url
+from countermark.retrying import pause_before
 
 from tests.unit.client.archives import METADATA, sdist, wheel
-from tests.unit.client.loopback import Loopback, reply, serving
+from tests.unit.client.loopback import Loopback, reply
 
 FAST = Patience(connect=timedelta(seconds=1), answer=timedelta(seconds=0.3), attempts=1)
 
@@ -50,13 +50,6 @@ class Taking:
             assert isinstance(value, bytes)
             self.fields.setdefault(str(part.get_param("name", header="content-disposition")), []).append(value)
         reply(handler, self.status, self.body, **self.headers)
-
-
-@pytest.fixture
-def server() -> Iterator[Loopback]:
-    """A running server."""
-    with serving() as running:
-        yield running
 
 
 @pytest.fixture
@@ -151,6 +144,25 @@ def test_a_silent_server_is_left_in_time(server: Loopback, tmp_path: Path) -> No
     with pytest.raises(UploadRefused, match="cannot reach"):
         _uploader(server).upload(wheel(tmp_path))
     assert time.monotonic() - begun < 0.9
+
+
+def test_an_interrupted_upload_ends_at_its_next_piece(server: Loopback, tmp_path: Path) -> None:
+    """What was stopped sends nothing more of its file, and says so."""
+    server.paths["/root/stable/"] = lambda handler: reply(handler, 200)
+    uploader = _uploader(server)
+    uploader.stop()
+    with pytest.raises(UploadRefused, match="interrupted"):
+        uploader.upload(wheel(tmp_path))
+
+
+def test_the_pause_follows_the_servers_wish() -> None:
+    """Pauses grow threefold; `Retry-After` lengthens them, up to a minute; what is no number of seconds is ignored."""
+    assert [pause_before(attempt) for attempt in (1, 2, 3)] == [0.5, 1.5, 4.5]
+    assert pause_before(1, {"retry-after": "7"}) == 7
+    assert pause_before(3, {"retry-after": "1"}) == 4.5
+    assert pause_before(1, {"retry-after": "100000"}) == 60
+    for nonsense in ("-1", "soon", "1e9", "١", "9" * 400):
+        assert pause_before(1, {"retry-after": nonsense}) == 0.5
 
 
 def test_bad_files_are_refused_before_anything_is_sent(taking: Taking, server: Loopback, tmp_path: Path) -> None:

@@ -10,20 +10,24 @@ from typing import Annotated
 
 import typer
 
-from countermark.cli import publishing, roots, verifying
+from countermark.cli import downloading, listing, publishing, roots, standing, tokens, verifying, yanking
 
 app = typer.Typer(
     name="countermark",
     help="Build, upload, download and prove the files of a Countermark registry.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(verifying.download)
+app.command()(downloading.download)
 app.command()(verifying.verify)
+app.command()(listing.ls)
 app.command()(publishing.build)
 app.command()(publishing.upload)
+app.command()(standing.status)
+app.command()(yanking.yank)
+app.command()(yanking.unyank)
 app.add_typer(roots.app, name="root")
+app.add_typer(tokens.app, name="token")
 
 
 def _version(wanted: bool) -> None:

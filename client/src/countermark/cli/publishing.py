@@ -9,15 +9,14 @@ from typing import Annotated
 import typer
 
 from countermark.building import build_project
+from countermark.cli.connecting import JsonOption, QuietOption, TokenOption, WorkersOption
 from countermark.cli.screen import Screen
-from countermark.core.errors import UsageFault
+from countermark.core.errors import ClientError, UsageFault
 from countermark.core.names import InvalidName, parse_index_name
 from countermark.credentials import find_credentials
 from countermark.metadatafile import distribution_of
-from countermark.publish import Uploader
+from countermark.publish import Answer, Uploader, upload_all
 from countermark.settings import read_settings
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object for each file.")]
 
 
 def build(
@@ -49,13 +48,13 @@ def upload(
     index: Annotated[
         str | None, typer.Option("--index", metavar="URL", help="The index. Default: COUNTERMARK_REPOSITORY.")
     ] = None,
-    token: Annotated[
-        str | None, typer.Option("--token", help="Better kept in COUNTERMARK_TOKEN: others see flags.")
-    ] = None,
+    token: TokenOption = None,
+    workers: WorkersOption = 4,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Upload files to an index and print its answers: all are sent, in order, until one is refused."""
-    screen = Screen(as_json=as_json)
+    """Upload files to an index and print its answer to each; one that is refused does not end the others."""
+    screen = Screen(as_json=as_json, quiet=quiet)
     with screen.guarded():
         settings = read_settings(os.environ)
         url = settings.repository_or(index, "--index")
@@ -65,20 +64,27 @@ def upload(
         for file in chosen:
             distribution_of(file)
         credentials = find_credentials(url, settings.secrets_for(url, token), screen.notify)
-        uploader = Uploader(url, credentials)
-        for file in chosen:
-            answer = uploader.upload(file)
-            said = answer.lines[0] if answer.lines else "taken"
-            screen.result(f"{answer.status} {file.name}: {said}")
-            for line in answer.lines[1:]:
-                screen.notify(line)
-            if answer.status_url:
-                screen.notify(f"not published yet; its status is at {answer.status_url}")
-            screen.object(
-                {
-                    "file": str(file),
-                    "status": answer.status,
-                    "lines": list(answer.lines),
-                    "status_url": answer.status_url,
-                }
-            )
+        with screen.meter() as meter:
+            answers = upload_all(Uploader(url, credentials, meter=meter), chosen, workers)
+    refused = []
+    for file, answer in zip(chosen, answers, strict=True):
+        if isinstance(answer, ClientError):
+            refused.append(screen.failure(answer, str(file)))
+        else:
+            _say(screen, file, answer)
+    if len(chosen) > 1:
+        screen.tell(f"{len(chosen) - len(refused)} of {len(chosen)} files are in the index")
+    if refused:
+        raise typer.Exit(max(refused))
+
+
+def _say(screen: Screen, file: Path, answer: Answer) -> None:
+    said = answer.lines[0] if answer.lines else "taken"
+    screen.result(f"{answer.status} {file.name}: {said}")
+    for line in answer.lines[1:]:
+        screen.notify(line)
+    if answer.status_url:
+        screen.notify(f"not published yet; follow it with: countermark status {answer.status_url}")
+    screen.object(
+        {"file": str(file), "status": answer.status, "lines": list(answer.lines), "status_url": answer.status_url}
+    )

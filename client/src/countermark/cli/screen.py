@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterator, Mapping
 
 import typer
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from countermark.core.errors import ClientError, UsageFault
+from countermark.progress import Advance, Meter, Silent
 from countermark.verification import Step
 
 
 class Screen:
-    """The two streams of a run.
+    """The two streams of a run; several threads may use it.
 
     Args:
-        as_json: the output stream gets one JSON object for each step instead of plain results.
+        as_json: the output stream gets JSON objects, one a line, instead of plain results.
         full_table: failures end with the exit codes of trust contract section 3.3, else with 1 (2 for usage).
+        quiet: neither progress nor closing words; notes and failures are still told.
     """
 
-    def __init__(self, *, as_json: bool = False, full_table: bool = False) -> None:
+    def __init__(self, *, as_json: bool = False, full_table: bool = False, quiet: bool = False) -> None:
         self._as_json = as_json
         self._full_table = full_table
+        self._quiet = quiet
         self._errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._line = threading.Lock()
 
     def notify(self, text: str) -> None:
         """Tell something that is neither result nor failure."""
@@ -32,12 +45,18 @@ class Screen:
 
     def tell(self, text: str) -> None:
         """Tell how it went."""
-        self._errors.print(_printable(text), markup=False)
+        if not self._quiet:
+            self._errors.print(_printable(text), markup=False)
 
     def result(self, text: str) -> None:
-        """Print one line of the result; with JSON, the objects of the steps are the result."""
+        """Print one line of the result; with JSON, the objects are the result."""
         if not self._as_json:
             typer.echo(_printable(text))
+
+    def row(self, *cells: str) -> None:
+        """Print one line of a list as the result, its cells parted by tabs."""
+        if not self._as_json:
+            typer.echo("\t".join(_printable(cell).replace("\n", "?") for cell in cells).rstrip())
 
     def step(self, step: Step) -> None:
         """Report one finished step."""
@@ -46,7 +65,38 @@ class Screen:
     def object(self, fields: Mapping[str, object]) -> None:
         """Print one object, when JSON was asked for."""
         if self._as_json:
-            typer.echo(json.dumps(fields))
+            with self._line:
+                typer.echo(json.dumps(fields))
+
+    def failure(self, error: ClientError, what: str = "") -> int:
+        """Report a failure and return its exit code.
+
+        Args:
+            error: the failure.
+            what: which of several things failed.
+        """
+        code = error.exit_code if self._full_table or isinstance(error, UsageFault) else 1
+        fields = {"step": error.link, "ok": False, "exit": code, "error": type(error).__name__}
+        words = {"message": error.problem, "remedy": error.remedy}
+        self.object(fields | words | ({"for": what} if what else {}))
+        self._errors.print(f"{_printable(str(error))} [exit {code}]", markup=False, style="red")
+        return code
+
+    @contextlib.contextmanager
+    def meter(self) -> Iterator[Meter]:
+        """Draw transfers while the block runs, when a person looks at a terminal."""
+        if self._as_json or self._quiet or not self._errors.is_terminal:
+            yield Silent()
+            return
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._errors, transient=True) as progress:
+            yield _Bars(progress)
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
@@ -54,11 +104,23 @@ class Screen:
         try:
             yield
         except ClientError as error:
-            code = error.exit_code if self._full_table or isinstance(error, UsageFault) else 1
-            self.object({"step": error.link, "ok": False, "exit": code, "error": type(error).__name__}
-                        | {"message": error.problem, "remedy": error.remedy})  # fmt: skip
-            self._errors.print(f"{_printable(str(error))} [exit {code}]", markup=False, style="red")
-            raise typer.Exit(code) from error
+            raise typer.Exit(self.failure(error)) from error
+
+
+class _Bars:
+    """A bar for each transfer that is under way."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    @contextlib.contextmanager
+    def task(self, name: str, total: int) -> Iterator[Advance]:
+        """Draw a bar while the block runs; see `Meter.task`."""
+        task = self._progress.add_task(_printable(name), total=total)
+        try:
+            yield lambda count: self._progress.advance(task, count)
+        finally:
+            self._progress.remove_task(task)
 
 
 def _printable(text: str) -> str:

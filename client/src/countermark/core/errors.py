@@ -26,6 +26,7 @@
         PolicyRefused                  62   builder, source or level
       LocalState                       70   files of this machine: cache, pinned roots, destination
       UploadRefused                     1
+      RegistryRefused                   1   the registry's API said no
       BuildFailed                       1
 
 Each message says which link of the chain failed (`link`), what is wrong (`problem`) and what to do (`remedy`).
@@ -235,6 +236,12 @@ class UploadRefused(ClientError):
     """The index did not take the file."""
 
     link = "upload"
+
+
+class RegistryRefused(ClientError):
+    """The registry's API did not do what was asked."""
+
+    link = "registry"
 
 
 class BuildFailed(ClientError):

@@ -29,12 +29,18 @@ class MalformedPage(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PageFile:
-    """One listed wheel or sdist; `requires_python` is as written, None without one."""
+    """One listed wheel or sdist.
+
+    `requires_python`, `uploaded` and `yanked_reason` are as written, `length` is in bytes; None where nothing is said.
+    """
 
     distribution: Distribution
     sha256: Sha256
     requires_python: str | None = None
     yanked: bool = False
+    yanked_reason: str | None = None
+    length: int | None = None
+    uploaded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +134,20 @@ def _file(entry: Mapping[str, object]) -> PageFile | None:
         distribution = parse_distribution(_text(entry, "filename"))
     except InvalidName:
         return None
-    requires_python = entry.get("requires-python")
-    yanked = entry.get("yanked", False)
+    yanked, size = entry.get("yanked", False), entry.get("size")
     return PageFile(
         distribution=distribution,
         sha256=sha256,
-        requires_python=requires_python if isinstance(requires_python, str) else None,
+        requires_python=_text_or_none(entry.get("requires-python")),
         yanked=yanked is True or isinstance(yanked, str),
+        yanked_reason=_text_or_none(yanked) or None,
+        length=size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None,
+        uploaded=_text_or_none(entry.get("upload-time")),
     )
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _mapping(value: object, what: str) -> Mapping[str, object]:

@@ -1,0 +1,140 @@
+"""Options that several commands share, and what they open: a repository to prove files from, or its API."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from packaging.tags import sys_tags
+from packaging.version import Version
+
+from countermark.batch import MAX_WORKERS, Sources
+from countermark.cache import Cache
+from countermark.choosing import Interpreter
+from countermark.cli.screen import Screen
+from countermark.credentials import Credentials, find_credentials
+from countermark.location import Location, parse_location
+from countermark.progress import Meter, Silent
+from countermark.registry import Registry, registry_base
+from countermark.roots import PinStore, RootChoice
+from countermark.settings import Settings, read_settings
+from countermark.transport import Limits, Transport
+from countermark.verification import PolicyMode, Repository, Verifier
+
+RepositoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--repository",
+        metavar="URL",
+        help="Index URL (https://host/owner/index) or static tree (.../indexes/owner/index; a folder too). "
+        "Default: COUNTERMARK_REPOSITORY.",
+    ),
+]
+IndexOption = Annotated[
+    str | None,
+    typer.Option(
+        "--repository", metavar="URL", help="Index URL: https://host/owner/index. Default: COUNTERMARK_REPOSITORY."
+    ),
+]
+RootOption = Annotated[Path | None, typer.Option("--root", help="Start from this root file instead of the pinned one.")]
+FirstUseOption = Annotated[
+    bool, typer.Option("--trust-on-first-use", help="Trust the root served now, when none is pinned yet.")
+]
+PolicyOption = Annotated[
+    PolicyMode, typer.Option("--policy", help="'none' stops after the digest and exits with 3 (integrity only).")
+]
+TokenOption = Annotated[str | None, typer.Option("--token", help="Better kept in COUNTERMARK_TOKEN: others see flags.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON objects, one a line.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no closing words.")]
+WorkersOption = Annotated[int, typer.Option("--workers", min=1, max=MAX_WORKERS, help="Files moved at once.")]
+WaitOption = Annotated[
+    int, typer.Option("--wait", min=0, max=3600, metavar="SECONDS", help="How long to wait for publication.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What options said about where to read from, and where trust starts."""
+
+    repository: str | None
+    root: Path | None = None
+    first_use: bool = False
+    policy: PolicyMode = PolicyMode.SIGNED
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A repository and what is known about it on this machine."""
+
+    settings: Settings
+    location: Location
+    credentials: Credentials | None
+
+    def registry(self) -> Registry:
+        """Return the API of the repository.
+
+        Raises:
+            UsageFault: it is a static tree.
+        """
+        return Registry(registry_base(self.location), self.credentials)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A verifier, and the transports that files are read through side by side."""
+
+    verifier: Verifier
+    sources: Sources
+
+
+def connect(repository: str | None, screen: Screen, token: str | None = None) -> Connection:
+    """Return the repository that an option or the environment names, with credentials for it.
+
+    Raises:
+        UsageFault: none is named, or it is no address of an index.
+    """
+    settings = read_settings(os.environ)
+    url = settings.repository_or(repository, "--repository")
+    location = parse_location(url)
+    return Connection(settings, location, find_credentials(url, settings.secrets_for(url, token), screen.notify))
+
+
+@contextlib.contextmanager
+def opened(asked: Asked, screen: Screen, meter: Meter | None = None, *, names: int = 1) -> Iterator[Opened]:
+    """Open a repository for reading.
+
+    Args:
+        asked: which.
+        screen: is told of steps.
+        meter: follows files.
+        names: how many things will be asked for; more of them get more time for their metadata.
+    """
+    connection = connect(asked.repository, screen, asked.token)
+    settings, standard = connection.settings, Limits()
+    limits = Limits(metadata_total=standard.metadata_total + timedelta(seconds=2 * names))
+    with (
+        Transport(limits, connection.credentials) as first,
+        Sources(lambda: Transport(limits, connection.credentials), first) as sources,
+    ):
+        repository = Repository(
+            location=connection.location,
+            source=first,
+            cache=Cache(settings.cache_folder),
+            pins=PinStore(settings.pins_folder),
+            choice=RootChoice(asked.root or settings.root, asked.first_use),
+            notify=screen.notify,
+        )
+        yield Opened(Verifier(repository, asked.policy, screen.step, meter or Silent()), sources)
+
+
+def this_interpreter() -> Interpreter:
+    """Return the Python that runs us."""
+    return Interpreter(Version(".".join(map(str, sys.version_info[:3]))), tuple(sys_tags()))
