@@ -32,7 +32,7 @@ run: .venv/stamp-run ## start everything (DATA=./data API_PORT=3141 UI_PORT=3142
 test: .venv/stamp-dev ## run every suite: unit, property, contract, integration, e2e
 	@$(BIN)/python -m pytest tests $(PYTEST_ARGS)
 
-e2e: .venv/stamp-dev ## run the end-to-end suite alone
+e2e: .venv/stamp-dev ## run the end-to-end suite alone, with the matrix of real clients
 	@$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
 
 lint: .venv/stamp-dev ## check style, types, imports and locks
@@ -50,6 +50,7 @@ lock: .venv/stamp-dev ## compile the lock files again from what the two pyprojec
 	$(COMPILE) --group setup -o requirements-setup.lock
 	$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
 	$(COMPILE) bench/requirements.in -o requirements-bench.lock
+	$(COMPILE) tests/e2e/requirements.in -o requirements-e2e.lock
 
 # A warm start looks at these stamps alone.
 .venv/stamp-run: $(INPUTS)

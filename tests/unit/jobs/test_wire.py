@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.ids import FileId, IndexId, OutboxId, ProjectId, new_uuid
-from shared.jobs.messages import Envelope, InvalidMessage, LayPages, Message, PublishIndex, RefreshIndex
+from shared.ids import AuditId, FileId, IndexId, OutboxId, ProjectId, new_uuid
+from shared.jobs.messages import Envelope, InvalidMessage, LayPages, Message, PublishIndex, RefreshIndex, message_from
 from shared.jobs.wire import FUNCTION, MAX_BYTES, dump_job, envelope_of, load_job, payload_of
 
 INDEX = IndexId(new_uuid())
@@ -117,3 +117,13 @@ def test_parameters_of_a_job_are_not_taken_over() -> None:
 def test_no_bytes_raise(raw: bytes) -> None:
     """Reading never raises, whatever was written."""
     assert load_job(raw)["f"] == FUNCTION
+
+
+def test_a_request_travels_by_its_row_number() -> None:
+    """A publication carries which request it answers; anything but a positive number is no message."""
+    message = PublishIndex(INDEX, audit_id=AuditId(7))
+    envelope = Envelope(OutboxId(1), message)
+    assert envelope_of(payload_of(envelope)) == envelope
+    for value in ("0", "-1", "x", "1" * 19, "\u0661", ""):
+        with pytest.raises(InvalidMessage):
+            message_from("publish_index", {"index_id": str(INDEX), "audit_id": value})
