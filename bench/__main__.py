@@ -15,15 +15,23 @@ from functools import partial
 from pathlib import Path
 
 from bench import devpi, nginx
+from bench.crowds import measure_crowds
 from bench.errors import NotMeasured
+from bench.growth import measure_growth
+from bench.install import measure_install
+from bench.large import measure_large
 from bench.load import CONNECTIONS, Generator
+from bench.loads import Plan
 from bench.machine import Cores, choose_cores
-from bench.pages import Plan, measure_pages
+from bench.pages import measure_pages
 from bench.report import Row, table
+from bench.roots import measure_roots
 from bench.starts import measure_memory, measure_starts
 from bench.uploads import measure_uploads
 
-_PARTS = ("pages", "uploads", "memory", "start")
+_PARTS = ("start", "memory", "uploads", "crowds", "large", "install", "pages", "roots", "growth")
+_LOADED = {"pages", "roots", "growth", "large"}
+"""Parts that load servers with reads."""
 
 
 def main() -> None:
@@ -35,7 +43,7 @@ def main() -> None:
     # Told to end, it ends as by Ctrl-C: with all servers it started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     generator, cores = Generator.choose(own=options.own_generator), choose_cores()
-    notes = _notes(generator, cores) if "pages" in options.only else []
+    notes = _notes(generator, cores) if _LOADED & set(options.only) else []
     rows: list[Row] = []
     faults: list[str] = []
     for name, measure in _measurements(options, generator, cores, notes):
@@ -54,11 +62,13 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure speed and memory beside peers.")
     parser.add_argument("--only", nargs="+", choices=_PARTS, default=_PARTS, help="parts to measure (default: all)")
-    parser.add_argument(
-        "--rounds", type=int, default=5, help="undisturbed rounds of the page load (default: %(default)s)"
-    )
+    parser.add_argument("--rounds", type=int, default=3, help="undisturbed rounds of each load (default: %(default)s)")
     parser.add_argument("--seconds", type=int, default=2, help="seconds of one load (default: %(default)s)")
     parser.add_argument("--uploads", type=int, default=40, help="measured uploads (default: %(default)s)")
+    parser.add_argument("--crowd", type=int, default=128, help="uploads of a round of crowds (default: %(default)s)")
+    parser.add_argument("--megabytes", type=int, default=500, help="size of the large upload (default: %(default)s)")
+    parser.add_argument("--projects", type=int, default=10_000, help="projects of roots (default: %(default)s)")
+    parser.add_argument("--files", type=int, default=10_000, help="files of growth's project (default: %(default)s)")
     parser.add_argument(
         "--idle", type=float, default=60, help="idle seconds before memory is read (default: %(default)s)"
     )
@@ -66,7 +76,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--own-generator", action="store_true", help="use the built-in load generator, not wrk")
     cache = Path.home() / ".cache" / "countermark-bench"
     parser.add_argument(
-        "--cache", type=Path, default=cache, help="folder of devpi-server's environment (default: %(default)s)"
+        "--cache", type=Path, default=cache, help="folder of the peers' environment and data (default: %(default)s)"
     )
     return parser.parse_args()
 
@@ -74,7 +84,7 @@ def _options() -> argparse.Namespace:
 def _notes(generator: Generator, cores: Cores) -> list[str]:
     """Return how the figures of the page were made, and which are worth less than they look."""
     conditions = (
-        f"page: {generator.name}, {CONNECTIONS} kept connections, bodies not compressed",
+        f"reads: {generator.name}, {CONNECTIONS} kept connections, bodies not compressed unless said",
         "medians of interleaved rounds, disturbed ones left out",
         f"servers on core {cores.server}, load on core {cores.load}, CPU of the whole process tree",
     )
@@ -97,19 +107,22 @@ def _measurements(
 ) -> Iterator[tuple[str, Callable[[Path], Iterator[Row]]]]:
     """Yield name and function of each part that was asked for; a function takes an empty folder."""
 
-    def pages(folder: Path) -> Iterator[Row]:
-        programs = devpi.environment(options.cache)
-        plan = Plan(generator, cores, programs, nginx.program(), options.rounds, options.seconds)
-        return measure_pages(plan, folder, notes)
+    def programs() -> Path:
+        return devpi.environment(options.cache)
 
-    def uploads(folder: Path) -> Iterator[Row]:
-        return measure_uploads(options.uploads, devpi.environment(options.cache), folder)
+    def plan() -> Plan:
+        return Plan(generator, cores, programs(), nginx.program(), options.rounds, options.seconds)
 
     parts: dict[str, Callable[[Path], Iterator[Row]]] = {
         "start": partial(measure_starts, options.starts),
         "memory": partial(measure_memory, options.idle),
-        "uploads": uploads,
-        "pages": pages,
+        "uploads": lambda folder: measure_uploads(options.uploads, programs(), folder),
+        "crowds": lambda folder: measure_crowds(options.crowd, programs(), folder),
+        "large": lambda folder: measure_large(plan(), options.megabytes, folder, notes),
+        "install": lambda folder: measure_install(programs(), nginx.program(), folder),
+        "pages": lambda folder: measure_pages(plan(), folder, notes),
+        "roots": lambda folder: measure_roots(plan(), options.projects, options.cache, folder, notes),
+        "growth": lambda folder: measure_growth(plan(), options.files, folder, notes),
     }
     yield from ((name, measure) for name, measure in parts.items() if name in options.only)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +21,7 @@ _LOCK = Path(__file__).resolve().parent.parent / "requirements-bench.lock"
 
 
 def environment(cache: Path) -> Path:
-    """Return the folder of programs of an environment with devpi-server, made at the first call and kept.
+    """Return the folder of programs of devpi-server's and pypiserver's environment, made at the first call and kept.
 
     Args:
         cache: folder outside the tree; the environment in it is named after the lock, so a new lock makes a new one.
@@ -28,10 +30,10 @@ def environment(cache: Path) -> Path:
         NotMeasured: it cannot be made.
     """
     digest = hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:12]
-    folder = cache / f"devpi-{sys.version_info.major}.{sys.version_info.minor}-{digest}"
+    folder = cache / f"peers-{sys.version_info.major}.{sys.version_info.minor}-{digest}"
     stamp = folder / "complete"
     if not stamp.exists():
-        _say(f"making the environment of devpi-server in {folder} (once)")
+        _say(f"making the environment of the peers in {folder} (once)")
         folder.parent.mkdir(parents=True, exist_ok=True)
         _run(sys.executable, "-m", "venv", "--clear", str(folder))
         _run(
@@ -49,7 +51,7 @@ def devpi(programs: Path, folder: Path) -> Iterator[Registry]:
     Raises:
         NotMeasured: it does not start.
     """
-    data, secret, port = folder / "devpi", secrets.token_urlsafe(16), free_port()
+    data, secret, port = folder / "devpi", secrets.token_hex(16), free_port()
     _run(str(programs / "devpi-init"), "--serverdir", str(data), "--no-root-pypi", "--root-passwd", secret)
     argv = (str(programs / "devpi-server"), "--serverdir", str(data), "--host", HOST, "--port", str(port))
     with running(Command("devpi-server", argv, folder / "devpi.log", port, "/+api")) as server:
@@ -60,6 +62,54 @@ def devpi(programs: Path, folder: Path) -> Iterator[Registry]:
         if answer.status >= 400:
             raise NotMeasured(f"devpi-server answers {answer.status} to the making of an index: {answer.body[:300]!r}")
         yield registry
+
+
+@contextmanager
+def devpi_with_projects(programs: Path, cache: Path, folder: Path, projects: Sequence[str]) -> Iterator[Registry]:
+    """Run devpi-server with a stage index that holds projects of one release each, without files.
+
+    They come in by `devpi-import`, its own fastest way, which still takes minutes: so what it makes is kept.
+
+    Args:
+        cache: where it is kept, named after the projects and the lock.
+        folder: the data of the server that runs are a copy here.
+
+    Raises:
+        NotMeasured: they cannot be imported, or it does not start.
+    """
+    digest = hashlib.sha256("\n".join((*projects, _LOCK.read_text(encoding="utf-8"))).encode()).hexdigest()[:12]
+    kept = cache / f"devpi-data-{len(projects)}-{digest}"
+    if not kept.exists():
+        _say(f"importing {len(projects):,} projects into devpi-server, kept in {kept} (once, some minutes)")
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as made:
+            _import(programs, Path(made), projects)
+            (Path(made) / "data").rename(kept)
+    data, port = folder / "devpi", free_port()
+    shutil.copytree(kept, data)
+    argv = (str(programs / "devpi-server"), "--serverdir", str(data), "--host", HOST, "--port", str(port))
+    with running(Command("devpi-server", argv, folder / "devpi.log", port, "/+api")) as server:
+        yield Registry("devpi-server", server, "/root/bench", "root", "")
+
+
+def _import(programs: Path, folder: Path, projects: Sequence[str]) -> None:
+    """Write what `devpi-export` would have written, and import it into `folder`/data."""
+    (folder / "export").mkdir()
+    index = {
+        "indexconfig": {"type": "stage", "bases": [], "volatile": True, "acl_upload": ["root"]},
+        "projects": {name: {"1.0": {"name": name, "version": "1.0"}} for name in projects},
+        "files": [],
+    }
+    export = {
+        "dumpversion": "2",
+        "devpi_server": "6.20.3",
+        "pythonversion": list(sys.version_info),
+        "users": {"root": {"username": "root"}},
+        "indexes": {"root/bench": index},
+    }
+    (folder / "export" / "dataindex.json").write_text(json.dumps(export), encoding="utf-8")
+    options = ("--no-root-pypi", "--root-passwd", secrets.token_hex(16))
+    _run(str(programs / "devpi-import"), "--serverdir", str(folder / "data"), *options, str(folder / "export"))
 
 
 def _run(*command: str) -> None:

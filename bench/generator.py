@@ -1,4 +1,5 @@
-"""Our own load generator, for machines without wrk: `python -m bench.generator URL ACCEPT SECONDS CONNECTIONS`.
+"""Our own load generator, for machines without wrk: `python -m bench.generator URL STATUS SECONDS CONNECTIONS
+HEADER...`.
 
 It prints one line of JSON as `wrk.lua` does. It costs more CPU than wrk, so it may be slower than the server.
 """
@@ -9,6 +10,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
@@ -33,8 +35,9 @@ class _Count:
 class _Connection(asyncio.Protocol):
     """Sends a request, reads its answer to the end, and so on until the time is up or the server closes."""
 
-    def __init__(self, request: bytes, count: _Count, until: float) -> None:
+    def __init__(self, request: bytes, status: bytes, count: _Count, until: float) -> None:
         self._request = request
+        self._status = status
         self._count = count
         self._until = until
         self._head = b""
@@ -78,16 +81,17 @@ class _Connection(asyncio.Protocol):
         self.ended.set_result(None)
 
     def _begin(self, head: bytes) -> bool:
-        """Read the head of an answer; returns whether it is 200 and says how its body ends."""
+        """Read the head of an answer; returns whether it has the expected status and says how its body ends."""
         status, _, lines = head.partition(b"\r\n")
         headers = {
             name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines.split(b"\r\n"))
         }
         length = headers.get(b"content-length")
-        self._missing = None if length is None else int(length)
+        bodiless = self._status == b"304"
+        self._missing = 0 if bodiless else None if length is None else int(length)
         self._reading = True
         chunked = headers.get(b"transfer-encoding", b"").lower() == b"chunked"
-        return status.split(b" ", 2)[1:2] == [b"200"] and (chunked or length is not None)
+        return status.split(b" ", 2)[1:2] == [self._status] and (bodiless or chunked or length is not None)
 
     def _complete(self, body: bytes) -> bool:
         """Take a part of the body; returns whether the answer is complete."""
@@ -102,30 +106,32 @@ class _Connection(asyncio.Protocol):
         self._transport.close()
 
 
-async def _ask(url: str, accept: str, count: _Count, until: float) -> None:
+async def _ask(url: str, status: int, headers: Sequence[str], count: _Count, until: float) -> None:
     """Keep one connection busy; another follows where the server closes it."""
     parts = urlsplit(url)
     host, port = str(parts.hostname), parts.port or 80
-    request = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: {accept}\r\n\r\n".encode()
+    head = (f"GET {parts.path} HTTP/1.1", f"Host: {parts.netloc}", *headers)
+    request = ("\r\n".join(head) + "\r\n\r\n").encode()
+    expected = str(status).encode()
     loop = asyncio.get_running_loop()
     while time.perf_counter() < until and not count.faults:
-        _, connection = await loop.create_connection(lambda: _Connection(request, count, until), host, port)
+        _, connection = await loop.create_connection(lambda: _Connection(request, expected, count, until), host, port)
         await connection.ended
 
 
-async def _load(url: str, accept: str, seconds: float, connections: int) -> dict[str, float]:
+async def _load(url: str, status: int, headers: Sequence[str], seconds: float, connections: int) -> dict[str, float]:
     count, begun = _Count(), time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(connections):
-            group.create_task(_ask(url, accept, count, begun + seconds))
+            group.create_task(_ask(url, status, headers, count, begun + seconds))
     taken = time.perf_counter() - begun
     return {"requests": count.requests, "seconds": taken, "received": count.received, "faults": count.faults}
 
 
 def main() -> None:
     """Load the server and print what came of it."""
-    url, accept, seconds, connections = sys.argv[1:]
-    print(json.dumps(uvloop.run(_load(url, accept, float(seconds), int(connections)))))
+    url, status, seconds, connections, *headers = sys.argv[1:]
+    print(json.dumps(uvloop.run(_load(url, int(status), headers, float(seconds), int(connections)))))
 
 
 if __name__ == "__main__":

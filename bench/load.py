@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -19,19 +20,27 @@ CONNECTIONS = 8
 
 _SCRIPT = Path(__file__).with_name("wrk.lua")
 _ROOT = Path(__file__).resolve().parent.parent
+HEAD_LIMIT = 4096
+"""Bytes that the headers of an answer may take."""
+
 _GRACE = 30.0
 """Seconds beyond the asked-for ones after which a generator is given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is asked for: `body` is what each answer must hold."""
+    """What is asked for, and what each answer must be: its status, and at least the bytes of its body.
+
+    Headers of an answer may take `HEAD_LIMIT` bytes: an answer that is much longer than the body is another one.
+    """
 
     name: str
     port: int
     path: str
-    accept: str
-    body: bytes
+    headers: Mapping[str, str]
+    length: int
+    status: int = 200
+    connections: int = CONNECTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,11 @@ class Burst:
     def rate(self) -> float:
         """Requests per second."""
         return self.requests / self.seconds
+
+    @property
+    def megabytes(self) -> float:
+        """Megabytes (10^6 bytes) received per second."""
+        return self.received / self.seconds / 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +80,17 @@ class Generator:
         """Load a server from one core.
 
         Raises:
-            NotMeasured: an answer was not 200 with the whole page, or the generator failed.
+            NotMeasured: an answer was not the expected one, or the generator failed.
         """
         url = f"http://{HOST}:{target.port}{target.path}"
+        headers = [f"{name}: {value}" for name, value in target.headers.items()]
         if self.own:
-            argv = [sys.executable, "-m", "bench.generator", url, target.accept, str(seconds), str(CONNECTIONS)]
+            argv = [sys.executable, "-m", "bench.generator", url, str(target.status), str(seconds)]
+            argv += [str(target.connections), *headers]
         else:
-            argv = [
-                "wrk",
-                "-t1",
-                f"-c{CONNECTIONS}",
-                f"-d{seconds}s",
-                "-s",
-                str(_SCRIPT),
-                "-H",
-                f"Accept: {target.accept}",
-                url,
-            ]
+            argv = ["wrk", "-t1", f"-c{target.connections}", f"-d{seconds}s", "-s", str(_SCRIPT)]
+            argv += [part for header in headers for part in ("-H", header)]
+            argv.append(url)
         # A child inherits the cores of the process that makes it.
         before = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {core})
@@ -97,6 +105,10 @@ class Generator:
         if done.returncode != 0:
             raise NotMeasured(f"{self.name} failed on {target.name}: {done.stderr.strip()[-300:]}")
         burst = Burst(**json.loads(done.stdout.strip().splitlines()[-1]))
-        if burst.faults or burst.requests == 0 or burst.received < burst.requests * len(target.body):
+        most = target.length + HEAD_LIMIT
+        # What is under way when the time is up is received and not counted.
+        whole = target.length <= burst.received / max(burst.requests, 1)
+        short = burst.received <= (burst.requests + target.connections) * most
+        if burst.faults or burst.requests == 0 or not whole or not short:
             raise NotMeasured(f"{target.name} did not answer all requests with the page: {burst}")
         return burst

@@ -92,6 +92,23 @@ def proportional_bytes(pids: Iterable[int]) -> int:
     return total
 
 
+def resident_bytes(pids: Iterable[int], field: str) -> dict[int, int]:
+    """Return a memory figure of processes: `VmRSS`, what they hold now, or `VmHWM`, the most they held."""
+    found = {}
+    for pid in pids:
+        with suppress(OSError):
+            lines = (_PROC / str(pid) / "status").read_text(encoding="ascii", errors="replace").splitlines()
+            found[pid] = next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), 0)
+    return found
+
+
+def forget_most(pids: Iterable[int]) -> None:
+    """Let processes' `VmHWM` begin anew from what they hold now (proc(5), clear_refs)."""
+    for pid in pids:
+        with suppress(OSError):
+            (_PROC / str(pid) / "clear_refs").write_text("5", encoding="ascii")
+
+
 def pin(pids: Iterable[int], cores: Iterable[int]) -> None:
     """Let processes, with all threads they have now, run on these cores only."""
     allowed = set(cores)

@@ -6,9 +6,9 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench.registry import Media
 from bench.running import HOST, Command, Running, free_port, running
 
 _CONFIGURATION = """\
@@ -23,7 +23,7 @@ http {{
   sendfile on;
   tcp_nodelay on;
   keepalive_requests 1000000000;
-  open_file_cache max=10 inactive=10m;
+  open_file_cache max=10000 inactive=10m;
   client_body_temp_path {folder}/body;
   proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/fastcgi;
@@ -32,7 +32,6 @@ http {{
   types {{ }}
   server {{
     listen {host}:{port};
-    root {folder}/pages;
 {locations}
   }}
 }}
@@ -44,29 +43,38 @@ def program() -> str | None:
     return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 
-def path_of(media: Media) -> str:
-    """Return the path under which a form of the page is served."""
-    return f"/{media.name.lower()}"
+@dataclass(frozen=True, slots=True)
+class Static:
+    """What nginx answers under a path: bytes, or a file that lies somewhere."""
+
+    media: str
+    content: bytes | Path
 
 
 @contextmanager
-def nginx(binary: str, folder: Path, pages: Mapping[Media, bytes]) -> Iterator[Running]:
-    """Run nginx with one worker, which serves these bytes.
+def nginx(binary: str, folder: Path, served: Mapping[str, Static]) -> Iterator[Running]:
+    """Run nginx with one worker, which serves these bytes under these paths.
 
     Raises:
         NotMeasured: it does not start.
     """
     home, port = folder / "nginx", free_port()
     (home / "pages").mkdir(parents=True)
-    for media, body in pages.items():
-        (home / "pages" / path_of(media).lstrip("/")).write_bytes(body)
-    locations = "\n".join(f"    location = {path_of(media)} {{ default_type {media.value}; }}" for media in pages)
+    locations = []
+    for number, (path, static) in enumerate(served.items()):
+        file = home / "pages" / str(number)
+        if isinstance(static.content, Path):
+            os.link(static.content, file)
+        else:
+            file.write_bytes(static.content)
+        # nginx takes a path that ends in a slash for a folder's, unless it is rewritten first.
+        where = f'rewrite ^ /{number} break; root "{file.parent}";' if path.endswith("/") else f'alias "{file}";'
+        locations.append(f'    location = "{path}" {{ default_type "{static.media}"; {where} }}')
     # Started by root its worker would run as somebody else, who cannot read a private folder.
     user = "user root;" if os.geteuid() == 0 else ""
-    text = _CONFIGURATION.format(user=user, folder=home, host=HOST, port=port, locations=locations)
+    text = _CONFIGURATION.format(user=user, folder=home, host=HOST, port=port, locations="\n".join(locations))
     configuration = home / "nginx.conf"
     configuration.write_text(text, encoding="utf-8")
     argv = (binary, "-p", str(home), "-e", str(home / "error.log"), "-c", str(configuration))
-    ready = path_of(next(iter(pages)))
-    with running(Command("nginx", argv, folder / "nginx.log", port, ready)) as server:
+    with running(Command("nginx", argv, folder / "nginx.log", port, next(iter(served)))) as server:
         yield server

@@ -1,20 +1,20 @@
-"""Measures the warm project page of 100 files: requests per second and CPU time per request, in interleaved rounds."""
+"""Measures warm project pages: of 100 files, the same when it has not changed, and of 1,000 files compressed."""
 
 from __future__ import annotations
 
-import os
-import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.countermark import countermark, registry_of
 from bench.devpi import devpi
 from bench.errors import NotMeasured
-from bench.load import Generator, Target
-from bench.machine import Cores, busy_seconds, cpu_seconds, pin, proportional_bytes
-from bench.nginx import nginx, path_of
+from bench.load import Target
+from bench.loads import Plan, Series, of, run_rounds
+from bench.machine import proportional_bytes
+from bench.nginx import Static, nginx
+from bench.preload import preload
+from bench.pypiserver import pypiserver
 from bench.registry import Media, Registry
 from bench.report import MEGABYTES, MICROSECONDS, RATE, Figure, Row
 from bench.running import Running
@@ -24,74 +24,31 @@ from bench.wheels import make_wheel
 FILES = 100
 """Files of the measured project."""
 
-_PROJECT = "bench-pages"
+MANY = 1000
+"""Files of the project whose page is measured compressed."""
+
+_PROJECT, _LARGE = "bench-pages", "bench-large-page"
+
+_PEERS = ("devpi-server", "pypiserver", "nginx")
 
 _MORE_THAN_DEVPI = 50.0
 """How many times devpi-server's requests per second are wanted."""
 
+_OF_NGINX = 0.2
+"""Which part of nginx's requests per second is wanted."""
+
 _CPU_LIMIT = 60.0
 """Microseconds of CPU a request may cost."""
 
-_WARM_UP = 1
-"""Seconds of load before the first round, for each server and form."""
+_UNCHANGED = 4.0
+"""How many times nginx's CPU an answer 304 may cost."""
 
-_QUIET = 0.1
-"""Part of one core that other programs may use during a load that counts as undisturbed."""
-
-_PATIENCE = 3
-"""How many times the planned rounds are run at most, to find undisturbed ones."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How the page is measured: `devpi` and `nginx` are where these programs are, `seconds` are those of one round."""
-
-    generator: Generator
-    cores: Cores
-    devpi: Path
-    nginx: str | None
-    rounds: int
-    seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    """One load: requests per second, microseconds of CPU each, and the part of a core that other programs used."""
-
-    rate: float
-    cpu: float
-    foreign: float
-
-
-@dataclass(slots=True)
-class _Series:
-    """What the loads of one server and one form gave."""
-
-    target: Target
-    server: Running
-    samples: list[_Sample] = field(default_factory=list)
-
-    def run(self, plan: Plan, seconds: int) -> _Sample:
-        """Load the server once; counted is the CPU time of its whole process tree."""
-        pids = self.server.pids()
-        busy, used, own = busy_seconds(), cpu_seconds(pids), cpu_seconds([os.getpid()])
-        burst = plan.generator.run(self.target, seconds, plan.cores.load)
-        used = cpu_seconds(pids) - used
-        foreign = busy_seconds() - busy - used - (cpu_seconds([os.getpid()]) - own)
-        return _Sample(burst.rate, used / burst.requests * 1e6, foreign / burst.seconds)
-
-    @property
-    def quiet(self) -> list[_Sample]:
-        """The undisturbed samples."""
-        return [sample for sample in self.samples if sample.foreign <= _QUIET]
-
-    def median(self, quantity: Callable[[_Sample], float]) -> float:
-        """Return the median over the undisturbed samples, over all where there are none."""
-        return statistics.median(quantity(sample) for sample in self.quiet or self.samples)
+_COMPRESSED = 1 / 300
+"""Which part of devpi-server's CPU the large page, compressed, may cost."""
 
 
 def measure_pages(plan: Plan, folder: Path, notes: list[str]) -> Iterator[Row]:
-    """Yield the rows about the page, and what memory Countermark holds after the load.
+    """Yield the rows about pages, and what memory Countermark holds after the load.
 
     Args:
         folder: empty folder for the servers' data.
@@ -100,94 +57,124 @@ def measure_pages(plan: Plan, folder: Path, notes: list[str]) -> Iterator[Row]:
     with ExitStack() as stack:
         data = folder / "countermark"
         ours = registry_of(stack.enter_context(countermark(data)), data)
-        theirs = stack.enter_context(devpi(plan.devpi, folder))
-        for registry in (ours, theirs):
+        theirs = [
+            stack.enter_context(devpi(plan.programs, folder)),
+            stack.enter_context(pypiserver(plan.programs, folder)),
+        ]
+        for registry in (ours, *theirs):
             _fill(registry)
-        series = _series(plan, ours, theirs, stack, folder)
-        _run(plan, series, notes)
-        notes.append(f"kilobytes of the page: {_sizes(series)}")
-        for media in Media:
-            yield from _rows(series, media)
+        series = [_page(registry, media) for media in Media for registry in (ours, *theirs) if _has(registry, media)]
+        series.append(_unchanged(ours, ours.page_path(_PROJECT)))
+        if plan.nginx is not None:
+            series += _nginx(plan.nginx, ours, stack, folder)
+        run_rounds(plan, series, notes)
+        notes.append(f"kilobytes of the page of {FILES} files: {_sizes(series)}")
         memory = proportional_bytes(ours.server.pids()) / 1e6
-    yield Figure("memory (PSS) after the load on the page", memory, MEGABYTES).within(MEMORY)
+        yield from _rows(series)
+        yield Figure("memory (PSS) after the load on pages", memory, MEGABYTES).within(MEMORY)
+        yield from _measure_large(plan, data, (ours, theirs[0]), notes)
+
+
+def _measure_large(plan: Plan, data: Path, registries: tuple[Registry, Registry], notes: list[str]) -> Iterator[Row]:
+    ours, theirs = registries
+    wheels = [make_wheel(_LARGE, f"1.{number}") for number in range(MANY)]
+    preload(ours, data, wheels)
+    for wheel in wheels:
+        theirs.upload(wheel)
+    label = f"page of {MANY:,} files, JSON, gzip"
+    headers = {"Accept": Media.JSON.value, "Accept-Encoding": "gzip"}
+    series = []
+    for registry in registries:
+        if registry.listed(_LARGE, Media.JSON) != {wheel.filename for wheel in wheels}:
+            raise NotMeasured(f"{registry.name} does not list the {MANY} files")
+        answer = registry.request("GET", registry.page_path(_LARGE), headers)
+        if registry is ours and answer.headers.get("content-encoding") != "gzip":
+            raise NotMeasured("Countermark does not compress its page")
+        target = Target(registry.name, registry.server.port, registry.page_path(_LARGE), headers, len(answer.body))
+        series.append(Series(label, target, registry.server))
+    run_rounds(plan, series, notes)
+    cpu = Figure(f"{label}: CPU each", series[0].cpu, MICROSECONDS)
+    yield cpu.beside("devpi-server", series[1].cpu, at_most=_COMPRESSED)
+    yield Figure(label, series[0].rate, RATE).beside("devpi-server", series[1].rate)
+
+
+def _has(registry: Registry, media: Media) -> bool:
+    """Return whether a registry has a form of the page: pypiserver has HTML only."""
+    return media is Media.HTML or registry.name != "pypiserver"
+
+
+def _label(media: Media) -> str:
+    return f"page of {FILES} files, {media.name}"
+
+
+_UNCHANGED_LABEL = f"page of {FILES} files, not changed (304)"
 
 
 def _fill(registry: Registry) -> None:
-    """Upload the files, and make sure that both forms of the page list all of them."""
+    """Upload the files, and make sure that all forms of the page list all of them."""
     wheels = [make_wheel(_PROJECT, f"1.{number}") for number in range(FILES)]
     for wheel in wheels:
         registry.upload(wheel)
     expected = {wheel.filename for wheel in wheels}
     for media in Media:
-        if registry.listed(_PROJECT, media) != expected:
+        if _has(registry, media) and registry.listed(_PROJECT, media) != expected:
             raise NotMeasured(f"{registry.name} does not list the {FILES} files in {media.name}")
 
 
-def _series(plan: Plan, ours: Registry, theirs: Registry, stack: ExitStack, folder: Path) -> list[_Series]:
-    """Return a series for each server and form; nginx serves the bytes that Countermark rendered."""
-    series, bodies = [], {}
+def _page(registry: Registry, media: Media) -> Series:
+    body = registry.page(_PROJECT, media).body
+    path = registry.page_path(_PROJECT)
+    target = Target(registry.name, registry.server.port, path, {"Accept": media.value}, len(body))
+    return Series(_label(media), target, registry.server)
+
+
+def _unchanged(registry: Registry, path: str) -> Series:
+    """Return a series that asks with the ETag of the page that is there."""
+    headers = {"Accept": Media.JSON.value}
+    headers["If-None-Match"] = registry.request("GET", path, headers).headers.get("etag", "")
+    answer = registry.request("GET", path, headers)
+    if answer.status != 304:
+        raise NotMeasured(f"{registry.name} answers {answer.status} to a question about its own ETag")
+    target = Target(registry.name, registry.server.port, path, headers, 0, status=304)
+    return Series(_UNCHANGED_LABEL, target, registry.server)
+
+
+def _nginx(binary: str, ours: Registry, stack: ExitStack, folder: Path) -> list[Series]:
+    """Return the series of nginx, which serves the bytes that Countermark rendered."""
+    served = {f"/{media.name.lower()}": Static(media.value, ours.page(_PROJECT, media).body) for media in Media}
+    server: Running = stack.enter_context(nginx(binary, folder, served))
+    series = []
+    for media, (path, static) in zip(Media, served.items(), strict=True):
+        assert isinstance(static.content, bytes)
+        target = Target("nginx", server.port, path, {"Accept": media.value}, len(static.content))
+        series.append(Series(_label(media), target, server))
+    plain = Registry("nginx", server, "", "", "")
+    return [*series, _unchanged(plain, next(iter(served)))]
+
+
+def _rows(series: Sequence[Series]) -> Iterator[Row]:
+    wanted = {"devpi-server": _MORE_THAN_DEVPI, "nginx": _OF_NGINX}
     for media in Media:
-        for registry in (ours, theirs):
-            body = registry.page(_PROJECT, media).body
-            target = Target(registry.name, registry.server.port, registry.page_path(_PROJECT), media.value, body)
-            series.append(_Series(target, registry.server))
-            if registry is ours:
-                bodies[media] = body
-    if plan.nginx is not None:
-        server = stack.enter_context(nginx(plan.nginx, folder, bodies))
-        for media, body in bodies.items():
-            series.append(_Series(Target("nginx", server.port, path_of(media), media.value, body), server))
-    for one in series:
-        pin(one.server.pids(), {plan.cores.server})
-    return series
+        label = _label(media)
+        ours = of(series, label, "Countermark")
+        assert ours is not None
+        peers = [(name, peer) for name in _PEERS if (peer := of(series, label, name)) is not None]
+        for name, peer in peers:
+            yield Figure(label, ours.rate, RATE).beside(name, peer.rate, at_least=wanted.get(name))
+        cpu = Figure(f"{label}: CPU each", ours.cpu, MICROSECONDS)
+        yield cpu.within(_CPU_LIMIT)
+        for name, peer in peers:
+            yield cpu.beside(name, peer.cpu)
+    ours, peer = (of(series, _UNCHANGED_LABEL, name) for name in ("Countermark", "nginx"))
+    if ours is not None and peer is not None:
+        cpu = Figure(f"{_UNCHANGED_LABEL}: CPU each", ours.cpu, MICROSECONDS)
+        yield cpu.beside("nginx", peer.cpu, at_most=_UNCHANGED)
 
 
-def _run(plan: Plan, series: list[_Series], notes: list[str]) -> None:
-    """Run rounds until each server and form has as many undisturbed loads as planned, or the patience is over.
-
-    In a round every server has its turn, so that a slow minute of the machine hits all alike.
-    """
-    for one in series:
-        one.run(plan, _WARM_UP)
-    for number in range(plan.rounds * _PATIENCE):
-        turn = number % len(series)
-        for one in series[turn:] + series[:turn]:
-            one.samples.append(one.run(plan, plan.seconds))
-        if min(len(one.quiet) for one in series) >= plan.rounds:
-            return
-    foreign = statistics.mean(sample.foreign for one in series for sample in one.samples)
-    fewest = min(len(one.quiet) for one in series)
-    notes.append(
-        f"the machine is not quiet: other programs used {foreign:.0%} of one core, and at worst {fewest} of "
-        f"{plan.rounds} planned loads of a server were undisturbed; fast servers suffer most, so measure again"
-    )
-
-
-def _rows(series: list[_Series], media: Media) -> Iterator[Row]:
-    by_name = {one.target.name: one for one in series if one.target.accept == media.value}
-    ours = by_name.pop("Countermark")
-    page = f"page of {FILES} files, {media.name}"
-    rate = Figure(page, ours.median(_rate), RATE)
-    cpu = Figure(f"{page}: CPU each", ours.median(_cpu), MICROSECONDS)
-    for name, peer in by_name.items():
-        at_least = _MORE_THAN_DEVPI if name == "devpi-server" else None
-        yield rate.beside(name, peer.median(_rate), at_least=at_least)
-    yield cpu.within(_CPU_LIMIT)
-    for name, peer in by_name.items():
-        yield cpu.beside(name, peer.median(_cpu))
-
-
-def _sizes(series: list[_Series]) -> str:
-    sizes = {one.target.name: [len(each.target.body) for each in series if each.server is one.server] for one in series}
-    forms = " and ".join(media.name for media in Media)
-    return f"{forms}: " + ", ".join(
-        f"{name} " + " and ".join(f"{size / 1e3:.1f}" for size in of) for name, of in sizes.items()
-    )
-
-
-def _rate(sample: _Sample) -> float:
-    return sample.rate
-
-
-def _cpu(sample: _Sample) -> float:
-    return sample.cpu
+def _sizes(series: Sequence[Series]) -> str:
+    sizes = [
+        f"{media.name} "
+        + ", ".join(f"{one.target.name} {one.target.length / 1e3:.1f}" for one in series if one.label == _label(media))
+        for media in Media
+    ]
+    return "; ".join(sizes)

@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -30,23 +31,41 @@ class Answer:
     """An answer, read to its end."""
 
     status: int
-    content_type: str
+    headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def content_type(self) -> str:
+        """Media type of the body, with its parameters."""
+        return self.headers.get("content-type", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """An index of a running server: `index` is its path, as in "/root/stable"; `user` and `secret` may upload."""
+    """An index of a running server: `index` is its path, as in "/root/stable"; `user` and `secret` may upload.
+
+    `simple` is where project pages lie below it."""
 
     name: str
     server: Running
     index: str
     user: str
     secret: str
+    simple: str = "+simple"
 
     def page_path(self, project: str) -> str:
         """Return the path of a project's page."""
-        return f"{self.index}/+simple/{project}/"
+        return f"{self.list_path}{project}/"
+
+    @property
+    def list_path(self) -> str:
+        """Path of the project list."""
+        return f"{self.index}/{self.simple}/"
+
+    @property
+    def authorization(self) -> str:
+        """Value of the Authorization header that may upload."""
+        return "Basic " + base64.b64encode(f"{self.user}:{self.secret}".encode()).decode()
 
     def upload(self, wheel: Wheel) -> None:
         """Upload a wheel by the legacy form, as one request on a connection of its own.
@@ -54,7 +73,7 @@ class Registry:
         Raises:
             NotMeasured: it is not answered with 200.
         """
-        content_type, body = _form(wheel)
+        content_type, body = form_of(wheel)
         answer = self.request("POST", f"{self.index}/", {"Content-Type": content_type}, body)
         if answer.status != http.HTTPStatus.OK:
             text = answer.body[:300].decode(errors="replace").strip()
@@ -80,19 +99,19 @@ class Registry:
 
     def request(self, method: str, path: str, headers: dict[str, str], body: bytes | None = None) -> Answer:
         """Send one request with this registry's credentials, on a connection of its own."""
-        credentials = base64.b64encode(f"{self.user}:{self.secret}".encode()).decode()
         connection = http.client.HTTPConnection(HOST, self.server.port, timeout=_PATIENCE)
         try:
-            connection.request(method, path, body, {"Authorization": f"Basic {credentials}", **headers})
+            connection.request(method, path, body, {"Authorization": self.authorization, **headers})
             answer = connection.getresponse()
-            return Answer(answer.status, answer.headers.get("Content-Type", ""), answer.read())
+            fields = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, fields, answer.read())
         except (OSError, http.client.HTTPException) as error:
             raise NotMeasured(f"{self.name} does not answer {method} {path}: {error!r}") from error
         finally:
             connection.close()
 
 
-def _form(wheel: Wheel) -> tuple[str, bytes]:
+def form_of(wheel: Wheel) -> tuple[str, bytes]:
     """Return the content type and the body of the form that uploads a wheel."""
     fields = {
         ":action": "file_upload",

@@ -21,6 +21,8 @@ MICROSECONDS = Unit("us", 1)
 MILLISECONDS = Unit("ms", 1)
 SECONDS = Unit("s", 2)
 MEGABYTES = Unit("MB", 1)
+SPEED = Unit("MB/s")
+UPLOADS = Unit("uploads/s", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +33,19 @@ class Figure:
     value: float
     unit: Unit
 
-    def beside(self, peer: str, value: float, *, at_least: float | None = None) -> Row:
+    def beside(self, peer: str, value: float, *, at_least: float | None = None, at_most: float | None = None) -> Row:
         """Return the row that compares it with the same quantity of a peer.
 
         Args:
-            at_least: the ratio that is wanted, None when the peer is there for orientation only.
+            at_least: the ratio that is wanted.
+            at_most: the ratio that must not be exceeded; where neither is given, the peer is there for orientation.
         """
         ratio = self.value / value
-        verdict = None if at_least is None else ratio >= at_least
-        wanted = "" if at_least is None else f"at least {at_least:g}x"
+        verdict, wanted = None, ""
+        if at_least is not None:
+            verdict, wanted = ratio >= at_least, f"at least {_digits(at_least)}x"
+        elif at_most is not None:
+            verdict, wanted = ratio <= at_most, f"at most {_digits(at_most)}x"
         return Row(self, f"{peer} {_shown(value, self.unit)}", ratio, wanted, verdict)
 
     def within(self, limit: float) -> Row:

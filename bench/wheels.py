@@ -1,12 +1,14 @@
-"""Makes small, valid wheels."""
+"""Makes valid wheels, small ones and large ones."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import io
+import os
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 
 _MADE = (2026, 1, 1, 0, 0, 0)
 
@@ -39,7 +41,7 @@ def make_wheel(project: str, version: str) -> Wheel:
         f"{module}/__init__.py": f'"""{project} {version}."""\n',
         f"{info}/METADATA": (
             f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\nSummary: One of many small wheels\n"
-            "Requires-Python: >=3.9\nRequires-Dist: packaging\n\nNothing to see here.\n"
+            "Requires-Python: >=3.9\n\nNothing to see here.\n"
         ),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: bench\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
@@ -52,5 +54,33 @@ def make_wheel(project: str, version: str) -> Wheel:
     return Wheel(project, version, f"{module}-{version}-py3-none-any.whl", file.getvalue())
 
 
+def make_large_wheel(project: str, version: str, path: Path, megabytes: int) -> str:
+    """Write a wheel whose module data do not compress, and return its file name.
+
+    Args:
+        path: folder of the file; it is never held in memory as a whole.
+        megabytes: size of the data, in 10^6 bytes.
+    """
+    small = make_wheel(project, version)
+    module, info = project.replace("-", "_"), f"{project.replace('-', '_')}-{version}.dist-info"
+    data, digest, length = f"{module}/data.bin", hashlib.sha256(), megabytes * 1_000_000
+    blocks = [os.urandom(1_000_000) for _ in range(8)]
+    with zipfile.ZipFile(path / small.filename, "w") as archive, zipfile.ZipFile(io.BytesIO(small.content)) as begun:
+        with archive.open(zipfile.ZipInfo(data, _MADE), "w", force_zip64=True) as member:
+            for number in range(megabytes):
+                member.write(blocks[number % len(blocks)])
+                digest.update(blocks[number % len(blocks)])
+        for name in begun.namelist():
+            text = begun.read(name).decode()
+            if name == f"{info}/RECORD":
+                text = f"{data},sha256={_encoded(digest.digest())},{length}\n{text}"
+            archive.writestr(zipfile.ZipInfo(name, _MADE), text)
+    return small.filename
+
+
 def _digest(text: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+    return _encoded(hashlib.sha256(text.encode()).digest())
+
+
+def _encoded(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
