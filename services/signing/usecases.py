@@ -101,17 +101,31 @@ class Publisher:
         self._bins = BinCache()
         self._signers: Signers | None = None
         self._laid: set[tuple[IndexId, str, int]] = set()
+        self._again: dict[IndexId, bool] = {}
 
     async def publish(self, index_id: IndexId) -> None:
         """Publish what waits in an index, batch after batch, and sign again what is due; returns when nothing is left.
 
-        Returns at once when another signer holds the lease: it will see to it.
+        Returns at once when this process is at it already, or another signer holds the lease: they will see to it.
 
         Raises:
             CeremonyNeeded: the deployment has no trust root.
             KeyUnusable: a key is missing or does not sign.
             ObjectStoreError: the store cannot be used. In all cases the work stays in the outbox.
         """
+        if index_id in self._again:
+            # Every upload sends a job: while one batch is signed, the others' jobs cost this and no query.
+            self._again[index_id] = True
+            return
+        self._again[index_id] = True
+        try:
+            while self._again[index_id]:
+                self._again[index_id] = False
+                await self._publish_under_lease(index_id)
+        finally:
+            del self._again[index_id]
+
+    async def _publish_under_lease(self, index_id: IndexId) -> None:
         async with UnitOfWork(self._resources.engine) as work:
             held = await leases.acquire(work.connection, index_id)
             await work.commit()

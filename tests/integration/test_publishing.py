@@ -207,6 +207,29 @@ async def test_many_publishers_at_once_lose_nothing(resources: Resources, index:
         assert reader.target(f"pointers/p{number}/_latest.pointer") is not None
 
 
+async def test_a_job_that_comes_while_a_batch_is_signed_is_not_lost(
+    resources: Resources, index: MadeIndex, tmp_path: Path
+) -> None:
+    """It returns at once without touching the lease, and whoever is at work publishes its change too."""
+    await upload(resources, index, "widget-1.0-py3-none-any.whl")
+    publisher: Publisher
+
+    async def meanwhile() -> None:
+        await upload(resources, index, "widget-1.1-py3-none-any.whl", b"late")
+        async with resources.engine.connect() as connection:
+            before = await connection.scalar(select(Lease.requested))
+            await publisher.publish(index.id)
+            assert await connection.scalar(select(Lease.requested)) == before
+        assert await open_jobs(resources.engine) > 0, "nothing was published in between"
+
+    store = HookedStore(tmp_path / "public", "_simple.json", meanwhile)
+    publisher = Publisher(with_public_store(resources, store))
+    await publisher.publish(index.id)
+    assert await open_jobs(resources.engine) == 0
+    reader = TreeReader(tmp_path / "public/indexes/root/stable", tmp_path / "cache")
+    assert reader.target("pointers/widget/widget-1.1-py3-none-any.whl.pointer") is not None
+
+
 async def test_every_intent_is_stored_and_settled(resources: Resources, index: MadeIndex) -> None:
     """What a batch was about to sign is on record, with the serial it became."""
     await upload(resources, index, "widget-1.0-py3-none-any.whl")
