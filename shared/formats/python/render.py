@@ -17,6 +17,10 @@ from shared.formats.python.pages import listed_files, page_document
 from shared.objects.keys import file_key
 
 
+_FINAL, _PRE_RELEASE, _YANKED = range(3)
+"""What a plain download prefers, best first."""
+
+
 def render(page: ProjectPage, new: Collection[FileName]) -> dict[TargetPath, bytes]:
     """Return what a publication signs for a project: target path -> bytes, the page document first.
 
@@ -51,12 +55,23 @@ def _latest(page: ProjectPage, files: Sequence[PageFile]) -> Latest:
 
     Source: python-index contract section 1.9 (point 5).
     """
-    offered = [file for file in files if file.yanked is None]
-    final = [file for file in offered if not Version(file.version).is_prerelease]
-    candidates = final or offered or files
-    version = candidates[-1].version
-    chosen = min((file for file in candidates if file.version == version), key=_preference)
+    best, version = _YANKED + 1, ""
+    for file in reversed(files):
+        rank = _rank(file)
+        if rank < best:
+            best, version = rank, file.version
+        if rank == _FINAL:
+            # The newest that could be chosen: what is older is not looked at, however many there are.
+            break
+    candidates = (file for file in files if file.version == version and _rank(file) == best)
+    chosen = min(candidates, key=_preference)
     return Latest(page.project, version, page.index, chosen.file_name)
+
+
+def _rank(file: PageFile) -> int:
+    if file.yanked is not None:
+        return _YANKED
+    return _PRE_RELEASE if Version(file.version).is_prerelease else _FINAL
 
 
 def _preference(file: PageFile) -> tuple[int, str]:
