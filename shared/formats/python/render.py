@@ -16,7 +16,6 @@ from shared.formats.python.names import WHEEL, is_universal_wheel
 from shared.formats.python.pages import listed_files, page_document
 from shared.objects.keys import file_key
 
-
 _FINAL, _PRE_RELEASE, _YANKED = range(3)
 """What a plain download prefers, best first."""
 
