@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from countermark.core.digest import Length, Sha256, sha256_of
-from countermark.core.names import parse_index_name
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench.errors import NotMeasured
 from bench.registry import Registry
 from bench.wheels import Wheel
+from countermark.core.digest import Length, Sha256, sha256_of
+from countermark.core.names import parse_index_name
 from deploy.data_folder import DataFolder
 from shared.auth.directory import Directory, IndexRecord
 from shared.catalogue import releases

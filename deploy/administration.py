@@ -8,10 +8,10 @@ from dataclasses import asdict
 from datetime import timedelta
 from uuid import UUID
 
-from countermark.core.names import IndexName, InvalidName, parse_index_name, parse_project_name
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from countermark.core.names import IndexName, InvalidName, parse_index_name, parse_project_name
 from deploy.data_folder import DataFolder
 from deploy.errors import LaunchError, UsageError
 from gateway.accounts import Accounts, NewIndex, NewToken, owner_link_url

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from countermark.core.names import IndexName
-
 from deploy.errors import LaunchError
 from gateway.accounts import Accounts, DeploymentInfo, owner_link_url
 from gateway.settings import addresses_of

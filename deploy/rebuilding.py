@@ -5,9 +5,9 @@ Works beside a running server: every name gets the bytes it had. Source: archite
 
 from __future__ import annotations
 
-from countermark.core.names import InvalidName, parse_index_name
 from pydantic import SecretStr
 
+from countermark.core.names import InvalidName, parse_index_name
 from deploy.data_folder import DataFolder
 from deploy.errors import LaunchError, UsageError
 from deploy.open_resources import open_resources

@@ -15,10 +15,10 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from countermark.core.names import IndexName, parse_index_name
 from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
+from countermark.core.names import IndexName, parse_index_name
 from gateway.writer import CatalogueWriter, check_description, checked_index_name, no_account, parse_owner_name
 from shared.auth.directory import scope_to
 from shared.auth.passwords import MAX_PASSWORD, hash_password

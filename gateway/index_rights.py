@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from countermark.core.names import IndexName
 from sqlalchemy import delete, insert, select, update
 
+from countermark.core.names import IndexName
 from gateway.writer import CatalogueWriter, check_description
 from shared.auth.principal import ANONYMOUS, AUTHENTICATED, Verb
 from shared.catalogue.tables import Grant, IndexRow

@@ -6,10 +6,10 @@ Source: architecture sections 11.1 and 11.9.
 
 from __future__ import annotations
 
-from countermark.core.names import IndexName, InvalidName, parse_index_name, parse_owner
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from countermark.core.names import IndexName, InvalidName, parse_index_name, parse_owner
 from shared.auth.directory import CHANNEL
 from shared.catalogue import audit
 from shared.catalogue.tables import Account, IndexRow

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from countermark.core.names import IndexName, InvalidName, parse_index_name, parse_project_name
 from packaging.utils import NormalizedName
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
 from starlette.responses import Response
 
+from countermark.core.names import IndexName, InvalidName, parse_index_name, parse_project_name
 from gateway.accounts import Accounts
 from gateway.dashboard.readme import Readmes
 from gateway.dashboard.remote import Remote

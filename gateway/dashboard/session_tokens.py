@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from countermark.core.names import IndexName
 from packaging.utils import NormalizedName
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from countermark.core.names import IndexName
 from gateway.accounts import Accounts, MintedToken, NewToken
 from gateway.sessions import Session
 from shared.auth.directory import Directory

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from countermark.core.names import IndexName, InvalidName, parse_index_name, parse_project_name
 from sqlalchemy import select
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from countermark.core.names import IndexName, InvalidName, parse_index_name, parse_project_name
 from gateway.accounts import MAX_LABEL, MAX_TOKEN_LIFETIME, NewToken
 from gateway.dashboard import session_tokens
 from gateway.dashboard.desk import Desk, Visitor

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from countermark.core.names import IndexName
 from fastapi import APIRouter, Query, Request, Response
 
+from countermark.core.names import IndexName
 from gateway.accounts import NewIndex
 from gateway.v1 import schemas
 from gateway.v1.callers import Callers

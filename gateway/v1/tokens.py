@@ -8,9 +8,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from countermark.core.names import InvalidName, parse_project_name
 from fastapi import APIRouter, Query, Request, Response
 
+from countermark.core.names import InvalidName, parse_project_name
 from gateway.accounts import NewToken
 from gateway.v1 import schemas
 from gateway.v1.callers import Callers, holds, name_of, unlimited

@@ -5,10 +5,10 @@ Source: architecture sections 3 and 4.
 
 from __future__ import annotations
 
-from countermark.core.names import InvalidName, parse_project_name
 from fastapi import APIRouter, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from countermark.core.names import InvalidName, parse_project_name
 from shared.auth.verifier import Verifier
 from shared.catalogue.downloads import LISTED_FILES, project_downloads
 from shared.errors import ErrorKind, ServiceError

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from countermark.core.digest import Length, Sha256
-
 from services.download.rules import Span
 from shared.errors import ServiceError
 from shared.ids import FileId

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 
 from countermark.core.names import NormalizedName
-
 from services.download import usecases
 from services.download.entries import Entry, Refused
 from services.download.rules import FileWanted

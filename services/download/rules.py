@@ -11,7 +11,6 @@ from enum import Enum
 
 from countermark.core.digest import Sha256
 from countermark.core.names import FileName, InvalidName, parse_file_name
-
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, FaceKind
 from shared.reading.facts import FileFacts

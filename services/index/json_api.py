@@ -14,10 +14,10 @@ from typing import Any
 from urllib.parse import quote
 
 import orjson
-from countermark.core.digest import Sha256
-from countermark.core.names import FileName, IndexName, NormalizedName
 from packaging.version import Version
 
+from countermark.core.digest import Sha256
+from countermark.core.names import FileName, IndexName, NormalizedName
 from shared.catalogue.reading import FileDetails, ReleaseDetails
 from shared.formats.python.pages import QUARANTINED
 

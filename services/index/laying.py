@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterator
 
 import structlog
-from countermark.core.names import IndexName, page_target, parse_project_name
 
+from countermark.core.names import IndexName, page_target, parse_project_name
 from services.index.settings import Limits
 from services.index.usecases import list_html
 from shared.catalogue.heads import PageRef, current_pages

@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable
 
 from countermark.core.names import NormalizedName
-
 from services.index import usecases
 from services.index.documents import Document, Variant, place
 from services.index.rules import Coding, JsonWanted, ListWanted, Media, MetadataWanted, PageWanted, TargetWanted

@@ -12,7 +12,6 @@ from urllib.parse import parse_qsl, quote
 
 from countermark.core.digest import Sha256
 from countermark.core.names import InvalidName, NormalizedName, TargetPath, parse_project_name, parse_target_path
-
 from shared.faces import Face, FaceKind
 from shared.formats.python.metadata import normalised_version
 

@@ -10,8 +10,8 @@ import time
 from functools import partial
 
 import orjson
-from countermark.core.names import page_target
 
+from countermark.core.names import page_target
 from services.index.documents import (
     IMMUTABLE_CACHING,
     PAGE_CACHING,

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import structlog
-from countermark.core.digest import sha256_of
-from countermark.core.names import TargetPath
 from tuf.api.metadata import Metadata, Targets
 
+from countermark.core.digest import sha256_of
+from countermark.core.names import TargetPath
 from services.signing import rules, tree
 from services.signing.signatures import SignedFile
 from shared.catalogue import publications, trust

@@ -12,7 +12,6 @@ from datetime import datetime
 
 from countermark.core.digest import Length, sha256_of
 from countermark.core.names import IndexName, TargetPath, latest_target, pointer_target
-
 from shared.catalogue import publication_rows as rows
 from shared.catalogue.publication_rows import CurrentFile, FileState, JournalLine, ProjectState, Request
 from shared.formats.interface import PageFile, ProjectPage

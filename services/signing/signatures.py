@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from countermark.core.digest import Sha256, sha256_of
-from countermark.core.names import TargetPath
 from tuf.api.metadata import Metadata, Snapshot, Targets
 
+from countermark.core.digest import Sha256, sha256_of
+from countermark.core.names import TargetPath
 from services.signing.signers import Signers
 from shared.catalogue.publication_rows import CurrentFile
 from shared.catalogue.trust import StoredTrustFile

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
 from countermark.core.digest import Sha256, sha256_of
 from countermark.core.names import FileName, IndexName, TargetPath
-
 from services.signing.signatures import SignedFile
 from shared.catalogue.publication_rows import FileState
 from shared.objects.interface import Key, ObjectExists, ObjectNotFound, ObjectStore, Put

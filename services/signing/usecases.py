@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from countermark.core.names import TargetPath, page_target
 
+from countermark.core.names import TargetPath, page_target
 from services.signing import rules, tree
 from services.signing.bins import BinCache
 from services.signing.ceremony import CeremonyNeeded, keys_folder, load_handles

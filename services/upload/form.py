@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from countermark.core.digest import Length, Sha256
-from countermark.core.names import FileName, InvalidName, parse_file_name
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
+from countermark.core.digest import Length, Sha256
+from countermark.core.names import FileName, InvalidName, parse_file_name
 from services.upload.spool import Spool
 from shared.errors import ErrorKind, ServiceError
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from countermark.core.names import InvalidName, parse_file_name, parse_index_name, parse_project_name
 from fastapi import APIRouter, Depends, Query, Request, Response
 from packaging.version import Version
 
+from countermark.core.names import InvalidName, parse_file_name, parse_index_name, parse_project_name
 from services.upload.managing import Place, Projects
 from services.upload.schemas import (
     ChangeAnswer,

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from countermark.core.names import FileName, NormalizedName
 
+from countermark.core.names import FileName, NormalizedName
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Principal
 from shared.catalogue import audit, heads, marks, outbox, projects

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from countermark.core.digest import Length, Sha256
-
 from shared.errors import ErrorKind, ServiceError
 
 BATCH_BYTES = 1 << 20

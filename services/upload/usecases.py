@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from countermark.core.digest import Length, sha256_of
 from sqlalchemy.exc import IntegrityError
 
+from countermark.core.digest import Length, sha256_of
 from services.upload import rules
 from services.upload.form import ContentMissing, ReceivedForm, receive_form
 from shared.auth.access import require

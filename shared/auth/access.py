@@ -5,9 +5,9 @@ Source: architecture sections 5.8 and 11.5; contract python-index sections 1.7 a
 
 from __future__ import annotations
 
-from countermark.core.names import IndexName
 from packaging.utils import NormalizedName
 
+from countermark.core.names import IndexName
 from shared.auth.directory import Directory, IndexRecord
 from shared.auth.permissions import Decision, authorize, authorize_some_project
 from shared.auth.principal import NOBODY, Principal, Verb

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from countermark.core.names import IndexName, parse_index_name
 from packaging.utils import NormalizedName
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from countermark.core.names import IndexName, parse_index_name
 from shared.auth.last_use import LastUse
 from shared.auth.principal import Grant, Resource, Scope, Verb
 from shared.catalogue.tables import Account, Deployment, IndexRow, Token

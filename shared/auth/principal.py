@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from countermark.core.names import IndexName, NormalizedName
-
 from shared.ids import TokenId
 
 

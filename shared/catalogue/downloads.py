@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from countermark.core.names import FileName, NormalizedName
 from sqlalchemy import ARRAY, BigInteger, Uuid, bindparam, exists, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from countermark.core.names import FileName, NormalizedName
 from shared.catalogue.reading import PYTHON
 from shared.catalogue.tables import DownloadCount, File, Page, Project, PublishedFile, Release
 from shared.ids import FileId, IndexId

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from countermark.core.digest import Length, Sha256
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from countermark.core.digest import Length, Sha256
 from shared.catalogue import outbox
 from shared.catalogue.tables import Page, PublishedFile, TufHead
 from shared.ids import FileId, IndexId, OutboxId

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from countermark.core.names import IndexName
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from countermark.core.names import IndexName
 from shared.auth.directory import scope_from
 from shared.auth.principal import Scope, Verb
 from shared.catalogue.tables import Account, Audit, Grant, IndexRow, Outbox, Token, TokenUse, TufHead

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from countermark.core.digest import Length, Sha256
-from countermark.core.names import FileName, IndexName
 from packaging.utils import NormalizedName
 
+from countermark.core.digest import Length, Sha256
+from countermark.core.names import FileName, IndexName
 from shared.ids import FileId, IndexId, ProjectId
 
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from countermark.core.digest import Length, Sha256
-from countermark.core.names import FileName, IndexName
 from sqlalchemy import exists, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
+from countermark.core.digest import Length, Sha256
+from countermark.core.names import FileName, IndexName
 from shared.catalogue.heads import CHANNEL
 from shared.catalogue.publication_rows import (
     CurrentFile,

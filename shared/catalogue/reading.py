@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from countermark.core.digest import Length, Sha256
-from countermark.core.names import FileName, IndexName, NormalizedName
 from sqlalchemy import exists, func, select
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from countermark.core.digest import Length, Sha256
+from countermark.core.names import FileName, IndexName, NormalizedName
 from shared.catalogue.heads import PageRef
 from shared.catalogue.tables import (
     File,

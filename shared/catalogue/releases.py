@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from countermark.core.digest import Length, Sha256
-from countermark.core.names import FileName
 from packaging.utils import NormalizedName
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from countermark.core.digest import Length, Sha256
+from countermark.core.names import FileName
 from shared.catalogue.tables import File, Outbox, Project, PublishedFile, Release, StoredObject
 from shared.formats.interface import Coordinates
 from shared.ids import FileId, IndexId, ProjectId, ReleaseId, TokenId, new_uuid

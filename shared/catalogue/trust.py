@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from countermark.core.digest import sha256_of
 from sqlalchemy import insert, select, text
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from countermark.core.digest import sha256_of
 from shared.catalogue.tables import KeyHandle, TrustFile
 
 _CEREMONY_LOCK = 0x636D6B01

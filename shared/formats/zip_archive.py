@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import IO
 
 from countermark.core.digest import Sha256
-
 from shared.formats.archive import (
     DEFAULT_LIMITS,
     READ_BYTES,

@@ -9,7 +9,6 @@ import re
 
 from countermark.core.digest import Sha256
 from countermark.core.names import FileName, IndexName, NormalizedName, TargetPath
-
 from shared.objects.interface import Key
 
 MAX_KEY = 1024

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from countermark.core.names import InvalidName, parse_index_name
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from countermark.core.names import InvalidName, parse_index_name
 from shared.auth.access import reader, require, resolve
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Verb

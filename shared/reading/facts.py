@@ -7,7 +7,6 @@ from datetime import datetime
 
 from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName, NormalizedName
-
 from shared.ids import FileId
 
 

@@ -6,8 +6,8 @@ import asyncio
 from datetime import timedelta
 
 import structlog
-from countermark.core.digest import Sha256, sha256_of
 
+from countermark.core.digest import Sha256, sha256_of
 from shared.errors import ErrorKind, ServiceError
 from shared.objects.interface import Key, ObjectNotFound, ObjectStore, ObjectStoreError
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from countermark.core.digest import Length, Sha256, sha256_of
-from countermark.core.names import TargetPath
 from securesystemslib.signer import Key
 from tuf.api.metadata import (
     DelegatedRole,
@@ -26,6 +24,8 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
+from countermark.core.digest import Length, Sha256, sha256_of
+from countermark.core.names import TargetPath
 from shared.trust.roles import REGISTRY_PATHS, TRUST_PATHS, Profile, Role, bin_prefix
 
 SPEC_VERSION = "1.0.31"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from countermark.core.digest import sha256_of
 
+from countermark.core.digest import sha256_of
 from tests.support.processes import Deployment
 from tests.support.publishers import HATCH, PDM, POETRY, PUBLISHERS, TWINE, UV, Publisher, Target, files_of
 from tests.support.recorder import recording

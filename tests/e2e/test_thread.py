@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from countermark.core.digest import sha256_of
 
+from countermark.core.digest import sha256_of
 from tests.support.archives import make_sdist, make_wheel
 from tests.support.clients import Environment, VerifyingClient, make_environment, static_server, twine, uv_publish
 from tests.support.processes import Deployment, server_command, start_deployment

@@ -8,11 +8,11 @@ from datetime import timedelta
 
 import asyncpg
 import pytest
-from countermark.core.names import IndexName
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from countermark.core.names import IndexName
 from gateway.accounts import MAX_SCOPES, MAX_TOKEN_LIFETIME, MIN_PASSWORD, Accounts, NewIndex, NewToken
 from shared.auth.directory import CHANNEL, Directory
 from shared.auth.passwords import password_matches

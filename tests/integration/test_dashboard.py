@@ -9,10 +9,10 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from countermark.core.names import IndexName
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from countermark.core.names import IndexName
 from gateway.accounts import NewIndex
 from shared.auth.principal import Scope, Verb
 from shared.auth.tokens import token_sha256

@@ -12,13 +12,13 @@ from uuid import UUID
 import httpx2
 import orjson
 import pytest
-from countermark.core.names import IndexName
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, SECP384R1, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from countermark.core.names import IndexName
 from gateway.accounts import NewIndex, NewToken
 from gateway.leaks import leak_keys
 from shared.auth.principal import Scope, Verb

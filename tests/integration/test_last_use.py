@@ -6,10 +6,10 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from countermark.core.names import IndexName
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from countermark.core.names import IndexName
 from gateway.accounts import Accounts, NewToken
 from shared.auth.last_use import LastUse
 from shared.auth.principal import Scope, Verb

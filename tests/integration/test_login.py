@@ -13,11 +13,11 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx2
 import pytest
-from countermark.core.names import IndexName
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 
+from countermark.core.names import IndexName
 from gateway.accounts import owner_link_url
 from gateway.limits import LINK_BY_ADDRESS, LOGIN_BY_ADDRESS, PASSWORD_BY_ACCOUNT, PASSWORD_BY_ADDRESS, Limits
 from gateway.local_provider import LocalProvider, ProviderParts

@@ -10,12 +10,12 @@ from typing import Any
 import httpx2
 import orjson
 import pytest
-from countermark.core.names import FileName
-from countermark.core.pointer import parse_latest
 from packaging.utils import NormalizedName
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from countermark.core.names import FileName
+from countermark.core.pointer import parse_latest
 from services.download.rules import FileWanted, refusal
 from services.signing.ceremony import ensure_trust
 from services.signing.usecases import Publisher

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from countermark.core.digest import sha256_of
-from countermark.core.pointer import parse_latest, parse_pointer
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tuf.api.exceptions import ExpiredMetadataError
 
+from countermark.core.digest import sha256_of
+from countermark.core.pointer import parse_latest, parse_pointer
 from services.signing.ceremony import CeremonyNeeded, ensure_trust
 from services.signing.jobs import RefreshLoop
 from services.signing.rebuilding import rebuild

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b, md5
 
-from countermark.core.digest import Sha256, sha256_of
-from countermark.core.names import FileName, IndexName, NormalizedName, parse_index_name
 from packaging.utils import canonicalize_name
 from sqlalchemy import func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from countermark.core.digest import Sha256, sha256_of
+from countermark.core.names import FileName, IndexName, NormalizedName, parse_index_name
 from shared.auth.directory import CHANNEL as DIRECTORY
 from shared.auth.directory import scope_to
 from shared.auth.principal import ANONYMOUS, Scope, Verb

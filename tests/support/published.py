@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from countermark.core.digest import Length, Sha256, sha256_of
-from countermark.core.names import page_target
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from countermark.core.digest import Length, Sha256, sha256_of
+from countermark.core.names import page_target
 from shared.catalogue.heads import CHANNEL
 from shared.catalogue.tables import (
     File,

@@ -17,19 +17,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from countermark.core.digest import Length, sha256_of
-from countermark.core.filenames import parse_distribution
-from countermark.core.names import (
-    IndexName,
-    NormalizedName,
-    latest_target,
-    page_target,
-    parse_index_name,
-    pointer_target,
-)
-from countermark.core.pointer import Latest, Pointer, Resource
-from countermark.location import Location, parse_location
-from countermark.transport import ByteSource
 from packaging.utils import canonicalize_name
 from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import DownloadHTTPError
@@ -46,6 +33,20 @@ from tuf.api.metadata import (
     Targets,
     Timestamp,
 )
+
+from countermark.core.digest import Length, sha256_of
+from countermark.core.filenames import parse_distribution
+from countermark.core.names import (
+    IndexName,
+    NormalizedName,
+    latest_target,
+    page_target,
+    parse_index_name,
+    pointer_target,
+)
+from countermark.core.pointer import Latest, Pointer, Resource
+from countermark.location import Location, parse_location
+from countermark.transport import ByteSource
 
 BASE = "https://registry.example"
 """Where the simulated tree lies; nothing listens there."""

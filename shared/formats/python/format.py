@@ -6,7 +6,6 @@ from collections.abc import Collection
 from pathlib import Path
 
 from countermark.core.names import FileName, TargetPath
-
 from shared.formats.interface import Coordinates, Inspected, ProjectPage
 from shared.formats.python.inspect import inspect
 from shared.formats.python.names import parse_name

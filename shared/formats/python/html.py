@@ -11,9 +11,9 @@ from html import escape
 from typing import Any
 
 import orjson
+
 from countermark.core.digest import Sha256
 from countermark.core.names import FileName
-
 from shared.formats.interface import Link
 from shared.formats.python.pages import API_VERSION
 

@@ -5,10 +5,10 @@ Source: binary distribution format, "File name convention"; PEP 625; python-inde
 
 from __future__ import annotations
 
-from countermark.core.names import FileName, InvalidName, NormalizedName, parse_file_name, parse_project_name
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
+from countermark.core.names import FileName, InvalidName, NormalizedName, parse_file_name, parse_project_name
 from shared.formats.interface import Coordinates, InvalidFile
 from shared.formats.python.platforms import unknown_platforms
 

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from countermark.core.digest import Sha256
-from countermark.core.names import FileName
 from packaging.version import Version
 
+from countermark.core.digest import Sha256
+from countermark.core.names import FileName
 from shared.formats.interface import Link, PageFile, ProjectPage
 
 API_VERSION = "1.4"

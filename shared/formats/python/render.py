@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from countermark.core.names import FileName, TargetPath, latest_target, page_target, pointer_target
-from countermark.core.pointer import Latest, Pointer, Resource
 from packaging.version import Version
 
+from countermark.core.names import FileName, TargetPath, latest_target, page_target, pointer_target
+from countermark.core.pointer import Latest, Pointer, Resource
 from shared.formats.interface import PageFile, ProjectPage
 from shared.formats.python.names import WHEEL, is_universal_wheel
 from shared.formats.python.pages import listed_files, page_document

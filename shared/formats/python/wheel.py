@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path
 
-from countermark.core.digest import Sha256
 from packaging.utils import canonicalize_name
 
+from countermark.core.digest import Sha256
 from shared.formats.archive import MEBIBYTE, Contents, Issues, quoted
 from shared.formats.interface import Coordinates, Inspected, InvalidFile
 from shared.formats.python.metadata import MAX_METADATA_BYTES, normalised_version, parse_core_metadata

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import httpx2
 import pytest
-from countermark.core.digest import sha256_of
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from countermark.core.digest import sha256_of
 from shared.objects.keys import file_key
 from tests.integration.reading.constants import LARGE, METADATA, WHEEL
 from tests.support.factories import now

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import httpx2
-from countermark.core.digest import sha256_of
-from countermark.core.names import page_target
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from countermark.core.digest import sha256_of
+from countermark.core.names import page_target
 from shared.objects.interface import ObjectStores, Put
 from shared.objects.keys import target_key
 from tests.integration.reading.constants import JSON, PAGE, PIP, WHEEL

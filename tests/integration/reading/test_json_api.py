@@ -6,9 +6,9 @@ import asyncio
 
 import httpx2
 import pytest
-from countermark.core.digest import sha256_of
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from countermark.core.digest import sha256_of
 from tests.integration.reading.constants import METADATA, WHEEL
 from tests.support.factories import make_default, make_token, now
 from tests.support.published import Published

@@ -7,10 +7,10 @@ import asyncio
 import httpx2
 import orjson
 import pytest
-from countermark.core.digest import sha256_of
-from countermark.core.names import page_target
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from countermark.core.digest import sha256_of
+from countermark.core.names import page_target
 from services.index import laying
 from services.index.settings import Limits as IndexLimits
 from shared.ids import IndexId, new_uuid

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import httpx2
-from countermark.core.digest import sha256_of
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from countermark.core.digest import sha256_of
 from shared.objects.interface import ObjectStores
 from shared.objects.keys import metadata_key
 from tests.support.published import Published, metadata_bytes

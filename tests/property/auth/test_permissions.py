@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from countermark.core.names import IndexName
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.utils import NormalizedName
 
+from countermark.core.names import IndexName
 from shared.auth.permissions import Decision, authorize, authorize_some_project
 from shared.auth.principal import ANONYMOUS, AUTHENTICATED, NOBODY, Grant, Principal, Resource, Scope, Verb
 

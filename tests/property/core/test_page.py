@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from countermark.core.errors import UsageFault
 from countermark.core.page import MalformedPage, parse_page
 from countermark.location import parse_location
-from hypothesis import given
-from hypothesis import strategies as st
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=10),

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from packaging.utils import canonicalize_name
+
 from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName, IndexName, NormalizedName, parse_target_path, pointer_target
 from countermark.core.pointer import (
@@ -14,9 +18,6 @@ from countermark.core.pointer import (
     parse_latest,
     parse_pointer,
 )
-from hypothesis import assume, given
-from hypothesis import strategies as st
-from packaging.utils import canonicalize_name
 
 digests = st.text("0123456789abcdef", min_size=64, max_size=64).map(Sha256) | st.just(Sha256("1" * 64))
 lengths = st.integers(1, MAX_FILE_LENGTH).map(Length)

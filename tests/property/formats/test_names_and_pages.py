@@ -6,14 +6,14 @@ import json
 from datetime import UTC, datetime
 from random import Random
 
-from countermark.core.digest import Length, Sha256
-from countermark.core.names import FileName, IndexName, page_target, parse_project_name
-from countermark.core.pointer import parse_latest, parse_pointer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from countermark.core.digest import Length, Sha256
+from countermark.core.names import FileName, IndexName, page_target, parse_project_name
+from countermark.core.pointer import parse_latest, parse_pointer
 from shared.formats.interface import InvalidFile, PageFile, ProjectPage
 from shared.formats.python.html import page_html
 from shared.formats.python.names import file_stem, parse_name

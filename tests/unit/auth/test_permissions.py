@@ -1,9 +1,9 @@
 """The one authorisation decision."""
 
 import pytest
-from countermark.core.names import IndexName
 from packaging.utils import NormalizedName
 
+from countermark.core.names import IndexName
 from shared.auth.permissions import Decision, authorize, authorize_some_project
 from shared.auth.principal import ANONYMOUS, AUTHENTICATED, NOBODY, Grant, Principal, Resource, Scope, Verb
 

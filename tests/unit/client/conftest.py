@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from packaging.tags import Tag
+from packaging.version import Version
+from typer.testing import CliRunner, Result
+
 from countermark.cache import Cache
 from countermark.choosing import Interpreter, Wanted
 from countermark.cli import app
@@ -17,10 +21,6 @@ from countermark.location import Location
 from countermark.roots import Pin, PinOrigin, PinStore, RootChoice, read_root
 from countermark.transport import ByteSource
 from countermark.verification import PolicyMode, Repository, Step, Verifier
-from packaging.tags import Tag
-from packaging.version import Version
-from typer.testing import CliRunner, Result
-
 from tests.support.simulator import RepositorySimulator
 from tests.unit.client.loopback import Loopback, serving
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from countermark.core.names import parse_index_name
-from countermark.verification import PolicyMode
 from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import SlowRetrievalError
 from tuf.api.metadata import Metadata, Timestamp
 
+from countermark.core.names import parse_index_name
+from countermark.verification import PolicyMode
 from tests.support.simulator import RepositorySimulator, signed_bytes, soon
 from tests.unit.client.conftest import WHEEL, WHEEL_TARGET, Client
 

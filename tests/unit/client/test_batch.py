@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from countermark.core.digest import sha256_of
 
+from countermark.core.digest import sha256_of
 from tests.support.simulator import RepositorySimulator
 from tests.unit.client.conftest import WHEEL, Run, pin_root
 from tests.unit.client.loopback import Answer, Loopback, reply

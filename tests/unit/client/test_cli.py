@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from countermark.core import errors
 
+from countermark.core import errors
 from tests.support.simulator import RepositorySimulator
 from tests.unit.client.archives import wheel
 from tests.unit.client.conftest import WHEEL, Run, pin_root

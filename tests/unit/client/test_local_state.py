@@ -10,14 +10,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tuf.api.metadata import Metadata, Root
+
 from countermark.cache import Cache, repository_key
 from countermark.core.digest import sha256_of
 from countermark.core.errors import BelowThreshold, InvalidMetadata, LocalState
 from countermark.location import parse_location
 from countermark.roots import PinOrigin, RootChoice, read_root, walk_roots
 from countermark.transport import Transport
-from tuf.api.metadata import Metadata, Root
-
 from tests.support.simulator import Deployment, RepositorySimulator, signed_bytes
 from tests.unit.client.conftest import WHEEL, Client
 from tests.unit.client.loopback import serving

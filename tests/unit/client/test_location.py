@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from countermark.core.errors import UsageFault
 from countermark.location import origin_of, parse_location
 

@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from countermark.core.page import MalformedPage, PageFile, choose, parse_page
 from packaging.tags import Tag
 from packaging.version import Version
+
+from countermark.core.page import MalformedPage, PageFile, choose, parse_page
 
 TAGS = (Tag("cp312", "cp312", "linux_x86_64"), Tag("cp312", "abi3", "linux_x86_64"), Tag("py3", "none", "any"))
 PYTHON = Version("3.12.1")

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+
 from countermark.building import build_project
 from countermark.core.digest import sha256_of
 from countermark.core.errors import BuildFailed, UploadRefused, UsageFault
@@ -21,7 +22,6 @@ from countermark.credentials import Secrets, find_credentials
 from countermark.metadatafile import read_metadata
 from countermark.publish import Patience, Uploader, upload_url
 from countermark.retrying import pause_before
-
 from tests.unit.client.archives import METADATA, sdist, wheel
 from tests.unit.client.loopback import Loopback, reply
 

@@ -7,11 +7,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from countermark.core.digest import parse_sha256
 from countermark.core.errors import UsageFault
 from countermark.requirements import parse_requirement, read_requirements
-from hypothesis import given
-from hypothesis import strategies as st
 
 ONE, TWO = parse_sha256("a" * 64), parse_sha256("b" * 64)
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from countermark.cli.screen import Screen
 from countermark.progress import Silent
 

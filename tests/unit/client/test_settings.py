@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from countermark.core.errors import UsageFault
 from countermark.credentials import Secrets, find_credentials
 from countermark.settings import read_settings

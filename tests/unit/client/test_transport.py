@@ -16,11 +16,11 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError, SlowRetrievalError
+
 from countermark.credentials import Credentials, Secrets, find_credentials
 from countermark.location import origin_of
 from countermark.transport import CHUNK, Limits, Transport
-from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError, SlowRetrievalError
-
 from tests.unit.client.loopback import Loopback, reply, serving
 
 QUICK = Limits(

@@ -6,11 +6,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from countermark.core.digest import Length, Sha256
-from countermark.core.names import FileName, NormalizedName
 from hypothesis import given
 from hypothesis import strategies as st
 
+from countermark.core.digest import Length, Sha256
+from countermark.core.names import FileName, NormalizedName
 from services.download.rules import Extent, FileWanted, Span, extent, refusal, wanted_at
 from shared.errors import ErrorKind
 from shared.faces import parse_face

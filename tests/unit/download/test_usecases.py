@@ -8,8 +8,8 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 
 import pytest
-from countermark.core.digest import Length, sha256_of
 
+from countermark.core.digest import Length, sha256_of
 from services.download.entries import Entry, Stored, make_entry
 from services.download.usecases import BrokenOff, ahead, checked
 from shared.objects.interface import Key, ObjectInfo, ObjectStoreError, OpenObject

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 from countermark.core.digest import Length, sha256_of
 from countermark.core.names import IndexName, TargetPath
-
 from shared.formats.interface import PageFile, ProjectPage
 from shared.formats.python.names import parse_name
 from shared.formats.registry import FORMATS

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import orjson
 import pytest
-from countermark.core.names import page_target
 
+from countermark.core.names import page_target
 from shared.formats.interface import ProjectPage
 from shared.formats.python.html import page_html, project_list_html
 from shared.formats.python.pages import project_list_json, signed_link, static_link

@@ -8,9 +8,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
+
 from countermark.core.names import IndexName, TargetPath, latest_target, page_target
 from countermark.core.pointer import parse_latest, parse_pointer
-
 from shared.formats.interface import ProjectPage
 from shared.formats.python.pages import relink, static_link
 from shared.formats.registry import FORMATS

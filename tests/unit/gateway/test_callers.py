@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from countermark.core.names import IndexName, NormalizedName
 
+from countermark.core.names import IndexName, NormalizedName
 from gateway.v1.callers import holds, unlimited
 from shared.auth.principal import Principal, Scope, Verb
 

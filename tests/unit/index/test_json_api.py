@@ -6,11 +6,11 @@ from typing import Any
 
 import orjson
 import pytest
-from countermark.core.digest import Sha256
-from countermark.core.names import FileName, IndexName, NormalizedName
 from hypothesis import given
 from hypothesis import strategies as st
 
+from countermark.core.digest import Sha256
+from countermark.core.names import FileName, IndexName, NormalizedName
 from services.index.json_api import Addresses, Composer, SignedPage, latest_version, read_page, shown_version
 from shared.catalogue.reading import FileDetails, ReleaseDetails
 

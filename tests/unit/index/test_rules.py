@@ -5,11 +5,11 @@ from __future__ import annotations
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
-from countermark.core.digest import Sha256
-from countermark.core.names import NormalizedName, TargetPath
 from hypothesis import given
 from hypothesis import strategies as st
 
+from countermark.core.digest import Sha256
+from countermark.core.names import NormalizedName, TargetPath
 from services.index.rules import (
     CODING_TOKENS,
     Coding,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from countermark.core.names import IndexName
 
+from countermark.core.names import IndexName
 from shared.faces import Face, FaceKind, parse_face, service_for
 
 STABLE = IndexName("root", "stable")

@@ -4,10 +4,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from countermark.core.digest import Length, Sha256
-from countermark.core.names import FileName, IndexName, latest_target, pointer_target
 from packaging.utils import NormalizedName
 
+from countermark.core.digest import Length, Sha256
+from countermark.core.names import FileName, IndexName, latest_target, pointer_target
 from services.signing import rules
 from shared.catalogue import publication_rows as rows
 from shared.catalogue.publication_rows import CurrentFile, FileState, ProjectState, Request

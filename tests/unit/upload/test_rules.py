@@ -1,9 +1,9 @@
 """The checks of an upload's form."""
 
 import pytest
-from countermark.core.names import FileName
 from packaging.utils import NormalizedName
 
+from countermark.core.names import FileName
 from services.upload import rules
 from shared.formats.interface import Coordinates, Inspected
 
