@@ -144,6 +144,7 @@ class Uploader:
         fields = form_fields(path, read_metadata(path))
         for attempt in range(1, self._patience.attempts + 1):
             last = attempt == self._patience.attempts
+            self._check_stopped()
             try:
                 status, headers, text = self._post(path, fields)
             except httpx2.HTTPError as error:
@@ -163,9 +164,12 @@ class Uploader:
         """End the uploads under way at their next piece; nothing of them stays at the index."""
         self._stopped.set()
 
-    def _follow(self, advance: Advance, count: int) -> None:
+    def _check_stopped(self) -> None:
         if self._stopped.is_set():
             raise UploadRefused("the upload was interrupted", "Run this again.")
+
+    def _follow(self, advance: Advance, count: int) -> None:
+        self._check_stopped()
         advance(count)
 
     def _post(self, path: Path, fields: Mapping[str, str | list[str]]) -> tuple[int, httpx2.Headers, str]:

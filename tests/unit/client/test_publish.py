@@ -6,6 +6,7 @@ import email
 import email.policy
 import hashlib
 import time
+import zipfile
 from datetime import timedelta
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler
@@ -147,12 +148,22 @@ def test_a_silent_server_is_left_in_time(server: Loopback, tmp_path: Path) -> No
 
 
 def test_an_interrupted_upload_ends_at_its_next_piece(server: Loopback, tmp_path: Path) -> None:
-    """What was stopped sends nothing more of its file, and says so."""
-    server.paths["/root/stable/"] = lambda handler: reply(handler, 200)
+    """What was stopped sends nothing more of its file, begins no other one, and says so."""
     uploader = _uploader(server)
-    uploader.stop()
-    with pytest.raises(UploadRefused, match="interrupted"):
-        uploader.upload(wheel(tmp_path))
+
+    def stop_and_read(handler: BaseHTTPRequestHandler) -> None:
+        uploader.stop()
+        handler.rfile.read(int(handler.headers["content-length"]))
+
+    server.paths["/root/stable/"] = stop_and_read
+    # Long enough not to fit into what the sockets buffer before the server stops it.
+    large = wheel(tmp_path)
+    with zipfile.ZipFile(large, "a") as archive:
+        archive.writestr("widget/data", bytes(32 << 20))
+    for _ in range(2):
+        with pytest.raises(UploadRefused, match="interrupted"):
+            uploader.upload(large)
+    assert len(server.seen) == 1
 
 
 def test_the_pause_follows_the_servers_wish() -> None:
