@@ -1,4 +1,4 @@
-"""HTTP servers that stop when they are told to, with a bound on what a request's head may hold.
+"""HTTP servers that stop when they are told to; what they speak is in `deploy.protocol`.
 
 Source: infrastructure facts, "HTTP" (uvicorn with httptools; what a request costs).
 """
@@ -11,42 +11,14 @@ from contextlib import contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-MAX_HEAD = 64 << 10
-"""Bytes that may follow the first read while a request's line and headers are still incomplete."""
+from deploy.protocol import RegistryHttp
 
 GRACE = 3
 """Seconds that requests under way get to end when the server is told to stop."""
 
 _BACKLOG = 1024
 """Connections that may wait to be accepted."""
-
-
-class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's protocol with a bound on the size of a request's head, which it does not have itself."""
-
-    _in_head = False
-    _head_bytes = 0
-
-    def data_received(self, data: bytes) -> None:
-        """Parse what arrived; a head that does not end is answered 400 and the connection closed."""
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD:
-                self.send_400_response("The request line and headers are too large.")
-                return
-        super().data_received(data)
-
-    def on_message_begin(self) -> None:
-        """Begin to count."""
-        self._in_head, self._head_bytes = True, 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """Stop counting."""
-        self._in_head = False
-        super().on_headers_complete()
 
 
 class HttpServer(uvicorn.Server):
@@ -56,7 +28,7 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=BoundedHttp,
+                http=RegistryHttp,
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from shared.errors import ErrorKind, ServiceError
+from shared.reason import REASON, is_phrase, offered
 from shared.service import HotReader, Service
 
 CONNECT_TIMEOUT = 2.0
@@ -134,11 +135,14 @@ class Proxied:
         except ClientDisconnect:
             return
         try:
-            start = {
+            start: Message = {
                 "type": "http.response.start",
                 "status": response.status_code,
                 "headers": forwarded([(name.lower(), value) for name, value in response.headers.raw]),
             }
+            phrase = response.extensions.get("reason_phrase")
+            if offered(scope) and response.is_error and is_phrase(phrase):
+                start[REASON] = phrase
             await _until_gone(body, self._answer(response, start, send))
         finally:
             await response.aclose()

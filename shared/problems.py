@@ -21,6 +21,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import ErrorKind, ServiceError
+from shared.reason import PhrasedResponse
 
 log = structlog.get_logger()
 
@@ -87,10 +88,13 @@ def problem_of(error: Exception) -> Problem:
 
 
 def text_answer(error: Exception) -> Response:
-    """Return the answer of a form route: the sentences as ASCII text, the most telling one first."""
+    """Return the answer of a form route: the sentences as ASCII text, the most telling one first.
+
+    The first line is the reason phrase too: twine without `--verbose`, pdm, hatch and flit show nothing else.
+    """
     problem = problem_of(error)
     body = problem.detail.encode("ascii", "replace") + b"\n"
-    return Response(body, problem.status, headers=problem.headers, media_type="text/plain")
+    return PhrasedResponse(body, problem.status, headers=problem.headers)
 
 
 def problem_answer(error: Exception) -> Response:

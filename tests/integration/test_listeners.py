@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 import httpx2
 from starlette.types import Receive, Scope, Send
 
-from deploy.listeners import MAX_HEAD, HttpServer
+from deploy.listeners import HttpServer
 from deploy.ports import port_of, take_port
+from deploy.protocol import MAX_HEAD
+from tests.support.listening import sent
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,18 +37,6 @@ async def serving() -> AsyncIterator[tuple[HttpServer, asyncio.Task[None], int]]
     finally:
         server.stop()
         await task
-
-
-async def sent(port: int, *parts: bytes) -> bytes:
-    """Send bytes in several writes, and return all that comes back until the server closes."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for part in parts:
-        writer.write(part)
-        await writer.drain()
-        await asyncio.sleep(0.01)
-    answer = await asyncio.wait_for(reader.read(), 10)
-    writer.close()
-    return answer
 
 
 async def test_a_head_that_does_not_end_is_refused() -> None:

@@ -36,7 +36,7 @@ class Publisher:
         backend: the import path of that.
         build: the command that builds wheel and sdist of the project in the current folder into `dist`.
         call: returns how it publishes what is in `dist`.
-        repeats: whether it repeats the sentence that the server answers; the others show the status in words.
+        aloud: the option with which it shows what a server says; only where it does not by itself.
         takes_files: whether the files have to be named.
     """
 
@@ -45,7 +45,7 @@ class Publisher:
     backend: str
     build: tuple[str, ...]
     call: Callable[[Target], Call]
-    repeats: bool = True
+    aloud: tuple[str, ...] = ()
     takes_files: bool = False
 
     def __str__(self) -> str:
@@ -121,8 +121,7 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def _twine(target: Target) -> Call:
-    # Without --verbose it shows the status alone.
-    options = ("--non-interactive", "--disable-progress-bar", "--verbose", "--repository-url", target.url)
+    options = ("--non-interactive", "--disable-progress-bar", "--repository-url", target.url)
     return Call(("upload", *options, "-u", "__token__", "-p", target.token))
 
 
@@ -154,9 +153,10 @@ TWINE = Publisher(
 )
 UV = Publisher("uv", "uv_build", "uv_build", ("uv", "build"), _uv)
 POETRY = Publisher("poetry", "poetry-core", "poetry.core.masonry.api", ("poetry", "build"), _poetry)
-PDM = Publisher("pdm", "pdm-backend", "pdm.backend", ("pdm", "build", "--no-isolation"), _pdm, repeats=False)
+# Its cache of answers forgets the reason phrase, so pdm alone shows a bare "409 Conflict".
+PDM = Publisher("pdm", "pdm-backend", "pdm.backend", ("pdm", "build", "--no-isolation"), _pdm, aloud=("-vv",))
 # `hatch build` fetches its backend from a registry each time; the backend's own program builds the same.
-HATCH = Publisher("hatch", "hatchling", "hatchling.build", ("hatchling", "build"), _hatch, repeats=False)
-FLIT = Publisher("flit", "flit_core", "flit_core.buildapi", ("flit", "build"), _flit, repeats=False)
+HATCH = Publisher("hatch", "hatchling", "hatchling.build", ("hatchling", "build"), _hatch)
+FLIT = Publisher("flit", "flit_core", "flit_core.buildapi", ("flit", "build"), _flit)
 
 PUBLISHERS = (TWINE, UV, POETRY, PDM, HATCH, FLIT)
