@@ -2,6 +2,8 @@
 
 * A bound on what a request's head may hold.
 * Reason phrases of our own (`shared.reason`).
+* Answers that lie in memory (`shared.service.HotPath`) go out when the request's head is read: without a task, which
+  with its messages costs as much as the rest of the answer.
 * The method `PUSH` of the devpi client, taken for `POST`: httptools knows no such method.
 
 Source: infrastructure facts, "HTTP"; architecture section 11.11; contracts python-index 2.2 (item 6) and devpi 1.2.
@@ -10,18 +12,27 @@ Source: infrastructure facts, "HTTP"; architecture section 11.11; contracts pyth
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.types import Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE, HttpToolsProtocol
 
 from shared.reason import EXTENSION, REASON, is_phrase
+from shared.service import HotPath, HotReader, Prepared
 
 if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 MAX_HEAD = 64 << 10
 """Bytes that may follow the first read while a request's line and headers are still incomplete."""
+
+MAX_UNSENT = 64 << 10
+"""Bytes of answers on the way to a client that reads slowly, before more are written without waiting."""
+
+_FRAMING = frozenset([b"connection", b"transfer-encoding"])
+"""Headers that are the server's own."""
 
 _PUSH, _POST = b"PUSH /", b"POST /"
 
@@ -37,6 +48,13 @@ class RegistryHttp(HttpToolsProtocol):
 
     _in_head = False
     _head_bytes = 0
+
+    _may_answer = False
+    """Whether the request whose head was just read is the only one under way."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._hot = self.app.at_once if isinstance(self.app, HotPath) else None
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived; a head that does not end is answered 400 and the connection closed."""
@@ -61,9 +79,12 @@ class RegistryHttp(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Stop counting."""
+        """Stop counting, and answer at once what lies ready."""
         self._in_head = False
+        # Nobody waits here whose turn is before; a client that does not read its answers waits for its turn as well.
+        self._may_answer = not self.flow.write_paused and self.transport.get_write_buffer_size() < MAX_UNSENT
         super().on_headers_complete()
+        self._may_answer = False
 
     def on_message_complete(self) -> None:
         """Expect the next request."""
@@ -71,11 +92,59 @@ class RegistryHttp(HttpToolsProtocol):
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self._may_answer and self._hot is not None and self._answered(cycle, self._hot):
+            return
         # Forms come by POST. Nothing else is offered a phrase, nor pays for it.
         if cycle.scope["method"] == "POST":
             cycle.scope["extensions"] = {EXTENSION: {}}
             app = _Phrasing(app, cycle)
         super()._start_asgi_task(cycle, app)
+
+    def _answered(self, cycle: RequestResponseCycle, hot: HotReader) -> bool:
+        """Answer from memory if that is possible, without a task, a coroutine or a message."""
+        try:
+            prepared = hot(cast(Scope, cycle.scope))
+            head = None if prepared is None else _head_of(prepared)
+        except Exception:
+            # The application comes to the same fault, and the server answers and logs it.
+            return False
+        if prepared is None or head is None:
+            return False
+        parts = [head, *_lines(self.server_state.default_headers)]
+        parts.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+        if cycle.scope["method"] != "HEAD":
+            parts.append(prepared.body)
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(b"".join(parts))
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+        return True
+
+
+def _head_of(prepared: Prepared) -> bytes | None:
+    """Return status line and headers of an answer; None when the server must find out where it ends.
+
+    Raises:
+        ValueError: a header cannot be sent.
+    """
+    if prepared.sent_before:
+        return prepared.sent_before[0]
+    if (
+        prepared.status != HTTPStatus.NOT_MODIFIED
+        and (b"content-length", b"%d" % len(prepared.body)) not in prepared.headers
+    ):
+        return None
+    for name, value in prepared.headers:
+        if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value) or name in _FRAMING:
+            raise ValueError(f"this header cannot be sent: {name!r}")
+    head = b"".join((STATUS_LINE[prepared.status], *_lines(prepared.headers)))
+    prepared.sent_before.append(head)
+    return head
+
+
+def _lines(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
+    return (b"%s: %s\r\n" % header for header in headers)
 
 
 class _Phrasing:

@@ -15,11 +15,15 @@ from shared.jobs.messages import Message
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A whole answer from memory: status, header list and body as they go out; `body` is left out for HEAD."""
+    """A whole answer from memory: status, header list and body as they go out; `body` is left out for HEAD.
+
+    `sent_before` belongs to the server: the head's bytes, kept from the first time for the next.
+    """
 
     status: int
     headers: Sequence[tuple[bytes, bytes]]
     body: bytes
+    sent_before: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
 
 
 HotReader = Callable[[Scope], Prepared | None]
@@ -42,20 +46,30 @@ class Service:
 
 
 class HotPath:
-    """An ASGI application: hot readers first, then the wrapped application."""
+    """An ASGI application: hot readers first, then the wrapped application.
+
+    A server that knows it asks `at_once` itself, and starts the application only when there is nothing.
+    """
 
     def __init__(self, readers: Sequence[HotReader], app: ASGIApp) -> None:
         self._readers = tuple(readers)
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer from memory when a reader can, else let the application do it."""
-        if scope["type"] == "http" and scope["method"] in ("GET", "HEAD"):
+    def at_once(self, scope: Scope) -> Prepared | None:
+        """Return the answer to a GET or HEAD that a reader has ready."""
+        if scope["method"] in ("GET", "HEAD"):
             for reader in self._readers:
                 prepared = reader(scope)
                 if prepared is not None:
-                    await send({"type": "http.response.start", "status": prepared.status, "headers": prepared.headers})
-                    body = b"" if scope["method"] == "HEAD" else prepared.body
-                    await send({"type": "http.response.body", "body": body})
-                    return
-        await self._app(scope, receive, send)
+                    return prepared
+        return None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer from memory when a reader can, else let the application do it."""
+        prepared = self.at_once(scope) if scope["type"] == "http" else None
+        if prepared is None:
+            await self._app(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": prepared.status, "headers": prepared.headers})
+        body = b"" if scope["method"] == "HEAD" else prepared.body
+        await send({"type": "http.response.body", "body": body})

@@ -24,7 +24,7 @@ GZIP_LEVEL, BROTLI_QUALITY, ZSTD_LEVEL = 6, 4, 3
 gain nothing on such pages; the highest save an eighth for 30 to 180 times the time."""
 
 _VARIANTS = len(Media) * len(Coding)
-_OVERHEAD = 1024
+_OVERHEAD = 2048
 """Bytes that a variant's headers and objects weigh beside its body, roughly."""
 
 PAGE_CACHING = (b"public, max-age=0, must-revalidate", b"private, max-age=0, must-revalidate")
