@@ -86,6 +86,15 @@ class RegistryHttp(HttpToolsProtocol):
         super().on_headers_complete()
         self._may_answer = False
 
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body as it is: the first one that waits is not copied into a buffer, nor out of it."""
+        cycle = self.cycle
+        if cycle.body or cycle.response_complete:
+            super().on_body(body)
+            return
+        cycle.body = cast(bytearray, body)
+        super().on_body(b"")
+
     def on_message_complete(self) -> None:
         """Expect the next request."""
         self._between = True

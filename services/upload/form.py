@@ -33,7 +33,7 @@ IGNORED_FILES = frozenset(["gpg_signature"])
 """File parts that are read and dropped. Source: python-index contract section 2.1."""
 
 _MEBIBYTE = 1 << 20
-_STEP_BYTES = 64 * 1024  # Parsed between two chances for other requests.
+_STEP_BYTES = 256 * 1024  # Parsed between two chances for other requests; what arrives at once is not cut up.
 _MAX_HEADERS = 8
 _MAX_HEADER_BYTES = 4096
 _MAX_FIELD_NAME = 128

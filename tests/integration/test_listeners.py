@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from deploy.listeners import HttpServer
 from deploy.ports import port_of, take_port
 from deploy.protocol import MAX_HEAD
-from tests.support.listening import sent
+from tests.support.listening import listening, sent
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,6 +55,34 @@ async def test_large_heads_below_the_bound_and_large_bodies_pass() -> None:
         answer = await client.post("/", content=b"x" * 1_000_000, headers={"authorization": "y" * 30_000})
         again = await client.post("/", content=b"x" * 10)
     assert (answer.text, again.text) == ("1000000", "10")
+
+
+async def slow_digest(scope: Scope, receive: Receive, send: Send) -> None:
+    """Read a body in pieces, slower than it comes, and answer with its digest."""
+    digest, more = hashlib.sha256(), True
+    while more:
+        message = await receive()
+        assert isinstance(message.get("body", b""), bytes)
+        digest.update(message.get("body", b""))
+        more = message.get("more_body", False)
+        await asyncio.sleep(0.005)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": digest.hexdigest().encode()})
+
+
+async def test_bodies_arrive_as_they_were_sent() -> None:
+    """Whatever comes while the application is busy is kept in order, with a length and in chunks."""
+    pieces = [bytes([number]) * (number * number * 3 % 70_000 + 1) for number in range(150)]
+    expected = hashlib.sha256(b"".join(pieces)).hexdigest()
+
+    async def body() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    async with listening(slow_digest) as port, httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        chunked = await client.post("/", content=body())
+        whole = await client.post("/", content=b"".join(pieces))
+    assert (chunked.text, whole.text) == (expected, expected)
 
 
 async def test_answers_do_not_say_what_serves_them() -> None:
