@@ -87,13 +87,15 @@ class RegistryHttp(HttpToolsProtocol):
         self._may_answer = False
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of the body as it is: the first one that waits is not copied into a buffer, nor out of it."""
+        """Take a piece of the body; the first that waits is kept as it is, not copied into a buffer and out of it."""
         cycle = self.cycle
-        if cycle.body or cycle.response_complete:
-            super().on_body(body)
-            return
-        cycle.body = cast(bytearray, body)
-        super().on_body(b"")
+        if not cycle.body and not cycle.response_complete:
+            cycle.body = cast(bytearray, body)
+            body = b""
+        elif isinstance(cycle.body, bytes):
+            # A buffer for all that follow: pieces may be as small as a byte.
+            cycle.body = bytearray(cycle.body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Expect the next request."""

@@ -72,7 +72,7 @@ async def slow_digest(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def test_bodies_arrive_as_they_were_sent() -> None:
     """Whatever comes while the application is busy is kept in order, with a length and in chunks."""
-    pieces = [bytes([number]) * (number * number * 3 % 70_000 + 1) for number in range(150)]
+    pieces = [bytes([number]) * (number * number * 3 % 70_000 + 1) for number in range(150)] + [b"x"] * 20_000
     expected = hashlib.sha256(b"".join(pieces)).hexdigest()
 
     async def body() -> AsyncIterator[bytes]:
