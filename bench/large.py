@@ -9,8 +9,9 @@ import json
 import secrets
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -19,11 +20,11 @@ from bench.devpi import devpi
 from bench.errors import NotMeasured
 from bench.load import Target
 from bench.loads import Plan, Series, of, run_rounds
-from bench.machine import forget_most, resident_bytes
+from bench.machine import cpu_seconds, forget_most, resident_bytes
 from bench.nginx import Static, nginx
 from bench.pypiserver import pypiserver
 from bench.registry import Media, Registry
-from bench.report import MEGABYTES, SPEED, Figure, Row
+from bench.report import MEGABYTES, MICROSECONDS, SPEED, Figure, Row
 from bench.running import HOST
 from bench.wheels import make_large_wheel
 
@@ -63,37 +64,54 @@ def measure_large(plan: Plan, megabytes: int, folder: Path, notes: list[str]) ->
             stack.enter_context(devpi(plan.programs, folder)),
             stack.enter_context(pypiserver(plan.programs, folder)),
         )
-        speeds: dict[str, list[float]] = {registry.name: [] for registry in (ours, *theirs)}
-        growths = []
+        uploads: dict[str, list[Uploaded]] = {registry.name: [] for registry in (ours, *theirs)}
         # The first upload of a few megabytes loads what only uploads need.
         for number, size in enumerate([2, *[megabytes] * _ROUNDS]):
             file = folder / make_large_wheel(_PROJECT, f"1.{number}", folder, size)
             for registry in (ours, *theirs):
-                reached, growth = _upload(registry, file)
+                done = _upload(registry, file)
                 if number:
-                    speeds[registry.name].append(reached)
-                    growths += [growth] if registry is ours else []
+                    uploads[registry.name].append(done)
             file.unlink()
-        label = f"upload of {megabytes} MB"
-        speed = Figure(label, statistics.median(speeds[ours.name]), SPEED)
-        yield speed.beside("devpi-server", statistics.median(speeds["devpi-server"]), at_least=_MORE_THAN_DEVPI)
-        yield speed.beside("pypiserver", statistics.median(speeds["pypiserver"]))
-        yield Figure(f"{label}: growth of RSS (HWM), all processes", max(growths), MEGABYTES).within(_GROWTH)
+        yield from _rows(f"upload of {megabytes} MB", uploads, ours.name)
         file = folder / make_large_wheel(_PROJECT, "2.0", folder, _DOWNLOAD)
         for registry in (ours, *theirs):
             _upload(registry, file)
         yield from _downloads(plan, (ours, *theirs), file, stack, notes)
 
 
-def _upload(registry: Registry, file: Path) -> tuple[float, float]:
-    """Upload a file; returns megabytes per second until the answer, and megabytes by which the server grew."""
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """An upload: megabytes per second until the answer, microseconds of the server's CPU for each megabyte, and
+    megabytes by which the server grew."""
+
+    speed: float
+    cpu: float
+    growth: float
+
+
+def _rows(label: str, uploads: Mapping[str, Sequence[Uploaded]], ours: str) -> Iterator[Row]:
+    speeds = {name: statistics.median(one.speed for one in done) for name, done in uploads.items()}
+    cpus = {name: statistics.median(one.cpu for one in done) for name, done in uploads.items()}
+    speed = Figure(label, speeds[ours], SPEED)
+    yield speed.beside("devpi-server", speeds["devpi-server"], at_least=_MORE_THAN_DEVPI)
+    yield speed.beside("pypiserver", speeds["pypiserver"])
+    cpu = Figure(f"{label}: CPU for each MB", cpus[ours], MICROSECONDS)
+    yield cpu.beside("devpi-server", cpus["devpi-server"])
+    yield cpu.beside("pypiserver", cpus["pypiserver"])
+    growth = max(one.growth for one in uploads[ours])
+    yield Figure(f"{label}: growth of RSS (HWM), all processes", growth, MEGABYTES).within(_GROWTH)
+
+
+def _upload(registry: Registry, file: Path) -> Uploaded:
+    """Upload a file."""
     head, tail = _form_around(file)
     pids = registry.server.pids()
     forget_most(pids)
     before = resident_bytes(pids, "VmRSS")
     length = len(head) + file.stat().st_size + len(tail)
     connection = http.client.HTTPConnection(HOST, registry.server.port, timeout=_PATIENCE, blocksize=1 << 18)
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), cpu_seconds(pids)
     try:
         connection.putrequest("POST", f"{registry.index}/")
         connection.putheader("Authorization", registry.authorization)
@@ -110,12 +128,12 @@ def _upload(registry: Registry, file: Path) -> tuple[float, float]:
         raise NotMeasured(f"{registry.name} does not take {file.name}: {error!r}") from error
     finally:
         connection.close()
-    taken = time.perf_counter() - begun
+    taken, used = time.perf_counter() - begun, cpu_seconds(pids) - used
     if answer.status != http.HTTPStatus.OK or b"is pending" in text:
         raise NotMeasured(f"{registry.name} answers {answer.status} to {file.name}: {text[:300]!r}")
     most = resident_bytes(pids, "VmHWM")
     growth = sum(max(0, most[pid] - held) for pid, held in before.items() if pid in most)
-    return length / taken / 1e6, growth / 1e6
+    return Uploaded(length / taken / 1e6, used * 1e12 / length, growth / 1e6)
 
 
 _BOUNDARY = secrets.token_hex(16)
