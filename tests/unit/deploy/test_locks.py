@@ -6,6 +6,7 @@ from pathlib import Path
 
 from packaging.version import Version
 
+from deploy.environment import ASSETS
 from deploy.locks import faults_of, missing, pinned, unhashed
 
 _LOCK = """\
@@ -42,3 +43,14 @@ def test_what_is_missing_or_excluded_is_told() -> None:
 def test_an_entry_without_a_hash_is_told() -> None:
     """Everything that is installed is known by its digest."""
     assert unhashed("alpha==1.2\n" + _LOCK) == ["alpha==1.2"]
+
+
+def test_packages_of_files_for_browsers_bring_nothing_along() -> None:
+    """What is installed for a file alone comes without its dependencies, and nothing else asks for it."""
+    root = Path(__file__).parents[3]
+    assets = pinned((root / ASSETS).read_text(encoding="utf-8"))
+    others = {
+        name for lock in root.glob("requirements*.lock") if lock.name != ASSETS for name in pinned(lock.read_text())
+    }
+    assert set(assets) == {"django-htmx"}
+    assert not others & {*assets, "django", "asgiref"}
