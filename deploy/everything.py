@@ -34,7 +34,7 @@ async def run(start: Start) -> None:
             services = assembly.create_services(resources)
             apps = create_app(resources, {name: Mounted(service) for name, service in services.items()})
             work.run(start.children.watches())
-            work.run(assembly.background(resources, services.values(), relay=True))
+            work.run([*assembly.background(resources, services.values(), relay=True), *apps.loops])
             await stop.unless_asked(assembly.until_published(resources, first.deployment))
             work.serve(HttpServer(apps.api, start.ports.api), HttpServer(apps.ui, start.ports.ui))
             with start.folder.announced(_running(settings)):

@@ -67,7 +67,7 @@ async def serve_gateway(settings: Settings, say: Say) -> None:
             upstreams = {name: await stack.enter_async_context(Proxied(name, url)) for name, url in urls.items()}
             apps = create_app(resources, upstreams)
             async with supervised() as work:
-                work.run(assembly.background(resources, (), relay=False))
+                work.run([*assembly.background(resources, (), relay=False), *apps.loops])
                 work.serve(HttpServer(apps.api, ports.api), HttpServer(apps.ui, ports.ui))
                 say(f"gateway: API on port {port_of(ports.api)}, UI on port {port_of(ports.ui)}\n")
                 await stop.wait()

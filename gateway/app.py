@@ -6,7 +6,7 @@ Source: architecture sections 3 and 4.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import httpx2
@@ -18,6 +18,7 @@ from gateway.accounts import Accounts
 from gateway.api import ApiParts, build_api
 from gateway.dashboard.desk import Backing, Desk
 from gateway.dashboard.remote import Remote
+from gateway.dashboard.token_sweep import TokenSweep
 from gateway.limits import Limits
 from gateway.local_provider import LocalProvider, ProviderParts
 from gateway.login import Login, LoginParts
@@ -34,10 +35,11 @@ from shared.resources import Resources
 
 @dataclass(frozen=True, slots=True)
 class GatewayApps:
-    """The gateway as wired: one application per listener."""
+    """The gateway as wired: one application per listener, and what has to run beside them."""
 
     api: ASGIApp
     ui: ASGIApp
+    loops: tuple[Callable[[], Awaitable[None]], ...] = ()
 
 
 def create_app(
@@ -52,16 +54,18 @@ def create_app(
     """
     addresses = addresses_of(resources.settings)
     ready = {**_checks(resources, upstreams), **(checks or {})}
-    pages = Pages()
+    pages = Pages.with_script()
     limits = Limits(resources.redis, resources.settings.limits)
     client, routes = _signing_in(resources, addresses, pages, limits)
     sessions = Sessions(resources.redis, resources.clock, resources.directory)
     login = Login(LoginParts(client, sessions, resources.redis, limits, resources.directory), https=addresses.https)
     v1 = bounded(create_v1(resources), resources)
     api = build_api(ApiParts(upstreams, readiness(ready), v1, limits, addresses.ui))
-    backing = Backing(resources.engine, resources.clock, resources.directory)
+    links = uses_local_provider(resources.settings)
+    backing = Backing(resources.engine, resources.clock, resources.directory, limits, links=links)
     desk = Desk(backing, addresses, login, pages, Remote(api))
-    return GatewayApps(api=api, ui=build_ui(UiParts(addresses, login, desk, pages), routes))
+    sweep = TokenSweep(resources.engine, resources.clock)
+    return GatewayApps(api=api, ui=build_ui(UiParts(addresses, login, desk, pages), routes), loops=(sweep.run,))
 
 
 def _signing_in(

@@ -23,6 +23,9 @@ from shared.errors import ErrorKind, ServiceError
 FLOW_LIFETIME = timedelta(minutes=10)
 """How long people may take at the provider."""
 
+REFRESH_HEADER = "x-refresh"
+"""What a page sends when it asks by itself for its newest state."""
+
 _MAX_PARAMETER = 2048
 """Characters of a parameter of a provider's answer."""
 
@@ -49,8 +52,10 @@ class Login:
         self._session_cookie = Cookie("countermark_session", https, ABSOLUTE)
 
     async def session(self, request: Request) -> Session | None:
-        """Return the living session of a request's browser."""
-        return await self._parts.sessions.find(self._session_cookie.read(request))
+        """Return the living session of a request's browser; a page that refreshes itself is no sign of its owner."""
+        return await self._parts.sessions.find(
+            self._session_cookie.read(request), touch=REFRESH_HEADER not in request.headers
+        )
 
     async def start(self, request: Request) -> Response:
         """Send the browser to the provider, with secrets of this login that only its way back can match.
@@ -101,6 +106,11 @@ class Login:
         self._session_cookie.give(answer, await self._parts.sessions.begin(account))
         self._flow_cookie.drop(answer)
         return answer
+
+    async def renew(self, session: Session, answer: Response) -> None:
+        """Begin the session anew after its account's password changed, which ended it; every other one stays ended."""
+        await self._parts.sessions.end(session.key)
+        self._session_cookie.give(answer, await self._parts.sessions.begin(session.account))
 
     async def end(self, session: Session) -> Response:
         """End a session and say so."""

@@ -90,10 +90,13 @@ class Sessions:
         await self._redis.set(_session_key(_sha256(session_id)), orjson.dumps(kept), ex=int(IDLE.total_seconds()))
         return session_id
 
-    async def find(self, session_id: str | None) -> Session | None:
+    async def find(self, session_id: str | None, *, touch: bool = True) -> Session | None:
         """Return the living session of a browser; None when there is none.
 
         It ends with its time, when the account is disabled, and when its password was changed since.
+
+        Args:
+            touch: whether this counts as a use, which keeps it from ending.
         """
         if session_id is None:
             return None
@@ -109,7 +112,7 @@ class Sessions:
             return None
         if self._directory.account(kept["account"]) is None or kept["credential"] != self._credential(kept["account"]):
             return None
-        if now >= seen + _TOUCH:
+        if touch and now >= seen + _TOUCH:
             left = min(IDLE, created + ABSOLUTE - now)
             kept["seen"] = now.timestamp()
             # Only over what is still there: a sign-out that happens meanwhile stays one.

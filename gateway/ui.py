@@ -1,6 +1,6 @@
 """The UI listener: login, the dashboard (`gateway.dashboard`), sign-out.
 
-All of it is behind the login but `/healthz`, the style sheet and the login's own pages.
+All of it is behind the login but `/healthz`, the files of pages and the login's own pages.
 """
 
 from __future__ import annotations
@@ -15,16 +15,20 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.dashboard.account_pages import AccountPages
 from gateway.dashboard.change_pages import ChangePages
 from gateway.dashboard.desk import Desk, SignInNeeded
 from gateway.dashboard.index_pages import IndexPages
+from gateway.dashboard.new_index_pages import NewIndexPages
 from gateway.dashboard.operator_pages import OperatorPages
+from gateway.dashboard.own_account_pages import OwnAccountPages
 from gateway.dashboard.project_pages import ProjectPages
+from gateway.dashboard.rights_pages import RightsPages
 from gateway.dashboard.token_pages import TokenPages
 from gateway.forms import FORM_FIELD, check_form_token, posted_form
 from gateway.login import Login
 from gateway.settings import Addresses, is_loopback
-from gateway.templates import Pages
+from gateway.templates import Pages, wants_part
 from shared.errors import ErrorKind, ServiceError
 from shared.http import SecurityHeaders, healthz, machine_stack
 from shared.problems import install_problem_handlers
@@ -51,7 +55,7 @@ class Ui:
             Route("/logout", self.logout, methods=["POST"]),
             Route("/signed-out", self.signed_out),
             Route("/healthz", healthz),
-            Route(parts.pages.style_path, parts.pages.style),
+            *parts.pages.routes,
         ]
 
     async def login(self, request: Request) -> Response:
@@ -122,11 +126,17 @@ def build_ui(parts: UiParts, extra_routes: list[Route]) -> ASGIApp:
         extra_routes: of the provider inside, when it is the one that signs people in.
     """
     routes = [*Ui(parts).routes, *extra_routes]
-    for pages in (IndexPages, ProjectPages, ChangePages, TokenPages, OperatorPages):
+    # `/indexes/new` has one segment less than any index, so the order does not matter.
+    for pages in (IndexPages, NewIndexPages, RightsPages, ProjectPages, ChangePages, TokenPages):
         routes += pages(parts.desk).routes
+    for others in (OwnAccountPages, AccountPages, OperatorPages):
+        routes += others(parts.desk).routes
     app = Starlette(routes=routes)
 
-    async def to_login(_request: Request, _error: Exception) -> Response:
+    async def to_login(request: Request, _error: Exception) -> Response:
+        if wants_part(request):
+            # The script would follow a redirect and put the login's page into this one.
+            return Response(status_code=401, headers={"hx-redirect": "/login"})
         return RedirectResponse("/login", 303)
 
     async def redis_away(_request: Request, _error: Exception) -> Response:
@@ -136,7 +146,11 @@ def build_ui(parts: UiParts, extra_routes: list[Route]) -> ASGIApp:
     app.add_exception_handler(RedisError, redis_away)
     app.add_exception_handler(SignInNeeded, to_login)
     install_problem_handlers(app, parts.pages.error)
-    guarded = SecurityHeaders(OwnHost(app, parts.addresses, parts.pages), https=parts.addresses.https)
+    guarded = SecurityHeaders(
+        OwnHost(app, parts.addresses, parts.pages),
+        https=parts.addresses.https,
+        scripts=parts.pages.script is not None,
+    )
     return machine_stack(guarded, listener="ui")
 
 

@@ -21,6 +21,11 @@ def size(length: int) -> str:
     return f"{amount:.1f} {unit}"
 
 
+def number(count: int) -> str:
+    """Return a count with its thousands apart, for example 12,345."""
+    return f"{count:,}"
+
+
 def day(moment: datetime) -> str:
     """Return the day of a moment in UTC, for example 3 Nov 2026; the names of months do not follow the locale."""
     there = moment.astimezone(UTC)
@@ -44,6 +49,7 @@ def package_type(name: str) -> str:
 
 FILTERS: Mapping[str, Callable[..., str]] = {
     "size": size,
+    "number": number,
     "day": day,
     "utc": utc,
     "iso": iso,

@@ -134,13 +134,18 @@ class StripIdentity:
 
 
 class SecurityHeaders:
-    """Adds the headers that make a browser strict to every answer of the UI listener."""
+    """Adds the headers that make a browser strict to every answer of the UI listener.
 
-    def __init__(self, app: ASGIApp, *, https: bool) -> None:
+    Args:
+        scripts: whether pages load a script of this host and it may ask this host; nothing inline, nothing evaluated.
+    """
+
+    def __init__(self, app: ASGIApp, *, https: bool, scripts: bool = False) -> None:
         self._app = app
+        own = "script-src 'self'; connect-src 'self'; " if scripts else ""
         self._headers = {
-            "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
-            "frame-ancestors 'none'; base-uri 'none'",
+            "content-security-policy": f"default-src 'none'; {own}style-src 'self'; img-src 'self'; "
+            "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
             "x-content-type-options": "nosniff",
             "x-frame-options": "DENY",
             # Not `no-referrer`: with it browsers send `Origin: null` on the forms whose origin is checked.

@@ -15,10 +15,12 @@ from gateway.dashboard.readme import Readmes
 from gateway.dashboard.remote import Remote
 from gateway.dashboard.session_tokens import SessionTokens
 from gateway.forms import FORM_FIELD, check_form_token, posted_form
+from gateway.index_rights import IndexRights
+from gateway.limits import Limits
 from gateway.login import Login
 from gateway.sessions import Session
 from gateway.settings import Addresses
-from gateway.templates import Pages
+from gateway.templates import Pages, wants_part
 from shared.auth.directory import Directory, IndexRecord
 from shared.auth.permissions import Decision, authorize
 from shared.auth.principal import Principal, Verb
@@ -32,10 +34,16 @@ class SignInNeeded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who looks at a page; `administrator` may configure the deployment's default index."""
+    """Who looks at a page.
+
+    Attributes:
+        administrator: whether they may configure the deployment's default index.
+        part: whether a script asks for the page's content alone.
+    """
 
     session: Session
     administrator: bool
+    part: bool = False
 
     @property
     def account(self) -> str:
@@ -52,14 +60,20 @@ class Visitor:
         normal = None if project is None else NormalizedName(project)
         return authorize(Principal(account=self.account), verb, index.resource(normal)) is Decision.ALLOWED
 
+    def configures(self, index: IndexRecord) -> bool:
+        """Whether the visitor may say who may do what to an index."""
+        return self.may(Verb.CONFIGURE, index)
+
 
 @dataclass(frozen=True, slots=True)
 class Backing:
-    """What stands behind the pages beside the API."""
+    """What stands behind the pages beside the API; `links` = one-time links can sign people in here."""
 
     engine: AsyncEngine
     clock: Clock
     directory: Directory
+    limits: Limits
+    links: bool
 
 
 class Desk:
@@ -84,6 +98,15 @@ class Desk:
         """Catalogue, clock and directory."""
         return self._backing
 
+    @property
+    def login(self) -> Login:
+        """Whose browser is whose."""
+        return self._login
+
+    def rights(self, visitor: Visitor) -> IndexRights:
+        """Return the writer of what indexes allow, in the visitor's name."""
+        return IndexRights(self._backing.engine, self._backing.clock, actor=visitor.account)
+
     def accounts(self, visitor: Visitor) -> Accounts:
         """Return the writer of accounts and tokens in the visitor's name."""
         return Accounts(self._backing.engine, self._backing.clock, actor=visitor.account)
@@ -100,7 +123,7 @@ class Desk:
         default = self.directory.default_index
         record = None if default is None else self.directory.index(default)
         administrator = record is not None and Visitor(session, False).may(Verb.CONFIGURE, record)
-        return Visitor(session, administrator)
+        return Visitor(session, administrator, wants_part(request))
 
     async def posted(self, request: Request) -> tuple[Visitor, dict[str, str]]:
         """Return who sent a form of ours, and its fields.
@@ -114,9 +137,32 @@ class Desk:
         check_form_token(fields.get(FORM_FIELD), visitor.form_token)
         return visitor, fields
 
+    async def administering(self, request: Request) -> Visitor:
+        """Return who looks at a page of administrators.
+
+        Raises:
+            SignInNeeded: nobody is signed in.
+            ServiceError: FORBIDDEN for everybody else.
+        """
+        return only_administrators(await self.visitor(request))
+
     def readable(self, visitor: Visitor) -> list[IndexRecord]:
         """Return the indexes the visitor may read, by name."""
         return [record for record in self.directory.indexes() if visitor.may(Verb.READ, record)]
+
+    def configured(self, visitor: Visitor, request: Request) -> IndexRecord:
+        """Return the index a page's path names, for who may configure it.
+
+        Raises:
+            ServiceError: as `index`, and FORBIDDEN for readers.
+        """
+        record = self.index(visitor, request)
+        if not visitor.configures(record):
+            raise ServiceError(
+                ErrorKind.FORBIDDEN,
+                f"Your account may not {Verb.CONFIGURE} {record.name}. Ask {record.name.owner}, its owner.",
+            )
+        return record
 
     def index(self, visitor: Visitor, request: Request) -> IndexRecord:
         """Return the index a page's path names.
@@ -140,7 +186,18 @@ class Desk:
 
     def answer(self, template: str, visitor: Visitor, status: int = 200, **values: object) -> Response:
         """Return a page with the visitor's name and navigation."""
-        return self._pages.answer(template, status, visitor=visitor, **values)
+        return self._pages.answer(template, status, part=visitor.part, visitor=visitor, **values)
+
+
+def only_administrators(visitor: Visitor) -> Visitor:
+    """Return the visitor, who is an administrator.
+
+    Raises:
+        ServiceError: FORBIDDEN for everybody else.
+    """
+    if not visitor.administrator:
+        raise ServiceError(ErrorKind.FORBIDDEN, "This page is for administrators of the deployment.")
+    return visitor
 
 
 def project_of(request: Request) -> NormalizedName:

@@ -9,12 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from countermark.core.names import IndexName
 from gateway.dashboard.desk import Desk, Visitor, index_url
 from gateway.dashboard.remote import api_path
 from gateway.dashboard.setup import reading_recipes, uploading_recipes
 from gateway.dashboard.shapes import Head, ProjectList, PublicationList
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Verb
+from shared.catalogue import listings
 from shared.errors import ErrorKind, ServiceError
 
 MAX_QUERY = 100
@@ -31,6 +33,7 @@ class ShownIndex:
     """An index on the home page; `head` is None before the first publication, `known` False when it was not told."""
 
     record: IndexRecord
+    description: str | None
     head: Head | None
     known: bool
     verbs: tuple[str, ...]
@@ -57,9 +60,13 @@ class IndexPages:
 
         async def one(record: IndexRecord) -> ShownIndex:
             async with turns:
-                return await self._shown(visitor, record, token)
+                return await self._shown(visitor, record, descriptions.get(record.name), token)
 
-        indexes = await asyncio.gather(*(one(record) for record in readable[:_INDEXES_SHOWN]))
+        shown = readable[:_INDEXES_SHOWN]
+        async with self._desk.backing.engine.connect() as connection:
+            lines = await listings.indexes(connection, among=[record.id for record in shown])
+        descriptions = {IndexName(line.owner, line.name): line.description for line in lines}
+        indexes = await asyncio.gather(*(one(record) for record in shown))
         return self._desk.answer("home.html", visitor, indexes=indexes, more=len(readable) - len(indexes))
 
     async def projects(self, request: Request) -> Response:
@@ -113,10 +120,11 @@ class IndexPages:
             "publications.html", visitor, index=record, listed=listed, paged="after" in request.query_params
         )
 
-    async def _shown(self, visitor: Visitor, record: IndexRecord, token: str) -> ShownIndex:
+    async def _shown(self, visitor: Visitor, record: IndexRecord, description: str | None, token: str) -> ShownIndex:
         verbs = tuple(verb.value for verb in Verb if visitor.may(verb, record))
         try:
             path = api_path("indexes", record.name.owner, record.name.name, "head")
-            return ShownIndex(record, await self._desk.remote.get(Head, path, token), known=True, verbs=verbs)
+            head, known = await self._desk.remote.get(Head, path, token), True
         except ServiceError as error:
-            return ShownIndex(record, None, known=error.kind is ErrorKind.NOT_FOUND, verbs=verbs)
+            head, known = None, error.kind is ErrorKind.NOT_FOUND
+        return ShownIndex(record, description, head, known, verbs)

@@ -9,11 +9,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from gateway.dashboard.desk import Desk, Visitor
+from gateway.dashboard.desk import Desk, Visitor, only_administrators
 from gateway.dashboard.remote import Query, api_path
 from gateway.dashboard.shapes import Nothing, Shape
 from shared.auth.principal import Verb
-from shared.errors import ErrorKind, ServiceError
 
 _JOBS = 50
 _AUDIT = 50
@@ -91,6 +90,6 @@ class OperatorPages:
 
     async def _token(self, visitor: Visitor) -> str:
         default = self._desk.directory.default_index
-        if not visitor.administrator or default is None:
-            raise ServiceError(ErrorKind.FORBIDDEN, "This page is for administrators of the deployment.")
+        only_administrators(visitor)
+        assert default is not None, "administrators are those of the default index"
         return await self._desk.tokens.acting(visitor.session, Verb.CONFIGURE, default)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -10,16 +11,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from gateway.dashboard.changes import NOTICES
+from gateway.dashboard.changes import NOTICES, STATUSES
 from gateway.dashboard.desk import Desk, Visitor, index_url, project_of
 from gateway.dashboard.remote import api_path
 from gateway.dashboard.setup import install_lines
-from gateway.dashboard.shapes import File, Project, Release
+from gateway.dashboard.shapes import Downloads, File, Project, Release
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Verb
+from shared.errors import ServiceError
 
 MAX_FACT = 300
 """Characters of a line of metadata that are shown."""
+
+MAX_QUERY = 100
+"""Characters of a search."""
 
 _RELEASES_SHOWN = 12
 _LINKS_SHOWN = 20
@@ -36,10 +41,20 @@ class Rights:
 
 @dataclass(frozen=True, slots=True)
 class ShownFile:
-    """A file with the address where it is served."""
+    """A file with the address where it is served; `downloads` is None when it is not known."""
 
     file: File
     url: str
+    downloads: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the API told of a project; `downloads` is None when it did not."""
+
+    project: Project
+    release: Release | None
+    downloads: Downloads | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +88,38 @@ class ProjectPages:
         project = await self._desk.remote.get(Project, api_path(*path), token)
         asked = request.path_params.get("version")
         version = asked or project.latest_version or (project.releases[0].version if project.releases else None)
-        release = None
-        if version is not None:
-            release = await self._desk.remote.get(Release, api_path(*path, "releases", version), token)
-        return await self._answer(request, visitor, record, (project, release))
+        counts = asyncio.create_task(self._downloads(record, project.name, token))
+        try:
+            release = None
+            if version is not None:
+                release = await self._desk.remote.get(Release, api_path(*path, "releases", version), token)
+            return await self._answer(request, visitor, record, Shown(project, release, await counts))
+        finally:
+            counts.cancel()
 
     async def releases(self, request: Request) -> Response:
-        """Show all releases of a project."""
+        """Show all releases of a project; `?q=` shows those whose version holds it."""
         visitor = await self._desk.visitor(request)
+        query = request.query_params.get("q", "").strip()[:MAX_QUERY]
         record = self._desk.index(visitor, request)
         path = api_path("indexes", record.name.owner, record.name.name, "projects", project_of(request))
         project = await self._desk.remote.get(Project, path, await self._desk.reading(visitor))
-        return self._desk.answer("releases.html", visitor, index=record, project=project)
+        releases = [line for line in project.releases if query.lower() in line.version.lower()]
+        return self._desk.answer(
+            "releases.html", visitor, index=record, project=project, query=query, releases=releases
+        )
 
-    async def _answer(
-        self, request: Request, visitor: Visitor, record: IndexRecord, shown: tuple[Project, Release | None]
-    ) -> Response:
-        project, release = shown
+    async def _downloads(self, record: IndexRecord, project: str, token: str) -> Downloads | None:
+        """Return the counts; a page is whole without them."""
+        path = api_path("indexes", record.name.owner, record.name.name, "downloads", project)
+        try:
+            return await self._desk.remote.get(Downloads, path, token)
+        except ServiceError:
+            return None
+
+    async def _answer(self, request: Request, visitor: Visitor, record: IndexRecord, shown: Shown) -> Response:
+        project, release = shown.project, shown.release
+        counts = {} if shown.downloads is None else {one.filename: one.downloads for one in shown.downloads.files}
         metadata = {} if release is None else release.metadata
         url = index_url(self._desk.addresses, record)
         latest = release is not None and release.version == project.latest_version
@@ -101,7 +131,15 @@ class ProjectPages:
             release=release,
             latest=latest,
             yanked=release is not None and bool(release.files) and all(file.yanked for file in release.files),
-            files=[] if release is None else [ShownFile(file, _file_url(url, file)) for file in release.files],
+            files=[
+                ShownFile(file, _file_url(url, file), counts.get(file.filename))
+                for file in (() if release is None else release.files)
+            ],
+            downloads=None if shown.downloads is None else shown.downloads.total,
+            pending=release is not None
+            and project.status != "quarantined"
+            and any(file.state == "received" for file in release.files),
+            effect=STATUSES.get(project.status, ""),
             readme=await self._desk.readmes.of(
                 _text(metadata.get("description"), None), _text(metadata.get("description_content_type"), MAX_FACT)
             ),

@@ -10,6 +10,7 @@ import asyncio
 from datetime import timedelta
 
 from packaging.utils import NormalizedName
+from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import IndexName
@@ -17,6 +18,8 @@ from gateway.accounts import Accounts, MintedToken, NewToken
 from gateway.sessions import Session
 from shared.auth.directory import Directory
 from shared.auth.principal import Scope, Verb
+from shared.catalogue.listings import TokenLine
+from shared.catalogue.tables import Token
 from shared.clock import Clock
 
 LABEL = "dashboard"
@@ -30,6 +33,11 @@ _LEFT = timedelta(minutes=1)
 _READING = Scope(None, None, frozenset({Verb.READ}))
 
 
+def own_tokens() -> ColumnElement[bool]:
+    """Return the condition that a row of the token table is one of these: people cannot make any that live so short."""
+    return (Token.label == LABEL) & (Token.expires_at <= Token.created_at + LIFETIME)
+
+
 class SessionTokens:
     """Makes and keeps such tokens."""
 
@@ -39,6 +47,11 @@ class SessionTokens:
         self._directory = directory
         self._tokens: dict[tuple[str, Scope], MintedToken] = {}
         self._minting = asyncio.Lock()
+
+    @staticmethod
+    def is_own(token: TokenLine) -> bool:
+        """Return whether a token is one of these; as `own_tokens`."""
+        return token.label == LABEL and token.expires_at <= token.created_at + LIFETIME
 
     async def reading(self, session: Session) -> str:
         """Return a token that reads what the session's account may read."""

@@ -85,6 +85,20 @@ class Release(Shape):
     files: list[File]
 
 
+class FileDownloads(Shape):
+    """How often a file was downloaded."""
+
+    filename: str
+    downloads: int
+
+
+class Downloads(Shape):
+    """How often a project's files were downloaded; `files` are the newest of them."""
+
+    total: int
+    files: list[FileDownloads]
+
+
 class Change(Shape):
     """The answer to a change: published with the serial that shows it, or pending."""
 

@@ -17,9 +17,10 @@ from starlette.routing import BaseRoute, Route
 
 from countermark.core.names import IndexName, InvalidName, parse_index_name, parse_project_name
 from gateway.accounts import MAX_LABEL, MAX_TOKEN_LIFETIME, NewToken
-from gateway.dashboard import session_tokens
 from gateway.dashboard.desk import Desk, Visitor
+from gateway.dashboard.session_tokens import own_tokens
 from gateway.dashboard.setup import uploading_recipes
+from gateway.dashboard.verbs import TOKEN_VERBS, VERBS
 from shared.auth.directory import scope_from
 from shared.auth.principal import Scope, Verb
 from shared.catalogue.tables import Token, TokenUse
@@ -28,12 +29,7 @@ from shared.ids import TokenId
 
 MAX_DAYS = MAX_TOKEN_LIFETIME.days
 
-_OFFERED = {
-    Verb.READ: "download files and read pages",
-    Verb.UPLOAD: "upload files, yank and un-yank",
-    Verb.REMOVE: "remove files and releases",
-    Verb.CONFIGURE: "change a project's status and the index's settings",
-}
+_OFFERED = {verb: VERBS[verb] for verb in TOKEN_VERBS}
 _SHOWN = 200
 _EXPIRED_SHOWN = timedelta(days=30)
 _DEFAULT_DAYS = 90
@@ -126,11 +122,10 @@ class TokenPages:
         now = self._desk.backing.clock.now()
         columns = (Token.id, Token.label, Token.scopes, Token.created_at, Token.expires_at, TokenUse.last_used_at)
         # The pages' own tokens would only puzzle: five minutes old at the most, and gone with the session.
-        own = (Token.label == session_tokens.LABEL) & (Token.expires_at <= Token.created_at + session_tokens.LIFETIME)
         query = (
             select(*columns)
             .outerjoin(TokenUse, TokenUse.token_id == Token.id)
-            .where(Token.account == visitor.account, Token.revoked_at.is_(None), ~own)
+            .where(Token.account == visitor.account, Token.revoked_at.is_(None), ~own_tokens())
             .where(Token.expires_at > now - _EXPIRED_SHOWN)
             .order_by(Token.created_at.desc())
             .limit(_SHOWN)

@@ -32,6 +32,7 @@ LOOKS: dict[str, tuple[Literal["light", "dark"], ViewportSize]] = {
     "phone": ("light", PHONE),
 }
 INDEX = "/indexes/root/stable"
+VAULT = "/indexes/root/vault"
 ORCHARD = f"{INDEX}/projects/orchard"
 PAGES = {
     "indexes": "/",
@@ -50,6 +51,21 @@ PAGES = {
     "jobs": "/jobs",
     "given-up-jobs": "/jobs?state=dead",
     "audit": "/audit",
+    "quarantined-project": f"{INDEX}/projects/mail-templates",
+    "found-releases": f"{ORCHARD}/releases?q=1.1",
+    "empty-index": VAULT,
+    "rights": f"{VAULT}/rights",
+    "rights-grant": f"{VAULT}/rights/grant?subject=ines",
+    "rights-revoke": f"{VAULT}/rights/revoke?subject=ines",
+    "describe-index": f"{VAULT}/rights/describe",
+    "new-index": "/indexes/new",
+    "accounts": "/accounts",
+    "account-add": "/accounts/add",
+    "account": "/accounts/of/ines",
+    "account-link": "/accounts/of/ines/link",
+    "account-disable": "/accounts/of/ines/disable",
+    "own-account": "/account",
+    "password": "/account/password",
 }
 README = (
     """# Orchard
@@ -141,7 +157,28 @@ def seeded(deployment: Deployment) -> Deployment:
     yank = f"{deployment.api}/api/v1{ORCHARD}/releases/1.3/yank"
     answer = httpx2.post(yank, json={"reason": "breaks on leap days"}, headers=basic(token), timeout=30)
     assert answer.status_code in {200, 202}, answer.text
+    _seed_people(deployment)
     return deployment
+
+
+def _seed_people(deployment: Deployment) -> None:
+    """Make a team with a private index, and quarantine a project."""
+    for arguments in (
+        ("user", "add", "ines", "--email", "ines@example.org"),
+        ("user", "add", "olaf"),
+        ("user", "disable", "olaf"),
+        ("index", "create", "root/vault", "--private"),
+        ("index", "grant", "root/vault", "ines", "read,upload"),
+        ("index", "grant", "root/vault", ":platform-team", "read"),
+    ):
+        done = deployment.command(*arguments)
+        assert done.returncode == 0, done.stderr
+    configure = deployment.token("--verbs", "configure")
+    body = {"status": "quarantined", "reason": "Its maintainer's laptop was stolen; being looked at."}
+    answer = httpx2.patch(
+        f"{deployment.api}/api/v1{INDEX}/projects/mail-templates", json=body, headers=basic(configure), timeout=30
+    )
+    assert answer.status_code in {200, 202}, answer.text
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +278,8 @@ def test_every_page_stands_in_every_look(seeded: Deployment, page: Page, look: s
         page.screenshot(path=f"{folder}/{name}-{look}.png", full_page=True)
     assert answer is not None
     assert answer.status == 200, page.content()
-    assert re.search(r"<script|<style|\s(style|on\w+)=", answer.text()) is None
+    assert answer.text().count("<script") == answer.text().count("<script src=") == 1
+    assert re.search(r"<style|\s(style|on\w+)=", answer.text()) is None
     assert page.evaluate(FAULTS) == []
     assert complaints == []
     assert "taken over" not in page.title()
@@ -304,3 +342,194 @@ def test_a_token_of_the_page_uploads_until_it_is_revoked(seeded: Deployment, pla
     assert "a tool of the test" not in plain.content()
     answer = httpx2.get(f"{seeded.api}/api/v1/account", headers=basic(token))
     assert answer.status_code == 401
+
+
+@pytest.fixture
+def tab(chromium: Browser, signed_in: StorageState) -> Iterator[Page]:
+    """A signed-in tab with scripts on; complaints of the browser about the policy or about faults fail the test."""
+    context = chromium.new_context(storage_state=signed_in, viewport=DESK)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    context.close()
+    assert complaints == []
+
+
+def _mark(page: Page) -> None:
+    """Leave a mark that a page load would wipe off."""
+    page.evaluate("document.body.dataset.kept = 'yes'")
+
+
+def _kept(page: Page) -> bool:
+    return bool(page.evaluate("document.body.dataset.kept === 'yes'"))
+
+
+def test_projects_are_found_while_one_types(seeded: Deployment, tab: Page) -> None:
+    """With the script the list follows the words and so does the address; going back shows what was there before."""
+    tab.goto(f"{seeded.ui}{INDEX}")
+    _mark(tab)
+    tab.get_by_label("Search projects").press_sequentially("billing", delay=20)
+    tab.wait_for_url("**/stable?q=billing")
+    assert tab.locator("#list > li").count() == 2
+    assert tab.get_by_role("status").inner_text() == "2 found"
+    assert _kept(tab)
+    assert tab.get_by_label("Search projects").evaluate("field => field === document.activeElement")
+    assert tab.title() == "root/stable · Countermark"
+    tab.go_back()
+    tab.wait_for_url(f"{seeded.ui}{INDEX}")
+    tab.wait_for_function("document.querySelectorAll('#list > li').length > 10")
+    assert tab.locator("header.top").count() == 1
+
+
+def test_releases_are_filtered_while_one_types(seeded: Deployment, tab: Page) -> None:
+    """The table holds the versions that match, and says so when there is none."""
+    tab.goto(f"{seeded.ui}{ORCHARD}/releases")
+    _mark(tab)
+    tab.get_by_label("Find releases").press_sequentially("1.14", delay=20)
+    tab.wait_for_url("**/releases?q=1.14")
+    assert tab.locator("tbody > tr").count() == 1
+    tab.get_by_label("Find releases").fill("9.9")
+    tab.get_by_text("No version holds").wait_for()
+    assert _kept(tab)
+
+
+def test_more_publications_come_below_the_first(seeded: Deployment, tab: Page, plain: Page) -> None:
+    """With the script the next ones are added; without it they are on a page of their own, after the same link."""
+    tab.goto(f"{seeded.ui}{INDEX}/publications")
+    _mark(tab)
+    first = tab.locator("#list > tr").count()
+    tab.get_by_role("link", name="Show more").click()
+    tab.wait_for_function(f"document.querySelectorAll('#list > tr').length > {first}")
+    serials = [int(text.removeprefix("Serial ")) for text in tab.locator("#list > tr > th").all_text_contents()]
+    assert serials == sorted(set(serials), reverse=True)
+    assert _kept(tab)
+    plain.goto(f"{seeded.ui}{INDEX}/publications")
+    plain.get_by_role("link", name="Show more").click()
+    assert "after=" in plain.url
+    assert plain.get_by_role("link", name="First page").count() == 1
+
+
+def test_a_token_is_revoked_in_its_row(seeded: Deployment, tab: Page) -> None:
+    """The question comes into the row; cancelling takes it back, answering takes the token away. No page is loaded."""
+    tab.goto(f"{seeded.ui}/tokens")
+    tab.get_by_label("Name").fill("short-lived")
+    tab.get_by_role("button", name="Make token").click()
+    tab.get_by_role("link", name="I have it").click()
+    _mark(tab)
+    row = tab.locator("tr", has_text="short-lived")
+    row.get_by_role("link", name="Revoke short-lived").click()
+    row.get_by_role("link", name="Cancel").click()
+    row.get_by_role("link", name="Revoke short-lived").click()
+    row.get_by_role("button", name="Revoke").click()
+    row.wait_for(state="detached")
+    assert _kept(tab)
+
+
+def test_the_page_of_jobs_refreshes_itself(seeded: Deployment, tab: Page) -> None:
+    """It asks for its list alone, every few seconds, and says that nobody asked."""
+    tab.goto(f"{seeded.ui}/jobs")
+    _mark(tab)
+    with tab.expect_response("**/jobs", timeout=15_000) as asked:
+        pass
+    answer = asked.value
+    assert answer.request.headers["x-refresh"] == "1"
+    assert answer.headers["vary"] == "HX-Request"
+    assert "<html" not in answer.text()
+    tab.get_by_text("No job is waiting").wait_for()
+    assert _kept(tab)
+
+
+def test_a_page_that_is_left_open_leads_to_the_login_when_the_session_ended(
+    seeded: Deployment, chromium: Browser, signed_in: StorageState
+) -> None:
+    """What the script asks for without a session is no page in the page: the browser goes to the login."""
+    context = chromium.new_context(storage_state=signed_in)
+    page = context.new_page()
+    page.goto(f"{seeded.ui}{INDEX}")
+    context.clear_cookies()
+    page.get_by_label("Search projects").press_sequentially("led")
+    page.wait_for_url("**/provider/authorize?*")
+    assert page.locator("header.top").count() == 1
+    context.close()
+
+
+def test_a_fault_that_the_script_meets_is_said_on_the_page(
+    seeded: Deployment, plain: Page, chromium: Browser, signed_in: StorageState
+) -> None:
+    """A row whose token was revoked elsewhere meanwhile: the words of the refusal stand above what was there."""
+    plain.goto(f"{seeded.ui}/tokens")
+    plain.get_by_label("Name").fill("gone meanwhile")
+    plain.get_by_role("button", name="Make token").click()
+    context = chromium.new_context(storage_state=signed_in)
+    page = context.new_page()
+    page.goto(f"{seeded.ui}/tokens")
+    plain.goto(f"{seeded.ui}/tokens")
+    plain.get_by_role("link", name="Revoke gone meanwhile").click()
+    plain.get_by_role("button", name="Revoke").click()
+    page.get_by_role("link", name="Revoke gone meanwhile").click()
+    page.get_by_role("alert").wait_for()
+    assert "There is no such token of yours" in page.locator("#trouble").inner_text()
+    assert page.locator("#tokens").count() == 1
+    context.close()
+
+
+def test_nothing_of_a_page_stays_in_the_browsers_storage(seeded: Deployment, tab: Page) -> None:
+    """Private pages are not kept for going back in the history."""
+    tab.goto(f"{seeded.ui}{INDEX}")
+    tab.get_by_label("Search projects").press_sequentially("ledger")
+    tab.wait_for_url("**/stable?q=ledger")
+    stored = tab.evaluate("JSON.stringify([Object.entries(localStorage), Object.entries(sessionStorage)])")
+    assert "Double entry" in tab.content()
+    assert "Double entry" not in stored
+
+
+def test_an_account_is_made_given_a_link_a_right_and_ended(seeded: Deployment, plain: Page, chromium: Browser) -> None:
+    """An administrator adds somebody, who signs in with the link, makes an index and is disabled. No script."""
+    plain.goto(f"{seeded.ui}/accounts")
+    plain.get_by_role("link", name="Add an account").click()
+    plain.get_by_label("Name").fill("nora")
+    plain.get_by_role("button", name="Add account").click()
+    plain.get_by_role("link", name="Make a sign-in link").first.click()
+    plain.get_by_role("button", name="Make link").click()
+    link = plain.locator(".secret").inner_text().strip()
+    plain.goto(f"{seeded.ui}{VAULT}/rights")
+    plain.get_by_role("link", name="Give somebody a right").click()
+    plain.get_by_label("Who").fill("nora")
+    plain.get_by_role("button", name="Set rights").click()
+    assert plain.get_by_role("row", name="nora").count() == 1
+    context = chromium.new_context(java_script_enabled=False)
+    hers = context.new_page()
+    hers.goto(link)
+    hers.get_by_role("button", name="Sign in").click()
+    assert hers.get_by_role("link", name="root/vault").count() == 1
+    hers.get_by_role("link", name="New index").click()
+    hers.get_by_label("Name").fill("lab")
+    hers.get_by_role("button", name="Make index").click()
+    assert "nora/lab" in hers.get_by_role("heading", level=1).inner_text()
+    hers.goto(f"{seeded.ui}/account/password")
+    hers.get_by_label("New password (").fill("correct horse battery")
+    hers.get_by_label("The new password again").fill("correct horse battery")
+    hers.get_by_role("button", name="Set password").click()
+    assert "Your password is changed" in hers.get_by_role("status").inner_text()
+    plain.get_by_role("link", name="Revoke nora").click()
+    plain.get_by_role("button", name="Revoke").click()
+    assert plain.get_by_role("row", name="nora").count() == 0
+    plain.goto(f"{seeded.ui}/accounts/of/nora/disable")
+    plain.get_by_role("button", name="Disable").click()
+    assert "disabled" in plain.get_by_role("heading", level=1).inner_text()
+    hers.goto(f"{seeded.ui}/account")
+    assert "/provider/authorize" in hers.url
+    context.close()
+
+
+def test_pages_are_used_by_keyboard(seeded: Deployment, tab: Page) -> None:
+    """The first key leads past the navigation, and what has the focus shows it."""
+    tab.goto(f"{seeded.ui}{INDEX}")
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.textContent") == "Skip to content"
+    tab.keyboard.press("Enter")
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.querySelector('main').contains(document.activeElement)")
+    assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
-import httpx2
 import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -19,10 +20,10 @@ from shared.auth.tokens import token_sha256
 from shared.auth.verifier import BadCredentials, Verifier
 from shared.catalogue.tables import Outbox
 from tests.support.browser import Browser
+from tests.support.dashboard import PASSWORD, post, signed_in
 from tests.support.gateway import Servers, TestGateway, open_gateway
 from tests.support.registry_api import RegistryApi, file_line, project_line
 
-PASSWORD = "a long enough password"
 STABLE = IndexName("root", "stable")
 PROJECT = "/indexes/root/stable/projects/demo"
 WHEEL = "demo-1.0-py3-none-any.whl"
@@ -58,22 +59,7 @@ async def gateway(
 @pytest.fixture
 async def root(gateway: TestGateway) -> Browser:
     """The owner's browser, signed in."""
-    return await _signed_in(gateway, "root")
-
-
-async def _signed_in(gateway: TestGateway, account: str) -> Browser:
-    browser = gateway.browser()
-    home = await browser.submit(await browser.get("/"), {"account": account, "password": PASSWORD})
-    assert home.status_code == 200
-    return browser
-
-
-async def _post(browser: Browser, page: str, path: str, **fields: str) -> httpx2.Response:
-    """Send a form with the token that `page` shows; a page's first form is the one that signs out."""
-    token = re.search(r'name="form_token" value="([^"]+)"', (await browser.get(page)).text)
-    assert token is not None
-    headers = {"origin": str(browser.client.base_url).rstrip("/")}
-    return await browser.client.post(path, data={"form_token": token[1], **fields}, headers=headers)
+    return await signed_in(gateway, "root")
 
 
 async def test_home_shows_what_one_may_read_and_do(gateway: TestGateway, root: Browser) -> None:
@@ -82,7 +68,7 @@ async def test_home_shows_what_one_may_read_and_do(gateway: TestGateway, root: B
     assert "root/stable" in home
     assert "root/vault" in home
     assert "Serial 7" in home
-    guest = await _signed_in(gateway, "guest")
+    guest = await signed_in(gateway, "guest")
     page = (await guest.get("/")).text
     assert "root/stable" in page
     assert "vault" not in page
@@ -136,7 +122,7 @@ async def test_a_project_is_shown_safely(root: Browser) -> None:
     assert page.status_code == 200
     assert "<h3>Title</h3>" in page.text
     assert "<strong>bold</strong>" in page.text
-    assert "<script" not in page.text
+    assert page.text.count("<script") == page.text.count("<script src=") == 1
     assert 'href="javascript:' not in page.text
     assert 'href="https://example.org/docs"' in page.text
     assert f"/+f/{file_line(WHEEL)['sha256'][:3]}/" in page.text
@@ -153,6 +139,77 @@ async def test_what_is_not_there_is_said_in_words(root: Browser, path: str) -> N
     page = await root.get(path)
     assert page.status_code == 404
     assert "There is no" in page.text
+
+
+async def test_downloads_are_counted_on_the_page_where_they_are_known(api: RegistryApi, root: Browser) -> None:
+    """The project's sum and each file's number are shown; a page without them is whole otherwise."""
+    known = (await root.get(f"{PROJECT}/releases/1.0")).text
+    assert "56,789" in known
+    assert known.count("1,234") == 1
+    api.counts_status = 503
+    page = await root.get(PROJECT)
+    assert page.status_code == 200
+    assert "Downloads" not in page.text
+    assert WHEEL in page.text
+
+
+async def test_files_refresh_themselves_until_they_are_signed(api: RegistryApi, root: Browser) -> None:
+    """The list asks again while a file waits, and stops when none does, or when what waits is withheld."""
+    assert "every 2s" not in (await root.get(PROJECT)).text
+    api.release["files"][0].update(state="received", serial=None)
+    assert "every 2s" in (await root.get(PROJECT)).text
+    api.projects[0]["status"] = "quarantined"
+    page = (await root.get(PROJECT)).text
+    assert "every 2s" not in page
+    assert "withheld" in page
+
+
+async def test_releases_are_filtered_by_their_version(root: Browser) -> None:
+    """A search that finds nothing says so, and leads back to all of them."""
+    assert "/releases/1.0" in (await root.get(f"{PROJECT}/releases?q=1.")).text
+    page = (await root.get(f"{PROJECT}/releases?q=2.")).text
+    assert "No version holds “2.”" in page
+    assert "/releases/1.0" not in page
+
+
+@pytest.mark.parametrize("path", ["/", "/indexes/root/stable", PROJECT, f"{PROJECT}/releases", "/tokens", "/jobs"])
+async def test_a_script_gets_the_content_alone(root: Browser, path: str) -> None:
+    """With the script's header there is no head and no navigation; what goes back in the history gets a whole page."""
+    whole = await root.get(path)
+    part = await root.client.get(path, headers={"hx-request": "true"})
+    back = await root.client.get(path, headers={"hx-request": "true", "hx-history-restore-request": "true"})
+    assert (part.status_code, part.headers["vary"], whole.headers["vary"]) == (200, "HX-Request", "HX-Request")
+    assert "<header" not in part.text
+    assert "<h1>" in part.text
+    assert all("<header" in page.text for page in (whole, back))
+
+
+async def test_a_script_without_a_session_is_sent_to_the_login(gateway: TestGateway) -> None:
+    """A redirect would put the login's page into this one: the header lets the browser itself go there."""
+    answer = await gateway.browser().client.get("/tokens", headers={"hx-request": "true"})
+    assert (answer.status_code, answer.headers["hx-redirect"], answer.text) == (401, "/login", "")
+
+
+async def test_pages_load_one_script_of_this_host_under_a_policy_that_allows_no_other(root: Browser) -> None:
+    """The script is answered as pages name it, to be kept; the policy knows no inline script and no eval."""
+    page = await root.get("/")
+    policy = page.headers["content-security-policy"]
+    assert "script-src 'self'; connect-src 'self';" in policy
+    assert "unsafe" not in policy
+    named = re.search(r'<script src="([^"]+)" integrity="sha384-([^"]+)"', page.text)
+    assert named is not None
+    script = await root.get(named[1])
+    assert base64.b64encode(hashlib.sha384(script.content).digest()).decode() == named[2]
+    assert script.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert script.headers["content-type"] == "text/javascript; charset=utf-8"
+
+
+async def test_a_page_left_open_does_not_keep_its_session(gateway: TestGateway, root: Browser) -> None:
+    """What a page asks for by itself is no use of the session: after an hour without its owner it ends."""
+    for _ in range(7):
+        gateway.clock.advance(timedelta(minutes=10))
+        answer = await root.client.get("/jobs", headers={"hx-request": "true", "x-refresh": "1"})
+    assert answer.status_code == 401
 
 
 async def test_a_project_without_a_release_says_what_next(root: Browser) -> None:
@@ -175,7 +232,7 @@ async def test_yank_asks_first_and_then_goes_to_the_api(api: RegistryApi, gatewa
     ask = await root.get(f"{PROJECT}/change?action=yank&version=1.0&file={WHEEL}")
     assert f"Yank {WHEEL}?" in ask.text
     assert not api.asked
-    done = await _post(root, PROJECT, f"{PROJECT}/change", action="yank", version="1.0", file=WHEEL, reason="broken")
+    done = await post(root, PROJECT, f"{PROJECT}/change", action="yank", version="1.0", file=WHEEL, reason="broken")
     assert (done.status_code, done.headers["location"]) == (303, f"{PROJECT}/releases/1.0?done=published")
     assert "signed and published" in (await root.get(done.headers["location"])).text
     (asked,) = api.asked
@@ -198,7 +255,7 @@ async def test_the_other_changes(
     api: RegistryApi, root: Browser, fields: dict[str, str], request_line: tuple[str, str, object]
 ) -> None:
     """Each is the request that the API names for it."""
-    done = await _post(root, PROJECT, f"{PROJECT}/change", **fields)
+    done = await post(root, PROJECT, f"{PROJECT}/change", **fields)
     assert done.status_code == 303, done.text
     method, path, body = request_line
     assert [(asked.method, asked.path, asked.body) for asked in api.asked] == [
@@ -210,29 +267,29 @@ async def test_the_status_is_changed(api: RegistryApi, root: Browser) -> None:
     """The form shows what each status means; the change goes to the API, and a pending one is said to be that."""
     api.change = (202, {"state": "pending"})
     assert "No file is offered" in (await root.get(f"{PROJECT}/status")).text
-    done = await _post(root, PROJECT, f"{PROJECT}/status", status="quarantined", reason="")
+    done = await post(root, PROJECT, f"{PROJECT}/status", status="quarantined", reason="")
     assert done.headers["location"] == f"{PROJECT}?done=pending"
     assert "waiting to be signed" in (await root.get(done.headers["location"])).text
     assert api.asked[0].body == {"status": "quarantined", "reason": None}
-    assert (await _post(root, PROJECT, f"{PROJECT}/status", status="gone")).status_code == 400
+    assert (await post(root, PROJECT, f"{PROJECT}/status", status="gone")).status_code == 400
 
 
 async def test_a_refusal_is_shown_in_the_apis_words(api: RegistryApi, root: Browser) -> None:
     """What the API says no to is a page with its sentence."""
     api.change = (409, {"detail": "This release is under review."})
-    done = await _post(root, PROJECT, f"{PROJECT}/change", action="yank", version="1.0")
+    done = await post(root, PROJECT, f"{PROJECT}/change", action="yank", version="1.0")
     assert done.status_code == 409
     assert "This release is under review." in done.text
 
 
 async def test_who_may_not_gets_no_button_and_no_way(api: RegistryApi, gateway: TestGateway) -> None:
     """Without a right there is no button, no confirmation, and the form is refused before the API is asked."""
-    guest = await _signed_in(gateway, "guest")
+    guest = await signed_in(gateway, "guest")
     page = (await guest.get(PROJECT)).text
     assert "/change?" not in page
     assert "/status" not in page
     assert (await guest.get(f"{PROJECT}/change?action=yank&version=1.0")).status_code == 403
-    refused = await _post(guest, PROJECT, f"{PROJECT}/change", action="remove", version="1.0")
+    refused = await post(guest, PROJECT, f"{PROJECT}/change", action="remove", version="1.0")
     assert refused.status_code == 403
     assert (await guest.get("/jobs")).status_code == 403
     assert not api.asked
@@ -260,7 +317,7 @@ async def test_nobody_is_led_to_the_login(gateway: TestGateway) -> None:
 async def test_a_token_is_shown_once_works_and_is_revoked(gateway: TestGateway, root: Browser) -> None:
     """The secret is on the page that answers the form alone; revoking ends it at once."""
     fields = {"label": "my machine", "index": "root/stable", "project": "Demo", "verb_upload": "on", "days": "7"}
-    made = await _post(root, "/tokens", "/tokens", **fields)
+    made = await post(root, "/tokens", "/tokens", **fields)
     secret = re.search(r'class="secret"[^>]*><code>([^<]+)<', made.text)
     assert secret is not None, made.text
     verifier = Verifier(gateway.resources.directory, gateway.clock)
@@ -272,7 +329,7 @@ async def test_a_token_is_shown_once_works_and_is_revoked(gateway: TestGateway, 
     revoke = re.search(r'href="(/tokens/[^"]+/revoke)"', listed)
     assert revoke is not None
     assert "Revoke “my machine”?" in (await root.get(revoke[1])).text
-    assert (await _post(root, "/tokens", revoke[1])).status_code == 303
+    assert (await post(root, "/tokens", revoke[1])).status_code == 303
     assert "my machine" not in (await root.get("/tokens")).text
     with pytest.raises(BadCredentials):
         await verifier.verify(f"Bearer {secret[1]}")
@@ -296,7 +353,7 @@ async def test_a_faulty_token_form_comes_back_with_the_fault(
     fields = {"label": "laptop", "index": "root/stable", "project": "", "days": "7", "verb_upload": "on", **changed}
     if words is None:
         del fields["verb_upload"]
-    page = await _post(root, "/tokens", "/tokens", **fields)
+    page = await post(root, "/tokens", "/tokens", **fields)
     assert page.status_code == 400
     assert (words or "Choose at least one thing") in page.text
     assert "You have no token yet" in page.text
@@ -304,12 +361,12 @@ async def test_a_faulty_token_form_comes_back_with_the_fault(
 
 async def test_one_account_cannot_revoke_anothers_token(gateway: TestGateway, root: Browser) -> None:
     """Another's token is not there, on the page and for the form."""
-    await _post(root, "/tokens", "/tokens", label="my machine", index="", project="", days="7", verb_read="on")
+    await post(root, "/tokens", "/tokens", label="my machine", index="", project="", days="7", verb_read="on")
     revoke = re.search(r'href="(/tokens/[^"]+/revoke)"', (await root.get("/tokens")).text)
     assert revoke is not None
-    guest = await _signed_in(gateway, "guest")
+    guest = await signed_in(gateway, "guest")
     assert (await guest.get(revoke[1])).status_code == 404
-    assert (await _post(guest, "/tokens", revoke[1])).status_code == 404
+    assert (await post(guest, "/tokens", revoke[1])).status_code == 404
     assert "my machine" in (await root.get("/tokens")).text
 
 
@@ -326,10 +383,10 @@ async def test_administrators_see_jobs_and_try_dead_ones_again(
         )
         await connection.execute(dead)
     assert "the disk is full" in (await root.get("/jobs?state=dead")).text
-    again = await _post(root, "/jobs?state=dead", f"/jobs/{job}/retry")
+    again = await post(root, "/jobs?state=dead", f"/jobs/{job}/retry")
     assert (again.status_code, again.headers["location"]) == (303, "/jobs")
     assert "No job was given up" in (await root.get("/jobs?state=dead")).text
-    assert (await _post(root, "/jobs", f"/jobs/{job}/retry")).status_code == 404
+    assert (await post(root, "/jobs", f"/jobs/{job}/retry")).status_code == 404
 
 
 async def test_administrators_see_the_audit_log(root: Browser) -> None:

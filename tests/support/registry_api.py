@@ -36,6 +36,7 @@ class RegistryApi:
     release: dict[str, Any] = field(default_factory=dict)
     change: tuple[int, dict[str, Any]] = (200, {"state": "published", "serial": 8})
     head_status: int = 200
+    counts_status: int = 200
     asked: list[Asked] = field(default_factory=list)
     queries: list[dict[str, str]] = field(default_factory=list)
     read_with: set[str] = field(default_factory=set)
@@ -55,6 +56,9 @@ class RegistryApi:
         return {
             "upload": Mounted(Service("upload", Starlette(routes=upload))),
             "index": Mounted(Service("index", Starlette(routes=index))),
+            "download": Mounted(
+                Service("download", Starlette(routes=[Route(base + "/downloads/{name}", self._counts)]))
+            ),
         }
 
     async def _projects(self, request: Request) -> Response:
@@ -88,6 +92,12 @@ class RegistryApi:
         items = [{"serial": 7, "committed_at": AT, "changes": 3, "journal": journal}]
         items += [{"serial": 6, "committed_at": AT, "changes": 1, "journal": []}]
         return JSONResponse({"items": items, "next": None})
+
+    async def _counts(self, request: Request) -> Response:
+        if self.counts_status != 200:
+            return _problem(self.counts_status, "It is not there.")
+        files = [{"filename": file["filename"], "version": "1.0", "downloads": 1234} for file in self.release["files"]]
+        return JSONResponse({"project": request.path_params["name"], "total": 56_789, "files": files[:1]})
 
     async def _head(self, request: Request) -> Response:
         self.read_with.add(request.headers["authorization"])
