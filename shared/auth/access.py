@@ -23,17 +23,26 @@ async def reader(verifier: Verifier, header: str | None) -> Principal:
         return NOBODY
 
 
+async def identified(verifier: Verifier, header: str | None) -> Principal:
+    """Return who asks, nobody without credentials; where what is asked for is not open, wrong ones are an error.
+
+    Raises:
+        ServiceError: unauthenticated for wrong credentials, too-many after too many of them.
+    """
+    try:
+        return await verifier.verify(header)
+    except BadCredentials as error:
+        kind = ErrorKind.UNAUTHENTICATED if error.retry_after is None else ErrorKind.TOO_MANY
+        raise ServiceError(kind, f"{error}.", retry_after=error.retry_after) from error
+
+
 async def writer(verifier: Verifier, header: str | None) -> Principal:
     """Return who writes.
 
     Raises:
-        ServiceError: unauthenticated, when there are no credentials or wrong ones.
+        ServiceError: unauthenticated, when there are no credentials or wrong ones; too-many after too many wrong ones.
     """
-    try:
-        principal = await verifier.verify(header)
-    except BadCredentials as error:
-        kind = ErrorKind.UNAUTHENTICATED if error.retry_after is None else ErrorKind.TOO_MANY
-        raise ServiceError(kind, f"{error}.", retry_after=error.retry_after) from error
+    principal = await identified(verifier, header)
     if principal.is_anonymous:
         raise ServiceError(
             ErrorKind.UNAUTHENTICATED,
@@ -61,6 +70,11 @@ def resolve(directory: Directory, name: IndexName | None) -> IndexRecord:
     return record
 
 
+def may_read(principal: Principal, index: IndexRecord) -> bool:
+    """Return whether `principal` may read an index. For hot paths: from memory."""
+    return authorize(principal, Verb.READ, index.resource()) is Decision.ALLOWED
+
+
 def require(principal: Principal, verb: Verb, index: IndexRecord, project: NormalizedName | None = None) -> None:
     """Return when `principal` may do `verb` to an index, or to a project in it.
 
@@ -79,7 +93,7 @@ def _refuse(decision: Decision, principal: Principal, verb: Verb, index: IndexRe
     if decision is Decision.ALLOWED:
         return
     if decision is Decision.NEEDS_CREDENTIALS:
-        detail = f"Index {index.name}: credentials are needed to {verb}."
+        detail = f"Index {index.name}: credentials are needed to {verb}: send a token as password, with any user name."
         raise ServiceError(ErrorKind.UNAUTHENTICATED, detail)
     reason = decision.value
     raise ServiceError(ErrorKind.FORBIDDEN, f"{principal.account} may not {verb} on {index.name}: {reason}.")

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shared.auth.access import identified, may_read, require
 from shared.auth.directory import Directory, IndexRecord
-from shared.auth.permissions import Decision, authorize
 from shared.auth.principal import NOBODY, Verb
-from shared.auth.verifier import BadCredentials, Verifier
+from shared.auth.verifier import Verifier
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face
 from shared.http import bind_principal
@@ -50,7 +50,7 @@ class Access:
         if record is None:
             where = f"There is no index {face.index}." if face.index else "This deployment has no default index yet."
             raise ServiceError(ErrorKind.NOT_FOUND, where)
-        everyone = authorize(NOBODY, Verb.READ, record.resource()) is Decision.ALLOWED
+        everyone = may_read(NOBODY, record)
         if face.index is None and not everyone:
             detail = "The default index is not open to everyone: use its own address, /<owner>/<index>/+simple/."
             raise ServiceError(ErrorKind.NOT_FOUND, detail)
@@ -62,7 +62,7 @@ class Access:
             return True
         header = None if authorization is None else authorization.decode("latin-1")
         principal = self._verifier.quick(header)
-        return principal is not None and authorize(principal, Verb.READ, place.record.resource()) is Decision.ALLOWED
+        return principal is not None and may_read(principal, place.record)
 
     async def check(self, place: Place, authorization: bytes | None) -> None:
         """Return when the caller may read.
@@ -70,23 +70,12 @@ class Access:
         Credentials are not looked at where everyone may read: wrong ones count as none there.
 
         Raises:
-            ServiceError: UNAUTHENTICATED without credentials or with wrong ones, FORBIDDEN for somebody without the
-                right (never NOT_FOUND, after which uv would go on to the next index).
+            ServiceError: UNAUTHENTICATED without credentials or with wrong ones, TOO_MANY after too many of those,
+                FORBIDDEN for somebody without the right (never NOT_FOUND, after which uv goes on to the next index).
         """
         if place.open:
             return
         header = None if authorization is None else authorization.decode("latin-1")
-        try:
-            principal = await self._verifier.verify(header)
-        except BadCredentials as error:
-            raise ServiceError(ErrorKind.UNAUTHENTICATED, f"Cannot read this index: {error}.") from error
+        principal = await identified(self._verifier, header)
         bind_principal(principal)
-        decision = authorize(principal, Verb.READ, place.record.resource())
-        match decision:
-            case Decision.ALLOWED:
-                return
-            case Decision.NEEDS_CREDENTIALS:
-                detail = "This index is private: send a token as the password of HTTP Basic, with any user name."
-                raise ServiceError(ErrorKind.UNAUTHENTICATED, detail)
-            case Decision.NO_GRANT | Decision.OUT_OF_SCOPE:
-                raise ServiceError(ErrorKind.FORBIDDEN, f"Cannot read {place.record.name}: {decision.value}.")
+        require(principal, Verb.READ, place.record)

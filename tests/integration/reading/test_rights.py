@@ -6,11 +6,12 @@ import httpx2
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.auth.passwords import hash_password
 from shared.auth.principal import Scope, Verb
 from shared.objects.interface import ObjectStores
 from shared.objects.keys import file_key
 from tests.integration.reading.constants import PAGE, WHEEL
-from tests.support.factories import make_default, make_index, make_token
+from tests.support.factories import make_account, make_default, make_index, make_token
 from tests.support.published import Published
 from tests.support.reading import Reading, basic
 
@@ -71,6 +72,16 @@ class TestRights:
             assert (await client.get(paths[6])).status_code == 404
         async with reading.client() as stranger:
             assert {(await stranger.get(path)).status_code for path in paths} == {401}, "memory must not leak"
+
+    async def test_too_many_wrong_passwords(self, reading: Reading, paths: list[str], engine: AsyncEngine) -> None:
+        """After ten wrong passwords of an account reads say 429 and when to try again, as writes do."""
+        await make_account(engine, "ann", password_hash=hash_password("a long enough password"))
+        await reading.news()
+        async with reading.client() as client:
+            wrong = {"authorization": basic("ann", "wrong")}
+            answers = [await client.get(paths[0], headers=wrong) for _ in range(11)]
+        assert [answer.status_code for answer in answers] == [401] * 10 + [429]
+        assert 0 < int(answers[-1].headers["retry-after"]) <= 300
 
     async def test_wrong_credentials_on_an_open_read(self, client: httpx2.AsyncClient) -> None:
         """Where everyone may read, wrong credentials count as none."""
