@@ -266,6 +266,12 @@ FAULTS = """() => {
 }"""
 
 
+def _picture(page: Page, name: str) -> None:
+    if folder := os.environ.get("COUNTERMARK_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_stands_in_every_look(seeded: Deployment, page: Page, look: str, name: str) -> None:
     """It answers, fits the window, breaks no policy, and can be read: labels, headings, contrast of 4.5 to 1."""
@@ -273,9 +279,7 @@ def test_every_page_stands_in_every_look(seeded: Deployment, page: Page, look: s
     page.on("console", lambda message: complaints.append(message.text))
     page.on("requestfailed", lambda request: complaints.append(request.url))
     answer = page.goto(f"{seeded.ui}{PAGES[name]}")
-    if folder := os.environ.get("COUNTERMARK_SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=f"{folder}/{name}-{look}.png", full_page=True)
+    _picture(page, f"{name}-{look}")
     assert answer is not None
     assert answer.status == 200, page.content()
     assert answer.text().count("<script") == answer.text().count("<script src=") == 1
@@ -283,6 +287,23 @@ def test_every_page_stands_in_every_look(seeded: Deployment, page: Page, look: s
     assert page.evaluate(FAULTS) == []
     assert complaints == []
     assert "taken over" not in page.title()
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize(
+    ("name", "path"), [("sign-in", "/"), ("signed-out", "/signed-out"), ("dead-link", "/welcome?code=x")]
+)
+def test_the_pages_before_the_login_stand_in_every_look(
+    seeded: Deployment, chromium: Browser, look: str, name: str, path: str
+) -> None:
+    """Strangers get pages that fit and can be read, too."""
+    scheme, viewport = LOOKS[look]
+    context = chromium.new_context(color_scheme=scheme, viewport=viewport)
+    page = context.new_page()
+    page.goto(f"{seeded.ui}{path}")
+    _picture(page, f"{name}-{look}")
+    assert page.evaluate(FAULTS) == []
+    context.close()
 
 
 def test_a_project_is_found_yanked_and_taken_back(seeded: Deployment, plain: Page) -> None:
@@ -420,6 +441,7 @@ def test_a_token_is_revoked_in_its_row(seeded: Deployment, tab: Page) -> None:
     _mark(tab)
     row = tab.locator("tr", has_text="short-lived")
     row.get_by_role("link", name="Revoke short-lived").click()
+    _picture(tab, "token-revoke-in-its-row")
     row.get_by_role("link", name="Cancel").click()
     row.get_by_role("link", name="Revoke short-lived").click()
     row.get_by_role("button", name="Revoke").click()
@@ -470,6 +492,7 @@ def test_a_fault_that_the_script_meets_is_said_on_the_page(
     plain.get_by_role("button", name="Revoke").click()
     page.get_by_role("link", name="Revoke gone meanwhile").click()
     page.get_by_role("alert").wait_for()
+    _picture(page, "trouble")
     assert "There is no such token of yours" in page.locator("#trouble").inner_text()
     assert page.locator("#tokens").count() == 1
     context.close()
