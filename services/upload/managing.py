@@ -9,20 +9,23 @@ Source: contract python-index section 2.7; architecture sections 5 and 11.8.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.names import FileName, NormalizedName
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Principal
-from shared.catalogue import audit, heads, marks, outbox, projects
+from shared.catalogue import audit, heads, marks, outbox, projects, releases
 from shared.catalogue.marks import LockedProject, Mark, MarkedFile
 from shared.catalogue.projects import FileLine, ProjectDetail, ProjectLine, ReleaseDetail, ReleaseLine
 from shared.catalogue.publication_rows import STATUS_CHANGE
+from shared.catalogue.releases import NamedRelease
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.errors import ErrorKind, ServiceError
+from shared.formats.python.names import release_key
 from shared.ids import FileId, OutboxId, ProjectId
 from shared.jobs.messages import PublishIndex
 from shared.resources import Resources
@@ -65,6 +68,10 @@ class Wanted:
     action: str
     detail: dict[str, Any]
 
+    def of_version(self, version: str) -> Wanted:
+        """Return the same change with its version spelled as its release is."""
+        return replace(self, place=replace(self.place, version=version), detail=self.detail | {"version": version})
+
 
 class Projects:
     """The use cases of managing projects."""
@@ -99,12 +106,12 @@ class Projects:
         Raises:
             ServiceError: not-found.
         """
-        assert place.version is not None
         async with self._resources.engine.connect() as connection:
             project = await projects.find_project(connection, place.index.id, place.index.life, place.project)
             if project is None:
                 raise _no_project(place)
-            found = await projects.find_release(connection, project.id, place.version)
+            named = await _release(connection, project.id, place)
+            found = await projects.find_release(connection, named.id)
             if found is None:
                 raise _no_release(place)
             return found, await projects.release_files(connection, place.index.id, found.id)
@@ -172,13 +179,13 @@ class Projects:
             change: marks what is not marked yet and returns it.
             again: whether files that were all removed before are no error.
         """
-        place = wanted.place
-        assert place.version is not None
         async with UnitOfWork(self._resources.engine) as work:
-            project = await self._locked(work, place)
-            files = await marks.files_of(work.connection, project.id, place.version)
-            if not files:
-                raise _no_release(place)
+            project = await self._locked(work, wanted.place)
+            release = await _release(work.connection, project.id, wanted.place)
+            # From here on the release's own spelling: that is what the journal and the audit have it under.
+            wanted = wanted.of_version(release.version)
+            place = wanted.place
+            files = await marks.files_of(work.connection, project.id, release.id)
             meant = [file for file in files if place.file_name in (None, file.file_name)]
             if not meant:
                 raise ServiceError(ErrorKind.NOT_FOUND, f"There is no file {place}.")
@@ -236,6 +243,19 @@ def _wanted(place: Place, principal: Principal, verb: str, **detail: Any) -> Wan
     if principal.token_id is not None:
         told["token"] = str(principal.token_id)
     return Wanted(place, principal.account or "", f"{place.scope}.{verb}", told)
+
+
+async def _release(connection: AsyncConnection, project_id: ProjectId, place: Place) -> NamedRelease:
+    """Return the release that a place names, in whichever spelling.
+
+    Raises:
+        ServiceError: not-found.
+    """
+    assert place.version is not None
+    found = await releases.release_named(connection, project_id, place.version, release_key(place.version))
+    if found is None:
+        raise _no_release(place)
+    return found
 
 
 def _no_project(place: Place) -> ServiceError:

@@ -15,8 +15,8 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.catalogue.projects import FORMAT
-from shared.catalogue.tables import File, Project, Release
-from shared.ids import FileId, IndexId, ProjectId
+from shared.catalogue.tables import File, Project
+from shared.ids import FileId, IndexId, ProjectId, ReleaseId
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,11 @@ async def lock_project(
     return None if row is None else LockedProject(**row._mapping)
 
 
-async def files_of(connection: AsyncConnection, project_id: ProjectId, version: str) -> list[MarkedFile]:
-    """Return the files of a release with their marks, the removed ones as well; none when there is no such release."""
+async def files_of(connection: AsyncConnection, project_id: ProjectId, release_id: ReleaseId) -> list[MarkedFile]:
+    """Return the files of a release with their marks, the removed ones as well."""
     rows = await connection.execute(
         select(File.id, File.file_name, File.yanked_at, File.yanked_reason, File.removed_at)
-        .join(Release, Release.id == File.release_id)
-        .where(File.project_id == project_id, Release.project_id == project_id, Release.version == version)
+        .where(File.project_id == project_id, File.release_id == release_id)
         .order_by(File.file_name, File.removed_at.desc().nulls_first())
     )
     return [

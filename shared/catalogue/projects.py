@@ -180,10 +180,10 @@ async def project_releases(connection: AsyncConnection, project_id: ProjectId) -
     return sorted(lines, key=lambda line: (Version(line.version), line.version), reverse=True)
 
 
-async def find_release(connection: AsyncConnection, project_id: ProjectId, version: str) -> ReleaseDetail | None:
-    """Return a release by its normalised version, None when there is none."""
+async def find_release(connection: AsyncConnection, release_id: ReleaseId) -> ReleaseDetail | None:
+    """Return a release, None when there is none."""
     columns = (Release.id, Release.version, Release.created_at, Release.core_metadata.label("core_metadata"))
-    query = select(*columns).where(Release.project_id == project_id, Release.version == version)
+    query = select(*columns).where(Release.id == release_id)
     row = (await connection.execute(query)).first()
     return None if row is None else ReleaseDetail(**row._mapping)
 

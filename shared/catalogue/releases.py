@@ -159,6 +159,33 @@ async def confusable_project(
     return None if found is None else NormalizedName(found)
 
 
+@dataclass(frozen=True, slots=True)
+class NamedRelease:
+    """A release and its version as its first file wrote it."""
+
+    id: ReleaseId
+    version: str
+
+
+async def release_named(
+    connection: AsyncConnection, project_id: ProjectId, version: str, key: str
+) -> NamedRelease | None:
+    """Return the release that a version means: the one written so, else the one that it equals; None without any.
+
+    Args:
+        version: normalised.
+        key: what equal versions have in common; see `Coordinates.release_key`.
+    """
+    query = (
+        select(Release.id, Release.version)
+        .where(Release.project_id == project_id, (Release.version == version) | (Release.version_key == key))
+        .order_by(Release.version != version)
+        .limit(1)
+    )
+    row = (await connection.execute(query)).first()
+    return None if row is None else NamedRelease(ReleaseId(row.id), row.version)
+
+
 async def insert_file(
     connection: AsyncConnection, index_id: IndexId, life: int, side: str, new: NewFile
 ) -> tuple[ProjectId, FileId]:
@@ -214,23 +241,22 @@ async def _project(connection: AsyncConnection, index_id: IndexId, life: int, ne
 
 
 async def _release(connection: AsyncConnection, project_id: ProjectId, new: NewFile) -> ReleaseId:
-    version = new.coordinates.version
+    at = new.coordinates
     await connection.execute(
         insert(Release)
         .values(
             id=new_uuid(),
             project_id=project_id,
-            version=version,
+            version=at.version,
+            version_key=at.release_key,
             core_metadata=dict(new.fields),
             created_at=new.uploaded_at,
         )
         .on_conflict_do_nothing()
     )
-    found = await connection.scalar(
-        select(Release.id).where(Release.project_id == project_id, Release.version == version)
-    )
+    found = await release_named(connection, project_id, at.version, at.release_key)
     assert found is not None
-    return ReleaseId(found)
+    return found.id
 
 
 def _known(row: Any) -> KnownFile:

@@ -28,14 +28,19 @@ class InvalidFile(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Coordinates:
-    """Where a file belongs: `version` is normalised (PEP 440), `display_name` the project as the file writes it.
+    """Where a file belongs.
 
-    `package_type` is the word of the upload form: `sdist` or `bdist_wheel`.
+    Attributes:
+        version: normalised (PEP 440), as the file writes it.
+        release_key: the same text for versions that are one release.
+        package_type: the word of the upload form, `sdist` or `bdist_wheel`.
+        display_name: the project as the file writes it.
     """
 
     format: str
     project: NormalizedName
     version: str
+    release_key: str
     file_name: FileName
     package_type: str
     display_name: str

@@ -1,15 +1,20 @@
 """The migrations and the table classes are two descriptions of one schema: they must agree."""
 
 import asyncio
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from shared.catalogue import migrate
 from shared.catalogue.engine import open_engine
 from shared.catalogue.tables import Base
+from shared.formats.python.names import release_key
 
 
 def _differences(connection: Connection) -> list[object]:
@@ -46,3 +51,54 @@ async def test_a_newer_schema_is_refused(database: str) -> None:
     await engine.dispose()
     with pytest.raises(migrate.SchemaMismatch, match="newer"):
         await migrate.upgrade(database)
+
+
+async def test_releases_of_before_get_the_key_that_code_writes_now(empty_database: str) -> None:
+    """Equal versions that are two releases already stay two; the older one has the key."""
+    written = ["1.0", "1.0.0", "1.10.0", "1.0.post1", "1!2.0", "2.0a1", "2.0rc1.dev2", "0", "0.0", "3.0+x.0", "3+x.0.0"]
+    written += ["10.0.10.0+1.0", "4.0.dev0", "5.0.0b1.post2.dev3+a.b", "100", "6.0.0.1"]
+    engine = open_engine(empty_database, pool=1)
+    async with engine.begin() as connection:
+        await connection.run_sync(_upgrade_to, "0004")
+        ids = {"i": uuid4(), "p": uuid4(), "g": uuid4()}
+        await connection.execute(text("insert into account (name, created_at) values ('root', now())"))
+        for statement in _BEFORE:
+            await connection.execute(text(statement), ids)
+        for place, version in enumerate(written):
+            row = {"id": uuid4(), "version": version, "place": place}
+            await connection.execute(text(_RELEASE), ids | row)
+        await connection.execute(text(_RELEASE), ids | {"id": uuid4(), "version": "1.0", "place": 0, "p": ids["g"]})
+    await engine.dispose()
+    await migrate.upgrade(empty_database)
+    engine = open_engine(empty_database, pool=1)
+    async with engine.connect() as connection:
+        rows = await connection.execute(text("select project_id, version, version_key from release"))
+        found = {(row.project_id, row.version): row.version_key for row in rows}
+    await engine.dispose()
+    twins = {"1.0.0", "0.0"}
+    assert {version: found[ids["p"], version] for version in written} == {
+        version: None if version in twins else release_key(version) for version in written
+    }
+    assert found[ids["g"], "1.0"] is None, "versions of another format are not Python's"
+
+
+def _upgrade_to(connection: Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).with_name("migrations")))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+_PROJECT = (
+    "insert into project (id, index_id, life, format, name, display_name, status, created_at)"
+    " values (:{}, :i, 1, '{}', 'widget', 'widget', 'active', now())"
+)
+_INDEX = (
+    "insert into index (id, owner, name, life, type, visibility, volatile, admission, settings, created_at)"
+    " values (:i, 'root', 'stable', 1, 'stage', 'public', false, 'strict', '{}', now())"
+)
+_BEFORE = (_INDEX, _PROJECT.format("p", "python"), _PROJECT.format("g", "generic"))
+_RELEASE = (
+    "insert into release (id, project_id, version, metadata, created_at)"
+    " values (:id, :p, :version, '{}', timestamptz '2026-01-01' + :place * interval '1 second')"
+)

@@ -128,6 +128,39 @@ async def deployment(engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[Deplo
 
 
 W10, W11 = "widget-1.0-py3-none-any.whl", "widget-1.1-py3-none-any.whl"
+W100 = "widget-1.0.0-py3-none-any.whl"
+
+
+async def test_equal_versions_are_one_release_found_by_either_spelling(deployment: Deployment) -> None:
+    """1.0 and 1.0.0 are one version (PEP 440): the release is written as its first file writes it."""
+    await deployment.upload("widget-1.0", "widget-1.0.0", "widget-1!1.0", "widget-1.0.post1")
+    page = deployment.page()
+    assert page["versions"] == ["1!1.0", "1.0.post1", "1.0"]
+    assert [file["filename"] for file in page["files"]][:2] == [W10, W100]
+    shown = await deployment.ask("GET", "/widget")
+    assert [(line["version"], line["files"]) for line in shown["releases"]] == [
+        ("1!1.0", 1),
+        ("1.0.post1", 1),
+        ("1.0", 2),
+    ]
+    for version in ("1.0", "1.0.0", "1", "v1.0.0.0"):
+        release = await deployment.ask("GET", f"/widget/releases/{version}")
+        assert release["version"] == "1.0"
+        assert [file["filename"] for file in release["files"]] == [W10, W100]
+    await deployment.ask("POST", f"/widget/releases/1/files/{W100}/yank", {"reason": "broken"})
+    assert [file["yanked"] for file in deployment.page()["files"]][:2] == [False, "broken"]
+    await deployment.ask("DELETE", "/widget/releases/1.0.0")
+    assert deployment.page()["versions"] == ["1!1.0", "1.0.post1"]
+    assert [version for version, _, _ in (await deployment.journal())[-3:]] == ["1.0"] * 3
+    assert (await deployment.audited())[-1] == ("root", "release.remove", "root/stable/widget/1.0")
+
+
+async def test_equal_versions_that_arrive_at_once_are_one_release(deployment: Deployment) -> None:
+    """Whichever spelling commits first names the release; nobody is refused for it."""
+    await asyncio.gather(*(deployment.upload(f"widget-2{zeros}") for zeros in ("", ".0", ".0.0", ".0.0.0")))
+    [version] = deployment.page()["versions"]
+    assert version in {"2", "2.0", "2.0.0", "2.0.0.0"}
+    assert len(deployment.page()["files"]) == 4
 
 
 async def test_a_yank_is_signed_when_it_is_answered_and_can_be_taken_back(deployment: Deployment) -> None:

@@ -19,6 +19,7 @@ from shared.auth.directory import scope_to
 from shared.auth.principal import ANONYMOUS, Scope, Verb
 from shared.auth.tokens import FORMAT_VERSION, new_secret, token_sha256
 from shared.catalogue.tables import Account, Deployment, File, Grant, IndexRow, Project, Release, Token
+from shared.formats.python.names import release_key
 from shared.ids import FileId, IndexId, ProjectId, new_uuid
 
 EVERYTHING = (Scope(index=None, project=None, verbs=frozenset(Verb)),)
@@ -166,7 +167,12 @@ async def make_file(
     sha256, file_id = sha256_of(content), FileId(new_uuid())
     async with engine.begin() as connection:
         release = upsert(Release).values(
-            id=new_uuid(), project_id=project_id, version=version, core_metadata={}, created_at=now()
+            id=new_uuid(),
+            project_id=project_id,
+            version=version,
+            version_key=release_key(version),
+            core_metadata={},
+            created_at=now(),
         )
         await connection.execute(release.on_conflict_do_nothing())
         found = select(Release.id).where(Release.project_id == project_id, Release.version == version)

@@ -39,13 +39,18 @@ class Project(Base):
 
 
 class Release(Base):
-    """Writer: upload. One version of a project, normalised; `metadata` as read from the first file of it."""
+    """Writer: upload. One version of a project, normalised; `metadata` as read from the first file of it.
+
+    `version_key` is the same for versions that are one release (1.0 and 1.0.0). It is null where an older release of
+    the project has it: before there were keys, each spelling was a release, and what was signed of it stays.
+    """
 
     __tablename__ = "release"
-    __table_args__ = (UniqueConstraint("project_id", "version"),)
+    __table_args__ = (UniqueConstraint("project_id", "version"), UniqueConstraint("project_id", "version_key"))
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("project.id"))
     version: Mapped[str]
+    version_key: Mapped[str | None]
     core_metadata: Mapped[Json] = mapped_column("metadata", JSONB())
     created_at: Mapped[datetime]
 

@@ -5,7 +5,7 @@ Source: binary distribution format, "File name convention"; PEP 625; python-inde
 
 from __future__ import annotations
 
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, canonicalize_version, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from countermark.core.names import FileName, InvalidName, NormalizedName, parse_file_name, parse_project_name
@@ -44,6 +44,14 @@ def file_stem(project: NormalizedName, version: str) -> str:
     return f"{project.replace('-', '_')}-{version}"
 
 
+def release_key(version: Version | str) -> str:
+    """Return what equal versions have in common: 1.0 and 1.0.0 are one release.
+
+    Source: PEP 440, "Version specifiers" (release segments are compared as if padded with zeros).
+    """
+    return canonicalize_version(version, strip_trailing_zero=True)
+
+
 def is_universal_wheel(file_name: str) -> bool:
     """Tell whether a wheel runs on every Python 3: its tags hold `py3`, and end with `none-any`."""
     parts = file_name.removesuffix(_WHEEL_SUFFIX).split("-")
@@ -63,7 +71,7 @@ def _parse_wheel(name: FileName) -> Coordinates:
     unknown = unknown_platforms(tag.platform for tag in tags)
     if unknown:
         raise InvalidFile(name, [f"No installer looks for wheels of the platform {', '.join(unknown)[:200]}."])
-    return Coordinates(FORMAT, project, str(version), name, WHEEL, written)
+    return Coordinates(FORMAT, project, str(version), release_key(version), name, WHEEL, written)
 
 
 def _parse_sdist(name: FileName) -> Coordinates:
@@ -78,7 +86,7 @@ def _parse_sdist(name: FileName) -> Coordinates:
     right = f"{file_stem(project, str(version))}{_SDIST_SUFFIX}"
     if name != right:
         raise InvalidFile(name, [f"The file name must be {right} (PEP 625)."])
-    return Coordinates(FORMAT, project, str(version), name, SDIST, written)
+    return Coordinates(FORMAT, project, str(version), release_key(version), name, SDIST, written)
 
 
 def _project(name: FileName, written: str) -> NormalizedName:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from random import Random
 
@@ -16,7 +17,7 @@ from countermark.core.names import FileName, IndexName, page_target, parse_proje
 from countermark.core.pointer import parse_latest, parse_pointer
 from shared.formats.interface import InvalidFile, PageFile, ProjectPage
 from shared.formats.python.html import page_html
-from shared.formats.python.names import file_stem, parse_name
+from shared.formats.python.names import file_stem, parse_name, release_key
 from shared.formats.python.pages import signed_link
 from shared.formats.registry import FORMATS
 
@@ -30,6 +31,8 @@ _VERSIONS = st.builds(
     st.sampled_from(["", ".dev4"]),
     st.sampled_from(["", "+cu121", "+a.1"]),
 )
+_AFTER_RELEASE = re.compile(r"(?:\d+!)?\d+(?:\.\d+)*")
+"""What a version is written with before its suffixes."""
 _TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=30)
 _TAGS = st.sampled_from(["-py3-none-any.whl", "-1-cp311-cp311-win32.whl", ".tar.gz"])
 
@@ -39,6 +42,18 @@ def test_normalised_names_are_read_back(name: str, version: str, tag: str) -> No
     """Every project and version has file names that say them."""
     coordinates = parse_name(f"{file_stem(canonicalize_name(name), version)}{tag}")
     assert (coordinates.project, coordinates.version) == (canonicalize_name(name), version)
+
+
+@given(_VERSIONS, _VERSIONS, st.integers(0, 3))
+def test_versions_have_one_key_exactly_when_they_are_equal(one: str, other: str, zeros: int) -> None:
+    """Zeros at the end of the release segment alone make no other version, and no two versions meet in a key."""
+    assert (release_key(one) == release_key(other)) == (Version(one) == Version(other))
+    version = Version(one)
+    release = ".".join(map(str, (*version.release, *([0] * zeros))))
+    epoch = f"{version.epoch}!" if version.epoch else ""
+    longer = epoch + release + _AFTER_RELEASE.sub("", one, count=1)
+    assert Version(longer) == version
+    assert release_key(longer) == release_key(one)
 
 
 @given(st.text(max_size=60) | st.builds("{}-{}{}".format, st.text(max_size=9), st.text(max_size=9), _TAGS))

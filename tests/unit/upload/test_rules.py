@@ -8,7 +8,7 @@ from services.upload import rules
 from shared.formats.interface import Coordinates, Inspected
 
 WIDGET = Coordinates(
-    "python", NormalizedName("widget"), "1.0", FileName("widget-1.0-py3-none-any.whl"), "bdist_wheel", "widget"
+    "python", NormalizedName("widget"), "1.0", "1", FileName("widget-1.0-py3-none-any.whl"), "bdist_wheel", "widget"
 )
 FORM = {
     ":action": ["file_upload"],
