@@ -12,7 +12,6 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from email.message import Message
 
 import nh3
 from markdown_it import MarkdownIt
@@ -20,16 +19,18 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup, escape
-from readme_renderer import rst
+
+from shared.formats.python.description import (
+    MARKDOWN,
+    MAX_MARKDOWN,
+    RESTRUCTURED,
+    Unrenderable,
+    kind_of,
+    restructured_html,
+)
 
 MAX_SHOWN = 256 << 10
 """Characters of a description that are shown at all."""
-
-MAX_MARKDOWN = 128 << 10
-"""Characters of Markdown that are rendered: a tenth of a second of work."""
-
-MAX_RST = 48 << 10
-"""Characters of reStructuredText that are rendered: its library is ten times slower."""
 
 _KEPT = 64
 """Rendered descriptions that are remembered."""
@@ -86,13 +87,11 @@ def render(text: str, content_type: str | None) -> Readme:
     """
     whole = len(text) <= MAX_SHOWN
     text = text[:MAX_SHOWN]
-    header = Message()
-    header["content-type"] = content_type or "text/x-rst"
-    kind = header.get_content_type()
+    kind = kind_of(content_type)
     html: str | None = None
-    if kind == "text/markdown" and len(text) <= MAX_MARKDOWN:
+    if kind == MARKDOWN and len(text) <= MAX_MARKDOWN:
         html = _markdown(text)
-    elif kind == "text/x-rst" and len(text) <= MAX_RST:
+    elif kind == RESTRUCTURED:
         html = _restructured(text)
     if html is None:
         return Readme(Markup('<pre class="plain-text">{}</pre>').format(text), whole)
@@ -134,11 +133,8 @@ def _image(
 
 def _restructured(text: str) -> str | None:
     try:
-        html = rst.render(text)
-    except (RecursionError, ValueError, LookupError, TypeError, AttributeError):
-        # The library raises these for some broken sources instead of its own error.
-        return None
-    if html is None:
+        html = restructured_html(text)
+    except Unrenderable:
         return None
     for high, low in reversed(_LOWER.items()):
         html = html.replace(f"<{high}>", f"<{low}>").replace(f"</{high}>", f"</{low}>")

@@ -74,6 +74,7 @@ class File(Shape):
     state: Literal["received", "published", "failed", "removed"]
     serial: int | None = None
     error: str | None = None
+    warnings: list[str] = Field(default_factory=list)
 
 
 class Release(Shape):

@@ -125,6 +125,7 @@ class FileItem(_Model):
     state: str = Field(description="received, published, failed or removed")
     serial: int | None = Field(description="the publication that lists the file")
     error: str | None = Field(description="why signing refused the file, when it did")
+    warnings: list[str] = Field(description="what its uploader was told though the file was taken, a sentence each")
 
     @classmethod
     def of(cls, line: FileLine) -> FileItem:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -136,7 +136,8 @@ class Uploads:
             return _Admitted(look.known.id, already_there=True)
         inspected = await self._inspect(form, coordinates)
         await self._store(index, form, inspected)
-        new = _new_file(form, coordinates, inspected, principal, self._resources)
+        warnings = (*inspected.warnings, *look.warnings)
+        new = replace(_new_file(form, coordinates, inspected, principal, self._resources), warnings=warnings)
         try:
             file_id = await self._keep(index, new)
         except IntegrityError:
@@ -145,7 +146,7 @@ class Uploads:
             if again.known is None:
                 raise
             return _Admitted(again.known.id, already_there=True)
-        return _Admitted(file_id, already_there=False, warnings=(*inspected.warnings, *look.warnings))
+        return _Admitted(file_id, already_there=False, warnings=warnings)
 
     async def _look(self, index: IndexRecord, coordinates: Coordinates, form: ReceivedForm) -> _Look:
         """Look for the file: it may be there with the same bytes, or its name is free.

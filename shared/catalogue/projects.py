@@ -99,6 +99,7 @@ class FileLine:
     state: str
     serial: int | None
     error: str | None
+    warnings: Sequence[str]
 
 
 def latest_release(releases: Collection[ReleaseLine]) -> ReleaseLine | None:
@@ -194,7 +195,7 @@ async def release_files(connection: AsyncConnection, index_id: IndexId, release_
     marks = (File.uploaded_at, File.uploader, File.requires_python, File.yanked_at, File.yanked_reason, File.removed_at)
     rows = (
         await connection.execute(
-            select(*columns, *marks, PublishedFile.from_serial)
+            select(*columns, *marks, File.warnings, PublishedFile.from_serial)
             .outerjoin(PublishedFile, (PublishedFile.file_id == File.id) & PublishedFile.to_serial.is_(None))
             .where(File.release_id == release_id, File.project_id == _project_of(release_id).scalar_subquery())
             .order_by(File.uploaded_at.desc(), File.id)
@@ -234,6 +235,7 @@ def _file(row: Any, error: str | None) -> FileLine:
         state=state,
         serial=row.from_serial,
         error=error,
+        warnings=row.warnings,
     )
 
 

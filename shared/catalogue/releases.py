@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -49,6 +49,7 @@ class NewFile:
     uploader: str
     token_id: TokenId | None
     uploaded_at: datetime
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +219,7 @@ async def insert_file(
             uploaded_at=new.uploaded_at,
             uploader=new.uploader,
             token_id=new.token_id,
+            warnings=list(new.warnings),
         )
     )
     stored = insert(StoredObject).values(

@@ -164,3 +164,27 @@ async def test_what_is_odd_but_admitted_is_told(uploader: Uploader) -> None:
     assert (again.status_code, "Warning" in again.text) == (200, False), "said once, to whoever made the project"
     third = await uploader.post("asyncio-1.0-py3-none-any.whl", make_wheel("asyncio", "1.0"))
     assert "Warning: asyncio is the name of a module of Python's standard library." in third.text
+
+
+async def test_a_description_that_does_not_render_is_told_and_stays_told(uploader: Uploader) -> None:
+    """The file is taken; the answer says which line is wrong, and so does the release afterwards."""
+    broken = Project("widget", "1.0", lines=["Description-Content-Type: text/x-rst"], description="See `here\n")
+    answer = await uploader.post(WHEEL, make_wheel("widget", "1.0", project=broken))
+    words = (
+        "METADATA: the description does not render as reStructuredText: line 1: Inline interpreted text or phrase "
+        "reference start-string without end-string. It is shown as plain text."
+    )
+    assert (answer.status_code, answer.text.partition("\n")[2]) == (200, f"Warning: {words}\n")
+    assert await _warnings(uploader, "1.0") == [words]
+    fine = Project("widget", "1.1", lines=["Description-Content-Type: text/markdown"], description="See `here\n")
+    answer = await uploader.post("widget-1.1-py3-none-any.whl", make_wheel("widget", "1.1", project=fine))
+    assert (answer.status_code, "Warning" in answer.text) == (200, False)
+    assert await _warnings(uploader, "1.1") == []
+
+
+async def _warnings(uploader: Uploader, version: str) -> list[str]:
+    """Return what the API says of the one file of a release."""
+    release = (await uploader.http.get(f"/api/v1/indexes/root/stable/projects/widget/releases/{version}")).json()
+    [file] = release["files"]
+    warnings: list[str] = file["warnings"]
+    return warnings

@@ -212,6 +212,14 @@ async def test_a_page_left_open_does_not_keep_its_session(gateway: TestGateway, 
     assert answer.status_code == 401
 
 
+async def test_what_an_uploader_was_told_stays_with_the_file(api: RegistryApi, root: Browser) -> None:
+    """Each warning is a line below its file, as text."""
+    api.release["files"] = [file_line(WHEEL, warnings=["The <b>first</b>.", "The second."])]
+    page = (await root.get(PROJECT)).text
+    assert "2 warnings" in page
+    assert "<li>The &lt;b&gt;first&lt;/b&gt;.</li><li>The second.</li>" in page
+
+
 async def test_a_project_without_a_release_says_what_next(root: Browser) -> None:
     """The empty project leads to the upload lines."""
     page = (await root.get("/indexes/root/stable/projects/old")).text

@@ -60,6 +60,7 @@ class File(Base):
     column:
     see `PublishedFile`.
 
+    `warnings` are what its uploader was told, one sentence each.
     `path_key` is the first 16 hex digits of the sha256: with index and file name it forms the URL, which is unique
     for ever.
     """
@@ -99,6 +100,7 @@ class File(Base):
     removed_at: Mapped[datetime | None]
     removed_by: Mapped[str | None]
     removed_reason: Mapped[str | None]
+    warnings: Mapped[list[str]] = mapped_column(JSONB(), server_default=text("'[]'"))
 
 
 class StoredObject(Base):

@@ -12,19 +12,24 @@ from typing import Any
 from trove_classifiers import classifiers, deprecated_classifiers
 
 from shared.formats.archive import Issues, quoted
+from shared.formats.python.description import description_fault
 
 _PRIVATE = "Private ::"
 """Beginning of classifiers that keep a project off public indexes, which is their point and no mistake."""
 
 
 def advice(fields: Mapping[str, Any], source: str) -> tuple[str, ...]:
-    """Return a sentence for each classifier that nobody knows, or that has a successor.
+    """Return a sentence for a description that does not render, and for each classifier that nobody knows, or that has
+    a successor. Takes CPU time: run it off the event loop.
 
     Args:
         fields: `packaging.metadata.RawMetadata` keys.
         source: the file's name for messages, `METADATA` or `PKG-INFO`.
     """
     found = Issues()
+    fault = description_fault(fields)
+    if fault is not None:
+        found.add(f"{source}: the description does not render {fault}. It is shown as plain text.")
     for classifier in fields.get("classifiers", ()):
         if classifier in deprecated_classifiers:
             successors = " or ".join(map(quoted, deprecated_classifiers[classifier]))

@@ -1,9 +1,12 @@
 """What is admitted with a warning, and the platforms that wheels are for."""
 
+import time
+
 import pytest
 
 from shared.formats.interface import InvalidFile
 from shared.formats.python.advice import advice
+from shared.formats.python.description import MAX_MARKDOWN, MAX_RST
 from shared.formats.python.names import parse_name
 from shared.formats.python.platforms import unknown_platforms
 
@@ -26,6 +29,55 @@ def test_many_warnings_are_counted() -> None:
     sentences = advice({"classifiers": [f"Made :: Up {number}" for number in range(10_000)]}, "METADATA")
     assert len(sentences) == 21
     assert "9980 more" in sentences[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "words"),
+    [
+        ("Title\n==\n\nsee `here\n", "text/x-rst", "line 4: Inline interpreted text"),
+        (":func:`here`", "text/x-rst; charset=UTF-8", 'line 1: Unknown interpreted text role "func"'),
+        (".. include:: /etc/passwd\n", None, 'line 1: "include" directive disabled'),
+        (".. raw:: html\n\n   <b>\n", None, "disabled"),
+        ("|caf\u00e9|", None, "caf\\xe9"),
+        (".. only a comment\n", None, "renders to nothing"),
+        ("a" * 10_001, None, "line-length-limit"),
+        ("".join(" " * depth + "x\n\n" for depth in range(300)), None, "cannot read"),
+        ("a\n" * 25_000, None, "longer than 49152"),
+        ("#" * (MAX_MARKDOWN + 1), "text/markdown", "as Markdown: it is longer than 131072"),
+    ],
+)
+def test_a_description_that_does_not_render_is_told(text: str, kind: str | None, words: str) -> None:
+    """The sentence has what is wrong first, in ASCII; nothing is read from this machine, whatever the text asks for."""
+    fields = {"description": text} | ({} if kind is None else {"description_content_type": kind})
+    [sentence] = advice(fields, "METADATA")
+    assert sentence.startswith("METADATA: the description does not render as ")
+    assert words in sentence
+    assert sentence.isascii()
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Title\n=====\n\n**bold** `web <https://x.test>`_\n", None),
+        ("# `unclosed <b>", "text/markdown; variant=GFM"),
+        ("`unclosed", "text/plain"),
+        (" \n", None),
+    ],
+)
+def test_a_description_that_renders_is_passed_over(text: str, kind: str | None) -> None:
+    """Any text is Markdown and plain text; no description is no fault."""
+    assert advice({"description": text, "description_content_type": kind}, "METADATA") == ()
+
+
+@pytest.mark.parametrize(
+    "seed", ["+--" * 200 + "+\n" + "|x " * 200 + "|\n", "-a  b\n", "a\n b\n\n", "== ==\na  b\n== ==\n\n"]
+)
+def test_a_description_made_to_be_slow_is_done_in_time(seed: str) -> None:
+    """The longest that is rendered takes a second; the bound leaves a busy machine much room."""
+    started = time.process_time()
+    advice({"description": (seed * MAX_RST)[:MAX_RST]}, "METADATA")
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dashboard.readme import MAX_MARKDOWN, MAX_RST, MAX_SHOWN, Readmes, render
+from gateway.dashboard.readme import MAX_SHOWN, Readmes, render
+from shared.formats.python.description import MAX_MARKDOWN, MAX_RST
 
 HOSTILE = """
 <script>alert(1)</script> <img src=x onerror=alert(1)> <a href="javascript:alert(1)">a</a> <style>*{}</style>
