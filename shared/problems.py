@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from http import HTTPStatus
 
 import orjson
@@ -46,6 +47,9 @@ STATUS: Mapping[ErrorKind, HTTPStatus] = {
 _FRAMEWORK = {401: ErrorKind.UNAUTHENTICATED, 403: ErrorKind.FORBIDDEN, 404: ErrorKind.NOT_FOUND}
 """Kinds of the errors that the framework's own routing raises."""
 
+_UNAVAILABLE_FOR = timedelta(seconds=5)
+"""When to try again after a 503 that says no better. Source: python-index contract section 1.6."""
+
 _FAULTS_SHOWN = 20
 """Faults of a JSON payload that are listed at the most."""
 
@@ -73,8 +77,11 @@ def problem_of(error: Exception) -> Problem:
     """
     if isinstance(error, ServiceError):
         headers = {}
-        if error.retry_after is not None:
-            headers["retry-after"] = str(max(1, math.ceil(error.retry_after.total_seconds())))
+        wait = error.retry_after
+        if wait is None and error.kind is ErrorKind.UNAVAILABLE:
+            wait = _UNAVAILABLE_FOR
+        if wait is not None:
+            headers["retry-after"] = str(max(1, math.ceil(wait.total_seconds())))
         return _problem(STATUS[error.kind], error.kind, error.detail, headers)
     if isinstance(error, RequestValidationError):
         return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, ErrorKind.MALFORMED, _faults(error))

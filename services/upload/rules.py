@@ -9,9 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from shared.formats.interface import Coordinates, Inspected
 
@@ -20,6 +20,8 @@ Fields = Mapping[str, Sequence[str]]
 
 _GONE = frozenset({"submit", "submit_pkg_info", "doc_upload"})
 _STANDARD_LIBRARY = frozenset(name.lower() for name in sys.stdlib_module_names)
+_MAX_PARSED = 8192
+"""Characters of a value that is parsed, as in the file's own metadata: a megabyte of specifiers takes seconds."""
 _DIGESTS = {"sha256_digest": "sha256", "blake2_256_digest": "blake2b-256", "md5_digest": "md5"}
 
 
@@ -47,6 +49,9 @@ def form_faults(fields: Fields) -> list[str]:
         faults.append(f"Fields are missing: {', '.join(missing)}.")
     if all(value_of(fields, name) is None for name in _DIGESTS):
         faults.append(f"One digest at least is needed: {', '.join(_DIGESTS)}.")
+    if value_of(fields, "attestations") is not None:
+        # Contract section 4.1: verify or refuse with words; peers drop the field in silence.
+        faults.append("This server does not verify attestations yet, and keeps none unverified: upload without them.")
     return faults
 
 
@@ -86,10 +91,15 @@ def metadata_faults(fields: Fields, inspected: Inspected) -> list[str]:
     """
     faults = []
     given = value_of(fields, "requires_python")
-    if given is not None and _specifiers(given) != _specifiers(inspected.requires_python or ""):
-        stated = inspected.requires_python or "nothing"
-        faults.append(f"The field requires_python is {given[:100]}, the file's metadata say {stated}.")
     wanted = [value for value in fields.get("requires_dist", ()) if value.strip()]
+    for name, values in (("requires_python", (given or "",)), ("requires_dist", wanted)):
+        if any(len(value) > _MAX_PARSED for value in values):
+            faults.append(f"The field {name} is longer than {_MAX_PARSED} characters.")
+    if faults:
+        return faults
+    if given is not None and not _same_specifiers(given, inspected.requires_python or ""):
+        stated = inspected.requires_python or "nothing"
+        faults.append(f"The field requires_python is {given[:100]}, the file's metadata say {stated[:100]}.")
     if wanted and _requirements(wanted) != _requirements(inspected.fields.get("requires_dist") or ()):
         faults.append("The field requires_dist differs from the requirements in the file's metadata.")
     return faults
@@ -112,15 +122,15 @@ def name_warnings(project: NormalizedName, confusable: str | None) -> list[str]:
 def _version(text: str) -> Version | None:
     try:
         return Version(text)
-    except InvalidVersion:
+    except ValueError:  # `InvalidVersion`, or a number of more digits than Python converts.
         return None
 
 
-def _specifiers(text: str) -> SpecifierSet | str:
+def _same_specifiers(one: str, other: str) -> bool:
     try:
-        return SpecifierSet(text)
-    except InvalidSpecifier:
-        return text
+        return SpecifierSet(one) == SpecifierSet(other)
+    except ValueError:  # `InvalidSpecifier`, or a number of more digits than Python converts.
+        return one.strip() == other.strip()
 
 
 def _requirements(texts: Sequence[str]) -> set[str]:
@@ -128,7 +138,7 @@ def _requirements(texts: Sequence[str]) -> set[str]:
     for text in texts:
         try:
             requirement = Requirement(text)
-        except InvalidRequirement:
+        except (InvalidRequirement, RecursionError):
             parsed.add(text.strip())
         else:
             requirement.name = canonicalize_name(requirement.name)

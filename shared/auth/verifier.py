@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import time
 from datetime import datetime, timedelta
@@ -155,6 +154,6 @@ def _basic(header: str) -> tuple[str, str] | None:
         return None
     try:
         user, colon, password = base64.b64decode(value.strip(), validate=True).decode("utf-8").partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # Not base64, not ASCII, or not UTF-8 inside.
         return None
     return (user, password) if colon else None

@@ -1,6 +1,7 @@
 """What the upload service admits: every hostile or contradictory file that peers take is refused here in words."""
 
 import hashlib
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -188,3 +189,49 @@ async def _warnings(uploader: Uploader, version: str) -> list[str]:
     [file] = release["files"]
     warnings: list[str] = file["warnings"]
     return warnings
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("version", "9" * 5000, "The field version is 999"),
+        ("requires_python", ">=" + "9" * 5000, "The field requires_python is >=999"),
+        ("requires_python", ">=3," * 3000, "The field requires_python is longer than 8192 characters"),
+        ("requires_dist", "a; " + "(" * 5000 + "x", "The field requires_dist differs"),
+        ("requires_dist", "a" * 9000, "The field requires_dist is longer than 8192 characters"),
+        ("attestations", "[]", "This server does not verify attestations yet"),
+        ("attestations", '[{"version": 1}]', "upload without them"),
+    ],
+)
+async def test_a_field_that_cannot_be_is_refused_in_words(
+    uploader: Uploader, field: str, value: str, words: str
+) -> None:
+    """Numbers, nesting and lengths that parsers stumble over are the client's fault; nothing is dropped in silence."""
+    content = make_wheel("widget", "1.0", requires_python=">=3.11")
+    answer = await uploader.post(WHEEL, content, fields=form_fields(WHEEL, content) | {field: value})
+    assert (answer.status_code, words in answer.text) == (400, True), answer.text[:300]
+    assert (await uploader.files(), uploader.left_behind()) == (0, [])
+
+
+async def test_an_empty_field_of_attestations_is_none(uploader: Uploader) -> None:
+    """Clients that always send the field say nothing with it."""
+    content = make_wheel("widget", "1.0")
+    fields = form_fields(WHEEL, content) | {"attestations": ""}
+    assert (await uploader.post(WHEEL, content, fields=fields)).status_code == 200
+
+
+async def test_a_python_that_no_installer_can_compare_is_refused(uploader: Uploader) -> None:
+    """pip evaluates `requires-python` of every listed file: one that it stumbles over would hide the whole project."""
+    answer = await uploader.post(WHEEL, make_wheel("widget", "1.0", requires_python=">=" + "9" * 5000))
+    assert answer.status_code == 400
+    assert "requires-python" in answer.text.lower()
+
+
+async def test_a_store_that_fails_is_answered_with_when_to_come_back(uploader: Uploader) -> None:
+    """503 says so to every client that reads `Retry-After`; nothing is kept."""
+    side = uploader.resources.settings.data / "public"
+    shutil.rmtree(side, ignore_errors=True)
+    side.write_bytes(b"no folder")
+    answer = await uploader.post(WHEEL, make_wheel("widget", "1.0"))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert (await uploader.files(), uploader.left_behind()) == (0, [])

@@ -147,6 +147,12 @@ async def test_without_a_good_token_nothing_is_read(uploader: Uploader, headers:
     assert uploader.left_behind() == []
 
 
+async def test_credentials_that_are_no_text_are_wrong_ones(uploader: Uploader) -> None:
+    """Bytes beyond ASCII in the header are 401 like any other nonsense."""
+    answer = await uploader.http.post("/root/stable/", headers=[(b"authorization", b"Basic \xe9\xff")])
+    assert (answer.status_code, "not understood" in answer.text) == (401, True)
+
+
 async def test_an_expired_token_is_named_as_expired(uploader: Uploader) -> None:
     """The person at the other end learns what to do."""
     token = await make_token(uploader.resources.engine, lifetime=timedelta(days=-1))

@@ -13,6 +13,7 @@ from email.parser import HeaderParser
 from typing import Any
 
 from packaging.metadata import Metadata, RawMetadata, parse_email
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -177,10 +178,27 @@ def normalised_version(text: str) -> str | None:
         return None
 
 
+def _comparable(specifiers: str) -> bool:
+    """Tell whether specifiers can be evaluated; those that cannot be parsed are reported elsewhere."""
+    try:
+        parsed = SpecifierSet(specifiers)
+    except InvalidSpecifier:
+        return True
+    try:
+        parsed.contains("3.11")
+    except ValueError:  # A number of more digits than Python converts.
+        return False
+    return True
+
+
 def _check_values(raw: RawMetadata, source: str, issues: Issues) -> None:
     """Check what core metadata allow and an index does not."""
     if len(raw.get("summary", "")) > MAX_SUMMARY:
         issues.add(f"{source}: the summary is longer than {MAX_SUMMARY} characters.")
+    requires_python = raw.get("requires_python", "")
+    if len(requires_python) <= _MAX_PARSED and not _comparable(requires_python):
+        # pip compares it for every file of a page, and would fail on the whole page.
+        issues.add(f"{source}: no installer can compare the versions in Requires-Python.")
     for label, url in raw.get("project_urls", {}).items():
         if not 1 <= len(label) <= 32 or not _WEB_URL.match(url):
             rule = "needs a label of 1 to 32 characters and an http(s) URL"
