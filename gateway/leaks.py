@@ -28,9 +28,6 @@ from shared.settings import Leaks
 KEY_HEADER = "github-public-key-identifier"
 SIGNATURE_HEADER = "github-public-key-signature"
 
-MAX_BODY = 1 << 20
-"""Bytes of a list."""
-
 MAX_LEAKS = 1000
 """Tokens in a list."""
 

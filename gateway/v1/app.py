@@ -6,20 +6,18 @@ Source: architecture sections 3 and 11.8.
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from starlette.types import ASGIApp
 
-from gateway.leaks import KEY_HEADER, MAX_BODY, SIGNATURE_HEADER, Key, LeakedTokens, leak_keys, signed_leaks
-from gateway.settings import addresses_of
+from gateway.leaks import KEY_HEADER, SIGNATURE_HEADER, Key, LeakedTokens, leak_keys, signed_leaks
 from gateway.v1.accounts import AccountRoutes
-from gateway.v1.bodies import BoundedBodies
 from gateway.v1.callers import Callers
 from gateway.v1.indexes import IndexRoutes
 from gateway.v1.operations import OperationRoutes
 from gateway.v1.tokens import TokenRoutes
 from shared.auth.verifier import Verifier
+from shared.bodies import BoundedBodies, OwnPagesOnly, own_origin
 from shared.errors import ErrorKind, ServiceError
 from shared.problems import install_problem_handlers, problem_answer
 from shared.resources import Resources
@@ -67,9 +65,8 @@ def create_v1(resources: Resources) -> FastAPI:
 
 
 def bounded(app: ASGIApp, resources: Resources) -> ASGIApp:
-    """Return the application behind its bound of bodies."""
-    parts = urlsplit(addresses_of(resources.settings).api)
-    return BoundedBodies(app, MAX_BODY, f"{parts.scheme}://{parts.netloc}")
+    """Return the application behind what stands before changes."""
+    return OwnPagesOnly(BoundedBodies(app), own_origin(resources.settings))
 
 
 def _add_intake(app: FastAPI, resources: Resources, keys: dict[str, Key]) -> None:

@@ -10,6 +10,7 @@ from services.upload.routes import api_router, form_app
 from services.upload.staging import StagingSweep
 from services.upload.usecases import Uploads
 from shared.auth.verifier import Verifier
+from shared.bodies import BoundedBodies, OwnPagesOnly, own_origin
 from shared.errors import ErrorKind, ServiceError
 from shared.problems import install_problem_handlers, problem_answer, text_answer
 from shared.resources import Resources
@@ -28,11 +29,15 @@ def create_service(resources: Resources) -> Service:
     uploads = Uploads(resources)
     verifier = Verifier(resources.directory, resources.clock)
     forms = form_app(resources, uploads, verifier)
+    origin = own_origin(resources.settings)
+    forms.add_middleware(OwnPagesOnly, origin=origin)
     install_problem_handlers(forms, text_answer)
     app = FastAPI(title="Countermark upload", version="1", docs_url=None, redoc_url=None)
     app.include_router(api_router(resources, uploads, verifier))
     app.include_router(management_router(resources, Projects(resources), verifier))
     app.add_api_route("/api/{rest:path}", _no_route, methods=_METHODS, include_in_schema=False)
+    app.add_middleware(BoundedBodies, below="/api/")
+    app.add_middleware(OwnPagesOnly, origin=origin, below="/api/")
     install_problem_handlers(app, problem_answer)
     # Last: it matches every path that is not of the API.
     app.mount("/", forms)

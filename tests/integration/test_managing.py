@@ -430,3 +430,33 @@ async def test_ten_changes_at_once_are_all_kept(deployment: Deployment) -> None:
     answers = await asyncio.gather(*asked)
     assert [file["yanked"] for file in deployment.page()["files"]] == [True] * 10
     assert max(answer["serial"] for answer in answers) == deployment.page()["meta"]["_last-serial"]
+
+
+async def test_pages_of_other_sites_change_nothing(deployment: Deployment) -> None:
+    """A browser that knows a password for this host is not used by another site's page, to mark or to upload."""
+    await deployment.upload("widget-1.0")
+    body, form = form_body(W11, make_wheel("widget", "1.1"))
+    for origin in ("https://evil.test", "null"):
+        headers = deployment.owner | {"origin": origin}
+        yank = await deployment.http.post(f"{API}/widget/releases/1.0/yank", headers=headers)
+        assert (yank.status_code, yank.headers["content-type"]) == (403, "application/problem+json")
+        upload = await deployment.http.post("/root/stable/", content=body, headers=headers | form)
+        assert (upload.status_code, upload.headers["content-type"]) == (403, "text/plain; charset=utf-8")
+    assert await deployment.audited() == []
+    own = deployment.owner | {"origin": "http://127.0.0.1:3141"}
+    assert (await deployment.http.post(f"{API}/widget/releases/1.0/yank", headers=own)).status_code == 200
+
+
+async def test_a_body_without_end_is_refused_before_it_fills_the_memory(deployment: Deployment) -> None:
+    """Whoever sends it: a change says little, and 413 comes after a mebibyte."""
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        while taken < 50 << 20:
+            taken += 65536
+            yield b" " * 65536
+
+    answer = await deployment.http.post(f"{API}/widget/releases/1.0/yank", content=endless())
+    assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+    assert taken < 2 << 20
