@@ -57,6 +57,10 @@ class Uploads(Section):
         24.0, ge=1, le=24 * 365, description="hours after which a file that was left in the staging folder is removed"
     )
 
+    scan: Literal["off", "warn", "refuse"] = Field(
+        "warn", description="what becomes of a file whose Python members look like hidden code"
+    )
+
     @property
     def staging_limit(self) -> timedelta:
         """`staging_age` as a duration."""

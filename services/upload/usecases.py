@@ -135,8 +135,9 @@ class Uploads:
         if look.known is not None:
             return _Admitted(look.known.id, already_there=True)
         inspected = await self._inspect(form, coordinates)
+        findings = await self._scan(form, coordinates)
         await self._store(index, form, inspected)
-        warnings = (*inspected.warnings, *look.warnings)
+        warnings = (*findings, *inspected.warnings, *look.warnings)
         new = replace(_new_file(form, coordinates, inspected, principal, self._resources), warnings=warnings)
         try:
             file_id = await self._keep(index, new)
@@ -189,6 +190,21 @@ class Uploads:
         if faults:
             raise ServiceError(ErrorKind.INVALID, _sentences("", faults))
         return inspected
+
+    async def _scan(self, form: ReceivedForm, coordinates: Coordinates) -> tuple[str, ...]:
+        """Look for hidden code; what is found is advice, unless the operator refuses it."""
+        wanted = self._resources.settings.uploads.scan
+        if wanted == "off":
+            return ()
+        async with self._inspecting:
+            found = await asyncio.to_thread(FORMATS[coordinates.format].scan, form.path, coordinates)
+        if found:
+            log.warning(
+                "upload_scanned", file_name=coordinates.file_name, findings=len(found), refused=wanted == "refuse"
+            )
+        if found and wanted == "refuse":
+            raise ServiceError(ErrorKind.INVALID, _sentences(f"{coordinates.file_name}:", found))
+        return found
 
     async def _store(self, index: IndexRecord, form: ReceivedForm, inspected: Inspected) -> None:
         """Put the bytes under their digest: what is there already under that name is the same content."""

@@ -118,6 +118,9 @@ class Format(Protocol):
             InvalidFile: with every fault found.
         """
 
+    def scan(self, path: Path, coordinates: Coordinates) -> tuple[str, ...]:
+        """Return what looks like hidden code in a file that was inspected, one sentence each. Blocking, and bounded."""
+
     def render(self, page: ProjectPage, new: Collection[FileName]) -> dict[TargetPath, bytes]:
         """Return what a publication signs for a project: target path -> bytes.
 

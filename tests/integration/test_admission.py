@@ -20,6 +20,7 @@ from tests.support.archives import (
     zip_entry,
     zip_of,
 )
+from tests.support.resources import Scan
 from tests.support.uploader import Uploader, open_uploader
 from tests.support.uploading import form_fields
 
@@ -225,6 +226,32 @@ async def test_a_python_that_no_installer_can_compare_is_refused(uploader: Uploa
     answer = await uploader.post(WHEEL, make_wheel("widget", "1.0", requires_python=">=" + "9" * 5000))
     assert answer.status_code == 400
     assert "requires-python" in answer.text.lower()
+
+
+HIDDEN = b"import base64\nexec(base64.b64decode('cHJpbnQoKQ=='))\n"
+
+
+async def test_hidden_code_is_told_and_stays_told(uploader: Uploader) -> None:
+    """The file is taken: a finding is advice, in the answer and beside the file."""
+    answer = await uploader.post(WHEEL, _changed({"widget/run.py": HIDDEN, "evil.pth": b"import os; " + HIDDEN[14:]}))
+    about = "it decodes a text and executes what comes out"
+    words = [f"scan: '{name}' looks like hidden code (executes_decoded_text): {about}." for name in _HIDING]
+    assert (answer.status_code, answer.text.splitlines()[1:]) == (200, [f"Warning: {word}" for word in words])
+    assert await _warnings(uploader, "1.0") == words
+
+
+_HIDING = ("widget/run.py", "evil.pth")
+
+
+@pytest.mark.parametrize(("scan", "status"), [("refuse", 400), ("off", 200)])
+async def test_the_operator_decides_about_hidden_code(
+    engine: AsyncEngine, tmp_path: Path, scan: Scan, status: int
+) -> None:
+    """It can be refused in words, with nothing kept, or not be looked for."""
+    async with open_uploader(engine, tmp_path, scan=scan) as uploader:
+        answer = await uploader.post(WHEEL, _changed({"widget/run.py": HIDDEN}))
+        assert (answer.status_code, "executes_decoded_text" in answer.text) == (status, scan == "refuse")
+        assert await uploader.files() == (1 if scan == "off" else 0)
 
 
 async def test_a_store_that_fails_is_answered_with_when_to_come_back(uploader: Uploader) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -21,13 +22,16 @@ from shared.objects.interface import ObjectStore, ObjectStores
 from shared.resources import Resources
 from shared.settings import Settings, Uploads
 
+Scan = Literal["off", "warn", "refuse"]
+
 
 @asynccontextmanager
 async def service_resources(
-    engine: AsyncEngine, folder: Path, *, clock: Clock | None = None, publish_wait: float = 0.0
+    engine: AsyncEngine, folder: Path, *, clock: Clock | None = None, publish_wait: float = 0.0, scan: Scan = "warn"
 ) -> AsyncIterator[Resources]:
     """Open resources on `engine`, with everything else in `folder`."""
-    settings = Settings(data=folder, uploads=Uploads(publish_wait=publish_wait, max_file_bytes=20_000_000))
+    uploads = Uploads(publish_wait=publish_wait, max_file_bytes=20_000_000, scan=scan)
+    settings = Settings(data=folder, uploads=uploads)
     public, private = FolderStore(folder / "public"), FolderStore(folder / "private", private=True)
     url = engine.url.render_as_string(hide_password=False)
     async with Redis(unix_socket_path=str(folder / "no-such-socket")) as redis:

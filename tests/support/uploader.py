@@ -16,7 +16,7 @@ from shared.auth.principal import Scope, Verb
 from shared.catalogue.tables import File
 from shared.resources import Resources
 from tests.support.factories import MadeIndex, make_default, make_index, make_token
-from tests.support.resources import service_resources
+from tests.support.resources import Scan, service_resources
 from tests.support.uploading import basic, form_body
 
 
@@ -56,9 +56,9 @@ class Uploader:
 
 
 @asynccontextmanager
-async def open_uploader(engine: AsyncEngine, folder: Path) -> AsyncIterator[Uploader]:
+async def open_uploader(engine: AsyncEngine, folder: Path, *, scan: Scan = "warn") -> AsyncIterator[Uploader]:
     """Wire the service with everything in `folder`, a default index, and the owner's token for it."""
-    async with service_resources(engine, folder) as resources:
+    async with service_resources(engine, folder, scan=scan) as resources:
         index = await make_index(engine)
         await make_default(engine, index)
         token = await make_token(engine, "root", [Scope(index.name, None, frozenset({Verb.UPLOAD, Verb.READ}))])

@@ -10,6 +10,7 @@ from shared.formats.interface import Coordinates, Inspected, ProjectPage
 from shared.formats.python.inspect import inspect
 from shared.formats.python.names import parse_name
 from shared.formats.python.render import render
+from shared.formats.python.scan import scan
 
 
 class PythonFormat:
@@ -22,6 +23,10 @@ class PythonFormat:
     def inspect(self, path: Path, coordinates: Coordinates) -> Inspected:
         """Read a file's own metadata and check its structure; see `inspect.inspect`. Blocking."""
         return inspect(path, coordinates)
+
+    def scan(self, path: Path, coordinates: Coordinates) -> tuple[str, ...]:
+        """Return what looks like hidden code; see `scan.scan`. Blocking."""
+        return scan(path, coordinates.package_type)
 
     def render(self, page: ProjectPage, new: Collection[FileName]) -> dict[TargetPath, bytes]:
         """Return what a publication signs for a project; see `render.render`."""
