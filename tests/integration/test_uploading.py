@@ -21,6 +21,7 @@ from shared.catalogue.tables import Outbox
 from tests.support.archives import make_sdist, make_wheel
 from tests.support.factories import make_account, make_index, make_token
 from tests.support.resources import service_resources
+from tests.support.serving import served
 from tests.support.uploader import Uploader, open_uploader
 from tests.support.uploading import basic, form_body, form_fields
 
@@ -151,6 +152,35 @@ async def test_credentials_that_are_no_text_are_wrong_ones(uploader: Uploader) -
     """Bytes beyond ASCII in the header are 401 like any other nonsense."""
     answer = await uploader.http.post("/root/stable/", headers=[(b"authorization", b"Basic \xe9\xff")])
     assert (answer.status_code, "not understood" in answer.text) == (401, True)
+
+
+async def test_who_waits_before_sending_is_told_without_a_good_token(uploader: Uploader) -> None:
+    """`Expect: 100-continue` is answered with 401 or 413 at once, and with 100 only where the body will be read."""
+    body, form = form_body(WHEEL, make_wheel("widget", "1.0"))
+    async with served(create_service(uploader.resources).app) as url:
+        good = basic(uploader.token)["authorization"]
+        for authorization, length, status in (
+            (None, len(body), b"401"),
+            (basic("wrong")["authorization"], len(body), b"401"),
+            (good, 1 << 40, b"413"),
+            (good, len(body), b"100"),
+        ):
+            head = [
+                "POST /root/stable/ HTTP/1.1",
+                "host: registry",
+                "expect: 100-continue",
+                f"content-type: {form['content-type']}",
+                f"content-length: {length}",
+                *([] if authorization is None else [f"authorization: {authorization}"]),
+            ]
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+            writer.write("\r\n".join([*head, "", ""]).encode())
+            assert (await asyncio.wait_for(reader.readline(), 10)).split()[1] == status
+            if status == b"100":
+                await reader.readline()
+                writer.write(body)
+                assert (await asyncio.wait_for(reader.readline(), 10)).split()[1] == b"200"
+            writer.close()
 
 
 async def test_an_expired_token_is_named_as_expired(uploader: Uploader) -> None:
@@ -317,6 +347,18 @@ async def test_a_hostile_or_broken_form_is_refused_in_words(uploader: Uploader, 
     assert answer.status_code == 400
     assert answer.text.strip().endswith(".")
     assert uploader.left_behind() == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/root/stable/", "/root/stable", "/legacy/", "/legacy", "/root/stable/odd/", "/odd", "/"]
+)
+async def test_no_upload_url_answers_405_or_a_problem_document(uploader: Uploader, path: str) -> None:
+    """uv looks whether a failed upload is there all the same, but not after 405 or a problem document."""
+    for headers in ({}, basic(uploader.token)):
+        for accept in ("*/*", "application/json;q=0.9, text/plain;q=0.8, text/html;q=0.7"):
+            answer = await uploader.http.post(path, content=b"x", headers={**headers, "accept": accept})
+            assert answer.status_code in {400, 401, 404}
+            assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
 
 async def test_an_old_action_is_gone(uploader: Uploader) -> None:
