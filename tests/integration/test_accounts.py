@@ -228,6 +228,25 @@ async def test_each_change_is_audited_and_announced(engine: AsyncEngine, account
     ]
 
 
+async def test_passwords_and_links_are_audited_without_their_secrets(engine: AsyncEngine, accounts: Accounts) -> None:
+    """Who set a password, made a link or used one is on record; what would let in is not."""
+    await accounts.create_account("root")
+    await accounts.set_password("root", "correct horse battery")
+    unused, secret = await accounts.create_owner_link("root"), await accounts.create_owner_link("root")
+    await accounts.use_owner_link(secret, password="another battery staple")
+    assert (await _actions(engine))[1:] == [
+        ("tester", "account.set-password", "root"),
+        ("tester", "owner-link.create", "root"),
+        ("tester", "owner-link.create", "root"),
+        ("tester", "owner-link.use", "root"),
+        ("tester", "account.set-password", "root"),
+    ]
+    async with engine.connect() as connection:
+        details = str(list(await connection.scalars(select(Audit.detail))))
+    for word in ("battery", unused, secret, "argon2"):
+        assert word not in details
+
+
 async def test_a_link_is_used_by_one_of_many(accounts: Accounts) -> None:
     """Ten at once: one gets the account, and a bad password leaves the link as it was."""
     await accounts.create_account("root")

@@ -19,7 +19,7 @@ from services.signing.rebuilding import rebuild
 from services.signing.usecases import Publisher
 from shared.catalogue import releases
 from shared.catalogue.leases import LeaseLost
-from shared.catalogue.tables import Intent, Lease, Outbox, TufFile
+from shared.catalogue.tables import Audit, Intent, Lease, Outbox, TufFile
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.jobs.messages import PublishIndex
 from shared.objects.filesystem import FolderStore
@@ -273,6 +273,24 @@ async def test_signatures_are_renewed_long_before_they_expire(
     head = resources.heads.get(index.id)
     assert head is not None
     assert head.serial == 1, "a refresh is no change"
+
+
+async def test_trust_and_publications_are_on_record(resources: Resources, index: MadeIndex) -> None:
+    """Which keys the deployment began with, and each publication with its serial; a refresh changes nothing."""
+    publisher = Publisher(resources)
+    await upload(resources, index, "widget-1.0-py3-none-any.whl")
+    await publisher.publish(index.id)
+    await publisher.publish(index.id)
+    async with resources.engine.connect() as connection:
+        rows = await connection.execute(
+            select(Audit.actor, Audit.action, Audit.subject, Audit.detail).order_by(Audit.id)
+        )
+        made, published = rows.all()
+    assert (made.actor, made.action, made.subject) == ("init", "trust.create", "deployment")
+    assert made.detail["profile"] == "development"
+    assert all(len(keyid) == 64 for keyid in made.detail["keyids"])
+    assert (published.actor, published.action, published.subject) == ("signing", "index.publish", "root/stable")
+    assert {"serial": 1, "version": 1, "fence": 1, "changes": 2}.items() <= published.detail.items()
 
 
 async def test_a_rebuilt_tree_is_the_tree_that_was(
