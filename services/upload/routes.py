@@ -33,6 +33,10 @@ def form_app(resources: Resources, uploads: Uploads, verifier: Verifier) -> Fast
             raise ServiceError(ErrorKind.NOT_FOUND, "Uploads go to the URL of an index: /{owner}/{index}/ or /legacy/.")
         # The token comes before the body: `Expect: 100-continue` is answered only when somebody reads.
         principal = await writer(verifier, request.headers.get("authorization"))
+        if principal.token_id is None:
+            # Contract sections 2.3 (row 1) and 6: what a build machine holds must be scoped, expiring and revocable.
+            words = "Passwords are not taken for uploads: make a token with the right to upload, and send it instead."
+            raise ServiceError(ErrorKind.FORBIDDEN, words)
         index = resolve(resources.directory, face.index)
         require_some_project(principal, Verb.UPLOAD, index)
         limit = resources.settings.uploads.max_file_bytes

@@ -219,8 +219,8 @@ async def test_an_account_without_the_right_is_forbidden(uploader: Uploader) -> 
     assert "mallory may not upload on root/stable" in answer.text
 
 
-async def test_a_local_account_may_use_its_password(uploader: Uploader) -> None:
-    """Name and password work as Basic credentials; a wrong password does not."""
+async def test_a_password_is_no_key_for_uploads(uploader: Uploader) -> None:
+    """A wrong one is 401; the right one is 403 and told to make a token, though the account has the right."""
     await make_account(uploader.resources.engine, "ci", password_hash=hash_password("correct horse"))
     async with uploader.resources.engine.begin() as connection:
         await connection.execute(text("insert into \"grant\" select id, 'ci', 'upload' from index"))
@@ -228,7 +228,9 @@ async def test_a_local_account_may_use_its_password(uploader: Uploader) -> None:
     content = make_wheel("widget", "1.0")
     wrong = await uploader.post(WHEEL, content, headers=basic("wrong", user="ci"))
     right = await uploader.post(WHEEL, content, headers=basic("correct horse", user="ci"))
-    assert (wrong.status_code, right.status_code) == (401, 200)
+    assert (wrong.status_code, right.status_code) == (401, 403)
+    assert "make a token" in right.text
+    assert (await uploader.files(), uploader.left_behind()) == (0, [])
 
 
 async def test_an_unknown_index_is_not_found(uploader: Uploader) -> None:
