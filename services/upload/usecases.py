@@ -29,7 +29,7 @@ from shared.auth.access import require
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Principal, Verb
 from shared.catalogue import releases
-from shared.catalogue.releases import FileProgress, KnownFile, NewFile
+from shared.catalogue.releases import FileProgress, KnownFile, NewFile, SourceArchiveTaken
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.errors import ErrorKind, ServiceError
 from shared.formats.interface import Coordinates, Inspected, InvalidFile
@@ -141,6 +141,9 @@ class Uploads:
         new = replace(_new_file(form, coordinates, inspected, principal, self._resources), warnings=warnings)
         try:
             file_id = await self._keep(index, new)
+        except SourceArchiveTaken as error:
+            words = f"{coordinates.project} {coordinates.version} has a source archive already: {error}."
+            raise ServiceError(ErrorKind.CONFLICT, words) from error
         except IntegrityError:
             # Another request took the name between our look and our commit: it is the same file, or a conflict.
             again = await self._look(index, coordinates, form)

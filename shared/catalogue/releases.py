@@ -16,6 +16,7 @@ from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName
 from shared.catalogue.tables import File, Outbox, Project, PublishedFile, Release, StoredObject
 from shared.formats.interface import Coordinates
+from shared.formats.python.names import SDIST
 from shared.ids import FileId, IndexId, ProjectId, ReleaseId, TokenId, new_uuid
 
 
@@ -160,6 +161,10 @@ async def confusable_project(
     return None if found is None else NormalizedName(found)
 
 
+class SourceArchiveTaken(Exception):
+    """The release has a source archive already, of the name `args[0]`."""
+
+
 @dataclass(frozen=True, slots=True)
 class NamedRelease:
     """A release and its version as its first file wrote it."""
@@ -193,11 +198,14 @@ async def insert_file(
     """Add a file, with its project and release where they are new; the caller's transaction decides.
 
     Raises:
+        SourceArchiveTaken: it is a source archive, and its release has one.
         sqlalchemy.exc.IntegrityError: another upload took the name first.
     """
     at = new.coordinates
     project_id = await _project(connection, index_id, life, new)
     release_id = await _release(connection, project_id, new)
+    if at.package_type == SDIST:
+        await _one_source_archive(connection, release_id, at.file_name)
     file_id = FileId(new_uuid())
     metadata = new.core_metadata
     await connection.execute(
@@ -259,6 +267,24 @@ async def _release(connection: AsyncConnection, project_id: ProjectId, new: NewF
     found = await release_named(connection, project_id, at.version, at.release_key)
     assert found is not None
     return found.id
+
+
+async def _one_source_archive(connection: AsyncConnection, release_id: ReleaseId, file_name: FileName) -> None:
+    """Let a release have one source archive: another spelling of its version must not bring a second.
+
+    Source: contract python-index section 2.3 (row 9).
+    """
+    # The release stays locked until the commit, so that of two at once the second sees the first.
+    await connection.execute(select(Release.id).where(Release.id == release_id).with_for_update(key_share=True))
+    query = select(File.file_name).where(
+        File.release_id == release_id,
+        File.package_type == SDIST,
+        File.file_name != file_name,
+        File.removed_at.is_(None),
+    )
+    found = await connection.scalar(query.limit(1))
+    if found is not None:
+        raise SourceArchiveTaken(found)
 
 
 def _known(row: Any) -> KnownFile:

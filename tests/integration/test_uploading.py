@@ -106,6 +106,19 @@ async def test_of_two_different_uploads_at_once_one_is_told_of_the_conflict(uplo
     assert sorted(answer.status_code for answer in answers) == [200, 409]
 
 
+async def test_a_release_has_one_source_archive(uploader: Uploader) -> None:
+    """Another spelling of the version brings no second one, also at the same moment; the same bytes again are fine."""
+    names = ["widget-1.0.tar.gz", "widget-1.0.0.tar.gz", "widget-1.tar.gz"]
+    contents = [make_sdist("widget", name.removeprefix("widget-").removesuffix(".tar.gz")) for name in names]
+    answers = await asyncio.gather(*map(uploader.post, names, contents))
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409]
+    taken = next(place for place, answer in enumerate(answers) if answer.status_code == 200)
+    assert all(f"has a source archive already: {names[taken]}." in a.text for a in answers if a.status_code == 409)
+    assert (await uploader.post(names[taken], contents[taken])).status_code == 200
+    assert (await uploader.post(WHEEL, make_wheel("widget", "1.0"))).status_code == 200
+    assert await uploader.files() == 2
+
+
 async def test_a_removed_name_stays_burnt(uploader: Uploader) -> None:
     """Not even the same bytes bring a removed file back."""
     content = make_wheel("widget", "1.0")
