@@ -22,7 +22,7 @@ from services.signing.rebuilding import rebuild
 from services.signing.usecases import Publisher
 from services.upload.app import create_service
 from shared.auth.principal import Scope, Verb
-from shared.catalogue import reading
+from shared.catalogue import heads, reading
 from shared.catalogue.tables import Audit, File, Grant, Journal, Outbox
 from shared.errors import ErrorKind
 from shared.objects.keys import file_key
@@ -246,6 +246,8 @@ async def test_quarantine_hides_everything_and_gives_it_back(deployment: Deploym
     page = deployment.page()
     assert (page["files"], page["versions"]) == ([], [])
     assert page["project-status"] == hidden
+    async with deployment.resources.engine.connect() as connection:
+        assert await heads.current_pages(connection, deployment.index.id) == [], "nor does the project list name it"
     assert not any(deployment.has_pointer(name) for name in (W10, W11))
     assert deployment.latest() is None
     assert await deployment.refused(W10) is ErrorKind.FORBIDDEN
