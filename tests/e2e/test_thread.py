@@ -71,6 +71,26 @@ def test_twine_uploads_and_everybody_installs(
     assert placed.read_bytes() == files[0].read_bytes()
 
 
+def test_files_of_equal_versions_are_one_release_for_everybody(
+    deployment: Deployment, environment: Environment, countermark: VerifyingClient, tmp_path: Path
+) -> None:
+    """1.0 and 1.0.0 in file names: either spelling is installed, and proven, whichever file it leads to."""
+    repository = f"{deployment.api}/root/stable"
+    wheels = [built(tmp_path / version, "thread-equal", version)[0] for version in ("1.0", "1.0.0")]
+    done = twine(f"{repository}/", deployment.token(), *wheels)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert page(deployment, "thread-equal")["versions"] == ["1.0"]
+    for spelling in ("1.0", "1.0.0", "1"):
+        done = environment.pip_install(f"{repository}/+simple/", f"thread-equal=={spelling}")
+        assert done.returncode == 0, done.stderr
+        done = countermark(
+            "download", "--repository", repository, "--trust-on-first-use", f"thread-equal=={spelling}",
+            "--dest", str(tmp_path / f"proven-{spelling}"),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert Path(done.stdout.strip()).read_bytes() in {wheel.read_bytes() for wheel in wheels}
+
+
 def test_uv_publishes_and_a_rerun_is_harmless(deployment: Deployment, tmp_path: Path) -> None:
     """uv's upload, the same upload again, and one that looks first whether it is needed: all end well."""
     files = built(tmp_path, "thread-uv", "1.0")
