@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 
-from deploy import assembly, banner
+from deploy import assembly, banner, first_steps
 from deploy.data_folder import Running
 from deploy.embedded import Start
 from deploy.listeners import HttpServer
@@ -15,6 +15,7 @@ from deploy.supervisor import supervised
 from gateway.app import create_app
 from gateway.settings import addresses_of
 from gateway.upstream import Mounted
+from shared.catalogue.clock_watch import ClockWatch
 from shared.clock import SystemClock
 from shared.settings import Settings
 
@@ -27,15 +28,16 @@ async def run(start: Start) -> None:
         Stopped: the process was asked to stop before it was ready.
     """
     settings, stop = start.settings, start.stop
-    await stop.unless_asked(assembly.prepare_catalogue(settings))
+    await stop.unless_asked(first_steps.prepare_catalogue(settings))
     async with open_resources(settings, SystemClock()) as resources:
-        first = await stop.unless_asked(assembly.take_first_steps(resources))
+        first = await stop.unless_asked(first_steps.take_first_steps(resources))
         async with supervised() as work:
             services = assembly.create_services(resources)
             apps = create_app(resources, {name: Mounted(service) for name, service in services.items()})
             work.run(start.children.watches())
-            work.run([*assembly.background(resources, services.values(), relay=True), *apps.loops])
-            await stop.unless_asked(assembly.until_published(resources, first.deployment))
+            watch = ClockWatch(resources.engine, resources.clock)
+            work.run([*assembly.background(resources, services.values(), watch, relay=True), *apps.loops])
+            await stop.unless_asked(first_steps.until_published(resources, first.deployment))
             work.serve(HttpServer(apps.api, start.ports.api), HttpServer(apps.ui, start.ports.ui))
             with start.folder.announced(_running(settings)):
                 start.say(banner.render(_facts(start, first)))
@@ -44,9 +46,9 @@ async def run(start: Start) -> None:
 
 async def initialise(settings: Settings, say: Callable[[str], None]) -> None:
     """Make schema, trust root, owner and default index, where they are absent."""
-    await assembly.prepare_catalogue(settings)
+    await first_steps.prepare_catalogue(settings)
     async with open_resources(settings, SystemClock()) as resources:
-        first = await assembly.take_first_steps(resources)
+        first = await first_steps.take_first_steps(resources)
     say(f"{'made' if first.deployment.created else 'found'} the deployment {first.deployment.id}\n")
     if first.owner_link is not None:
         say(f"owner link (signs in once, within a day): {first.owner_link}\n")
@@ -65,7 +67,7 @@ def _running(settings: Settings) -> Running:
     )
 
 
-def _facts(start: Start, first: assembly.FirstSteps) -> banner.Facts:
+def _facts(start: Start, first: first_steps.FirstSteps) -> banner.Facts:
     addresses = addresses_of(start.settings)
     return banner.Facts(
         api=addresses.api,

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from deploy.protocol import RegistryHttp
 
 GRACE = 3
-"""Seconds that requests under way get to end when the server is told to stop."""
+"""Seconds that requests under way get to end when the server is told to stop, unless it is given others."""
 
 _BACKLOG = 1024
 """Connections that may wait to be accepted."""
@@ -24,7 +24,7 @@ _BACKLOG = 1024
 class HttpServer(uvicorn.Server):
     """A uvicorn server that leaves signals to the process: one process has several of them."""
 
-    def __init__(self, app: ASGIApp, listening: socket.socket) -> None:
+    def __init__(self, app: ASGIApp, listening: socket.socket, *, grace: int = GRACE) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -37,7 +37,7 @@ class HttpServer(uvicorn.Server):
                 proxy_headers=False,
                 backlog=_BACKLOG,
                 timeout_keep_alive=30,
-                timeout_graceful_shutdown=GRACE,
+                timeout_graceful_shutdown=grace,
             )
         )
         self._listening = listening
@@ -52,5 +52,5 @@ class HttpServer(uvicorn.Server):
         await self.serve(sockets=[self._listening])
 
     def stop(self) -> None:
-        """Take no more requests, and end when those under way have ended or `GRACE` is over."""
+        """Take no more requests, and end when those under way have ended or the grace is over."""
         self.should_exit = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 
 from redis.asyncio import Redis
 
@@ -16,7 +17,7 @@ from shared.catalogue.engine import open_engine
 from shared.catalogue.heads import Heads
 from shared.catalogue.listener import Listener
 from shared.clock import Clock
-from shared.jobs.arq_queue import ArqQueue
+from shared.jobs.arq_queue import ArqQueue, WorkerOptions
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import ObjectStores
 from shared.resources import Resources
@@ -27,8 +28,13 @@ _S3_MODULE = "shared.objects.s3"
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Resources]:
+async def open_resources(
+    settings: Settings, clock: Clock, *, job_patience: timedelta = timedelta(0)
+) -> AsyncIterator[Resources]:
     """Open everything of `Resources`; nothing is connected to before its first use.
+
+    Args:
+        job_patience: how long jobs under way get to end when the process is to end.
 
     Raises:
         UsageError: the settings name no database or no queue.
@@ -43,7 +49,7 @@ async def open_resources(settings: Settings, clock: Clock) -> AsyncIterator[Reso
         stack.push_async_callback(engine.dispose)
         redis = Redis.from_url(queue.get_secret_value())
         stack.push_async_callback(redis.aclose)
-        jobs = ArqQueue(queue.get_secret_value())
+        jobs = ArqQueue(queue.get_secret_value(), WorkerOptions(patience=job_patience))
         stack.push_async_callback(jobs.close)
         objects = await _open_objects(settings, stack)
         directory, heads = Directory(engine), Heads(engine)

@@ -1,45 +1,99 @@
-"""One process of its own: a service, the gateway, or the worker, on the database, queue and objects of the settings."""
+"""One process of its own: a service, the gateway, or the worker, on the database, queue and objects of the settings.
+
+A start waits for what the process needs (`deploy.needs`), reads who and what there is, and only then listens. The end
+goes the other way: `/readyz` says so while requests are still taken, then no more are, those under way end, then jobs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import asyncio
+import importlib
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
-from sqlalchemy import text
+import structlog
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from deploy import assembly
+from deploy.errors import LaunchError
 from deploy.listeners import HttpServer
+from deploy.needs import Needs, needs_of, until_there
 from deploy.open_resources import open_resources
 from deploy.ports import Ports, port_of, take_port
-from deploy.supervisor import Stopped, StopRequest, supervised
-from gateway.app import create_app
-from gateway.upstream import Proxied
-from shared.clock import SystemClock
-from shared.http import Check, health_routes, machine_stack
+from deploy.supervisor import Stopped, StopRequest, Supervised, supervised
+from shared.catalogue.clock_watch import ClockWatch
+from shared.catalogue.engine import CATALOGUE_AWAY
+from shared.catalogue.faults import catalogue_fault
+from shared.clock import Clock, SystemClock
+from shared.http import health_routes, machine_stack
+from shared.objects.interface import ObjectStoreError
 from shared.resources import Resources
 from shared.service import HotPath, Service
 from shared.settings import Settings
 
+log = structlog.get_logger()
+
 Say = Callable[[str], None]
 
+_GATEWAY = "gateway.app"
+_UPSTREAM = "gateway.upstream"
+_INDEX_JOBS = "services.index.jobs"
+"""Loaded by name: each process loads what it runs and no more."""
 
-async def serve_service(name: str, settings: Settings, say: Say) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """A process of its own, before it listens: told to stop by `stop`, satisfied with the clock by `watch`."""
+
+    resources: Resources
+    stop: StopRequest
+    watch: ClockWatch
+
+    def needs(self, service: Service) -> Needs:
+        """Return what the process of a service needs."""
+        return needs_of(service, self.resources, self.watch, self.stop)
+
+    async def begin(self, needs: Needs) -> None:
+        """Return when the process may listen: what it needs is there, and it knows who and what there is.
+
+        Raises:
+            LaunchError: it cannot run.
+            Stopped: it was told to stop meanwhile.
+        """
+        await self.stop.unless_asked(until_there(needs.start, self.resources.settings.starting.patience))
+        try:
+            # Before anything listens: an index that is not in memory would be answered 404, and uv would go on to the
+            # next.
+            await self.stop.unless_asked(self.resources.directory.refresh())
+            await self.stop.unless_asked(self.resources.heads.wake(""))
+        except CATALOGUE_AWAY as error:
+            fault = catalogue_fault(error)
+            raise LaunchError(str(error) if fault is None else fault.text) from error
+
+    async def until_stopped(self) -> None:
+        """Return when the process is to take no more requests: told to stop, and the ingress had time to see it."""
+        await self.stop.wait()
+        stopping = self.resources.settings.stopping
+        log.info("stopping", delay=stopping.delay, grace=stopping.grace)
+        await asyncio.sleep(stopping.delay)
+
+
+async def serve_service(name: str, settings: Settings, say: Say, *, clock: Clock | None = None) -> None:
     """Run one service until told to stop. The signing service also does its jobs; the index service's are the worker's.
 
     Args:
-        name: one of `assembly.CREATORS`.
+        name: one of `assembly.SERVICES`.
 
     Raises:
         LaunchError: it cannot start, or a part of it ended by itself.
     """
-    async with _opened(settings) as (stop, resources):
-        service = assembly.CREATORS[name](resources)
-        jobs = service if name == "signing" else replace(service, handlers={})
-        await _run(stop, resources, (service, jobs), say)
+    async with _alone(settings, clock) as alone:
+        service = assembly.create_service(name, alone.resources)
+        await _run(alone, service if name == "signing" else replace(service, handlers={}), say)
 
 
 async def serve_worker(settings: Settings, say: Say) -> None:
@@ -48,10 +102,9 @@ async def serve_worker(settings: Settings, say: Say) -> None:
     Raises:
         LaunchError: it cannot start, or a part of it ended by itself.
     """
-    async with _opened(settings) as (stop, resources):
-        index = assembly.CREATORS["index"](resources)
-        worker = Service(name="worker", app=Starlette(), handlers=index.handlers)
-        await _run(stop, resources, (worker, worker), say)
+    async with _alone(settings, None) as alone:
+        handlers = importlib.import_module(_INDEX_JOBS).job_handlers(alone.resources)
+        await _run(alone, Service(name="worker", app=Starlette(), handlers=handlers), say)
 
 
 async def serve_gateway(settings: Settings, say: Say) -> None:
@@ -62,57 +115,59 @@ async def serve_gateway(settings: Settings, say: Say) -> None:
     """
     with Ports.taken(settings.listen) as ports:
         told = ports.told(settings)
-        async with _opened(told) as (stop, resources), AsyncExitStack() as stack:
+        async with _alone(told, None) as alone, AsyncExitStack() as stack:
+            needs = alone.needs(Service(name="gateway", app=Starlette()))
+            await alone.begin(needs)
+            proxied = importlib.import_module(_UPSTREAM).Proxied
             urls: dict[str, str] = told.upstreams.model_dump()
-            upstreams = {name: await stack.enter_async_context(Proxied(name, url)) for name, url in urls.items()}
-            apps = create_app(resources, upstreams)
+            upstreams = {name: await stack.enter_async_context(proxied(name, url)) for name, url in urls.items()}
+            apps = importlib.import_module(_GATEWAY).create_app(alone.resources, upstreams, checks=needs.required)
             async with supervised() as work:
-                work.run([*assembly.background(resources, (), relay=False), *apps.loops])
-                work.serve(HttpServer(apps.api, ports.api), HttpServer(apps.ui, ports.ui))
+                _begin(work, alone, None)
+                work.run(apps.loops)
+                grace = told.stopping.grace
+                work.serve(HttpServer(apps.api, ports.api, grace=grace), HttpServer(apps.ui, ports.ui, grace=grace))
                 say(f"gateway: API on port {port_of(ports.api)}, UI on port {port_of(ports.ui)}\n")
-                await stop.wait()
+                await alone.until_stopped()
 
 
-def checks(resources: Resources) -> Mapping[str, Check]:
-    """Return what `/readyz` of a service asks: name of a resource -> its ping."""
-
-    async def catalogue() -> None:
-        async with resources.engine.connect() as connection:
-            await connection.execute(text("select 1"))
-
-    return {
-        "catalogue": catalogue,
-        "queue": resources.queue.ping,
-        "objects": resources.objects.public.ping,
-        "private objects": resources.objects.private.ping,
-    }
-
-
-def service_app(service: Service, resources: Resources) -> ASGIApp:
+def service_app(service: Service, needs: Needs) -> ASGIApp:
     """Return a service's application for a listener of its own: hot reads, the machines' stack, health, its routes."""
-    routed = Starlette(routes=[*health_routes(checks(resources)), Mount("/", service.app)])
+    routed = Starlette(routes=[*health_routes(needs.required, needs.reported), Mount("/", service.app)])
     return HotPath(service.hot, machine_stack(routed, listener=service.name))
 
 
 @asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[tuple[StopRequest, Resources]]:
-    async with open_resources(settings, SystemClock()) as resources, StopRequest().listening() as stop:
+async def _alone(settings: Settings, clock: Clock | None) -> AsyncIterator[Alone]:
+    async with AsyncExitStack() as stack:
+        patience = timedelta(seconds=settings.stopping.grace)
+        try:
+            resources = await stack.enter_async_context(
+                open_resources(settings, clock or SystemClock(), job_patience=patience)
+            )
+        except ObjectStoreError as error:
+            raise LaunchError(str(error)) from error
+        stop = await stack.enter_async_context(StopRequest().listening())
         with suppress(Stopped):
-            await stop.unless_asked(assembly.check_catalogue(settings))
-            # Before anything listens: an index that is not in memory would be answered 404, and uv would go on to the
-            # next.
-            await stop.unless_asked(resources.directory.refresh())
-            await stop.unless_asked(resources.heads.wake(""))
-            yield stop, resources
+            yield Alone(resources, stop, ClockWatch(resources.engine, resources.clock))
 
 
-async def _run(stop: StopRequest, resources: Resources, parts: tuple[Service, Service], say: Say) -> None:
-    """Serve the first part's application, and do the second part's jobs and loops."""
-    service, jobs = parts
-    listen = resources.settings.listen
+async def _run(alone: Alone, service: Service, say: Say) -> None:
+    """Serve a service's application and do its jobs and loops, until told to stop."""
+    settings = alone.resources.settings
+    listen = settings.listen
+    needs = alone.needs(service)
+    await alone.begin(needs)
     with take_port(listen.host, listen.service_port, "COUNTERMARK_LISTEN__SERVICE_PORT") as listening:
         async with supervised() as work:
-            work.run(assembly.background(resources, (jobs,), relay=service.name == "worker"))
-            work.serve(HttpServer(service_app(service, resources), listening))
+            _begin(work, alone, service)
+            work.serve(HttpServer(service_app(service, needs), listening, grace=settings.stopping.grace))
             say(f"{service.name}: port {port_of(listening)}\n")
-            await stop.wait()
+            await alone.until_stopped()
+
+
+def _begin(work: Supervised, alone: Alone, service: Service | None) -> None:
+    """Begin what runs beside the listeners."""
+    services = () if service is None else (service,)
+    relay = service is not None and service.name == "worker"
+    work.run(assembly.background(alone.resources, services, alone.watch, relay=relay))

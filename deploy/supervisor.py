@@ -45,6 +45,11 @@ class StopRequest:
             for number in heard:
                 loop.remove_signal_handler(number)
 
+    @property
+    def asked(self) -> bool:
+        """Whether the process was asked to stop."""
+        return self._asked.is_set()
+
     async def wait(self) -> None:
         """Return when the process was asked to stop."""
         await self._asked.wait()

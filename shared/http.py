@@ -11,6 +11,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 import orjson
 import structlog
@@ -27,6 +28,16 @@ log = structlog.get_logger()
 
 Check = Callable[[], Awaitable[None]]
 """A resource's ping: returns when it can be used, raises when not."""
+
+
+class NotReady(Exception):
+    """Something that a process needs cannot be used. The message is one line that says what is wrong and how to mend
+    it, and is shown: it holds no secret. `passing` when it may be over in a moment without anybody's doing."""
+
+    def __init__(self, text: str, *, passing: bool = True) -> None:
+        self.passing = passing
+        super().__init__(text)
+
 
 CHECK_TIMEOUT = 2.0
 """Seconds a ping may take before its resource counts as unusable."""
@@ -202,23 +213,35 @@ async def healthz(_request: Request) -> Response:
 
 
 def readiness(
-    checks: Mapping[str, Check], *, timeout_seconds: float = CHECK_TIMEOUT
+    checks: Mapping[str, Check],
+    *,
+    reported: Mapping[str, Check] | None = None,
+    timeout_seconds: float = CHECK_TIMEOUT,
 ) -> Callable[[Request], Awaitable[Response]]:
     """Return the `/readyz` endpoint of a process.
 
     Args:
-        checks: name of a resource -> its ping. All run at once; what fails or takes too long is listed in a 503, by
-            name and kind of failure only, since messages of errors may hold addresses.
+        checks: name of a resource -> its ping. All run at once; what fails or takes too long is listed in a 503: the
+            sentence of a `NotReady`, of other errors only their kind, since their messages may hold addresses.
+        reported: the same for what the process can do without for a while: listed, and the answer stays 200.
         timeout_seconds: seconds each ping may take.
     """
+    reported = reported or {}
+    asked = {**checks, **reported}
+    known: dict[str, str | None] = {}
 
     async def readyz(_request: Request) -> Response:
-        found = await asyncio.gather(*(_probe(name, check, timeout_seconds) for name, check in checks.items()))
-        failed = {name: reason for name, reason in zip(checks, found, strict=True) if reason is not None}
-        document = {"status": "unavailable", "failed": failed} if failed else {"status": "ready"}
+        answers = await asyncio.gather(*(_probe(check, timeout_seconds) for check in asked.values()))
+        found = dict(zip(asked, answers, strict=True))
+        _log_changes(known, found)
+        failed = {name: fault.shown for name, fault in found.items() if fault is not None}
+        refused = [name for name in failed if name in checks]
+        document: dict[str, object] = {"status": "unavailable" if refused else "degraded" if failed else "ready"}
+        if failed:
+            document["failed"] = failed
         return Response(
             orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE),
-            503 if failed else 200,
+            503 if refused else 200,
             headers={"cache-control": "no-store"},
             media_type="application/json",
         )
@@ -226,22 +249,42 @@ def readiness(
     return readyz
 
 
-def health_routes(checks: Mapping[str, Check]) -> list[Route]:
-    """Return `/healthz` and `/readyz` for an application of a process of its own."""
-    return [Route("/healthz", healthz), Route("/readyz", readiness(checks))]
+def health_routes(checks: Mapping[str, Check], reported: Mapping[str, Check] | None = None) -> list[Route]:
+    """Return `/healthz` and `/readyz` for an application of a process of its own; see `readiness`."""
+    return [Route("/healthz", healthz), Route("/readyz", readiness(checks, reported=reported))]
 
 
-async def _probe(name: str, check: Check, timeout_seconds: float) -> str | None:
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a resource cannot be used: what the answer shows, and what the log says."""
+
+    shown: str
+    logged: str
+
+
+def _log_changes(known: dict[str, str | None], found: Mapping[str, _Failure | None]) -> None:
+    """Log what began, changed or ended since the last time: whoever asks does so every few seconds."""
+    for name, failure in found.items():
+        logged = None if failure is None else failure.logged
+        if known.get(name) != logged:
+            if logged is None:
+                log.info("ready_again", resource=name)
+            else:
+                log.warning("not_ready", resource=name, error=logged)
+        known[name] = logged
+
+
+async def _probe(check: Check, timeout_seconds: float) -> _Failure | None:
     try:
         async with asyncio.timeout(timeout_seconds):
             await check()
     except TimeoutError:
-        log.warning("not_ready", resource=name, error="timed out")
-        return "timed out"
+        return _Failure("timed out", "timed out")
+    except NotReady as error:
+        return _Failure(str(error), str(error))
     except Exception as error:
         # Whatever a ping raises means the same here: the resource cannot be used.
-        log.warning("not_ready", resource=name, error=str(error)[:500])
-        return type(error).__name__
+        return _Failure(type(error).__name__, str(error)[:500])
     return None
 
 

@@ -36,13 +36,18 @@ JobHandler = Callable[[Message], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service as wired: its application, its hot readers, the jobs it does and the loops it needs."""
+    """A service as wired: its application, its hot readers, the jobs it does and the loops it needs.
+
+    `checks` are asked at the start and for `/readyz` of a process of its own, beside those of its resources: name ->
+    what raises `shared.http.NotReady`.
+    """
 
     name: str
     app: ASGIApp
     hot: tuple[HotReader, ...] = ()
     handlers: Mapping[type[Message], JobHandler] = field(default_factory=dict)
     loops: tuple[Callable[[], Awaitable[None]], ...] = ()
+    checks: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
 
 
 class HotPath:

@@ -95,6 +95,27 @@ class Listen(Section):
     api_port: int = Field(3141, ge=0, le=65535)
     ui_port: int = Field(3142, ge=0, le=65535)
     service_port: int = Field(3143, ge=0, le=65535, description="port of a service in a process of its own")
+    metrics_host: str = Field("127.0.0.1", description="address of the metrics; not for the outside")
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics (Prometheus) in every process; 0: none")
+
+
+class Stopping(Section):
+    """How a process of its own ends when it is told to (SIGTERM); told twice, it ends at once."""
+
+    delay: float = Field(
+        3.0, ge=0, le=300, description="seconds in which it still takes requests and /readyz says 503, for the ingress"
+    )
+    grace: int = Field(
+        20, ge=1, le=3600, description="seconds that requests under way, and then jobs, get to end before they are cut"
+    )
+
+
+class Starting(Section):
+    """How a process of its own begins."""
+
+    patience: float = Field(
+        30.0, ge=0, le=3600, description="seconds in which database, queue and object store must come up"
+    )
 
 
 class Oidc(Section):
@@ -150,6 +171,8 @@ class Settings(Section):
         2.0, gt=0, le=60, description="seconds after which a process that missed a notice looks again"
     )
     listen: Listen = Listen()
+    starting: Starting = Starting()
+    stopping: Stopping = Stopping()
     database: Database = Database()
     objects: ObjectStoreSettings = ObjectStoreSettings()
     queue: Queue = Queue()

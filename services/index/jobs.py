@@ -9,11 +9,12 @@ from shared.resources import Resources
 from shared.service import JobHandler
 
 
-def job_handlers(resources: Resources, limits: Limits) -> dict[type[Message], JobHandler]:
+def job_handlers(resources: Resources, limits: Limits | None = None) -> dict[type[Message], JobHandler]:
     """Return message class -> handler."""
+    bounds = limits or Limits()
 
     async def lay_pages(message: Message) -> None:
         assert isinstance(message, LayPages)
-        await lay(resources, limits, message.index_id)
+        await lay(resources, bounds, message.index_id)
 
     return {LayPages: lay_pages}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import asyncpg
+from sqlalchemy import Dialect, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -13,22 +16,40 @@ CATALOGUE_AWAY = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError
 """What a loop meets while Postgres is away or restarts; some errors of connecting arrive as the driver raises them."""
 
 
+CONNECT_TIMEOUT = 10.0
+"""Seconds that connecting may take."""
+
+
+class CatalogueUnreachable(ConnectionError):
+    """Postgres could not be reached: told apart from other errors of the system, whose words are the same."""
+
+
 def open_engine(url: str, *, pool: int = 10) -> AsyncEngine:
     """Return an engine for a `postgresql+asyncpg://` URL; it connects on first use.
 
     Args:
         pool: connections kept at the most; as many again may be opened under load.
     """
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=pool,
         max_overflow=pool,
         pool_pre_ping=False,
         connect_args={
+            "timeout": CONNECT_TIMEOUT,
             "server_settings": {
                 "statement_timeout": str(STATEMENT_TIMEOUT),
                 "application_name": "countermark",
                 "jit": "off",
-            }
+            },
         },
     )
+    event.listen(engine.sync_engine, "do_connect", _connect)
+    return engine
+
+
+def _connect(dialect: Dialect, _record: object, arguments: list[Any], options: dict[str, Any]) -> Any:
+    try:
+        return dialect.connect(*arguments, **options)
+    except OSError as error:
+        raise CatalogueUnreachable(f"Postgres cannot be reached: {error}") from error

@@ -1,4 +1,4 @@
-"""Brings the catalogue's schema up to this version, or says that it is not.
+"""Brings the catalogue's schema up to this version; `shared.catalogue.schema` says whether it is.
 
 Several processes may try at once: an advisory lock lets one do it. There is no way back: a migration expands, a later
 one
@@ -16,13 +16,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from shared.catalogue.engine import open_engine
+from shared.catalogue.schema import SchemaMismatch, mismatch, revisions
 
 _LOCK = 0x636D6B00
 """Advisory lock of the catalogue: one process at a time migrates."""
-
-
-class SchemaMismatch(Exception):
-    """The catalogue's schema is not this version's. The message says what to do."""
 
 
 def _config() -> Config:
@@ -40,12 +37,9 @@ def _upgrade(connection: Connection) -> None:
     current = MigrationContext.configure(connection).get_current_revision()
     if current == _head():
         return
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    known = revisions()
     if current is not None and current not in known:
-        raise SchemaMismatch(
-            f"the catalogue's schema ({current}) is newer than this version: "
-            "run the version that made it, or a newer one"
-        )
+        raise SchemaMismatch(mismatch(current, known))
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
@@ -66,21 +60,3 @@ async def upgrade(url: str) -> None:
             await connection.run_sync(_upgrade)
     finally:
         await engine.dispose()
-
-
-async def check(url: str) -> None:
-    """Return when the schema is exactly this version's.
-
-    Raises:
-        SchemaMismatch: it is older, newer, or there is none.
-    """
-    engine = open_engine(url, pool=1)
-    try:
-        async with engine.connect() as connection:
-            current = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
-    finally:
-        await engine.dispose()
-    if current != _head():
-        raise SchemaMismatch(
-            f"the catalogue's schema is {current or 'empty'}, this version needs {_head()}: run countermark-server init"
-        )

@@ -40,6 +40,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.jobs.messages import QUEUES, Envelope, InvalidMessage
 from shared.jobs.queue import Handler, QueueUnavailable
+from shared.jobs.redis_faults import redis_fault
 from shared.jobs.wire import FUNCTION, dump_job, envelope_of, load_job, payload_of
 
 log = structlog.get_logger()
@@ -76,7 +77,8 @@ class WorkerOptions:
 
     `at_once` jobs run at a time; between two looks into the queue lies `poll_delay` while there is work, else up to
     `idle_delay`, cut short when something is sent; a job whose worker was killed is taken by another after
-    `claim_lifetime`; `job_timeout` is a last resort, above what `shared.jobs.consumer` enforces.
+    `claim_lifetime`; `job_timeout` is a last resort, above what `shared.jobs.consumer` enforces. When it is to end,
+    jobs under way get `patience` to end by themselves, then they are interrupted and go back into the queue.
     """
 
     at_once: int = 10
@@ -84,6 +86,7 @@ class WorkerOptions:
     idle_delay: timedelta = timedelta(milliseconds=250)
     claim_lifetime: timedelta = timedelta(seconds=15)
     job_timeout: timedelta = timedelta(seconds=130)
+    patience: timedelta = timedelta(0)
 
 
 class ArqQueue:
@@ -133,7 +136,7 @@ class ArqQueue:
                 await self._run_worker(queue, workers[-1], redis)
                 await asyncio.sleep(RESTART_PAUSE)
         finally:
-            await asyncio.gather(*(worker.stop() for worker in workers), _cancel(waking))
+            await asyncio.gather(*(worker.stop(self._options.patience) for worker in workers), _cancel(waking))
             await redis.aclose(close_connection_pool=True)
 
     async def ping(self) -> None:
@@ -221,9 +224,8 @@ class ArqQueue:
         try:
             yield
         except (RedisError, OSError, TimeoutError) as error:
-            raise QueueUnavailable(
-                f"the job queue does not answer ({type(error).__name__}); check queue.url"
-            ) from error
+            text, passing = redis_fault(error)
+            raise QueueUnavailable(text, passing=passing) from error
 
 
 def _key_of(queue: str) -> str:
@@ -270,14 +272,17 @@ class _StoppableWorker(Worker):
         self._ended = ended
         self._woken.clear()
 
-    async def stop(self) -> None:
-        """End the loop, then interrupt the jobs; each goes back into the queue for the next worker."""
+    async def stop(self, patience: timedelta) -> None:
+        """End the loop and let jobs end within `patience`, then interrupt those that still run; each of these goes back
+        into the queue for the next worker."""
         self.allow_pick_jobs = False
         self._stopping = True
         self._woken.set()
         if self._task is not None:
             await asyncio.wait([self._task], timeout=STOP_TIMEOUT)
             await _cancel(self._task)
+        if self.has_jobs and patience:
+            await asyncio.wait(self.tasks.values(), timeout=patience.total_seconds())
         until = asyncio.get_running_loop().time() + STOP_TIMEOUT
         while self.has_jobs and asyncio.get_running_loop().time() < until:
             # Only the handlers are cancelled: what arq does around them puts the job back.

@@ -14,7 +14,12 @@ Handler = Callable[[Envelope], Awaitable[None]]
 
 
 class QueueUnavailable(Exception):
-    """The queue cannot be reached; what was to be sent waits in the outbox."""
+    """The queue cannot be reached; what was to be sent waits in the outbox. The message says what to do; `passing` when
+    it may be over in a moment without anybody's doing."""
+
+    def __init__(self, text: str, *, passing: bool = True) -> None:
+        self.passing = passing
+        super().__init__(text)
 
 
 class JobQueue(Protocol):

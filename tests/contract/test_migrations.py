@@ -9,17 +9,29 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from shared.catalogue import migrate
+from shared.catalogue import migrate, schema
 from shared.catalogue.engine import open_engine
 from shared.catalogue.tables import Base
 from shared.formats.python.names import release_key
+from tests.support.servers import execute
 
 
 def _differences(connection: Connection) -> list[object]:
     context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": False})
     return list(compare_metadata(context, Base.metadata))
+
+
+async def checked(url: str) -> None:
+    """Do what a process does at its start."""
+    engine = open_engine(url, pool=1)
+    try:
+        async with engine.connect() as connection:
+            await schema.check(connection)
+    finally:
+        await engine.dispose()
 
 
 async def test_migrations_make_exactly_the_tables_of_the_models(empty_database: str) -> None:
@@ -34,23 +46,36 @@ async def test_migrations_make_exactly_the_tables_of_the_models(empty_database: 
 async def test_upgrading_twice_and_at_once_is_harmless(empty_database: str) -> None:
     """Several processes that start together migrate once, and the schema then counts as current."""
     await asyncio.gather(*(migrate.upgrade(empty_database) for _ in range(3)))
-    await migrate.check(empty_database)
+    await checked(empty_database)
 
 
 async def test_an_empty_schema_is_named_with_what_to_do(empty_database: str) -> None:
     """A process on a catalogue without tables says how to make them."""
-    with pytest.raises(migrate.SchemaMismatch, match="countermark-server init"):
-        await migrate.check(empty_database)
+    with pytest.raises(schema.SchemaMismatch, match="countermark-server init"):
+        await checked(empty_database)
+
+
+async def test_an_older_schema_is_named_with_what_to_do(database: str) -> None:
+    """A process does not work on a catalogue that has yet to be migrated, and says how."""
+    older = schema.revisions()[-2]
+    await execute(database, f"update alembic_version set version_num = '{older}'")
+    with pytest.raises(schema.SchemaMismatch, match=rf"is {older}, this version needs .*countermark-server init"):
+        await checked(database)
+
+
+def test_names_of_files_are_the_revisions() -> None:
+    """What the check reads from the files' names is what Alembic reads from their content."""
+    script = ScriptDirectory(str(schema.VERSIONS.parent))
+    assert schema.revisions() == sorted(revision.revision for revision in script.walk_revisions())
+    assert schema.revisions()[-1] == script.get_current_head()
 
 
 async def test_a_newer_schema_is_refused(database: str) -> None:
     """A catalogue that a newer version migrated is not touched."""
-    engine = open_engine(database, pool=1)
-    async with engine.begin() as connection:
-        await connection.execute(text("update alembic_version set version_num = '9999'"))
-    await engine.dispose()
-    with pytest.raises(migrate.SchemaMismatch, match="newer"):
-        await migrate.upgrade(database)
+    await execute(database, "update alembic_version set version_num = '9999'")
+    for meeting in (migrate.upgrade, checked):
+        with pytest.raises(schema.SchemaMismatch, match="newer"):
+            await meeting(database)
 
 
 async def test_releases_of_before_get_the_key_that_code_writes_now(empty_database: str) -> None:

@@ -420,6 +420,37 @@ async def test_a_stopped_consumer_hands_over_at_once(
         await until_settled(engine)
 
 
+async def test_a_job_under_way_may_end_within_the_patience(
+    database: str, engine: AsyncEngine, valkey_url: str, index_id: IndexId
+) -> None:
+    """An orderly end lets a job finish that needs no longer than it is given, and takes no other."""
+    queue = ArqQueue(valkey_url, WorkerOptions(at_once=1, patience=timedelta(seconds=10)))
+    slow = Jobs(seconds=1)
+    await enqueue(engine, LayPages(index_id), LayPages(index_id))
+    async with running(Relay(engine, queue).run, lambda: Consumer(engine, {LayPages: slow}).run(queue)):
+        await asyncio.wait_for(slow.began.get(), 5)
+    assert (len(slow.done), slow.began.qsize()) == (1, 0)
+    assert await open_rows(engine) == 1
+    await queue.close()
+
+
+async def test_a_job_that_outlasts_the_patience_is_put_back(
+    database: str, engine: AsyncEngine, valkey_url: str, index_id: IndexId
+) -> None:
+    """It is interrupted, counts as no failure, and the next consumer does it at once."""
+    queue = ArqQueue(valkey_url, WorkerOptions(patience=timedelta(seconds=0.5)))
+    slow, quick = Jobs(seconds=30), Jobs()
+    await enqueue(engine, LayPages(index_id))
+    relay = Relay(engine, queue, RelayOptions(resend_after=timedelta(hours=1)))
+    async with running(relay.run, lambda: Consumer(engine, {LayPages: slow}).run(queue)):
+        await asyncio.wait_for(slow.began.get(), 5)
+    found = await row(engine)
+    assert (slow.done, found.attempts, found.done_at) == ([], 0, None)
+    async with running(lambda: Consumer(engine, {LayPages: quick}).run(queue)):
+        await until_settled(engine)
+    await queue.close()
+
+
 async def test_a_long_job_is_not_run_twice(
     database: str, engine: AsyncEngine, queue: ArqQueue, index_id: IndexId
 ) -> None:
