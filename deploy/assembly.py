@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+from deploy.telling import CatalogueLook
 from shared.catalogue import outbox
 from shared.catalogue.clock_watch import ClockWatch
 from shared.jobs.consumer import Consumer
@@ -62,8 +63,10 @@ def background(resources: Resources, services: Iterable[Service], watch: ClockWa
         sender = Relay(resources.engine, resources.queue)
         resources.listener.subscribe(outbox.CHANNEL, sender.wake)
         loops.append(sender.run)
+        if resources.settings.listen.metrics_port:
+            loops.append(CatalogueLook(resources).run)
     if handlers:
-        consumer = Consumer(resources.engine, handlers)
+        consumer = Consumer(resources.engine, handlers, metrics=resources.metrics)
         loops.append(lambda: consumer.run(resources.queue))
     # Last, since subscriptions are to be made before it runs.
     return [*loops, resources.listener.run]

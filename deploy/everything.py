@@ -12,6 +12,7 @@ from deploy.embedded import Start
 from deploy.listeners import HttpServer
 from deploy.open_resources import open_resources
 from deploy.supervisor import supervised
+from deploy.telling import metrics_listener
 from gateway.app import create_app
 from gateway.settings import addresses_of
 from gateway.upstream import Mounted
@@ -31,17 +32,18 @@ async def run(start: Start) -> None:
     await stop.unless_asked(first_steps.prepare_catalogue(settings))
     async with open_resources(settings, SystemClock()) as resources:
         first = await stop.unless_asked(first_steps.take_first_steps(resources))
-        async with supervised() as work:
-            services = assembly.create_services(resources)
-            apps = create_app(resources, {name: Mounted(service) for name, service in services.items()})
-            work.run(start.children.watches())
-            watch = ClockWatch(resources.engine, resources.clock)
-            work.run([*assembly.background(resources, services.values(), watch, relay=True), *apps.loops])
-            await stop.unless_asked(first_steps.until_published(resources, first.deployment))
-            work.serve(HttpServer(apps.api, start.ports.api), HttpServer(apps.ui, start.ports.ui))
-            with start.folder.announced(_running(settings)):
-                start.say(banner.render(_facts(start, first)))
-                await stop.wait()
+        watch = ClockWatch(resources.engine, resources.clock)
+        with metrics_listener(resources, watch) as telling:
+            async with supervised() as work:
+                services = assembly.create_services(resources)
+                apps = create_app(resources, {name: Mounted(service) for name, service in services.items()})
+                work.run(start.children.watches())
+                work.run([*assembly.background(resources, services.values(), watch, relay=True), *apps.loops])
+                await stop.unless_asked(first_steps.until_published(resources, first.deployment))
+                work.serve(HttpServer(apps.api, start.ports.api), HttpServer(apps.ui, start.ports.ui), *telling)
+                with start.folder.announced(_running(settings)):
+                    start.say(banner.render(_facts(start, first)))
+                    await stop.wait()
 
 
 async def initialise(settings: Settings, say: Callable[[str], None]) -> None:

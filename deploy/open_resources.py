@@ -18,8 +18,10 @@ from shared.catalogue.heads import Heads
 from shared.catalogue.listener import Listener
 from shared.clock import Clock
 from shared.jobs.arq_queue import ArqQueue, WorkerOptions
+from shared.metrics import Metrics
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import ObjectStores
+from shared.objects.metered import metered
 from shared.resources import Resources
 from shared.settings import Settings
 
@@ -51,16 +53,17 @@ async def open_resources(
         stack.push_async_callback(redis.aclose)
         jobs = ArqQueue(queue.get_secret_value(), WorkerOptions(patience=job_patience))
         stack.push_async_callback(jobs.close)
-        objects = await _open_objects(settings, stack)
+        metrics = Metrics()
+        objects = await _open_objects(settings, stack, metrics)
         directory, heads = Directory(engine), Heads(engine)
         listener = Listener(database.get_secret_value(), tick=settings.staleness_bound)
         # Rights first: what a new head shows is then judged by the newest rights.
         listener.subscribe(directory_module.CHANNEL, directory.wake)
         listener.subscribe(heads_module.CHANNEL, heads.wake)
-        yield Resources(settings, clock, engine, objects, jobs, redis, directory, heads, listener)
+        yield Resources(settings, clock, engine, objects, jobs, redis, directory, heads, listener, metrics)
 
 
-async def _open_objects(settings: Settings, stack: AsyncExitStack) -> ObjectStores:
+async def _open_objects(settings: Settings, stack: AsyncExitStack, metrics: Metrics) -> ObjectStores:
     given = settings.objects
     if given.kind == "folder":
         root = given.folder or settings.data / "objects"
@@ -72,4 +75,4 @@ async def _open_objects(settings: Settings, stack: AsyncExitStack) -> ObjectStor
         stores = ObjectStores(connection.store(given.public_bucket), connection.store(given.private_bucket))
     stack.push_async_callback(stores.public.close)
     stack.push_async_callback(stores.private.close)
-    return stores
+    return ObjectStores(metered(stores.public, metrics), metered(stores.private, metrics))

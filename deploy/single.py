@@ -25,11 +25,13 @@ from deploy.needs import Needs, needs_of, until_there
 from deploy.open_resources import open_resources
 from deploy.ports import Ports, port_of, take_port
 from deploy.supervisor import Stopped, StopRequest, Supervised, supervised
+from deploy.telling import metrics_listener
 from shared.catalogue.clock_watch import ClockWatch
 from shared.catalogue.engine import CATALOGUE_AWAY
 from shared.catalogue.faults import catalogue_fault
 from shared.clock import Clock, SystemClock
 from shared.http import health_routes, machine_stack
+from shared.metrics import Metrics
 from shared.objects.interface import ObjectStoreError
 from shared.resources import Resources
 from shared.service import HotPath, Service
@@ -122,19 +124,22 @@ async def serve_gateway(settings: Settings, say: Say) -> None:
             urls: dict[str, str] = told.upstreams.model_dump()
             upstreams = {name: await stack.enter_async_context(proxied(name, url)) for name, url in urls.items()}
             apps = importlib.import_module(_GATEWAY).create_app(alone.resources, upstreams, checks=needs.required)
+            telling = stack.enter_context(metrics_listener(alone.resources, alone.watch))
             async with supervised() as work:
                 _begin(work, alone, None)
                 work.run(apps.loops)
                 grace = told.stopping.grace
                 work.serve(HttpServer(apps.api, ports.api, grace=grace), HttpServer(apps.ui, ports.ui, grace=grace))
+                work.serve(*telling)
                 say(f"gateway: API on port {port_of(ports.api)}, UI on port {port_of(ports.ui)}\n")
                 await alone.until_stopped()
 
 
-def service_app(service: Service, needs: Needs) -> ASGIApp:
+def service_app(service: Service, needs: Needs, metrics: Metrics) -> ASGIApp:
     """Return a service's application for a listener of its own: hot reads, the machines' stack, health, its routes."""
     routed = Starlette(routes=[*health_routes(needs.required, needs.reported), Mount("/", service.app)])
-    return HotPath(service.hot, machine_stack(routed, listener=service.name))
+    stack = machine_stack(routed, listener=service.name, metrics=metrics)
+    return HotPath(service.hot, stack, metrics.tally(service.name))
 
 
 @asynccontextmanager
@@ -158,10 +163,14 @@ async def _run(alone: Alone, service: Service, say: Say) -> None:
     listen = settings.listen
     needs = alone.needs(service)
     await alone.begin(needs)
-    with take_port(listen.host, listen.service_port, "COUNTERMARK_LISTEN__SERVICE_PORT") as listening:
+    with (
+        take_port(listen.host, listen.service_port, "COUNTERMARK_LISTEN__SERVICE_PORT") as listening,
+        metrics_listener(alone.resources, alone.watch) as telling,
+    ):
         async with supervised() as work:
             _begin(work, alone, service)
-            work.serve(HttpServer(service_app(service, needs), listening, grace=settings.stopping.grace))
+            app = service_app(service, needs, alone.resources.metrics)
+            work.serve(HttpServer(app, listening, grace=settings.stopping.grace), *telling)
             say(f"{service.name}: port {port_of(listening)}\n")
             await alone.until_stopped()
 

@@ -19,6 +19,7 @@ from gateway.upstream import Upstream
 from shared.auth.verifier import credentials_key
 from shared.errors import ErrorKind, ServiceError
 from shared.http import healthz, machine_stack
+from shared.metrics import Metrics
 from shared.problems import UnknownErrors, problem_answer, text_answer
 from shared.service import HotPath
 
@@ -34,6 +35,7 @@ class ApiParts:
     v1: ASGIApp
     limits: Limits
     ui_url: str
+    metrics: Metrics | None = None
 
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -99,7 +101,8 @@ def build_api(parts: ApiParts) -> ASGIApp:
     """Return the API listener's application: hot reads, then the machines' stack, then the routes."""
     routed = UnknownErrors(ApiHost(parts), problem_answer)
     readers = [reader for upstream in parts.upstreams.values() for reader in upstream.hot]
-    return HotPath(readers, machine_stack(routed, listener="api"))
+    stack = machine_stack(routed, listener="api", metrics=parts.metrics)
+    return HotPath(readers, stack, None if parts.metrics is None else parts.metrics.tally("api"))
 
 
 def _in_the_form_of(scope: Scope, error: ServiceError) -> Response:

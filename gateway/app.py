@@ -60,7 +60,7 @@ def create_app(
     sessions = Sessions(resources.redis, resources.clock, resources.directory)
     login = Login(LoginParts(client, sessions, resources.redis, limits, resources.directory), https=addresses.https)
     v1 = bounded(create_v1(resources), resources)
-    api = build_api(ApiParts(upstreams, readiness(ready), v1, limits, addresses.ui))
+    api = build_api(ApiParts(upstreams, readiness(ready), v1, limits, addresses.ui, resources.metrics))
     links = uses_local_provider(resources.settings)
     backing = Backing(resources.engine, resources.clock, resources.directory, limits, links=links)
     desk = Desk(backing, addresses, login, pages, Remote(api))

@@ -23,6 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.auth.principal import Principal
 from shared.ids import new_uuid
+from shared.metrics import Metrics
+from shared.metrics import Request as Done
 
 log = structlog.get_logger()
 
@@ -94,11 +96,12 @@ class RequestId:
 
 
 class RequestLog:
-    """Writes the one canonical line of a request when its answer is out, whatever it was."""
+    """Writes the one canonical line of a request when its answer is out, whatever it was, and counts it."""
 
-    def __init__(self, app: ASGIApp, *, listener: str) -> None:
+    def __init__(self, app: ASGIApp, *, listener: str, metrics: Metrics | None = None) -> None:
         self._app = app
         self._listener = listener
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and write its line at the end."""
@@ -106,7 +109,13 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        status, sent = 0, 0
+        status, sent, received = 0, 0, 0
+
+        async def receiving() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message
 
         async def counted(message: Message) -> None:
             nonlocal status, sent
@@ -116,12 +125,18 @@ class RequestLog:
                 sent += len(message.get("body", b""))
             await send(message)
 
+        if self._metrics is not None:
+            self._metrics.under_way.inc()
         try:
-            await self._app(scope, receive, counted)
+            await self._app(scope, receiving, counted)
         finally:
+            passed = time.perf_counter() - started
+            if self._metrics is not None:
+                self._metrics.under_way.dec()
+                self._metrics.request(Done(scope["path"], status, passed, received, sent))
             # The query is left out: it can hold login codes.
             line = log.bind(listener=self._listener, method=scope["method"], path=scope["path"][:_PATH_LOGGED])
-            line = line.bind(status=status, duration_ms=round((time.perf_counter() - started) * 1000, 2), bytes=sent)
+            line = line.bind(status=status, duration_ms=round(passed * 1000, 2), bytes=sent)
             if status == 0 or status >= 500:
                 line.warning("request")
             else:
@@ -185,13 +200,14 @@ class SecurityHeaders:
         await self._app(scope, receive, hardened)
 
 
-def machine_stack(app: ASGIApp, *, listener: str) -> ASGIApp:
+def machine_stack(app: ASGIApp, *, listener: str, metrics: Metrics | None = None) -> ASGIApp:
     """Return `app` inside the callables that every listener of machines has, in the one right order.
 
     Args:
         listener: the listener's name in the canonical line, for example `api` or `upload`.
+        metrics: where requests are counted.
     """
-    return RequestId(RequestLog(StripIdentity(app), listener=listener))
+    return RequestId(RequestLog(StripIdentity(app), listener=listener, metrics=metrics))
 
 
 def bind_principal(principal: Principal) -> None:

@@ -7,7 +7,7 @@ lifespans of mounted applications do not run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -17,6 +17,7 @@ from shared.catalogue.heads import Heads
 from shared.catalogue.listener import Listener
 from shared.clock import Clock
 from shared.jobs.queue import JobQueue
+from shared.metrics import Metrics
 from shared.objects.interface import ObjectStores
 from shared.settings import Settings
 
@@ -36,3 +37,4 @@ class Resources:
     heads: Heads
     """What each index's head says, in memory."""
     listener: Listener
+    metrics: Metrics = field(default_factory=Metrics)

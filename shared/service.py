@@ -54,11 +54,14 @@ class HotPath:
     """An ASGI application: hot readers first, then the wrapped application.
 
     A server that knows it asks `at_once` itself, and starts the application only when there is nothing.
+
+    What readers answer is counted by status in `tally`, a plain dictionary: at this place a microsecond counts.
     """
 
-    def __init__(self, readers: Sequence[HotReader], app: ASGIApp) -> None:
+    def __init__(self, readers: Sequence[HotReader], app: ASGIApp, tally: dict[int, int] | None = None) -> None:
         self._readers = tuple(readers)
         self._app = app
+        self._tally = {} if tally is None else tally
 
     def at_once(self, scope: Scope) -> Prepared | None:
         """Return the answer to a GET or HEAD that a reader has ready."""
@@ -66,6 +69,7 @@ class HotPath:
             for reader in self._readers:
                 prepared = reader(scope)
                 if prepared is not None:
+                    self._tally[prepared.status] = self._tally.get(prepared.status, 0) + 1
                     return prepared
         return None
 

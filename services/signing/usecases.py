@@ -15,6 +15,7 @@ Source: architecture section 5; trust contract section 2.6.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -129,6 +130,8 @@ class Publisher:
         async with UnitOfWork(self._resources.engine) as work:
             held = await leases.acquire(work.connection, index_id)
             await work.commit()
+        if held is None:
+            self._resources.metrics.lease_conflicts.inc()
         while held is not None:
             try:
                 while await self._round(held):
@@ -146,6 +149,7 @@ class Publisher:
 
     async def _round(self, held: Held) -> bool:
         """Publish one batch; returns whether there was one."""
+        began = time.monotonic()
         batch = await self._gather(held)
         if batch is None:
             return False
@@ -157,6 +161,8 @@ class Publisher:
         await tree.put_metadata(store, batch.index.name, signed.files)
         await self._commit(batch, rendered, signed)
         await tree.put_timestamp(store, batch.index.name, signed.timestamp.content)
+        self._resources.metrics.publication_seconds.observe(time.monotonic() - began)
+        self._resources.metrics.publication_changes.observe(len(batch.waiting))
         await tree.put_plain(store, batch.index.name, rendered.targets, _unset(rendered.plans))
         return True
 

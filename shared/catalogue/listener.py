@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -26,6 +27,8 @@ class Listener:
         self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._tick = tick.total_seconds()
         self._subscribers: dict[str, list[Wake]] = {}
+        self.compared_at = time.monotonic()
+        """When all subscribers last looked at the catalogue, on the monotonic clock."""
 
     def subscribe(self, channel: str, wake: Wake) -> None:
         """Register `wake` for a channel; to be called before `run`. Order of registration is order of calls."""
@@ -75,3 +78,4 @@ class Listener:
         for wakes in self._subscribers.values():
             for wake in wakes:
                 await wake("")
+        self.compared_at = time.monotonic()

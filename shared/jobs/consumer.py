@@ -21,6 +21,7 @@ from shared.catalogue.unit_of_work import UnitOfWork
 from shared.ids import OutboxId
 from shared.jobs.messages import Envelope, Message
 from shared.jobs.queue import JobQueue
+from shared.metrics import Metrics
 from shared.service import JobHandler
 
 log = structlog.get_logger()
@@ -57,13 +58,16 @@ class Consumer:
         *,
         retry: RetryPolicy | None = None,
         job_timeout: timedelta = timedelta(seconds=120),
+        metrics: Metrics | None = None,
     ) -> None:
         """Prepare.
 
         Args:
             handlers: message class -> what does such a job.
             job_timeout: after this a job is cancelled and counts as failed.
+            metrics: where jobs are counted.
         """
+        self._metrics = metrics
         self._engine = engine
         self._handlers = dict(handlers)
         self._retry = retry or RetryPolicy()
@@ -92,7 +96,11 @@ class Consumer:
         finally:
             self._running.discard(envelope.outbox_id)
             say = log.warning if "error" in facts else log.info
-            milliseconds = round((time.monotonic() - began) * 1000, 1)
+            seconds = time.monotonic() - began
+            if self._metrics is not None:
+                self._metrics.jobs.labels(envelope.message.kind, str(facts["outcome"])).inc()
+                self._metrics.job_seconds.labels(envelope.message.kind).observe(seconds)
+            milliseconds = round(seconds * 1000, 1)
             say("job", job_id=envelope.outbox_id, kind=envelope.message.kind, ms=milliseconds, **facts)
 
     async def _do(self, envelope: Envelope) -> dict[str, object]:

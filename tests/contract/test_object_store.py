@@ -19,6 +19,7 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
+from shared.metrics import Metrics
 from shared.objects.filesystem import CHUNK, FolderStore
 from shared.objects.interface import (
     ByteRange,
@@ -33,6 +34,7 @@ from shared.objects.interface import (
     RangeNotSatisfiable,
 )
 from shared.objects.keys import InvalidKey
+from shared.objects.metered import metered
 from shared.objects.s3 import PART, S3Connection, S3Options, S3Store
 
 PREFIX = "COUNTERMARK_TEST_S3_"
@@ -50,11 +52,13 @@ class Place:
         return Key(f"{self.prefix}{name}")
 
 
-@pytest.fixture(params=["folder", *(["s3"] if f"{PREFIX}URL" in os.environ else [])])
+@pytest.fixture(params=["folder", "metered", *(["s3"] if f"{PREFIX}URL" in os.environ else [])])
 async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
     """Each adapter in turn, empty."""
-    if request.param == "folder":
-        store = FolderStore(tmp_path / "objects")
+    if request.param in ("folder", "metered"):
+        store: ObjectStore = FolderStore(tmp_path / "objects")
+        if request.param == "metered":
+            store = metered(store, Metrics())
         yield Place(store, "")
         await store.close()
         return

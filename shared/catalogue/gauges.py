@@ -1,0 +1,69 @@
+"""What the catalogue says of the deployment as a whole, for metrics. Reads only; every query is bounded or seldom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Extract, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import InstrumentedAttribute
+
+from shared.catalogue.tables import IndexRow, Outbox, TrustFile, TufFile, TufHead
+from shared.metrics import INDEXES_SHOWN, Expiry
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxFacts:
+    """How many jobs are open, and the age of the oldest in seconds."""
+
+    open: int
+    oldest: float
+
+
+async def outbox_facts(connection: AsyncConnection) -> OutboxFacts:
+    """Return the state of the outbox, by its index of open rows."""
+    age = func.extract("epoch", func.now() - func.min(Outbox.created_at))
+    query = select(func.count(), age).where(Outbox.done_at.is_(None), Outbox.dead_at.is_(None))
+    count, oldest = (await connection.execute(query)).one()
+    return OutboxFacts(count, float(oldest or 0))
+
+
+async def dead_jobs(connection: AsyncConnection) -> int:
+    """Return how many jobs were given up. Looks at every row: not to be asked often."""
+    return await connection.scalar(select(func.count()).where(Outbox.dead_at.is_not(None))) or 0
+
+
+async def head_expiries(connection: AsyncConnection) -> list[Expiry]:
+    """Return timestamp and snapshot of the indexes whose timestamps expire first, and the shared roles."""
+    query = (
+        select(IndexRow.owner, IndexRow.name, _left(TufHead.timestamp_expires_at), _left(TufHead.snapshot_expires_at))
+        .join(IndexRow, IndexRow.id == TufHead.index_id)
+        .order_by(TufHead.timestamp_expires_at)
+        .limit(INDEXES_SHOWN)
+    )
+    found = []
+    for owner, name, timestamp, snapshot in await connection.execute(query):
+        found.append(Expiry(f"{owner}/{name}", "timestamp", float(timestamp)))
+        found.append(Expiry(f"{owner}/{name}", "snapshot", float(snapshot)))
+    shared = select(TrustFile.role, _left(func.max(TrustFile.expires_at))).group_by(TrustFile.role)
+    found += [Expiry("", role, float(seconds)) for role, seconds in await connection.execute(shared)]
+    return found
+
+
+async def bin_expiries(connection: AsyncConnection) -> list[Expiry]:
+    """Return for some indexes the bin that expires first. Looks at every current bin: not to be asked often."""
+    soonest = func.min(TufFile.expires_at)
+    query = (
+        select(IndexRow.owner, IndexRow.name, _left(soonest))
+        .join(IndexRow, IndexRow.id == TufFile.index_id)
+        .where(TufFile.current, TufFile.role != "snapshot")
+        .group_by(IndexRow.owner, IndexRow.name)
+        .order_by(soonest)
+        .limit(INDEXES_SHOWN)
+    )
+    return [Expiry(f"{owner}/{name}", "bins", float(left)) for owner, name, left in await connection.execute(query)]
+
+
+def _left(moment: ColumnElement[datetime] | InstrumentedAttribute[datetime]) -> Extract:
+    return func.extract("epoch", moment - func.now())

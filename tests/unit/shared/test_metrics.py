@@ -1,0 +1,86 @@
+"""What is counted, under few names."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from shared.http import machine_stack
+from shared.metrics import Expiry, Metrics, kind_of, metrics_app
+from shared.service import HotPath, Prepared
+from tests.support.asgi import call
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/root/stable/", "upload"),
+        ("/legacy/", "upload"),
+        ("/root/stable/+simple/widget/", "page"),
+        ("/simple/widget/", "page"),
+        ("/root/stable/+f/abc/0123456789abc/widget-1.0.tar.gz", "file"),
+        ("/root/stable/+tuf/metadata/timestamp.json", "metadata"),
+        ("/pypi/widget/json", "json"),
+        ("/api/v1/account", "api"),
+        ("/readyz", "health"),
+        ("/a/b/c/d/e/f", "other"),
+        ("/", "other"),
+    ],
+)
+def test_paths_become_few_kinds(path: str, kind: str) -> None:
+    """Whatever strangers ask for, the number of series stays small."""
+    assert kind_of(path) == kind
+
+
+async def _echo(scope: Scope, receive: Receive, send: Send) -> None:
+    body = (await receive())["body"]
+    await send({"type": "http.response.start", "status": 201, "headers": []})
+    await send({"type": "http.response.body", "body": body * 2})
+
+
+async def test_requests_are_counted_with_their_bytes() -> None:
+    """Kind, status, bytes both ways, and how many are under way."""
+    metrics = Metrics()
+    app = machine_stack(_echo, listener="upload", metrics=metrics)
+    await call(app, "POST", "/root/stable/", body=b"12345")
+    text = metrics.text().decode()
+    for line in (
+        'countermark_requests_total{kind="upload",status="201"} 1.0',
+        'countermark_request_seconds_count{kind="upload"} 1.0',
+        'countermark_received_bytes_total{kind="upload"} 5.0',
+        'countermark_sent_bytes_total{kind="upload"} 10.0',
+        "countermark_requests_under_way 0.0",
+    ):
+        assert line in text
+
+
+async def test_hot_answers_are_counted_by_status() -> None:
+    """What memory answers never reaches the counters of the application."""
+    metrics = Metrics()
+
+    def hot(scope: Scope) -> Prepared | None:
+        return Prepared(304, [], b"") if scope["path"] == "/warm" else None
+
+    app = HotPath([hot], machine_stack(_echo, listener="index", metrics=metrics), metrics.tally("index"))
+    for path in ("/warm", "/warm", "/cold"):
+        await call(app, "GET", path)
+    text = metrics.text().decode()
+    assert 'countermark_hot_answers_total{reader="index",status="304"} 2.0' in text
+    assert 'countermark_requests_total{kind="other",status="201"} 1.0' in text
+
+
+def test_indexes_that_are_gone_leave_no_series() -> None:
+    """What is told about expiry is what the last look found."""
+    metrics = Metrics()
+    metrics.show_expiries([Expiry("root/old", "timestamp", 5.0)])
+    metrics.show_expiries([Expiry("root/new", "timestamp", 7.0)])
+    text = metrics.text().decode()
+    assert 'countermark_expiry_seconds{index="root/new",role="timestamp"} 7.0' in text
+    assert "root/old" not in text
+
+
+@pytest.mark.parametrize(("path", "status"), [("/metrics", 200), ("/", 404), ("/metrics/", 404)])
+async def test_the_listener_answers_one_path(path: str, status: int) -> None:
+    """All else is not there."""
+    messages: list[Message] = await call(metrics_app(Metrics()), "GET", path)
+    assert messages[0]["status"] == status
