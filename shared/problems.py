@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.catalogue.faults import catalogue_fault
 from shared.errors import ErrorKind, ServiceError
 from shared.reason import PhrasedResponse
 
@@ -52,6 +53,11 @@ _UNAVAILABLE_FOR = timedelta(seconds=5)
 
 _FAULTS_SHOWN = 20
 """Faults of a JSON payload that are listed at the most."""
+
+_CATALOGUE_AWAY = (
+    "The registry's database cannot be used at the moment. Try again in a few seconds; doing the same twice is safe."
+)
+_RETRY_AFTER = timedelta(seconds=5)
 
 Renderer = Callable[[Exception], Response]
 """Turns an error into the answer of one face."""
@@ -135,7 +141,8 @@ def install_problem_handlers(app: Starlette, renderer: Renderer) -> None:
 
 
 class UnknownErrors:
-    """Logs an exception that nothing expected, with its traceback, and answers 500 if nothing was answered yet.
+    """Logs an exception that nothing expected, with its traceback, and answers 500 if nothing was answered yet; a
+    catalogue that cannot be used is told as such, in one line of the log and with 503.
 
     An answer that has begun can only be broken off: the exception goes on to the server, which closes the connection.
     """
@@ -161,11 +168,15 @@ class UnknownErrors:
         except ClientDisconnect:
             log.info("client_gone", path=scope["path"][:200])
         except Exception as error:
-            if not isinstance(error, ServiceError | HTTPException):
+            told = error
+            if (fault := catalogue_fault(error)) is not None:
+                log.error("catalogue_unusable", path=scope["path"][:200], fault=fault.text)
+                told = ServiceError(ErrorKind.UNAVAILABLE, _CATALOGUE_AWAY, retry_after=_RETRY_AFTER)
+            elif not isinstance(error, ServiceError | HTTPException):
                 log.exception("unexpected_error", path=scope["path"][:200])
             if started:
                 raise
-            await self._renderer(error)(scope, receive, send)
+            await self._renderer(told)(scope, receive, send)
 
 
 def _problem(status: HTTPStatus, kind: str, detail: str, headers: Mapping[str, str] | None = None) -> Problem:

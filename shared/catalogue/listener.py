@@ -12,11 +12,17 @@ import asyncpg
 import structlog
 from sqlalchemy.engine import make_url
 
+from shared.catalogue.engine import CATALOGUE_AWAY
+
 log = structlog.get_logger()
 
 Wake = Callable[[str], Awaitable[None]]
-"""Called with a notification's payload, or with "" on a tick (something may have been missed). Must be quick and not
-raise."""
+"""Called with a notification's payload, or with "" on a tick (something may have been missed). Must be quick; raises
+only what means that the catalogue is away."""
+
+
+_CUT = ("", "")
+"""What is put among the notifications when the connection is lost; no channel has this name."""
 
 
 class Listener:
@@ -27,6 +33,7 @@ class Listener:
         self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._tick = tick.total_seconds()
         self._subscribers: dict[str, list[Wake]] = {}
+        self._away = False
         self.compared_at = time.monotonic()
         """When all subscribers last looked at the catalogue, on the monotonic clock."""
 
@@ -35,12 +42,16 @@ class Listener:
         self._subscribers.setdefault(channel, []).append(wake)
 
     async def run(self) -> None:
-        """Listen until cancelled; reconnects with a pause when the server goes away."""
+        """Listen until cancelled; reconnects with a pause when the server goes away, and looks at once when it is
+        back. One line is logged for each time that it goes."""
         while True:
             try:
                 await self._listen()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                log.warning("listener_reconnects", error=str(error))
+                log.warning("listener_reconnects", error="the connection was cut")
+            except CATALOGUE_AWAY as error:
+                if not self._away:
+                    log.warning("listener_waits_for_catalogue", error=str(error)[:300])
+                self._away = True
                 await asyncio.sleep(min(1.0, self._tick))
 
     async def _listen(self) -> None:
@@ -52,12 +63,21 @@ class Listener:
             if not arrived.full():
                 arrived.put_nowait((channel, str(payload)))
 
+        def cut(_connection: Any) -> None:
+            # Whoever waits for a notification is to learn of it now, not at the next tick.
+            lost.set()
+            if not arrived.full():
+                arrived.put_nowait(_CUT)
+
         connection = await asyncpg.connect(self._dsn, timeout=10)
         try:
-            connection.add_termination_listener(lambda _connection: lost.set())
+            connection.add_termination_listener(cut)
             for channel in self._subscribers:
                 await connection.add_listener(channel, notified)
             await self._wake_all()
+            if self._away:
+                log.info("listener_is_back")
+                self._away = False
             loop = asyncio.get_running_loop()
             next_tick = loop.time() + self._tick
             while not lost.is_set():
@@ -69,7 +89,7 @@ class Listener:
                     next_tick = loop.time() + self._tick
                     await self._wake_all()
                     continue
-                for wake in self._subscribers[channel]:
+                for wake in self._subscribers.get(channel, ()):
                     await wake(payload)
         finally:
             connection.terminate()

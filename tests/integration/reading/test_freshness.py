@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import httpx2
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.digest import sha256_of
 from countermark.core.names import page_target
 from shared.objects.interface import ObjectStores, Put
 from shared.objects.keys import target_key
-from tests.integration.reading.constants import JSON, PAGE, PIP, WHEEL
+from tests.integration.reading.constants import JSON, PAGE, PIP, V1_HTML, WHEEL
 from tests.support.factories import make_token
 from tests.support.published import Published
 from tests.support.reading import Reading, basic, counted_queries
@@ -36,6 +37,50 @@ class TestFreshness:
         assert queries == []
         assert [answer.status_code for answer in warm] == [200, 200, 404, 200, 200, 200, 404, 200]
         assert [answer.content for answer in warm] == [answer.content for answer in cold]
+
+    @pytest.mark.parametrize("accept", [JSON, V1_HTML, "text/html", PIP])
+    @pytest.mark.parametrize("coding", ["identity", "gzip", "br", "zstd"])
+    async def test_warm_pages_in_every_form(
+        self,
+        client: httpx2.AsyncClient,
+        engine: AsyncEngine,
+        secret: Published,
+        reading: Reading,
+        accept: str,
+        coding: str,
+    ) -> None:
+        """Each form and compression of a page, public and private, whole and as 304, comes from memory: no query."""
+        await reading.news()
+        credentials = {"authorization": basic("anybody", await make_token(engine))}
+        headers = {"accept": accept, "accept-encoding": coding} | credentials
+        for path in (PAGE, "/simple/", "/root/secret/+simple/thing/", "/root/secret/+simple/"):
+            cold = await client.get(path, headers=headers)
+            with counted_queries(engine) as queries:
+                warm = await client.get(path, headers=headers)
+                same = await client.get(path, headers=headers | {"if-none-match": warm.headers["etag"]})
+            assert (path, queries) == (path, [])
+            assert (warm.status_code, same.status_code, same.content) == (200, 304, b"")
+            assert warm.content == cold.content
+
+    async def test_warm_files_in_every_way(
+        self, client: httpx2.AsyncClient, reading: Reading, stable: Published, engine: AsyncEngine, secret: Published
+    ) -> None:
+        """A file, its metadata, a part of it, HEAD and 304, public and private: no query once it was read."""
+        await reading.news()
+        credentials = {"authorization": basic("anybody", await make_token(engine))}
+        for path in (f"/root/stable/+f/{stable.visible[WHEEL].path}", f"/root/secret/+f/{secret.visible[WHEEL].path}"):
+            for url in (path, f"{path}.metadata"):
+                cold = await client.get(url, headers=credentials)
+                with counted_queries(engine) as queries:
+                    answers = [
+                        await client.get(url, headers=credentials),
+                        await client.head(url, headers=credentials),
+                        await client.get(url, headers=credentials | {"if-none-match": cold.headers["etag"]}),
+                        await client.get(url, headers=credentials | {"range": "bytes=1-3"}),
+                    ]
+                assert (url, queries) == (url, [])
+                assert [answer.status_code for answer in answers] == [200, 200, 304, 206]
+                assert answers[3].content == cold.content[1:4]
 
     async def test_crowd_on_a_cold_page_loads_it_once(
         self, reading: Reading, stable: Published, engine: AsyncEngine

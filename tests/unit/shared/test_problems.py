@@ -10,9 +10,13 @@ import pytest
 import structlog
 from fastapi import FastAPI
 from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
+from structlog.testing import capture_logs
 
+from shared.catalogue.engine import CatalogueUnreachable
 from shared.errors import ErrorKind, ServiceError
-from shared.problems import STATUS, Renderer, install_problem_handlers, problem_answer, text_answer
+from shared.problems import STATUS, Renderer, UnknownErrors, install_problem_handlers, problem_answer, text_answer
+from tests.support.asgi import call
 
 
 class _Payload(BaseModel):
@@ -107,3 +111,17 @@ async def test_errors_of_the_framework_take_the_same_form() -> None:
     assert method.headers["allow"] == "GET"
     assert "body.count" in payload.json()["detail"]
     assert conflict.json()["detail"] == "Other bytes are there already."
+
+
+async def test_a_catalogue_that_is_away_is_no_fault_of_ours() -> None:
+    """503 with a time to try again, and one line in the log without a traceback."""
+
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise CatalogueUnreachable("Postgres cannot be reached")
+
+    with capture_logs() as logs:
+        start, body = await call(UnknownErrors(app, problem_answer), "GET", "/")
+    assert start["status"] == 503
+    assert (b"retry-after", b"5") in start["headers"]
+    assert b"database cannot be used at the moment" in body["body"]
+    assert [(line["event"], "exc_info" in line) for line in logs] == [("catalogue_unusable", False)]
