@@ -1,10 +1,13 @@
-"""Each service in a process of its own, behind the gateway: the same flow as embedded, on servers given to it."""
+"""Two processes of each service, behind two gateways: the same flow as embedded, on servers given to it."""
 
 from __future__ import annotations
 
+import itertools
+import json
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,32 +22,43 @@ from tests.support.archives import make_wheel
 from tests.support.clients import twine
 from tests.support.processes import Process, program, server_command
 from tests.support.servers import running, server_folder
+from tests.support.uploading import basic, form_body
 
 _SERVICES = ("upload", "index", "download", "signing", "worker")
 
-_READY = 60.0
+_REPLICAS = ("a", "b")
+"""Each service runs once for each; each gateway is in front of those of its own letter."""
+
+_READY = 120.0
 """Seconds in which all processes must be ready on a busy machine."""
+
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Processes by name, and where the gateway answers."""
+    """Processes by name and letter (`upload-a`), and where each gateway answers, by letter."""
 
-    api: str
+    apis: dict[str, str]
     environment: dict[str, str]
     processes: dict[str, Process]
 
-    def ready(self) -> int:
-        """Return the status of /readyz."""
+    @property
+    def api(self) -> str:
+        """URL of the first gateway."""
+        return self.apis["a"]
+
+    def ready(self, letter: str) -> int:
+        """Return the status of a gateway's /readyz."""
         try:
-            return httpx2.get(f"{self.api}/readyz", timeout=10).status_code
+            return httpx2.get(f"{self.apis[letter]}/readyz", timeout=10).status_code
         except httpx2.TransportError:
             return 0
 
-    def until_ready(self, expected: int = 200) -> None:
-        """Return when /readyz has this status."""
+    def until_ready(self, expected: int = 200, letter: str = "a") -> None:
+        """Return when a gateway's /readyz has this status."""
         until = time.monotonic() + _READY
-        while self.ready() != expected:
+        while self.ready(letter) != expected:
             assert time.monotonic() < until, {name: process.output[-2000:] for name, process in self.processes.items()}
             time.sleep(0.05)
 
@@ -57,43 +71,51 @@ def free_ports(count: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def split() -> Iterator[Split]:
-    """A deployment of six processes on one Postgres, one Valkey and one folder."""
+    """A deployment of twelve processes on one Postgres, one Valkey and one folder."""
     with running(PostgresServer) as postgres, running(ValkeyServer) as valkey, server_folder() as folder:
-        api, ui, *ports = free_ports(2 + len(_SERVICES))
-        port_by_name = dict(zip(_SERVICES, ports, strict=True))
         environment = {
             "COUNTERMARK_DATA": str(folder),
             "COUNTERMARK_DATABASE__URL": postgres.url,
+            "COUNTERMARK_DATABASE__POOL": "3",
             "COUNTERMARK_QUEUE__URL": valkey.url,
-            "COUNTERMARK_LISTEN__API_PORT": str(api),
-            "COUNTERMARK_LISTEN__UI_PORT": str(ui),
-            "COUNTERMARK_UPSTREAMS__UPLOAD": f"http://127.0.0.1:{port_by_name['upload']}",
-            "COUNTERMARK_UPSTREAMS__INDEX": f"http://127.0.0.1:{port_by_name['index']}",
-            "COUNTERMARK_UPSTREAMS__DOWNLOAD": f"http://127.0.0.1:{port_by_name['download']}",
+            "COUNTERMARK_STARTING__PATIENCE": "60",
+            "COUNTERMARK_STOPPING__DELAY": "0",
         }
         refused = server_command("upload", environment=environment)
         assert (refused.returncode, "run countermark-server init" in refused.stderr) == (1, True)
+        assert refused.stderr.count("\n") == 1, "one line says what is wrong"
         made = server_command("init", environment=environment)
         assert made.returncode == 0, made.stderr
-        processes = {
-            name: service(name, folder, environment | {"COUNTERMARK_LISTEN__SERVICE_PORT": str(port)})
-            for name, port in port_by_name.items()
-        }
-        processes["gateway"] = service("gateway", folder, environment)
-        deployment = Split(f"http://127.0.0.1:{api}", environment, processes)
+        processes: dict[str, Process] = {}
+        apis = {letter: add_replica(letter, folder, environment, processes) for letter in _REPLICAS}
+        deployment = Split(apis, environment, processes)
         try:
             for process in processes.values():
                 process.start()
-            deployment.until_ready()
+            for letter in _REPLICAS:
+                deployment.until_ready(letter=letter)
             yield deployment
         finally:
             for process in processes.values():
                 process.end()
 
 
-def service(name: str, folder: Path, environment: dict[str, str]) -> Process:
+def add_replica(letter: str, folder: Path, environment: dict[str, str], processes: dict[str, Process]) -> str:
+    """Add one process of each service and a gateway in front of them; returns the gateway's URL."""
+    api, ui, *ports = free_ports(2 + len(_SERVICES))
+    given = environment | {"COUNTERMARK_LISTEN__API_PORT": str(api), "COUNTERMARK_LISTEN__UI_PORT": str(ui)}
+    for name, port in zip(_SERVICES, ports, strict=True):
+        own = environment | {"COUNTERMARK_LISTEN__SERVICE_PORT": str(port)}
+        processes[f"{name}-{letter}"] = service(name, folder / f"{name}-{letter}.log", own)
+        if name in ("upload", "index", "download"):
+            given[f"COUNTERMARK_UPSTREAMS__{name.upper()}"] = f"http://127.0.0.1:{port}"
+    processes[f"gateway-{letter}"] = service("gateway", folder / f"gateway-{letter}.log", given)
+    return f"http://127.0.0.1:{api}"
+
+
+def service(name: str, log: Path, environment: dict[str, str]) -> Process:
     """Return a process that is not started yet."""
-    return Process((program("countermark-server"), name), folder / f"{name}.log", environment)
+    return Process((program("countermark-server"), name), log, environment)
 
 
 def token(split: Split) -> str:
@@ -122,13 +144,13 @@ def test_a_file_goes_through_all_processes(split: Split, tmp_path: Path) -> None
     assert httpx2.get(url, timeout=20).content == wheel.read_bytes()
     static = Path(split.environment["COUNTERMARK_DATA"], "objects/public/indexes/root/stable/simple/apart/index.html")
     while not static.exists():
-        assert time.monotonic() < until, split.processes["worker"].output
+        assert time.monotonic() < until, split.processes["worker-a"].output
         time.sleep(0.02)
 
 
 def test_readiness_follows_the_services(split: Split) -> None:
     """When a service is gone the gateway says so, and all is well when it is back; SIGTERM ends it with 0."""
-    upload = split.processes["upload"]
+    upload = split.processes["upload-a"]
     upload.send(signal.SIGTERM)
     assert upload.wait() == 0
     split.until_ready(503)
@@ -136,9 +158,58 @@ def test_readiness_follows_the_services(split: Split) -> None:
     split.until_ready(200)
 
 
-@pytest.mark.parametrize("name", _SERVICES)
+@pytest.mark.parametrize("name", [f"{name}-{letter}" for name in _SERVICES for letter in _REPLICAS])
 def test_every_process_says_how_it_is(split: Split, name: str) -> None:
     """Each has health routes on a port of its own, also those that serve nothing else."""
     port = split.processes[name].environment["COUNTERMARK_LISTEN__SERVICE_PORT"]
     for path in ("/healthz", "/readyz"):
         assert httpx2.get(f"http://127.0.0.1:{port}{path}", timeout=20).status_code == 200
+
+
+def test_two_signers_and_two_relays_never_collide(split: Split) -> None:
+    """Many uploads at once through both gateways: each is published once, under serials without a gap, and both show
+    all."""
+    secret = token(split)
+    names = [f"crowd{number}" for number in range(24)]
+
+    def send(number: int) -> httpx2.Response:
+        name = f"{names[number]}-1.0-py3-none-any.whl"
+        body, form = form_body(name, make_wheel(names[number], "1.0"))
+        api = split.apis[_REPLICAS[number % 2]]
+        return httpx2.post(f"{api}/root/stable/", content=body, headers=basic(secret) | form, timeout=60)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(send, range(len(names))))
+    assert {answer.status_code for answer in answers} == {200}, [answer.text for answer in answers]
+    until = time.monotonic() + 30
+    for letter, name in itertools.product(_REPLICAS, names):
+        while httpx2.get(f"{split.apis[letter]}/root/stable/+simple/{name}/", timeout=20).status_code != 200:
+            assert time.monotonic() < until, name
+            time.sleep(0.05)
+    listing = f"{split.api}/api/v1/indexes/root/stable/publications?limit=100"
+    published = httpx2.get(listing, headers=basic(secret), timeout=20).json()["items"]
+    serials = [item["serial"] for item in published]
+    assert serials == list(range(max(serials), max(serials) - len(serials), -1))
+    added = [line["action"] for item in published for line in item["journal"] if line["project"].startswith("crowd")]
+    assert sorted(added) == sorted({*added}), "each once"
+    dead = server_command("jobs", "dead", "--json", environment=split.environment)
+    assert json.loads(dead.stdout) == []
+
+
+def test_a_signer_and_a_worker_may_go(split: Split, tmp_path: Path) -> None:
+    """With one of each gone the others do all; SIGTERM ends them with 0, and they come back."""
+    gone = [split.processes[name] for name in ("signing-a", "worker-b", "download-b")]
+    for process in gone:
+        process.send(signal.SIGTERM)
+    assert [process.wait() for process in gone] == [0, 0, 0]
+    wheel = tmp_path / "alone-1.0-py3-none-any.whl"
+    wheel.write_bytes(make_wheel("alone", "1.0"))
+    done = twine(f"{split.api}/root/stable/", token(split), wheel)
+    assert done.returncode == 0, done.stdout + done.stderr
+    until = time.monotonic() + 30
+    while httpx2.get(f"{split.api}/root/stable/+simple/alone/", timeout=20).status_code != 200:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    for process in gone:
+        process.start()
+    split.until_ready(letter="b")
