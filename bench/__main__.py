@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from bench import devpi, nginx
+from bench.apart import measure_processes
 from bench.crowds import measure_crowds
 from bench.errors import NotMeasured
 from bench.growth import measure_growth
@@ -29,7 +30,7 @@ from bench.roots import measure_roots
 from bench.starts import measure_memory, measure_starts
 from bench.uploads import measure_uploads
 
-_PARTS = ("start", "memory", "uploads", "crowds", "large", "install", "pages", "roots", "growth")
+_PARTS = ("start", "memory", "processes", "uploads", "crowds", "large", "install", "pages", "roots", "growth")
 _LOADED = {"pages", "roots", "growth", "large"}
 """Parts that load servers with reads."""
 
@@ -116,6 +117,7 @@ def _measurements(
     parts: dict[str, Callable[[Path], Iterator[Row]]] = {
         "start": partial(measure_starts, options.starts),
         "memory": partial(measure_memory, options.idle),
+        "processes": partial(measure_processes, options.idle),
         "uploads": lambda folder: measure_uploads(options.uploads, programs(), folder),
         "crowds": lambda folder: measure_crowds(options.crowd, programs(), folder),
         "large": lambda folder: measure_large(plan(), options.megabytes, folder, notes),
