@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.countermark import countermark
-from bench.machine import resident_bytes
+from bench.machine import proportional_bytes
 from bench.report import MEGABYTES, Figure, Row
 from bench.running import Command, free_port, running
 from deploy.data_folder import DataFolder
@@ -23,7 +23,7 @@ EACH = 120.0
 
 
 def measure_processes(seconds: float, folder: Path) -> Iterator[Row]:
-    """Yield a row for each process: its resident set, which counts what it shares as its own, some idle seconds on.
+    """Yield a row for each process: its proportional set size, some idle seconds on.
 
     They run on the Postgres, Valkey and folder of an embedded deployment.
 
@@ -53,5 +53,5 @@ def measure_processes(seconds: float, folder: Path) -> Iterator[Row]:
             found[name] = stack.enter_context(running(Command(name, argv, folder / f"{name}.log", port, "/readyz"))).pid
         time.sleep(seconds)
         for name in _PROCESSES:
-            held = resident_bytes([found[name]], "VmRSS")[found[name]] / 1e6
-            yield Figure(f"memory (RSS) of {name} alone, idle", held, MEGABYTES).within(EACH)
+            held = proportional_bytes([found[name]]) / 1e6
+            yield Figure(f"memory (PSS) of {name} alone, idle", held, MEGABYTES).within(EACH)

@@ -12,9 +12,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
+from structlog.testing import capture_logs
 
 from shared.auth.principal import Principal
 from shared.http import (
+    NotReady,
     SecurityHeaders,
     bind_principal,
     claims_identity,
@@ -156,3 +158,45 @@ async def test_ready_only_when_every_resource_answers() -> None:
     assert bad.status_code == 503
     assert bad.json()["failed"] == {"catalogue": "ConnectionRefusedError", "queue": "timed out"}
     assert "hunter2" not in bad.text
+
+
+async def test_what_is_only_reported_refuses_nothing() -> None:
+    """A reader without the catalogue is degraded and ready; our own sentences are shown, words of other errors not."""
+
+    async def away() -> None:
+        raise NotReady("Postgres does not answer: start it")
+
+    routes = [
+        Route("/reader", readiness({"clock": _fine}, reported={"catalogue": away, "objects": _refused})),
+        Route("/writer", readiness({"catalogue": away})),
+    ]
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(Starlette(routes=routes)), base_url="http://x"
+    ) as http:
+        reader, writer = await http.get("/reader"), await http.get("/writer")
+    assert (reader.status_code, writer.status_code) == (200, 503)
+    sentence = "Postgres does not answer: start it"
+    failed = reader.json().pop("failed")
+    assert reader.json()["status"] == "degraded"
+    assert failed["catalogue"] == sentence
+    assert " " not in failed["objects"]
+    assert writer.json() == {"status": "unavailable", "failed": {"catalogue": sentence}}
+
+
+async def test_a_lasting_fault_is_logged_once() -> None:
+    """Whoever asks every few seconds does not fill the log; what changes is told."""
+    broken = True
+
+    async def catalogue() -> None:
+        if broken:
+            raise NotReady("it is away")
+
+    app = Starlette(routes=[Route("/readyz", readiness({"catalogue": catalogue}))])
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://x") as http:
+        with capture_logs() as logs:
+            for _ in range(3):
+                await http.get("/readyz")
+            broken = False
+            for _ in range(3):
+                await http.get("/readyz")
+    assert [line["event"] for line in logs] == ["not_ready", "ready_again"]
