@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from countermark.core.digest import Length, sha256_of
 from countermark.core.names import IndexName, TargetPath, latest_target, pointer_target
@@ -22,9 +23,17 @@ QUARANTINED = "quarantined"
 """The status of a project of which nothing is visible. Source: PEP 792."""
 
 
+class Names(Protocol):
+    """Which file names a project lists."""
+
+    def __len__(self) -> int: ...
+
+    def __contains__(self, file_name: object, /) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ProjectPlan:
-    """What a batch does to one project."""
+    """What a batch does to one project; `page` has those of its files that were looked at."""
 
     project: ProjectState
     page: ProjectPage
@@ -32,15 +41,17 @@ class ProjectPlan:
     dropped: tuple[FileState, ...]
     journal: tuple[JournalLine, ...]
 
-    @property
-    def unset(self) -> tuple[TargetPath, ...]:
-        """Targets that stop existing: pointers of dropped files whose name no file took over, `_latest` of an empty
-        project."""
-        living = {file.file_name for file in self.page.files}
+    def unset(self, listed: Names) -> tuple[TargetPath, ...]:
+        """Return the targets that stop existing: pointers of dropped files whose name no file took over, `_latest` of
+        an empty project.
+
+        Args:
+            listed: all files that the project lists once this is done.
+        """
         gone = [
-            pointer_target(self.project.name, file.file_name) for file in self.dropped if file.file_name not in living
+            pointer_target(self.project.name, file.file_name) for file in self.dropped if file.file_name not in listed
         ]
-        return (*gone, *(() if living else (latest_target(self.project.name),)))
+        return (*gone, *(() if listed else (latest_target(self.project.name),)))
 
 
 def is_visible(file: FileState) -> bool:
@@ -62,7 +73,7 @@ def plan_project(
 
     Args:
         files: the project's visible files and those of the batch whose bytes were checked; all files that were not
-            removed when the project's status changed.
+            removed when the project's status changed. Files that the batch does not change may be left out.
         requests: what people asked for in this batch, for the journal, in their order.
     """
     visible = [] if project.status == QUARANTINED else [file for file in files if is_visible(file)]
@@ -83,6 +94,12 @@ def plan_project(
         dropped=dropped,
         journal=(*_asked(project, requests), *_journal(project, added, dropped)),
     )
+
+
+def asked_releases(requests: Iterable[Request]) -> frozenset[str] | None:
+    """Return the versions that requests are about, None when one of them may be about any file of the project."""
+    versions = [None if request.action == rows.STATUS_CHANGE else request.version for request in requests]
+    return None if None in versions else frozenset(version for version in versions if version is not None)
 
 
 def page_file(file: FileState) -> PageFile:

@@ -14,6 +14,7 @@ from countermark.core.digest import Sha256, sha256_of
 from countermark.core.names import FileName, IndexName, TargetPath
 from services.signing.signatures import SignedFile
 from shared.catalogue.publication_rows import FileState
+from shared.ids import FileId
 from shared.objects.interface import Key, ObjectExists, ObjectNotFound, ObjectStore, Put
 from shared.objects.keys import (
     core_metadata_key,
@@ -25,7 +26,7 @@ from shared.objects.keys import (
 )
 
 _AT_ONCE = 16
-"""Puts under way at the same time."""
+"""Puts, or files that are read, at the same time."""
 
 _HASH_STEP = 1 << 18
 """Bytes hashed on the event loop at the most; longer chunks go to a thread (256 KiB take about 0.2 ms with SHA
@@ -33,10 +34,20 @@ extensions)."""
 
 
 async def put_targets(
-    store: ObjectStore, index: IndexName, targets: Mapping[TargetPath, bytes], condition: Put = Put.ABSENT
+    store: ObjectStore,
+    index: IndexName,
+    targets: Mapping[TargetPath, bytes],
+    condition: Put = Put.ABSENT,
+    *,
+    digests: Mapping[TargetPath, Sha256] | None = None,
 ) -> None:
-    """Put targets under their digest-prefixed names; a rebuild replaces what may be damaged."""
-    keyed = ((target_key(index, path, sha256_of(content)), content) for path, content in targets.items())
+    """Put targets under their digest-prefixed names; a rebuild replaces what may be damaged.
+
+    Args:
+        digests: of all targets, where they are known already: a page document may be megabytes.
+    """
+    known = digests if digests is not None else {path: sha256_of(content) for path, content in targets.items()}
+    keyed = ((target_key(index, path, known[path]), content) for path, content in targets.items())
     await _all(_put(store, key, content, condition) for key, content in keyed)
 
 
@@ -62,9 +73,20 @@ async def put_plain(
     await _all(store.delete(plain_target_key(index, path)) for path in unset)
 
 
-async def fault_in_bytes(store: ObjectStore, file: FileState) -> str | None:
-    """Read a file's bytes, and its core metadata's, as the store holds them; say what is wrong, None when nothing
-    is."""
+async def faults_in_bytes(store: ObjectStore, files: Iterable[FileState]) -> dict[FileId, str]:
+    """Read files' bytes, and those of their core metadata, as the store holds them; say what is wrong with which."""
+    faults: dict[FileId, str] = {}
+
+    async def check(file: FileState) -> None:
+        fault = await _fault_in_bytes(store, file)
+        if fault is not None:
+            faults[file.id] = fault
+
+    await _all(check(file) for file in files)
+    return faults
+
+
+async def _fault_in_bytes(store: ObjectStore, file: FileState) -> str | None:
     found = await _measure(store, file_key(file.sha256, file.file_name))
     if found is None:
         return "its bytes are not in the object store"

@@ -16,81 +16,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
 
-from countermark.core.names import TargetPath, page_target
+from countermark.core.names import page_target
 from services.signing import rules, tree
+from services.signing.batch import Batch, Rendered
 from services.signing.bins import BinCache
 from services.signing.ceremony import CeremonyNeeded, keys_folder, load_handles
+from services.signing.rendering import Renderer
 from services.signing.rules import ProjectPlan
 from services.signing.signatures import SignedFile, SignedRoles, SigningRequest, sign_batch
 from services.signing.signers import Signers
 from shared.catalogue import audit, leases, outbox, publications, trust
 from shared.catalogue.leases import Held
-from shared.catalogue.outbox import Waiting
-from shared.catalogue.publication_rows import (
-    STATUS_CHANGE,
-    CurrentFile,
-    FileState,
-    HeadState,
-    IndexFacts,
-    IntentLine,
-    NewHead,
-    NewPage,
-    NewTufFile,
-    Request,
-)
-from shared.catalogue.trust import StoredTrustFile
+from shared.catalogue.publication_rows import IntentLine, NewHead, NewPage, NewTufFile
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import whole_seconds
-from shared.formats.registry import FORMATS
-from shared.ids import AuditId, FileId, IndexId, OutboxId, ProjectId
+from shared.ids import IndexId
 from shared.jobs.messages import LayPages
 from shared.resources import Resources
-from shared.trust.metadata import TargetEntry, succinct_roles_of
+from shared.trust.metadata import succinct_roles_of
 from shared.trust.roles import PROFILES, Role, is_due
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What one round of an index's lease found: the rows, read in one transaction."""
-
-    index: IndexFacts
-    held: Held
-    version: int
-    head: HeadState | None
-    waiting: list[Waiting]
-    requests: dict[AuditId, Request]
-    shared: dict[str, StoredTrustFile]
-    bins: dict[str, CurrentFile]
-    started_at: datetime
-
-    @property
-    def serial(self) -> int:
-        """The serial this batch gets: it grows with changes, not with refreshes."""
-        if self.head is None:
-            return 1 if self.waiting else 0
-        return self.head.serial + (1 if self.waiting else 0)
-
-    def requests_for(self, project_id: ProjectId) -> list[Request]:
-        """What people asked for of a project, in their order."""
-        asked = (w.message.audit_id for w in self.waiting if w.message.project_id == project_id)
-        return [self.requests[number] for number in asked if number is not None and number in self.requests]
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """What a batch signs, and what its commit marks."""
-
-    plans: list[ProjectPlan]
-    targets: dict[TargetPath, bytes]
-    refused: dict[OutboxId, str]
 
 
 class Publisher:
@@ -99,6 +49,7 @@ class Publisher:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._profile = PROFILES[resources.settings.signing.profile]
+        self._renderer = Renderer(resources)
         self._bins = BinCache()
         self._signers: Signers | None = None
         self._laid: set[tuple[IndexId, str, int]] = set()
@@ -153,17 +104,18 @@ class Publisher:
         batch = await self._gather(held)
         if batch is None:
             return False
-        rendered = await self._render(batch)
+        rendered = await self._renderer.render(batch)
+        await self._intend(batch, rendered)
         signed = await self._sign(batch, rendered)
         store = self._resources.objects.side(public=batch.index.public)
         await self._lay_shared(batch)
-        await tree.put_targets(store, batch.index.name, rendered.targets)
+        await tree.put_targets(store, batch.index.name, rendered.targets, digests=rendered.digests())
         await tree.put_metadata(store, batch.index.name, signed.files)
         await self._commit(batch, rendered, signed)
         await tree.put_timestamp(store, batch.index.name, signed.timestamp.content)
         self._resources.metrics.publication_seconds.observe(time.monotonic() - began)
         self._resources.metrics.publication_changes.observe(len(batch.waiting))
-        await tree.put_plain(store, batch.index.name, rendered.targets, _unset(rendered.plans))
+        await tree.put_plain(store, batch.index.name, rendered.targets, rendered.unset)
         return True
 
     async def _gather(self, held: Held) -> Batch | None:
@@ -192,55 +144,13 @@ class Publisher:
             await work.commit()
         return Batch(index, held, version, head, waiting, requests, shared, bins, now)
 
-    async def _render(self, batch: Batch) -> Rendered:
-        """Check the new files' bytes, render what is signed, and store the intent."""
-        refused: dict[OutboxId, str] = {}
-        plans: list[ProjectPlan] = []
-        targets: dict[TargetPath, bytes] = {}
-        projects = {w.message.project_id for w in batch.waiting if w.message.project_id is not None}
-        if projects:
-            by_project = await self._checked_files(batch, projects, refused)
-            async with self._resources.engine.connect() as connection:
-                states = await publications.project_states(connection, projects)
-            for state in states:
-                files, asked = by_project.get(state.id, []), batch.requests_for(state.id)
-                plan = rules.plan_project(batch.index.name, batch.serial, state, files, asked)
-                new = frozenset(file.file_name for file in plan.added)
-                targets |= FORMATS[state.format].render(plan.page, new)
-                plans.append(plan)
-        lines = [IntentLine(entry.path, "set", entry.sha256, entry.length) for entry in _entries(targets)]
-        lines += [IntentLine(path, "unset", None, None) for path in _unset(plans)]
+    async def _intend(self, batch: Batch, rendered: Rendered) -> None:
+        """Store what the batch is about to sign, before any signature."""
+        lines = [IntentLine(entry.path, "set", entry.sha256, entry.length) for entry in rendered.entries.values()]
+        lines += [IntentLine(path, "unset", None, None) for path in rendered.unset]
         async with UnitOfWork(self._resources.engine) as work:
             await publications.insert_intents(work.connection, batch.index.id, batch.version, batch.held.fence, lines)
             await work.commit()
-        return Rendered(plans, targets, refused)
-
-    async def _checked_files(
-        self, batch: Batch, projects: set[ProjectId], refused: dict[OutboxId, str]
-    ) -> dict[ProjectId, list[FileState]]:
-        """Return the files of the touched projects without those whose bytes are not what the catalogue says."""
-        asked: dict[FileId, list[OutboxId]] = {}
-        for waiting in batch.waiting:
-            if waiting.message.file_id is not None:
-                asked.setdefault(waiting.message.file_id, []).append(waiting.id)
-        whole = {
-            project
-            for project in projects
-            if any(request.action == STATUS_CHANGE for request in batch.requests_for(project))
-        }
-        async with self._resources.engine.connect() as connection:
-            files = await publications.file_states(connection, projects, list(asked), whole)
-        store = self._resources.objects.side(public=batch.index.public)
-        found: dict[ProjectId, list[FileState]] = {}
-        for file in files:
-            if not file.published and rules.is_visible(file):
-                fault = await tree.fault_in_bytes(store, file)
-                if fault is not None:
-                    log.error("file_refused_by_signing", file_id=str(file.id), index=str(batch.index.name), fault=fault)
-                    refused |= dict.fromkeys(asked.get(file.id, ()), fault)
-                    continue
-            found.setdefault(file.project_id, []).append(file)
-        return found
 
     async def _sign(self, batch: Batch, rendered: Rendered) -> SignedRoles:
         """Edit and sign the touched bins, the snapshot and the timestamp."""
@@ -248,7 +158,7 @@ class Publisher:
             self._signers = Signers(await load_handles(self._resources), keys_folder(self._resources))
         registry = succinct_roles_of(batch.shared["registry"].content)
         names = list(registry.get_roles())
-        changes = rules.group_by_bin(_entries(rendered.targets), _unset(rendered.plans), registry.get_role_for_target)
+        changes = rules.group_by_bin(rendered.entries.values(), rendered.unset, registry.get_role_for_target)
         due = rules.bins_due(batch.bins, self._profile.roles[Role.BINS], batch.started_at, -(-len(names) // 7))
         existing = [name for name in {*changes, *due} if name in batch.bins]
         async with self._resources.engine.connect() as connection:
@@ -297,6 +207,7 @@ class Publisher:
             await work.commit()
         for name, metadata in signed.edited.items():
             self._bins.keep(batch.index.id, name, batch.version, metadata)
+        self._renderer.keep(rendered)
         log.info(
             "published",
             index=str(batch.index.name),
@@ -320,21 +231,13 @@ class Publisher:
         self._laid.update(wanted)
 
 
-def _entries(targets: dict[TargetPath, bytes]) -> list[TargetEntry]:
-    return [rules.entry_of(path, content) for path, content in targets.items()]
-
-
-def _unset(plans: Sequence[ProjectPlan]) -> list[TargetPath]:
-    return [path for plan in plans for path in plan.unset]
-
-
-def _page(plan: ProjectPlan, document: bytes) -> NewPage:
-    entry = rules.entry_of(page_target(plan.project.name), document)
-    return NewPage(plan.project.id, plan.project.name, entry.sha256, entry.length, len(plan.page.files))
+def _page(plan: ProjectPlan, rendered: Rendered) -> NewPage:
+    entry = rendered.entries[page_target(plan.project.name)]
+    files = 0 if plan.project.status == rules.QUARANTINED else len(rendered.listings[plan.project.id])
+    return NewPage(plan.project.id, plan.project.name, entry.sha256, entry.length, files)
 
 
 def _new_head(batch: Batch, rendered: Rendered, signed: SignedRoles, now: datetime) -> NewHead:
-    pages = [_page(plan, rendered.targets[page_target(plan.project.name)]) for plan in rendered.plans]
     return NewHead(
         fence=batch.held.fence,
         version=batch.version,
@@ -345,7 +248,7 @@ def _new_head(batch: Batch, rendered: Rendered, signed: SignedRoles, now: dateti
         timestamp_expires_at=signed.timestamp.expires_at,
         timestamp=signed.timestamp.content,
         tuf_files=[NewTufFile(f.role, f.version, f.sha256, f.expires_at, f.content) for f in signed.files],
-        pages=pages,
+        pages=[_page(plan, rendered) for plan in rendered.plans],
         shown=[(file.id, plan.project.id) for plan in rendered.plans for file in plan.added],
         hidden=[file.id for plan in rendered.plans for file in plan.dropped],
         journal=[line for plan in rendered.plans for line in plan.journal],

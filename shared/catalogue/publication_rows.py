@@ -46,7 +46,8 @@ class CurrentFile:
 
 @dataclass(frozen=True, slots=True)
 class ProjectState:
-    """A project of an index as its page shows it."""
+    """A project of an index as its page shows it; `page_sha256` is of its current page document, None before the
+    first."""
 
     id: ProjectId
     name: NormalizedName
@@ -54,6 +55,7 @@ class ProjectState:
     status: str
     status_reason: str | None
     life: int
+    page_sha256: Sha256 | None = None
 
 
 @dataclass(frozen=True, slots=True)

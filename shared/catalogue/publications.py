@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import exists, func, insert, select, text, update
+from sqlalchemy import Select, exists, func, insert, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
@@ -107,9 +108,11 @@ async def head_timestamp(connection: AsyncConnection, index_id: IndexId) -> byte
 
 
 async def project_states(connection: AsyncConnection, ids: Collection[ProjectId]) -> list[ProjectState]:
-    """Return projects by their ids."""
+    """Return projects by their ids, each with the digest of its current page document."""
     columns = (Project.id, Project.name, Project.format, Project.status, Project.status_reason, Project.life)
-    rows = await connection.execute(select(*columns).where(Project.id.in_(ids)))
+    page = select(Page.sha256).where(Page.index_id == Project.index_id, Page.project_id == Project.id)
+    newest = page.order_by(Page.serial.desc()).limit(1).scalar_subquery()
+    rows = await connection.execute(select(*columns, newest.label("page_sha256")).where(Project.id.in_(ids)))
     return [ProjectState(**row._mapping) for row in rows]
 
 
@@ -143,41 +146,70 @@ async def file_states(
     Args:
         whole: projects of which every file is wanted that was not removed, since their status decides what is visible.
     """
-    is_open = PublishedFile.file_id.is_not(None)
+    if not projects:
+        return []
+    wanted = _IS_OPEN | File.id.in_(batch) | (File.project_id.in_(whole) & File.removed_at.is_(None))
+    rows = await connection.execute(_file_rows().where(File.project_id.in_(projects), wanted))
+    return [_file_state(row) for row in rows]
+
+
+async def changed_files(
+    connection: AsyncConnection,
+    projects: Collection[ProjectId],
+    batch: Collection[FileId],
+    releases: Collection[tuple[ProjectId, str]],
+) -> list[FileState]:
+    """Return the files of some projects that a batch may change, and no others, however many the projects have.
+
+    Args:
+        batch: files that are new.
+        releases: (project, version) of those of which something was asked for: their files that are visible now.
+    """
+    if not projects:
+        return []
+    rows = list(await connection.execute(_file_rows().where(File.id.in_(batch), File.project_id.in_(projects))))
+    if releases:
+        marked = tuple_(File.project_id, Release.version).in_(list(releases)) & _IS_OPEN
+        rows += await connection.execute(_file_rows().where(marked, File.id.not_in(batch)))
+    return [_file_state(row) for row in rows]
+
+
+_IS_OPEN = PublishedFile.file_id.is_not(None)
+
+
+def _file_rows() -> Select[*tuple[Any, ...]]:
     earlier = aliased(PublishedFile)
     was_open = exists().where(earlier.index_id == File.index_id, earlier.file_id == File.id)
     columns = (File.id, File.project_id, Release.version, File.file_name, File.package_type, File.sha256, File.length)
     more = (File.requires_python, File.core_metadata_sha256, File.uploaded_at, File.uploader, File.yanked_at)
-    marks = (File.yanked_reason, File.removed_at, File.removed_by, File.held_at, is_open.label("published"))
-    wanted = is_open | File.id.in_(batch) | (File.project_id.in_(whole) & File.removed_at.is_(None))
-    rows = await connection.execute(
-        select(*columns, *more, *marks, (is_open | was_open).label("was_published"))
+    marks = (File.yanked_reason, File.removed_at, File.removed_by, File.held_at, _IS_OPEN.label("published"))
+    return (
+        select(*columns, *more, *marks, (_IS_OPEN | was_open).label("was_published"))
         .join(Release, Release.id == File.release_id)
         .outerjoin(PublishedFile, (PublishedFile.file_id == File.id) & PublishedFile.to_serial.is_(None))
-        .where(File.project_id.in_(projects), wanted)
     )
-    return [
-        FileState(
-            id=FileId(row.id),
-            project_id=ProjectId(row.project_id),
-            version=row.version,
-            file_name=FileName(row.file_name),
-            package_type=row.package_type,
-            sha256=Sha256(row.sha256),
-            length=Length(row.length),
-            requires_python=row.requires_python,
-            core_metadata_sha256=None if row.core_metadata_sha256 is None else Sha256(row.core_metadata_sha256),
-            uploaded_at=row.uploaded_at,
-            uploader=row.uploader,
-            yanked=None if row.yanked_at is None else (row.yanked_reason or ""),
-            removed=row.removed_at is not None,
-            held=row.held_at is not None,
-            published=row.published,
-            was_published=row.was_published,
-            removed_by=row.removed_by,
-        )
-        for row in rows
-    ]
+
+
+def _file_state(row: Any) -> FileState:
+    return FileState(
+        id=FileId(row.id),
+        project_id=ProjectId(row.project_id),
+        version=row.version,
+        file_name=FileName(row.file_name),
+        package_type=row.package_type,
+        sha256=Sha256(row.sha256),
+        length=Length(row.length),
+        requires_python=row.requires_python,
+        core_metadata_sha256=None if row.core_metadata_sha256 is None else Sha256(row.core_metadata_sha256),
+        uploaded_at=row.uploaded_at,
+        uploader=row.uploader,
+        yanked=None if row.yanked_at is None else (row.yanked_reason or ""),
+        removed=row.removed_at is not None,
+        held=row.held_at is not None,
+        published=row.published,
+        was_published=row.was_published,
+        removed_by=row.removed_by,
+    )
 
 
 async def visible_projects(connection: AsyncConnection, index_id: IndexId) -> list[tuple[ProjectId, int]]:

@@ -7,7 +7,7 @@ A format lives in a package of its own (`python`, later `conan`, `generic`) and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -101,6 +101,35 @@ Link = Callable[[Sha256, FileName], str]
 """How a page writes the URL of a file; given to renderers so that pages know no host (architecture section 11.4)."""
 
 
+class Listing(Protocol):
+    """The listed files of one project, kept between publications so that one file's change costs one file.
+
+    What it renders depends on the files it holds alone, not on how they came and went.
+    """
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory it takes, about."""
+
+    def __len__(self) -> int: ...
+
+    def __contains__(self, file_name: object) -> bool: ...
+
+    def set(self, file: PageFile) -> None:
+        """List a file, in place of the one that has its name."""
+
+    def drop(self, file_name: FileName) -> None:
+        """List a file no more; nothing happens when it is not listed."""
+
+    def render(self, page: ProjectPage, new: Collection[FileName]) -> dict[TargetPath, bytes]:
+        """Return what a publication signs for a project: target path -> bytes, the page document first.
+
+        Args:
+            page: what the page says beside its files; of these, it need only have those named in `new`.
+            new: names of the listed files whose pointers are wanted.
+        """
+
+
 class Format(Protocol):
     """One kind of packages."""
 
@@ -120,6 +149,9 @@ class Format(Protocol):
 
     def scan(self, path: Path, coordinates: Coordinates) -> tuple[str, ...]:
         """Return what looks like hidden code in a file that was inspected, one sentence each. Blocking, and bounded."""
+
+    def listing(self, files: Iterable[PageFile] = ()) -> Listing:
+        """Return the listing of a project that has these files."""
 
     def render(self, page: ProjectPage, new: Collection[FileName]) -> dict[TargetPath, bytes]:
         """Return what a publication signs for a project: target path -> bytes.

@@ -28,7 +28,7 @@ from shared.catalogue.tables import (
     TufHead,
 )
 from shared.formats.interface import PageFile, ProjectPage
-from shared.formats.python.render import render
+from shared.formats.registry import FORMATS
 from shared.objects.interface import ObjectStores, Put
 from shared.objects.keys import core_metadata_key, file_key, metadata_key, target_key
 from tests.support.factories import MadeFile, MadeIndex, make_file, now
@@ -111,7 +111,7 @@ class Published:
         page = ProjectPage(
             self.index.name, touched.project, self.serial, self.status, None, [*map(self._listed, files)]
         )
-        for target, content in render(page, [file.file_name for file in files]).items():
+        for target, content in FORMATS["python"].render(page, [file.file_name for file in files]).items():
             key = target_key(self.index.name, target, sha256_of(content))
             await self.stores.side(public=self.index.public).put(key, content, Put.REPLACE)
             if target == page_target(touched.project):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from countermark.core.names import FileName, TargetPath
-from shared.formats.interface import Coordinates, Inspected, ProjectPage
+from shared.formats.interface import Coordinates, Inspected, PageFile, ProjectPage
 from shared.formats.python.inspect import inspect
+from shared.formats.python.listing import Listing
 from shared.formats.python.names import parse_name
-from shared.formats.python.render import render
 from shared.formats.python.scan import scan
 
 
@@ -28,6 +28,10 @@ class PythonFormat:
         """Return what looks like hidden code; see `scan.scan`. Blocking."""
         return scan(path, coordinates.package_type)
 
+    def listing(self, files: Iterable[PageFile] = ()) -> Listing:
+        """Return the listing of a project that has these files; see `listing.Listing`."""
+        return Listing(files)
+
     def render(self, page: ProjectPage, new: Collection[FileName]) -> dict[TargetPath, bytes]:
-        """Return what a publication signs for a project; see `render.render`."""
-        return render(page, new)
+        """Return what a publication signs for a project with all its files; see `listing.Listing.render`."""
+        return Listing(page.files).render(page, new)

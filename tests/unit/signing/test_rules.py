@@ -49,7 +49,7 @@ def test_a_new_file_joins_those_that_are_visible() -> None:
     assert plan.page.serial == 7
     assert plan.added == (new,)
     assert plan.dropped == ()
-    assert plan.unset == ()
+    assert plan.unset({file.file_name for file in plan.page.files}) == ()
     assert [line.action for line in plan.journal] == ["add bdist_wheel file widget-1.1-py3-none-any.whl"]
 
 
@@ -59,7 +59,7 @@ def test_a_removed_file_leaves_the_page_and_loses_its_pointer() -> None:
     plan = rules.plan_project(INDEX, 8, WIDGET, [kept, gone])
     assert [file.version for file in plan.page.files] == ["1.0"]
     assert plan.dropped == (gone,)
-    assert plan.unset == (pointer_target(WIDGET.name, gone.file_name),)
+    assert plan.unset({file.file_name for file in plan.page.files}) == (pointer_target(WIDGET.name, gone.file_name),)
 
 
 def test_an_overwritten_file_keeps_its_pointer_path() -> None:
@@ -67,7 +67,7 @@ def test_an_overwritten_file_keeps_its_pointer_path() -> None:
     gone = wheel("1.0", number=1, published=True, removed=True)
     new = wheel("1.0", number=2)
     plan = rules.plan_project(INDEX, 8, WIDGET, [gone, new])
-    assert plan.unset == ()
+    assert plan.unset({file.file_name for file in plan.page.files}) == ()
     assert (plan.added, plan.dropped) == ((new,), (gone,))
 
 
@@ -76,7 +76,7 @@ def test_the_last_file_takes_latest_with_it() -> None:
     gone = wheel("1.0", number=1, published=True, removed=True)
     plan = rules.plan_project(INDEX, 9, WIDGET, [gone])
     assert plan.page.files == []
-    assert latest_target(WIDGET.name) in plan.unset
+    assert latest_target(WIDGET.name) in plan.unset({file.file_name for file in plan.page.files})
 
 
 def test_a_held_or_removed_file_is_never_shown() -> None:
@@ -115,7 +115,7 @@ def test_nothing_of_a_quarantined_project_is_visible() -> None:
     asked = Request(rows.STATUS_CHANGE, "root", status="quarantined")
     plan = rules.plan_project(INDEX, 4, QUARANTINED, [old, new], [asked])
     assert (plan.page.files, plan.added, plan.dropped) == ([], (), (old,))
-    assert set(plan.unset) == {pointer_target(WIDGET.name, old.file_name), latest_target(WIDGET.name)}
+    assert set(plan.unset(())) == {pointer_target(WIDGET.name, old.file_name), latest_target(WIDGET.name)}
     assert [(line.action, line.actor) for line in plan.journal] == [("set status quarantined", "root")]
 
 
@@ -124,7 +124,7 @@ def test_what_leaves_quarantine_is_shown_again_whole() -> None:
     old, new = wheel("1.0", number=1, was_published=True), wheel("1.1", number=2)
     plan = rules.plan_project(INDEX, 5, WIDGET, [old, new])
     assert plan.added == (old, new)
-    assert plan.unset == ()
+    assert plan.unset({file.file_name for file in plan.page.files}) == ()
     assert [line.action for line in plan.journal] == ["add bdist_wheel file widget-1.1-py3-none-any.whl"]
 
 
@@ -142,3 +142,12 @@ def test_requests_stand_in_the_journal_in_their_order() -> None:
         ("1.0", "unyank file widget-1.0-py3-none-any.whl", "ci"),
         ("1.1", "remove file widget-1.1-py3-none-any.whl", "mallory"),
     ]
+
+
+def test_requests_say_which_releases_they_are_about() -> None:
+    """Marks are about their versions; a change of status, or one without a version, may be about every file."""
+    yank, remove = Request("release.yank", "root", "1.0"), Request("file.remove", "root", "1.1", "widget-1.1.tar.gz")
+    assert rules.asked_releases([]) == frozenset()
+    assert rules.asked_releases([yank, remove]) == frozenset({"1.0", "1.1"})
+    assert rules.asked_releases([yank, Request(rows.STATUS_CHANGE, "root", status="archived")]) is None
+    assert rules.asked_releases([yank, Request("release.unyank", "root")]) is None
