@@ -67,8 +67,12 @@ async def put_timestamp(store: ObjectStore, index: IndexName, content: bytes) ->
 async def put_plain(
     store: ObjectStore, index: IndexName, targets: Mapping[TargetPath, bytes], unset: Iterable[TargetPath]
 ) -> None:
-    """Bring the plain copies of the targets up to date, for people and scripts that do not speak TUF."""
-    puts = (store.put(plain_target_key(index, path), content, Put.REPLACE) for path, content in targets.items())
+    """Bring the plain copies of the targets up to date, for people and scripts that do not speak TUF.
+
+    They are not waited for to be durable: the same bytes lie, durably, among the targets.
+    """
+    keyed = ((plain_target_key(index, path), content) for path, content in targets.items())
+    puts = (store.put(key, content, Put.REPLACE, durable=False) for key, content in keyed)
     await _all(puts)
     await _all(store.delete(plain_target_key(index, path)) for path in unset)
 

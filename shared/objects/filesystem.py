@@ -24,6 +24,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Final, NoReturn
 
+from shared.objects.durable_names import DurableNames, sync_folder
 from shared.objects.interface import (
     ByteRange,
     IfMatch,
@@ -94,18 +95,19 @@ class FolderStore:
         self._root = root.absolute()
         self._incoming = self._root / INCOMING
         self._file_mode, self._folder_mode = (0o600, 0o700) if private else (0o644, 0o755)
-        self._durable: set[Path] = set()
-        """Folders whose own names are known to be on disk, so that a put need not make them durable again."""
+        self._names = DurableNames(self._root)
         with self._telling("make it"):
             if not self._root.is_dir():
                 self._root.mkdir(parents=True)
                 self._root.chmod(self._folder_mode)
             self._incoming.mkdir(0o700, exist_ok=True)
 
-    async def put(self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch = Put.ABSENT) -> ObjectInfo:
+    async def put(
+        self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch = Put.ABSENT, *, durable: bool = True
+    ) -> ObjectInfo:
         """Store `body` under `key`; see `ObjectStore.put`."""
         check_key(key)
-        return await asyncio.to_thread(self._put, key, body, condition)
+        return await asyncio.to_thread(self._put, key, body, condition, durable)
 
     @asynccontextmanager
     async def open(self, key: Key, byte_range: ByteRange | None = None) -> AsyncIterator[OpenObject]:
@@ -146,23 +148,27 @@ class FolderStore:
 
     # --- writing, in a thread ---
 
-    def _put(self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch) -> ObjectInfo:
+    def _put(self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch, durable: bool) -> ObjectInfo:
         path = self._root / key
         temporary = self._incoming / secrets.token_hex(16)
         with self._telling(f"store {key}"):
             if condition is Put.ABSENT and path.exists():
                 self._refuse_taken(key, path)
             try:
-                status = self._link(temporary, body) if isinstance(body, LocalFile) else self._write(temporary, body)
+                if isinstance(body, LocalFile):
+                    status = self._link(temporary, body)
+                else:
+                    status = self._write(temporary, body, durable=durable)
                 self._place(temporary, path, key, condition)
             finally:
                 # Also after a rename: renaming one name of a file over another name of it leaves both (POSIX rename).
                 temporary.unlink(missing_ok=True)
-            self._settle(path.parent)
+            if durable:
+                self._names.settle(path.parent)
         return _info(key, status)
 
-    def _write(self, temporary: Path, body: bytes | FileIO) -> os.stat_result:
-        """Put bytes, or a copy of a file, durably under a temporary name."""
+    def _write(self, temporary: Path, body: bytes | FileIO, *, durable: bool = True) -> os.stat_result:
+        """Put bytes, or a copy of a file, under a temporary name."""
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(descriptor, "wb", buffering=0) as file:
             if isinstance(body, bytes):
@@ -177,7 +183,8 @@ class FolderStore:
             moment = status.st_mtime_ns // 1_000_000 * 1_000_000 + secrets.randbelow(1_000_000)
             os.utime(descriptor, ns=(moment, moment))
             os.fchmod(descriptor, self._file_mode)
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
             return os.fstat(descriptor)
 
     def _link(self, temporary: Path, body: LocalFile) -> os.stat_result:
@@ -228,7 +235,7 @@ class FolderStore:
         """Raise for a key that is taken; only once its name is durable, since the caller may count on the object."""
         if path.is_dir():
             raise ObjectStoreError(f"{self}: {key} is a folder of other objects")
-        self._settle(path.parent)
+        self._names.settle(path.parent)
         raise ObjectExists(f"{key} is already there")
 
     @contextmanager
@@ -248,16 +255,6 @@ class FolderStore:
                     part.mkdir(self._folder_mode)
                     part.chmod(self._folder_mode)
 
-    def _settle(self, folder: Path) -> None:
-        """Make names in `folder` durable, then its own and those above it, up to the first known to be durable."""
-        _sync_folder(folder)
-        if len(self._durable) > 10_000:
-            self._durable.clear()
-        while folder != self._root and folder not in self._durable:
-            _sync_folder(folder.parent)
-            self._durable.add(folder)
-            folder = folder.parent
-
     def _delete(self, key: Key) -> None:
         path = self._root / key
         with self._telling(f"remove {key}"):
@@ -267,11 +264,11 @@ class FolderStore:
                 except (FileNotFoundError, NotADirectoryError):
                     return
             with contextlib.suppress(FileNotFoundError):
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
             # A folder that is not empty, or was just filled again, refuses to go.
             with contextlib.suppress(OSError):
                 while (path := path.parent) != self._root:
-                    self._durable.discard(path)
+                    self._names.forget(path)
                     path.rmdir()
 
     def _ping(self) -> None:
@@ -371,14 +368,6 @@ class FolderStore:
 def _info(key: Key, status: os.stat_result) -> ObjectInfo:
     etag = f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
     return ObjectInfo(key, status.st_size, etag, datetime.fromtimestamp(status.st_mtime, UTC))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _in_words(error: OSError) -> str:

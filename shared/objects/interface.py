@@ -96,8 +96,14 @@ class OpenObject:
 class ObjectStore(Protocol):
     """Stored bytes by key. All methods raise `ObjectStoreError` when the store cannot be used."""
 
-    async def put(self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch = Put.ABSENT) -> ObjectInfo:
+    async def put(
+        self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch = Put.ABSENT, *, durable: bool = True
+    ) -> ObjectInfo:
         """Store `body` under `key`: whole, durable and visible when this returns, or not at all.
+
+        Args:
+            durable: whether it must outlive a power cut. If not, one that comes in the next seconds may take it back
+                or leave it empty: for copies of what is stored elsewhere. A store that knows no such thing ignores it.
 
         Raises:
             ObjectExists: on `Put.ABSENT` and the key is taken.

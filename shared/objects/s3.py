@@ -137,8 +137,10 @@ class S3Store:
         self._client = connection.client
         self._bucket = bucket
 
-    async def put(self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch = Put.ABSENT) -> ObjectInfo:
-        """Store `body` under `key`; see `ObjectStore.put`. A file above `PART` bytes goes in parts."""
+    async def put(
+        self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch = Put.ABSENT, *, durable: bool = True
+    ) -> ObjectInfo:
+        """Store `body` under `key`; see `ObjectStore.put`, always durable. A file above `PART` bytes goes in parts."""
         check_key(key)
         if condition is Put.ABSENT and isinstance(body, LocalFile) and await self.head(key) is not None:
             raise ObjectExists(f"{key} is already there")

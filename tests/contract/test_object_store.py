@@ -121,6 +121,20 @@ async def test_what_was_put_is_read(place: Place) -> None:
     assert (await place.store.head(key)) == opened.info
 
 
+async def test_what_need_not_be_durable_is_stored_all_the_same(place: Place) -> None:
+    """A put that need not outlive a power cut keeps all else: it is whole, visible at once, under its condition."""
+    key = place.key("copy")
+    await place.store.put(key, b"one", durable=False)
+    assert await read(place.store, key) == b"one"
+    with pytest.raises(ObjectExists):
+        await place.store.put(key, b"two", durable=False)
+    replaced = await place.store.put(key, b"three", Put.REPLACE, durable=False)
+    assert await place.store.head(key) == replaced
+    with pytest.raises(PreconditionFailed):
+        await place.store.put(key, b"four", IfMatch("other"), durable=False)
+    assert await read(place.store, key) == b"three"
+
+
 async def test_nothing_is_there(place: Place) -> None:
     """An absent object has no head, cannot be opened, and removing it does nothing."""
     key = place.key("absent")

@@ -488,9 +488,11 @@ class HookedStore(FolderStore):
         self._part = part
         self._hook = hook
 
-    async def put(self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch = Put.ABSENT) -> ObjectInfo:
+    async def put(
+        self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch = Put.ABSENT, *, durable: bool = True
+    ) -> ObjectInfo:
         """Run the hook once, then put."""
         if self._part in key and self._hook is not None:
             hook, self._hook = self._hook, None
             await hook()  # type: ignore[operator]
-        return await super().put(key, body, condition)
+        return await super().put(key, body, condition, durable=durable)

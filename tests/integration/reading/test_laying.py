@@ -126,9 +126,11 @@ class PausedStore:
         self.head, self.open, self.list = store.head, store.open, store.list
         self.delete, self.ping, self.close = store.delete, store.ping, store.close
 
-    async def put(self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch = Put.ABSENT) -> ObjectInfo:
+    async def put(
+        self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch = Put.ABSENT, *, durable: bool = True
+    ) -> ObjectInfo:
         """Wait before the first put of a page, with its condition already decided."""
         if not self.reached.is_set():
             self.reached.set()
             await self.go_on.wait()
-        return await self._store.put(key, body, condition)
+        return await self._store.put(key, body, condition, durable=durable)
