@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.index.laying import lay
 from services.index.settings import Limits
+from services.index.turns import Turns
 from shared.jobs.messages import LayPages, Message
 from shared.resources import Resources
 from shared.service import JobHandler
@@ -13,8 +14,9 @@ def job_handlers(resources: Resources, limits: Limits | None = None) -> dict[typ
     """Return message class -> handler."""
     bounds = limits or Limits()
 
+    turns = Turns(bounds)
+
     async def lay_pages(message: Message) -> None:
-        assert isinstance(message, LayPages)
-        await lay(resources, bounds, message.index_id)
+        await turns.take(message.index_id, lambda: lay(resources, bounds, message.index_id))
 
     return {LayPages: lay_pages}

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import structlog
 
 from countermark.core.names import IndexName, page_target, parse_project_name
 from services.index.settings import Limits
-from services.index.usecases import list_html
 from shared.catalogue.heads import PageRef, current_pages
 from shared.catalogue.reading import laid_state, mark_laid, pages_since
 from shared.catalogue.unit_of_work import UnitOfWork
-from shared.formats.python.html import page_html
-from shared.formats.python.pages import project_list_json, relink, static_link
+from shared.formats.python.html import project_list_html
+from shared.formats.python.pages import project_list_json, static_link
+from shared.formats.python.static import static_pages
 from shared.ids import IndexId
 from shared.objects.interface import (
     IfMatch,
@@ -73,9 +73,9 @@ async def lay(resources: Resources, limits: Limits, index_id: IndexId, *, full: 
         for _ in range(min(limits.laid_at_once, len(due))):
             group.create_task(_lay_pages(store, limits, state.name, rest))
     projects = [(page.project, page.serial) for page in listed]
-    list_json = await asyncio.to_thread(project_list_json, state.serial, projects)
-    await _lay(store, limits, static_page_key(state.name, None, "json"), list_json)
-    await _lay(store, limits, static_page_key(state.name, None, "html"), await asyncio.to_thread(list_html, list_json))
+    for extension, render in (("json", project_list_json), ("html", project_list_html)):
+        body = await asyncio.to_thread(render, state.serial, projects)
+        await _lay(store, limits, static_page_key(state.name, None, extension), body)
     async with UnitOfWork(resources.engine) as work:
         await mark_laid(work.connection, index_id, state.serial)
         await work.commit()
@@ -89,10 +89,25 @@ async def _lay_pages(store: ObjectStore, limits: Limits, name: IndexName, pages:
         project = parse_project_name(page.project)
         key = target_key(name, page_target(project), page.sha256)
         document = await load_checked(store, key, page.sha256, limits.document)
-        json_page = await asyncio.to_thread(relink, document, static_link)
-        await _lay(store, limits, static_page_key(name, project, "json"), json_page)
-        html_page = await asyncio.to_thread(page_html, document, static_link)
-        await _lay(store, limits, static_page_key(name, project, "html"), html_page)
+        forms = await _in_steps(static_pages(document, static_link))
+        for extension, body in zip(("json", "html"), forms, strict=True):
+            await _lay(store, limits, static_page_key(name, project, extension), body)
+
+
+async def _in_steps(steps: Generator[None, None, tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
+    """Run a generator to its end in threads, and this loop in between: one long run would keep it from its turn."""
+
+    def step() -> tuple[bytes, bytes] | None:
+        try:
+            next(steps)
+        except StopIteration as end:
+            made: tuple[bytes, bytes] = end.value
+            return made
+        return None
+
+    while (made := await asyncio.to_thread(step)) is None:
+        pass
+    return made
 
 
 async def _lay(store: ObjectStore, limits: Limits, key: Key, body: bytes) -> None:

@@ -16,6 +16,10 @@ class Limits:
         big_list: projects above which a project list is rendered at most every `list_seconds`.
         list_seconds: seconds for which a big list may lag behind its index.
         laid_at_once: pages laid at the same time.
+        lay_rest: seconds between the end of one laying of an index and the next, at the least.
+        lay_share: how many times as long as a laying took is rested, so that large pages are laid seldom.
+        lay_longest_rest: seconds at the most.
+        resting_at_once: indexes that may rest at a time; they take the places of other jobs meanwhile.
     """
 
     memory: int = 64 << 20
@@ -24,3 +28,7 @@ class Limits:
     big_list: int = 10_000
     list_seconds: float = 2.0
     laid_at_once: int = 8
+    lay_rest: float = 1.0
+    lay_share: float = 10.0
+    lay_longest_rest: float = 30.0
+    resting_at_once: int = 5

@@ -6,7 +6,7 @@ Source: PEP 503, PEP 833; python-index contract section 1.3 ("HTML attributes").
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -26,9 +26,14 @@ def page_html(document: bytes, link: Link) -> bytes:
         link: how to write the URL of a file; the document's own links are not used.
     """
     page = orjson.loads(document)
+    urls = (link(Sha256(file["hashes"]["sha256"]), FileName(file["filename"])) for file in page["files"])
+    return whole_page(page, [anchor(file, url) for file, url in zip(page["files"], urls, strict=True)])
+
+
+def whole_page(page: Mapping[str, Any], anchors: Sequence[str]) -> bytes:
+    """Return the HTML page of a page document that was read, with the `anchor` of each of its files."""
     title = f"Links for {escape(page['name'])}"
-    lines = [*_head(title, page.get("project-status")), f"    <h1>{title}</h1>"]
-    lines += [_anchor(file, link) for file in page["files"]]
+    lines = [*_head(title, page.get("project-status")), f"    <h1>{title}</h1>", *anchors]
     return _page(lines, page["meta"]["_last-serial"])
 
 
@@ -60,10 +65,9 @@ def _page(lines: list[str], serial: int) -> bytes:
     return "\n".join([*lines, "  </body>", "</html>", f"<!--SERIAL {int(serial)}-->", ""]).encode()
 
 
-def _anchor(file: Mapping[str, Any], link: Link) -> str:
-    sha256 = file["hashes"]["sha256"]
-    url = link(Sha256(sha256), FileName(file["filename"]))
-    attributes = [f'href="{escape(url)}#sha256={escape(sha256)}"']
+def anchor(file: Mapping[str, Any], url: str) -> str:
+    """Return the line of a file, as its page document lists it, that links to `url`."""
+    attributes = [f'href="{escape(url)}#sha256={escape(file["hashes"]["sha256"])}"']
     if file.get("requires-python"):
         attributes.append(f'data-requires-python="{escape(file["requires-python"])}"')
     yanked = file.get("yanked", False)

@@ -14,7 +14,7 @@ import orjson
 
 from countermark.core.digest import Sha256
 from countermark.core.names import FileName
-from shared.formats.interface import Link, PageFile, ProjectPage
+from shared.formats.interface import PageFile, ProjectPage
 
 API_VERSION = "1.4"
 """Of the JSON pages, and for ever of the HTML ones (PEP 833)."""
@@ -59,14 +59,6 @@ def page_document(page: ProjectPage, versions: Iterable[str], files: Iterable[by
 def encode_file(file: PageFile) -> bytes:
     """Return a file as the page document lists it."""
     return orjson.dumps(_file_entry(file))
-
-
-def relink(document: bytes, link: Link) -> bytes:
-    """Return a page document with other links, for example those of the static tree."""
-    page = orjson.loads(document)
-    for file in page["files"]:
-        file["url"] = link(Sha256(file["hashes"]["sha256"]), FileName(file["filename"]))
-    return orjson.dumps(page)
 
 
 def project_list_json(serial: int, projects: Iterable[tuple[str, int]]) -> bytes:

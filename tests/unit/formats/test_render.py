@@ -12,7 +12,6 @@ import pytest
 from countermark.core.names import IndexName, TargetPath, latest_target, page_target
 from countermark.core.pointer import parse_latest, parse_pointer
 from shared.formats.interface import ProjectPage
-from shared.formats.python.pages import relink, static_link
 from shared.formats.registry import FORMATS
 from tests.unit.formats.pages import UPLOADED, page_file, project_page, render_all
 
@@ -158,21 +157,6 @@ def test_the_latest_release_is_chosen(names: list[str], yanked: list[str], expec
     assert latest.file == f"widget-{expected}"
     assert (latest.name, latest.index) == ("widget", IndexName("root", "stable"))
     assert latest.version == next(file.version for file in files if file.file_name == latest.file)
-
-
-def test_relinking_changes_nothing_but_links() -> None:
-    """The static tree's pages differ from the signed document in their links alone."""
-    page = project_page([page_file(WHEEL, core_metadata=True), page_file(LOCAL)], status="archived")
-    document = _document(page)
-    relinked = relink(document, static_link)
-    sha256 = page.files[1].sha256
-    url = f"../../../../../files/{sha256[:2]}/{sha256[2:]}/widget-1.9%2Bcu.1-py3-none-any.whl"
-    assert json.loads(relinked)["files"][0]["url"] == url
-    before, after = json.loads(document), json.loads(relinked)
-    for file in (*before["files"], *after["files"]):
-        del file["url"]
-    assert before == after
-    assert list(before) == list(after)
 
 
 def test_a_page_without_files_renders() -> None:
