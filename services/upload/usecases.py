@@ -29,6 +29,7 @@ from shared.auth.access import require
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Principal, Verb
 from shared.catalogue import releases
+from shared.catalogue.heads import Expecting
 from shared.catalogue.releases import FileProgress, KnownFile, NewFile, SourceArchiveTaken
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.errors import ErrorKind, ServiceError
@@ -107,12 +108,12 @@ class Uploads:
         except ContentMissing as error:
             _refuse_gone(error.fields)
             raise
-        try:
-            admitted = await self._admit(index, principal, form)
-        finally:
-            await asyncio.to_thread(form.path.unlink, missing_ok=True)
-        wait = self._resources.settings.uploads.publish_wait
-        serial = await self._resources.heads.wait_published(admitted.file_id, wait)
+        with self._resources.heads.expecting() as expecting:
+            try:
+                admitted = await self._admit(index, principal, form, expecting)
+            finally:
+                await asyncio.to_thread(form.path.unlink, missing_ok=True)
+            serial = await expecting.published(admitted.file_id, self._resources.settings.uploads.publish_wait)
         return Receipt(admitted.file_id, form.file_name, admitted.already_there, serial, admitted.warnings)
 
     async def progress(self, file_id: FileId) -> FileProgress:
@@ -127,7 +128,9 @@ class Uploads:
             raise ServiceError(ErrorKind.NOT_FOUND, "There is no such file.")
         return found
 
-    async def _admit(self, index: IndexRecord, principal: Principal, form: ReceivedForm) -> _Admitted:
+    async def _admit(
+        self, index: IndexRecord, principal: Principal, form: ReceivedForm, expecting: Expecting
+    ) -> _Admitted:
         """Return the file that is there already, or the one that was added."""
         coordinates = _read_form(form)
         require(principal, Verb.UPLOAD, index, coordinates.project)
@@ -140,7 +143,7 @@ class Uploads:
         warnings = (*findings, *inspected.warnings, *look.warnings)
         new = replace(_new_file(form, coordinates, inspected, principal, self._resources), warnings=warnings)
         try:
-            file_id = await self._keep(index, new)
+            file_id = await self._keep(index, new, expecting)
         except SourceArchiveTaken as error:
             words = f"{coordinates.project} {coordinates.version} has a source archive already: {error}."
             raise ServiceError(ErrorKind.CONFLICT, words) from error
@@ -225,11 +228,13 @@ class Uploads:
                 ErrorKind.UNAVAILABLE, "The file could not be stored; nothing was kept. Try again."
             ) from error
 
-    async def _keep(self, index: IndexRecord, new: NewFile) -> FileId:
+    async def _keep(self, index: IndexRecord, new: NewFile, expecting: Expecting) -> FileId:
         side = "public" if index.public else "private"
         async with UnitOfWork(self._resources.engine) as work:
             project_id, file_id = await releases.insert_file(work.connection, index.id, index.life, side, new)
             await work.enqueue(PublishIndex(index.id, project_id, file_id))
+            # Before the commit: the publication that shows the file cannot be told of earlier.
+            expecting.expect(file_id)
             await work.commit()
         log.info(
             "file_received",

@@ -8,7 +8,8 @@ tick. Everything served follows the head (architecture section 11.2).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -65,6 +66,63 @@ class _Settling:
     arrived: asyncio.Future[int]
 
 
+_HEAD = (
+    TufHead.index_id,
+    TufHead.serial,
+    TufHead.root_version,
+    TufHead.snapshot_version,
+    TufHead.timestamp_version,
+    TufHead.timestamp,
+    TufHead.timestamp_expires_at,
+    TufHead.committed_at,
+)
+
+_Waiting = dict[FileId, list[asyncio.Future[int]]]
+
+
+class Expecting:
+    """Somebody who waits for one file; made by `Heads.expecting`."""
+
+    def __init__(self, look: Callable[[], Awaitable[None]], waiting: _Waiting) -> None:
+        self._look = look
+        self._waiting = waiting
+        self._expected: tuple[FileId, asyncio.Future[int]] | None = None
+
+    def expect(self, file_id: FileId) -> None:
+        """Begin to wait for a file whose row is not committed yet, instead of one expected before."""
+        self.forget()
+        arrived: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(file_id, []).append(arrived)
+        self._expected = file_id, arrived
+
+    async def published(self, file_id: FileId, seconds: float) -> int | None:
+        """Return the serial since which a file is visible here, once it is, or None when the time ran out.
+
+        One that was not expected may be visible already: then the catalogue is asked first.
+        """
+        try:
+            # Not `wait_for`: on Python 3.11 it can lose a cancellation that comes with the result.
+            if self._expected is None or self._expected[0] != file_id:
+                self.expect(file_id)
+                await self._look()
+            assert self._expected is not None
+            async with asyncio.timeout(seconds):
+                return await self._expected[1]
+        except TimeoutError:
+            self.forget()
+            return None
+
+    def forget(self) -> None:
+        """Wait no more."""
+        if self._expected is None:
+            return
+        (file_id, arrived), self._expected = self._expected, None
+        waiting = self._waiting[file_id]
+        waiting.remove(arrived)
+        if not waiting:
+            del self._waiting[file_id]
+
+
 class Heads:
     """The heads of all indexes as of the last notice."""
 
@@ -72,7 +130,7 @@ class Heads:
         self._engine = engine
         self._heads: dict[IndexId, Head] = {}
         self._subscribers: list[Changed] = []
-        self._waiting: dict[FileId, list[asyncio.Future[int]]] = {}
+        self._waiting: _Waiting = {}
         self._settling: list[_Settling] = []
         self._advancing = asyncio.Lock()
 
@@ -89,27 +147,26 @@ class Heads:
         async with self._advancing:
             await self._advance(IndexId(UUID(payload)) if payload else None)
 
+    @contextmanager
+    def expecting(self) -> Iterator[Expecting]:
+        """Wait for a file that is about to be added: what is expected before its row is committed cannot be missed."""
+        expecting = Expecting(self._look_for, self._waiting)
+        try:
+            yield expecting
+        finally:
+            expecting.forget()
+
     async def wait_published(self, file_id: FileId, seconds: float) -> int | None:
         """Wait until a file is visible here; returns the serial since which it is, None when the time ran out.
 
         When it returns a serial, this process already serves pages of that serial or newer.
         """
-        arrived: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(file_id, []).append(arrived)
-        try:
-            async with self._advancing:
-                await self._advance(None)
-            # Not `wait_for`: on Python 3.11 it can lose a cancellation that comes with the result.
-            async with asyncio.timeout(seconds):
-                return await arrived
-        except TimeoutError:
-            return None
-        finally:
-            waiting = self._waiting.get(file_id, [])
-            if arrived in waiting:
-                waiting.remove(arrived)
-            if not waiting:
-                self._waiting.pop(file_id, None)
+        with self.expecting() as expecting:
+            return await expecting.published(file_id, seconds)
+
+    async def _look_for(self) -> None:
+        async with self._advancing:
+            await self._advance(None)
 
     async def wait_settled(self, index_id: IndexId, jobs: Collection[OutboxId], seconds: float) -> int | None:
         """Wait until changes of an index are published and visible here; returns the serial of the head that is served
@@ -123,7 +180,7 @@ class Heads:
         self._settling.append(settling)
         try:
             async with self._advancing:
-                await self._advance(None)
+                await self._advance(index_id)
             async with asyncio.timeout(seconds):
                 return await arrived
         except TimeoutError:
@@ -132,32 +189,26 @@ class Heads:
             self._settling.remove(settling)
 
     async def _advance(self, index_id: IndexId | None) -> None:
-        columns = (
-            TufHead.index_id,
-            TufHead.serial,
-            TufHead.root_version,
-            TufHead.snapshot_version,
-            TufHead.timestamp_version,
-        )
+        """Learn of the head of one index, or of those of all, and tell who waits for what it shows."""
         async with self._engine.connect() as connection:
             # Before the heads are read: a change that is settled now is part of any head that is read later.
             settled = await self._settled(connection, index_id)
-            versions = select(TufHead.index_id, TufHead.timestamp_version)
-            known = {row.index_id: row.timestamp_version for row in await connection.execute(versions)}
-            behind = [
-                index
-                for index, version in known.items()
-                if index_id in (None, index) and self._version_of(IndexId(index)) != version
-            ]
+            behind = [index_id] if index_id is not None else await self._behind(connection)
             if behind:
-                query = select(*columns, TufHead.timestamp, TufHead.timestamp_expires_at, TufHead.committed_at)
-                for row in await connection.execute(query.where(TufHead.index_id.in_(behind))):
-                    await self._adopt(connection, Head(**row._mapping))
-            await self._tell_waiting(connection)
+                rows = await connection.execute(select(*_HEAD).where(TufHead.index_id.in_(behind)))
+                for head in [Head(**row._mapping) for row in rows]:
+                    if self._version_of(head.index_id) != head.timestamp_version:
+                        await self._adopt(connection, head)
+            await self._tell_waiting(connection, index_id)
         for settling in settled:
-            head = self._heads.get(settling.index_id)
-            if head is not None and not settling.arrived.done():
-                settling.arrived.set_result(head.serial)
+            head_now = self._heads.get(settling.index_id)
+            if head_now is not None and not settling.arrived.done():
+                settling.arrived.set_result(head_now.serial)
+
+    async def _behind(self, connection: AsyncConnection) -> list[IndexId]:
+        """Return the indexes of which this process does not know the current head."""
+        rows = await connection.execute(select(TufHead.index_id, TufHead.timestamp_version))
+        return [IndexId(row.index_id) for row in rows if self._version_of(row.index_id) != row.timestamp_version]
 
     async def _settled(self, connection: AsyncConnection, index_id: IndexId | None) -> list[_Settling]:
         waiting = [settling for settling in self._settling if index_id in (None, settling.index_id)]
@@ -180,10 +231,12 @@ class Heads:
         for subscriber in self._subscribers:
             subscriber(head, changed)
 
-    async def _tell_waiting(self, connection: AsyncConnection) -> None:
+    async def _tell_waiting(self, connection: AsyncConnection, index_id: IndexId | None) -> None:
         if not self._waiting:
             return
         query = select(PublishedFile.file_id, PublishedFile.from_serial, PublishedFile.index_id)
+        if index_id is not None:
+            query = query.where(PublishedFile.index_id == index_id)
         rows = await connection.execute(
             query.where(PublishedFile.file_id.in_(list(self._waiting)), PublishedFile.to_serial.is_(None))
         )

@@ -1,12 +1,13 @@
 """Heads in memory, on a real Postgres: told at once, told late when a notice is lost, and never told too much."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.signing.ceremony import ensure_trust
@@ -116,6 +117,50 @@ async def test_who_waits_for_a_file_is_told_after_the_caches(resources: Resource
         assert await waiting == 2
         assert process.told[-1] == (2, frozenset({"widget"}))
         assert await process.heads.wait_published(file.id, 10) == 2, "and at once for what is visible already"
+
+
+async def test_who_expects_a_file_needs_no_look(resources: Resources, index: MadeIndex) -> None:
+    """Expected before its row is there, a file is told of by the notice alone; nothing is left of who gave up."""
+    async with Following(resources.engine, timedelta(seconds=60)) as process:
+        await process.until(index.id, 1)
+        file = await uploaded(resources, index, "widget-1.0-py3-none-any.whl")
+        with process.heads.expecting() as expecting, count_queries(resources.engine) as queries:
+            expecting.expect(file.id)
+            waiting = asyncio.create_task(expecting.published(file.id, 10))
+            await asyncio.sleep(0.05)
+            assert queries == []
+            await publish(resources, PublishIndex(index.id, file.project_id, file.id))
+            assert await waiting == 2
+            assert await expecting.published(FileId(new_uuid()), 0.01) is None
+        assert await process.heads.wait_published(file.id, 10) == 2
+
+
+async def test_a_notice_looks_at_one_index(resources: Resources, index: MadeIndex) -> None:
+    """What a notice costs does not grow with the number of indexes."""
+    heads = Heads(resources.engine)
+    for number in range(3):
+        other = await make_index(resources.engine, f"root/other-{number}")
+        await publish(resources, PublishIndex(other.id))
+    await heads.wake(str(index.id))
+    assert heads.get(index.id) is not None
+    assert heads.get(other.id) is None
+    await heads.wake("")
+    assert heads.get(other.id) is not None
+
+
+@contextmanager
+def count_queries(engine: AsyncEngine) -> Iterator[list[str]]:
+    """Note every statement that is sent."""
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        sent.append(statement)
+
+    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(engine.sync_engine, "before_cursor_execute", note)
 
 
 async def test_a_wait_that_is_too_short_ends_with_nothing(resources: Resources, index: MadeIndex) -> None:
