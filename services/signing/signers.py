@@ -26,6 +26,7 @@ from securesystemslib.exceptions import Error as SecureSystemsError
 from securesystemslib.signer import CryptoSigner, Key, Signature, Signer, SSlibKey
 from tuf.api.metadata import Metadata
 
+from shared.trust.metadata import canonical, to_publish
 from shared.trust.roles import Role
 
 
@@ -86,12 +87,12 @@ class Signers:
         signers = self._by_role.get(role, [])
         if len(signers) < threshold:
             raise KeyUnusable(f"role {role} needs {threshold} keys and {len(signers)} are at hand")
-        payload = metadata.signed_bytes
+        signed = metadata.signed.to_dict()
+        payload = canonical(signed)
         metadata.signatures.clear()
         for signer in signers[:threshold]:
             metadata.signatures[signer.public_key.keyid] = _signature(role, signer, payload)
-        # Without a serializer this is compact JSON (trust contract section 1.3).
-        return metadata.to_bytes()
+        return to_publish(signed, metadata.signatures)
 
 
 def _load(handle: KeyHandle, folder: Path) -> Signer:

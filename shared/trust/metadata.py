@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from securesystemslib.signer import Key
+import orjson
+from securesystemslib.formats import encode_canonical
+from securesystemslib.signer import Key, Signature
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
@@ -166,16 +169,48 @@ def timestamp_metadata(snapshot_version: int, snapshot: bytes, version: int, exp
     return Metadata(Timestamp(version=version, spec_version=SPEC_VERSION, expires=expires, snapshot_meta=meta))
 
 
+def canonical(signed: dict[str, Any]) -> bytes:
+    """Return the signed part of metadata in the form that signatures are made over (OLPC canonical JSON).
+
+    Canonical JSON escapes quotation marks and backslashes only. Where nothing is escaped it is what a fast encoder
+    writes with sorted keys; all else is left to the library's encoder, which takes milliseconds for a thousand targets.
+    """
+    encoded = orjson.dumps(signed, option=orjson.OPT_SORT_KEYS)
+    return encoded if b"\\" not in encoded else bytes(encode_canonical(signed) or "", "utf-8")
+
+
+def to_publish(signed: dict[str, Any], signatures: Mapping[str, Signature]) -> bytes:
+    """Return metadata as it is published: compact JSON (trust contract section 1.3).
+
+    Args:
+        signatures: by key id.
+    """
+    made = [signature.to_dict() for signature in signatures.values()]
+    return orjson.dumps({"signatures": made, "signed": signed}, option=orjson.OPT_SORT_KEYS)
+
+
 def verify_with(delegator: bytes, role: str, content: bytes) -> None:
     """Check a file against its delegator's keys and threshold, as a client will.
 
     Raises:
+        ValueError: the content is no metadata.
         tuf.api.exceptions.UnsignedMetadataError: fewer than the threshold of valid signatures.
     """
-    parsed = Metadata[Any].from_bytes(content)
-    parent = Metadata[Any].from_bytes(delegator).signed
-    assert isinstance(parent, Root | Targets)
-    parent.verify_delegate(role, parsed.signed_bytes, parsed.signatures)
+    read = orjson.loads(content)
+    try:
+        signatures = {found["keyid"]: Signature.from_dict(dict(found)) for found in read["signatures"]}
+        signed = canonical(read["signed"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"the content for role {role} is no metadata") from error
+    _delegator(delegator).verify_delegate(role, signed, signatures)
+
+
+@lru_cache(maxsize=8)
+def _delegator(content: bytes) -> Root | Targets:
+    """Return who delegates; parsed once, since it is the same two files for every file of every batch."""
+    parsed = Metadata[Any].from_bytes(content).signed
+    assert isinstance(parsed, Root | Targets)
+    return parsed
 
 
 def _meta_file(version: int, content: bytes) -> MetaFile:
