@@ -20,17 +20,22 @@ from shared.trust.metadata import TargetEntry
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one round of an index's lease found: the rows, read in one transaction."""
+    """What one round of an index's lease found.
+
+    Attributes:
+        bins: current version of each bin, by name.
+        version: the number of every file this batch signs; 0 until it was allocated.
+    """
 
     index: IndexFacts
     held: Held
-    version: int
     head: HeadState | None
     waiting: list[Waiting]
     requests: dict[AuditId, Request]
     shared: dict[str, StoredTrustFile]
-    bins: dict[str, CurrentFile]
+    bins: Mapping[str, CurrentFile]
     started_at: datetime
+    version: int = 0
 
     @property
     def serial(self) -> int:

@@ -56,7 +56,7 @@ class SigningRequest:
         bins: the bins' current versions; empty before the first publication.
         taken: the parsed bins that exist and are touched or due; they are edited in place.
         changes: bin name -> (targets to set, target paths to unset).
-        snapshot: the current snapshot, None before the first publication.
+        snapshot: the current snapshot; None before the first publication, and where bins change: it is made anew then.
     """
 
     profile: Profile

@@ -1,9 +1,9 @@
 """Publication: from the changes that wait in an index to the commit that makes them visible.
 
 1. Take the index's lease, or leave a request with its holder (`shared.catalogue.leases`).
-2. Drain what waits into one batch and allocate a metadata version that was never used.
+2. Drain what waits into one batch.
 3. Re-hash the bytes of every new file as the store holds them; refuse those that differ.
-4. Render pointers and page documents; store the intent.
+4. Render pointers and page documents; allocate a metadata version that was never used and store the intent.
 5. Put the targets, then the bins and the snapshot, each signature verified before.
 6. One commit under the fence makes the head current: it holds the timestamp.
 7. Put the timestamp last, then the plain copies of the targets.
@@ -16,14 +16,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.names import page_target
 from services.signing import rules, tree
 from services.signing.batch import Batch, Rendered
-from services.signing.bins import BinCache
+from services.signing.bins import BinCache, bins_of
 from services.signing.ceremony import CeremonyNeeded, keys_folder, load_handles
 from services.signing.rendering import Renderer
 from services.signing.rules import ProjectPlan
@@ -37,7 +39,6 @@ from shared.clock import whole_seconds
 from shared.ids import IndexId
 from shared.jobs.messages import LayPages
 from shared.resources import Resources
-from shared.trust.metadata import succinct_roles_of
 from shared.trust.roles import PROFILES, Role, is_due
 
 log = structlog.get_logger()
@@ -105,7 +106,7 @@ class Publisher:
         if batch is None:
             return False
         rendered = await self._renderer.render(batch)
-        await self._intend(batch, rendered)
+        batch = await self._number(batch, rendered)
         signed = await self._sign(batch, rendered)
         store = self._resources.objects.side(public=batch.index.public)
         await self._lay_shared(batch)
@@ -119,51 +120,52 @@ class Publisher:
         return True
 
     async def _gather(self, held: Held) -> Batch | None:
-        """Read what waits and what is current; allocate a version when there is anything to do."""
+        """Read what waits and what is current; None when there is nothing to do."""
         now = whole_seconds(self._resources.clock.now())
-        async with UnitOfWork(self._resources.engine) as work:
-            index = await publications.index_facts(work.connection, held.index_id)
-            shared = await trust.newest_trust_files(work.connection)
-            if index is None:
-                return None
-            if not shared:
-                raise CeremonyNeeded("the deployment has no trust root yet: run countermark-server init")
-            head = await publications.head_state(work.connection, held.index_id)
+        async with self._resources.engine.connect() as connection:
+            index = await publications.index_facts(connection, held.index_id)
+            head = await publications.head_state(connection, held.index_id)
             limit = self._resources.settings.signing.batch
-            waiting = await outbox.waiting_changes(work.connection, held.index_id, limit=limit)
-            if (
+            waiting = await outbox.waiting_changes(connection, held.index_id, limit=limit)
+            if index is None or (
                 not waiting
                 and head is not None
                 and not is_due(self._profile.roles[Role.TIMESTAMP], head.timestamp_expires_at, now)
             ):
                 return None
+            shared = await trust.newest_trust_files(connection)
+            if not shared:
+                raise CeremonyNeeded("the deployment has no trust root yet: run countermark-server init")
             asked = {w.message.audit_id for w in waiting if w.message.audit_id is not None}
-            requests = await publications.requests(work.connection, asked)
-            bins = await publications.current_files(work.connection, held.index_id)
-            held, version = await leases.allocate(work.connection, held)
-            await work.commit()
-        return Batch(index, held, version, head, waiting, requests, shared, bins, now)
+            requests = await publications.requests(connection, asked)
+            bins = await self._bins.current(connection, held.index_id, head)
+        return Batch(index, held, head, waiting, requests, shared, bins, now)
 
-    async def _intend(self, batch: Batch, rendered: Rendered) -> None:
-        """Store what the batch is about to sign, before any signature."""
+    async def _number(self, batch: Batch, rendered: Rendered) -> Batch:
+        """Give the batch a version and store what it is about to sign, in one commit, before any signature.
+
+        Raises:
+            LeaseLost: another signer holds the lease.
+        """
         lines = [IntentLine(entry.path, "set", entry.sha256, entry.length) for entry in rendered.entries.values()]
         lines += [IntentLine(path, "unset", None, None) for path in rendered.unset]
         async with UnitOfWork(self._resources.engine) as work:
-            await publications.insert_intents(work.connection, batch.index.id, batch.version, batch.held.fence, lines)
+            held, version = await leases.allocate(work.connection, batch.held)
+            await publications.insert_intents(work.connection, batch.index.id, version, held.fence, lines)
             await work.commit()
+        return replace(batch, held=held, version=version)
 
     async def _sign(self, batch: Batch, rendered: Rendered) -> SignedRoles:
         """Edit and sign the touched bins, the snapshot and the timestamp."""
         if self._signers is None:
             self._signers = Signers(await load_handles(self._resources), keys_folder(self._resources))
-        registry = succinct_roles_of(batch.shared["registry"].content)
-        names = list(registry.get_roles())
+        registry, names = bins_of(batch.shared["registry"].content)
         changes = rules.group_by_bin(rendered.entries.values(), rendered.unset, registry.get_role_for_target)
         due = rules.bins_due(batch.bins, self._profile.roles[Role.BINS], batch.started_at, -(-len(names) // 7))
         existing = [name for name in {*changes, *due} if name in batch.bins]
         async with self._resources.engine.connect() as connection:
             taken = await self._bins.take(connection, batch.index.id, existing, batch.bins)
-            contents = await publications.current_contents(connection, batch.index.id, ["snapshot"])
+            snapshot = None if changes or due else await self._snapshot(connection, batch)
         request = SigningRequest(
             profile=self._profile,
             now=batch.started_at,
@@ -173,13 +175,17 @@ class Publisher:
             bin_names=names,
             taken=taken,
             changes=changes,
-            snapshot=None
-            if batch.head is None
-            else SignedFile(
-                "snapshot", batch.head.snapshot_version, batch.head.snapshot_expires_at, contents["snapshot"]
-            ),
+            snapshot=snapshot,
         )
         return await asyncio.to_thread(sign_batch, self._signers, request)
+
+    async def _snapshot(self, connection: AsyncConnection, batch: Batch) -> SignedFile | None:
+        """Return the current snapshot, None before the first publication."""
+        if batch.head is None:
+            return None
+        contents = await publications.current_contents(connection, batch.index.id, ["snapshot"])
+        head = batch.head
+        return SignedFile("snapshot", head.snapshot_version, head.snapshot_expires_at, contents["snapshot"])
 
     async def _commit(self, batch: Batch, rendered: Rendered, signed: SignedRoles) -> None:
         """The switch: everything of the batch becomes visible in one commit under the fence."""
@@ -205,8 +211,7 @@ class Publisher:
                     changes=len(batch.waiting),
                 )
             await work.commit()
-        for name, metadata in signed.edited.items():
-            self._bins.keep(batch.index.id, name, batch.version, metadata)
+        self._bins.keep(batch, signed)
         self._renderer.keep(rendered)
         log.info(
             "published",

@@ -25,6 +25,7 @@ from shared.catalogue.leases import LeaseLost
 from shared.catalogue.publication_rows import STATUS_CHANGE
 from shared.catalogue.tables import Audit, File, Intent, Lease, Outbox, TufFile
 from shared.catalogue.unit_of_work import UnitOfWork
+from shared.ids import new_uuid
 from shared.jobs.messages import PublishIndex
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import IfMatch, Key, LocalFile, ObjectInfo, ObjectStoreError, Put
@@ -392,6 +393,37 @@ async def test_a_batch_reads_the_files_it_changes_and_no_others(resources: Resou
             await publisher.publish(index.id)
             counts.append(sum(read))
     assert counts == [1] * 10
+
+
+async def test_the_list_of_bins_is_read_after_others_only(resources: Resources, index: MadeIndex) -> None:
+    """A batch after one of this process knows which bins are current; one after another signer's asks."""
+    ours, theirs = Publisher(resources), Publisher(resources)
+    await upload(resources, index, "widget-1.0.tar.gz", b"0")
+    await ours.publish(index.id)
+    for publisher, known in ((ours, True), (theirs, False), (ours, False), (ours, True)):
+        await upload(resources, index, f"widget-1.{new_uuid().int}.tar.gz", b"more")
+        with statements_of(resources.engine) as sent:
+            await publisher.publish(index.id)
+        lists = [
+            statement for statement in sent if statement.startswith("SELECT") and "tuf_file.expires_at" in statement
+        ]
+        assert (lists == []) is known
+    assert await differing(resources, index) == ()
+
+
+@contextmanager
+def statements_of(engine: AsyncEngine) -> Iterator[list[str]]:
+    """Note every statement that is sent."""
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        sent.append(statement)
+
+    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(engine.sync_engine, "before_cursor_execute", note)
 
 
 async def ask(resources: Resources, index: MadeIndex, file: MadeFile, action: str, **changes: object) -> None:
