@@ -7,7 +7,8 @@ What arq does by itself and what is done about it here:
 - a job keeps its row's number as its id, so that sending a row again while its job waits or runs adds nothing;
 - a job's description expires in a minute, so that whatever state the queue was left in, a row sent again gets through;
 - an error that its worker does not expect ends it: `consume` starts it again;
-- its worker finds work by looking: while idle it looks seldom, and at once when a publication says that something came;
+- its worker finds work by looking: it looks seldom, and at once when a publication says that something came or a job
+  ended;
 - jobs never fail in arq's eyes (`Handler`), so its own retries serve interrupted jobs only.
 
 Source: infrastructure facts, "Valkey and arq"; arq 0.28 `worker.py`, `connections.py`.
@@ -75,10 +76,10 @@ STOP_TIMEOUT: Final = 2.0
 class WorkerOptions:
     """How a worker looks for jobs.
 
-    `at_once` jobs run at a time; between two looks into the queue lies `poll_delay` while there is work, else up to
-    `idle_delay`, cut short when something is sent; a job whose worker was killed is taken by another after
-    `claim_lifetime`; `job_timeout` is a last resort, above what `shared.jobs.consumer` enforces. When it is to end,
-    jobs under way get `patience` to end by themselves, then they are interrupted and go back into the queue.
+    `at_once` jobs run at a time; between two looks into the queue lie `poll_delay` and up to `idle_delay`, cut short
+    when something is sent or a job ends; a job whose worker was killed is taken by another after `claim_lifetime`;
+    `job_timeout` is a last resort, above what `shared.jobs.consumer` enforces. When it is to end, jobs under way get
+    `patience` to end by themselves, then they are interrupted and go back into the queue.
     """
 
     at_once: int = 10
@@ -264,13 +265,21 @@ class _StoppableWorker(Worker):
             raise _Stopped
         await super().heart_beat()
         ended = self.jobs_complete + self.jobs_failed + self.jobs_retried
-        # Jobs that ended since the last look made room for others that may wait.
-        if ended == self._ended and not self.has_jobs:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._idle_delay):
-                    await self._woken.wait()
+        # Jobs that ended since the last look made room for others that may wait. While jobs run and nothing comes,
+        # there is nothing to find: each look costs a question to Redis for every one of them.
+        if ended == self._ended:
+            await self._until_woken()
         self._ended = ended
         self._woken.clear()
+
+    async def _until_woken(self) -> None:
+        """Wait for a publication or for the end of a job, at most `idle_delay`."""
+        woken = asyncio.create_task(self._woken.wait())
+        running = [task for task in self.tasks.values() if not task.done()]
+        try:
+            await asyncio.wait([woken, *running], timeout=self._idle_delay, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            woken.cancel()
 
     async def stop(self, patience: timedelta) -> None:
         """End the loop and let jobs end within `patience`, then interrupt those that still run; each of these goes back

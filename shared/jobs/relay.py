@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -78,11 +79,13 @@ class Relay:
             )
             # Committed before anything is sent: else a fast worker could find its row still locked by us.
             await work.commit()
-        for position, envelope in enumerate(envelopes):
+        to_send = without_repeats(envelopes)
+        for position, envelope in enumerate(to_send):
             try:
                 await self._queue.send(envelope)
             except QueueUnavailable as error:
-                await self._postpone(envelopes[position:], error)
+                sent = {done.outbox_id for done in to_send[:position]}
+                await self._postpone([row for row in envelopes if row.outbox_id not in sent], error)
                 break
             self._failures = 0
         return len(envelopes)
@@ -102,3 +105,17 @@ class Relay:
         longest = self._options.longest_sleep.total_seconds()
         # A row that is due and was not claimed is in another relay's hands: it needs no hurry.
         return longest if seconds is None else min(max(seconds, 0.05), longest)
+
+
+def without_repeats(envelopes: Sequence[Envelope]) -> list[Envelope]:
+    """Return the envelopes to send of those claimed together: of the changes of an index the newest, of all else each.
+
+    Whoever publishes an index publishes all that waits in it, and goes on until nothing does; so one wake-up stands for
+    them all. The rows of the others are sent again like any that are not settled.
+    """
+    newest = {(type(each.message), each.message.index_id): each for each in envelopes if each.message.settles_itself}
+    return [
+        each
+        for each in envelopes
+        if not each.message.settles_itself or newest[type(each.message), each.message.index_id] is each
+    ]
