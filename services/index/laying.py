@@ -15,8 +15,9 @@ from collections.abc import Generator, Iterator
 import structlog
 
 from countermark.core.names import IndexName, page_target, parse_project_name
+from services.index.lists import ProjectLists
 from services.index.settings import Limits
-from shared.catalogue.heads import PageRef, current_pages
+from shared.catalogue.heads import PageRef
 from shared.catalogue.reading import laid_state, mark_laid, pages_since
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.formats.python.html import project_list_html
@@ -49,13 +50,16 @@ _SERIALS = {
 """Where a static page says of which serial it is, by extension; both renderers write it (`shared.formats.python`)."""
 
 
-async def lay(resources: Resources, limits: Limits, index_id: IndexId, *, full: bool = False) -> int:
+async def lay(
+    resources: Resources, limits: Limits, index_id: IndexId, *, full: bool = False, lists: ProjectLists | None = None
+) -> int:
     """Bring the static pages of an index up to its head; returns how many projects' pages were looked at.
 
     A head that comes meanwhile has a job of its own.
 
     Args:
         full: lay all pages, not only those that changed since the last time: for a rebuild.
+        lists: what this process knows of the projects of indexes; nothing when it is None.
 
     Raises:
         ExceptionGroup: pages could not be laid: a signed document is missing or damaged, or the store failed.
@@ -66,13 +70,12 @@ async def lay(resources: Resources, limits: Limits, index_id: IndexId, *, full: 
         if state is None or state.serial == 0 or (state.laid >= state.serial and not full):
             return 0
         due = await pages_since(connection, index_id, -1 if full else state.laid)
-        listed = await current_pages(connection, index_id)
+        projects = await (lists or ProjectLists()).current(connection, index_id, state.serial)
     store = resources.objects.side(public=state.public)
     rest = iter(due)
     async with asyncio.TaskGroup() as group:
         for _ in range(min(limits.laid_at_once, len(due))):
             group.create_task(_lay_pages(store, limits, state.name, rest))
-    projects = [(page.project, page.serial) for page in listed]
     for extension, render in (("json", project_list_json), ("html", project_list_html)):
         body = await asyncio.to_thread(render, state.serial, projects)
         await _lay(store, limits, static_page_key(state.name, None, extension), body)

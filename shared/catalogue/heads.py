@@ -23,6 +23,9 @@ from shared.catalogue import outbox
 from shared.catalogue.tables import Page, PublishedFile, TufHead
 from shared.ids import FileId, IndexId, OutboxId
 
+_ROWS_AT_ONCE = 500
+"""Rows of a long list that are read without a pause."""
+
 CHANNEL = "countermark_head"
 """Postgres notification channel: a head was committed; the payload is the index's id."""
 
@@ -274,8 +277,13 @@ async def current_pages(connection: AsyncConnection, index_id: IndexId) -> list[
         .ext(distinct_on(Page.project_name))
         .order_by(Page.project_name, Page.serial.desc())
     )
-    return [
-        PageRef(row.project_name, row.serial, Sha256(row.sha256), Length(row.length), row.files)
-        for row in await connection.execute(newest)
-        if row.files
-    ]
+    pages: list[PageRef] = []
+    # In parts, with other work in between: fifty thousand rows at once would hold up every request.
+    async with connection.stream(newest, execution_options={"yield_per": _ROWS_AT_ONCE}) as result:
+        async for rows in result.partitions():
+            pages += [
+                PageRef(row.project_name, row.serial, Sha256(row.sha256), Length(row.length), row.files)
+                for row in rows
+                if row.files
+            ]
+    return pages

@@ -7,11 +7,12 @@ import asyncio
 import httpx2
 import orjson
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from countermark.core.digest import sha256_of
 from countermark.core.names import page_target
 from services.index import laying
+from services.index.lists import ProjectLists
 from services.index.settings import Limits as IndexLimits
 from shared.ids import IndexId, new_uuid
 from shared.jobs.messages import LayPages
@@ -64,6 +65,27 @@ class TestLaying:
         listed = orjson.loads(await bytes_at(stores, "indexes/root/stable/simple/index.json"))
         assert listed["projects"] == []
 
+    async def test_lists_are_kept(self, reading: Reading, stable: Published) -> None:
+        """Between two layings a list learns of what changed, and says what a new one reads."""
+        lists, other = ProjectLists(), await stable.upload("other-1.0.tar.gz")
+        steps = [[], [other], [await stable.upload("another-1.0.tar.gz")]]
+        async with reading.resources.engine.connect() as connection:
+            for shown in steps:
+                await stable.publish(*shown)
+                await same_list(connection, lists, stable)
+            await stable.publish(hidden=[other])
+            assert "other" not in dict(await same_list(connection, lists, stable))
+            await stable.publish(other)
+            assert dict(await same_list(connection, lists, stable))["other"] == stable.serial
+
+    async def test_large_lists_are_read_each_time(self, reading: Reading, stable: Published) -> None:
+        """What is more than may be kept is right all the same."""
+        lists = ProjectLists(most_projects=1)
+        async with reading.resources.engine.connect() as connection:
+            for number in range(3):
+                await stable.publish(await stable.upload(f"other{number}-1.0.tar.gz"))
+                assert len(await same_list(connection, lists, stable)) == 2 + number
+
     async def test_never_older_over_newer(
         self, engine: AsyncEngine, reading: Reading, stable: Published, stores: ObjectStores
     ) -> None:
@@ -108,6 +130,13 @@ TREE = [f"indexes/root/stable/simple/{name}" for name in ("thing/index.html", "t
 async def lay(reading: Reading, published: Published) -> None:
     """Do the job as the worker does."""
     await reading.index.handlers[LayPages](LayPages(published.index.id))
+
+
+async def same_list(connection: AsyncConnection, kept: ProjectLists, published: Published) -> list[tuple[str, int]]:
+    """Return what a kept list says, which is what one says that knows nothing yet."""
+    listed = await kept.current(connection, published.index.id, published.serial)
+    assert listed == await ProjectLists().current(connection, published.index.id, published.serial)
+    return listed
 
 
 async def bytes_at(stores: ObjectStores, path: str) -> bytes:
