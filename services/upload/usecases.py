@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,7 +36,7 @@ from shared.formats.interface import Coordinates, Inspected, InvalidFile
 from shared.formats.registry import FORMATS
 from shared.ids import FileId
 from shared.jobs.messages import PublishIndex
-from shared.objects.interface import LocalFile, ObjectExists, ObjectStoreError, Put
+from shared.objects.interface import Key, LocalFile, ObjectExists, ObjectStoreError, Put
 from shared.objects.keys import core_metadata_key, file_key
 from shared.resources import Resources
 
@@ -215,13 +214,16 @@ class Uploads:
     async def _store(self, index: IndexRecord, form: ReceivedForm, inspected: Inspected) -> None:
         """Put the bytes under their digest: what is there already under that name is the same content."""
         store = self._resources.objects.side(public=index.public)
+        bodies: dict[Key, bytes | LocalFile] = {file_key(form.sha256, form.file_name): LocalFile(form.path)}
+        if inspected.serves_core_metadata:
+            bodies[core_metadata_key(form.sha256, form.file_name)] = inspected.core_metadata
+        # Side by side, and all waited for: the staged file must not go while it is read.
+        puts = (store.put(key, body, Put.ABSENT) for key, body in bodies.items())
+        outcomes = await asyncio.gather(*puts, return_exceptions=True)
         try:
-            with suppress(ObjectExists):
-                await store.put(file_key(form.sha256, form.file_name), LocalFile(form.path), Put.ABSENT)
-            if inspected.serves_core_metadata:
-                with suppress(ObjectExists):
-                    key = core_metadata_key(form.sha256, form.file_name)
-                    await store.put(key, inspected.core_metadata, Put.ABSENT)
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException) and not isinstance(outcome, ObjectExists):
+                    raise outcome
         except ObjectStoreError as error:
             log.error("upload_not_stored", error=str(error))
             raise ServiceError(
