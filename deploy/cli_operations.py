@@ -75,6 +75,31 @@ def retry_jobs(
     say(f"{count} to be run again\n")
 
 
+BITS_HELP = "Bins as a power of two: 8 is 256 bins, 10 is 1024, 12 is 4096."
+
+
+def bins(  # noqa: PLR0913 - each is an option of the command line
+    bits: Annotated[int, typer.Argument(metavar="BITS", min=1, max=14, help=BITS_HELP)],
+    *,
+    index: Annotated[str | None, typer.Option(metavar="OWNER/NAME", help="Only this index.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only show what it would do.")] = False,
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    pairs: SetOption = None,
+) -> None:
+    """Change how many hash bins indexes have, beside a running server; uploads wait while an index is moved."""
+    settings = load_settings(data, config, pairs).settings
+    if yes:
+        run(function("deploy.rebinning.change_bins")(settings, bits, index, say))
+        return
+    rows = run(function("deploy.rebinning.plan_bins")(settings, bits, index))
+    columns = ("index", "bins", "bin_bytes", "largest_bin", "snapshot", "new_bins", "new_bin_bytes", "new_snapshot")
+    say_table(rows, columns, as_json=as_json)
+    if not as_json:
+        say("nothing was changed: add --yes to do it (sizes in bytes, before compression)\n")
+
+
 def rebuild(
     index: Annotated[str | None, typer.Argument(metavar="[OWNER/NAME]", help="Only this index.")] = None,
     *,

@@ -23,7 +23,7 @@ import uvloop
 
 from deploy.cli_accounts import indexes, tokens, users
 from deploy.cli_common import ConfigOption, DataOption, SetOption, function, load_settings, new_group, run, say
-from deploy.cli_operations import check_config, configuration, jobs, rebuild
+from deploy.cli_operations import bins, check_config, configuration, jobs, rebuild
 from deploy.errors import LaunchError, UsageError
 from deploy.supervisor import first_cause
 from shared.errors import ServiceError
@@ -38,6 +38,7 @@ app.add_typer(jobs, name="jobs")
 app.add_typer(configuration, name="config")
 app.command("check-config")(check_config)
 app.command("rebuild")(rebuild)
+app.command("bins")(bins)
 
 _PR_SET_PDEATHSIG = 1
 """Linux prctl(2): which signal to get when the parent ends."""

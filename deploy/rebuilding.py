@@ -28,7 +28,7 @@ async def rebuild(settings: Settings, index: str | None) -> list[str]:
         UsageError: `index` is no name of an index.
         LaunchError: there is no such index, the store cannot be used, or a target is no longer what was signed.
     """
-    async with open_resources(_told(settings), SystemClock()) as resources:
+    async with open_resources(beside_server(settings), SystemClock()) as resources:
         await resources.directory.refresh()
         lines, differing = [], 0
         for record in _chosen(resources, index):
@@ -51,7 +51,7 @@ async def rebuild(settings: Settings, index: str | None) -> list[str]:
     return lines
 
 
-def _told(settings: Settings) -> Settings:
+def beside_server(settings: Settings) -> Settings:
     """Return the settings with the addresses of the server that runs on the data folder, where they name none."""
     if settings.database.url is not None and settings.queue.url is not None:
         return settings

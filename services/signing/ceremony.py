@@ -20,7 +20,14 @@ from shared.catalogue.trust import StoredKey, StoredTrustFile
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import whole_seconds
 from shared.resources import Resources
-from shared.trust.metadata import registry_metadata, root_metadata, targets_metadata, trust_metadata, verify_with
+from shared.trust.metadata import (
+    registry_metadata,
+    root_metadata,
+    succinct_roles_of,
+    targets_metadata,
+    trust_metadata,
+    verify_with,
+)
 from shared.trust.roles import PROFILES, SHARED, Profile, Role
 
 
@@ -68,6 +75,51 @@ async def ensure_trust(resources: Resources) -> bool:
         )
         await work.commit()
     return True
+
+
+async def ensure_registry(resources: Resources, bits: int) -> StoredTrustFile:
+    """Return the newest registry file, which delegates to 2^`bits` bins; sign one when the newest has another count.
+
+    Indexes that are published for the first time take it at once, all others when they are moved to its bins.
+
+    Raises:
+        CeremonyNeeded: there is no trust root, or the registry's keys are held by people.
+        KeyUnusable: the registry's key is missing or does not sign.
+    """
+    profile = PROFILES[resources.settings.signing.profile]
+    async with UnitOfWork(resources.engine) as work:
+        await trust.lock_ceremony(work.connection)
+        newest = await trust.newest_trust_files(work.connection)
+        if not newest:
+            raise CeremonyNeeded("the deployment has no trust root yet: run countermark-server init")
+        old = newest["registry"]
+        if succinct_roles_of(old.content).bit_length == bits:
+            return old
+        if not profile.registry_is_online:
+            raise CeremonyNeeded(
+                f"signing profile {profile.name} keeps the registry's keys offline: its key holders sign a registry "
+                f"with {1 << bits} bins, then this command moves the indexes"
+            )
+        now = whole_seconds(resources.clock.now())
+        handles = await load_handles(resources)
+        expires = now + profile.roles[Role.REGISTRY].lifetime
+        metadata = registry_metadata(by_role(handles), bits, old.version + 1, expires)
+        signers = await asyncio.to_thread(Signers, handles, keys_folder(resources))
+        content = signers.sign(Role.REGISTRY, metadata, profile.roles[Role.REGISTRY].threshold)
+        verify_with(newest["targets"].content, Role.REGISTRY.value, content)
+        file = StoredTrustFile(Role.REGISTRY.value, old.version + 1, expires, content)
+        await trust.insert_trust_file(work.connection, file)
+        await audit.record(
+            work.connection,
+            at=now,
+            actor="bins",
+            action="trust.registry",
+            subject="deployment",
+            version=file.version,
+            bins=1 << bits,
+        )
+        await work.commit()
+    return file
 
 
 async def load_handles(resources: Resources) -> list[KeyHandle]:

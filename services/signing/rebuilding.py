@@ -50,9 +50,11 @@ async def rebuild(resources: Resources, index_id: IndexId) -> Rebuilt | None:
     async with resources.engine.connect() as connection:
         index = await publications.index_facts(connection, index_id)
         timestamp = await publications.head_timestamp(connection, index_id)
-        if index is None or timestamp is None:
+        head = await publications.head_state(connection, index_id)
+        if index is None or timestamp is None or head is None:
             return None
-        shared = [*await trust.roots(connection), *(await trust.newest_trust_files(connection)).values()]
+        in_use = await trust.trust_files_in_use(connection, head.registry_version)
+        shared = [*await trust.roots(connection), *in_use.values()]
         online = await publications.all_current_files(connection, index_id)
         projects = await publications.visible_projects(connection, index_id)
     store = resources.objects.side(public=index.public)

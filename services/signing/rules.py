@@ -156,6 +156,23 @@ def bins_due(current: Mapping[str, CurrentFile], spec: RoleSpec, now: datetime, 
     return [file.role for file in sorted(due, key=lambda file: (file.expires_at, file.role))[:most]]
 
 
+def bin_groups(old: Sequence[str], new: Sequence[str]) -> list[tuple[Sequence[str], Sequence[str]]]:
+    """Pair the bins of two counts that hold the same targets: (old names, new names) of each pair.
+
+    A bin is the first bits of a digest, so a bin of the smaller count is exactly several of the larger one: whatever
+    the sizes, a move from one count to the other goes pair by pair.
+
+    Args:
+        old: names of all bins of one count, by number; how many they are is a power of two.
+        new: those of the other count.
+
+    Source: TAP 15.
+    """
+    groups = min(len(old), len(new))
+    olds, news = len(old) // groups, len(new) // groups
+    return [(old[g * olds : (g + 1) * olds], new[g * news : (g + 1) * news]) for g in range(groups)]
+
+
 def group_by_bin(
     entries: Iterable[TargetEntry], unset: Iterable[TargetPath], bin_of: Callable[[str], str]
 ) -> dict[str, tuple[list[TargetEntry], list[TargetPath]]]:

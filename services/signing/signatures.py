@@ -96,13 +96,47 @@ def sign_batch(signers: Signers, request: SigningRequest) -> SignedRoles:
     snapshot = request.snapshot
     files = list(bins)
     if snapshot is None or bins or _outdated(request, snapshot):
-        snapshot = _snapshot(signers, request, bins)
+        snapshot = _snapshot(signers, request, {file.role: file.version for file in bins})
         files.append(snapshot)
-    timestamp = timestamp_metadata(snapshot.version, snapshot.content, request.version, request.expiry(Role.TIMESTAMP))
-    content = signers.sign(Role.TIMESTAMP, timestamp, request.profile.roles[Role.TIMESTAMP].threshold)
-    signed = SignedFile("timestamp", request.version, request.expiry(Role.TIMESTAMP), content)
-    _verify(request, [*files, signed])
-    return SignedRoles(files, edited, snapshot, signed)
+    timestamp = _timestamp(signers, request, snapshot)
+    _verify(request, [*files, timestamp])
+    return SignedRoles(files, edited, snapshot, timestamp)
+
+
+def sign_bins(
+    signers: Signers, request: SigningRequest, bins: Mapping[str, Metadata[Targets]], serving: Sequence[str] = ()
+) -> list[SignedFile]:
+    """Sign whole bins, each with the request's version; for a move to another count of bins.
+
+    Args:
+        serving: names that all get the bytes of the only bin in `bins`: an empty bin does not say which one it is.
+
+    Raises:
+        As `sign_batch`.
+    """
+    expires, threshold = request.expiry(Role.BINS), request.profile.roles[Role.BINS].threshold
+    files = []
+    for name, metadata in bins.items():
+        content = signers.sign(Role.BINS, metadata, threshold)
+        files += [SignedFile(other, request.version, expires, content) for other in serving or (name,)]
+    if not serving:
+        _verify(request, files)
+    return files
+
+
+def sign_head(signers: Signers, request: SigningRequest, versions: Mapping[str, int]) -> tuple[SignedFile, SignedFile]:
+    """Sign a snapshot of the request's bins and a timestamp of it; for a move to another count of bins.
+
+    Args:
+        versions: bin name -> version, where it differs from that of the request.
+
+    Raises:
+        As `sign_batch`.
+    """
+    snapshot = _snapshot(signers, request, versions)
+    timestamp = _timestamp(signers, request, snapshot)
+    _verify(request, [snapshot, timestamp])
+    return snapshot, timestamp
 
 
 def _bins(signers: Signers, request: SigningRequest) -> tuple[list[SignedFile], dict[str, Metadata[Targets]]]:
@@ -137,9 +171,15 @@ def _outdated(request: SigningRequest, snapshot: SignedFile) -> bool:
     return any(meta[f"{name}.json"].version != request.shared[name].version for name in SHARED_META)
 
 
-def _snapshot(signers: Signers, request: SigningRequest, bins: Sequence[SignedFile]) -> SignedFile:
-    versions = {name: file.version for name, file in request.bins.items()}
-    versions |= {file.role: file.version for file in bins}
+def _timestamp(signers: Signers, request: SigningRequest, snapshot: SignedFile) -> SignedFile:
+    expires = request.expiry(Role.TIMESTAMP)
+    metadata = timestamp_metadata(snapshot.version, snapshot.content, request.version, expires)
+    content = signers.sign(Role.TIMESTAMP, metadata, request.profile.roles[Role.TIMESTAMP].threshold)
+    return SignedFile("timestamp", request.version, expires, content)
+
+
+def _snapshot(signers: Signers, request: SigningRequest, changed: Mapping[str, int]) -> SignedFile:
+    versions = {name: file.version for name, file in request.bins.items()} | dict(changed)
     shared = {name: (request.shared[name].version, request.shared[name].content) for name in SHARED_META}
     expires = request.expiry(Role.SNAPSHOT)
     metadata = snapshot_metadata(versions, shared, request.version, expires)

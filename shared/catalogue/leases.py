@@ -82,6 +82,23 @@ async def allocate(connection: AsyncConnection, held: Held) -> tuple[Held, int]:
     return Held(held.index_id, held.holder, held.fence, row.requested), row.allocated
 
 
+async def renew(connection: AsyncConnection, held: Held) -> None:
+    """Keep others out for another term: for work that takes longer than one.
+
+    Raises:
+        LeaseLost: another signer holds the lease.
+    """
+    # A renewal that a power cut takes back is a lease that runs out earlier; the fence is what makes this safe.
+    await relax(connection)
+    renewed = await connection.execute(
+        update(Lease)
+        .where(Lease.index_id == held.index_id, Lease.fence == held.fence, Lease.holder == held.holder)
+        .values(until=func.now() + TERM)
+    )
+    if not renewed.rowcount:
+        raise LeaseLost(f"index {held.index_id}: fence {held.fence} was overtaken")
+
+
 async def guard(connection: AsyncConnection, held: Held) -> None:
     """Lock the lease row for the rest of the transaction, proving that `held` still holds it.
 

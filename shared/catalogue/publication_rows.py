@@ -33,6 +33,7 @@ class HeadState:
     snapshot_expires_at: datetime
     timestamp_version: int
     timestamp_expires_at: datetime
+    registry_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,7 @@ class NewHead:
     version: int
     serial: int
     root_version: int
+    registry_version: int
     snapshot_version: int
     snapshot_expires_at: datetime
     timestamp_expires_at: datetime

@@ -61,7 +61,8 @@ async def index_facts(connection: AsyncConnection, index_id: IndexId) -> IndexFa
 async def head_state(connection: AsyncConnection, index_id: IndexId) -> HeadState | None:
     """Return the head of an index, None before its first publication."""
     columns = (TufHead.serial, TufHead.snapshot_version, TufHead.snapshot_expires_at, TufHead.timestamp_version)
-    query = select(*columns, TufHead.timestamp_expires_at).where(TufHead.index_id == index_id)
+    more = (TufHead.timestamp_expires_at, TufHead.registry_version)
+    query = select(*columns, *more).where(TufHead.index_id == index_id)
     row = (await connection.execute(query)).first()
     return None if row is None else HeadState(**row._mapping)
 
@@ -244,7 +245,7 @@ async def insert_intents(
 
 async def insert_head(connection: AsyncConnection, index_id: IndexId, head: NewHead) -> None:
     """Make a batch current, in the caller's transaction (which has guarded the lease) and notify `heads.CHANNEL`."""
-    await _keep_tuf_files(connection, index_id, head)
+    await keep_tuf_files(connection, index_id, head.tuf_files)
     await _show_and_hide(connection, index_id, head)
     if head.changes:
         await connection.execute(
@@ -264,6 +265,7 @@ async def insert_head(connection: AsyncConnection, index_id: IndexId, head: NewH
         "fence": head.fence,
         "serial": head.serial,
         "root_version": head.root_version,
+        "registry_version": head.registry_version,
         "snapshot_expires_at": head.snapshot_expires_at,
         "timestamp_version": head.version,
         "timestamp_expires_at": head.timestamp_expires_at,
@@ -278,10 +280,11 @@ async def insert_head(connection: AsyncConnection, index_id: IndexId, head: NewH
     )
 
 
-async def _keep_tuf_files(connection: AsyncConnection, index_id: IndexId, head: NewHead) -> None:
-    if not head.tuf_files:
+async def keep_tuf_files(connection: AsyncConnection, index_id: IndexId, files: Sequence[NewTufFile]) -> None:
+    """Keep new versions of roles' metadata as the current ones, in the transaction that changes the head."""
+    if not files:
         return
-    roles = [file.role for file in head.tuf_files]
+    roles = [file.role for file in files]
     await connection.execute(
         update(TufFile)
         .where(TufFile.index_id == index_id, TufFile.role.in_(roles), TufFile.current)
@@ -300,7 +303,7 @@ async def _keep_tuf_files(connection: AsyncConnection, index_id: IndexId, head: 
                 "current": True,
                 "content": file.content,
             }
-            for file in head.tuf_files
+            for file in files
         ],
     )
 

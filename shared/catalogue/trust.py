@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.digest import sha256_of
 from shared.catalogue.tables import KeyHandle, TrustFile
+from shared.trust.metadata import succinct_roles_of
 
 _CEREMONY_LOCK = 0x636D6B01
 """Advisory lock of the catalogue: one process at a time makes or changes the shared trust files."""
@@ -51,6 +52,31 @@ async def newest_trust_files(connection: AsyncConnection) -> dict[str, StoredTru
         .order_by(TrustFile.role, TrustFile.version.desc())
     )
     return {row.role: StoredTrustFile(row.role, row.version, row.expires_at, row.content) for row in rows}
+
+
+async def trust_files_in_use(connection: AsyncConnection, registry_version: int | None) -> dict[str, StoredTrustFile]:
+    """Return the shared files that an index is signed with, role -> file; empty before the deployment has a root.
+
+    They are the newest of each role, but for the registry: an index stays with the bins it has until it is moved to
+    others, so it takes the newest registry that delegates to the same bins.
+
+    Args:
+        registry_version: the version the index's snapshot names; None before its first publication.
+
+    Source: docs/adr/0020-bin-counts.md.
+    """
+    files = await newest_trust_files(connection)
+    if registry_version is None or not files or files["registry"].version == registry_version:
+        return files
+    rows = await connection.execute(
+        select(TrustFile.role, TrustFile.version, TrustFile.expires_at, TrustFile.content)
+        .where(TrustFile.role == "registry", TrustFile.version >= registry_version)
+        .order_by(TrustFile.version)
+    )
+    registries = [StoredTrustFile(row.role, row.version, row.expires_at, row.content) for row in rows]
+    prefix = succinct_roles_of(registries[0].content).name_prefix
+    alike = [file for file in registries if succinct_roles_of(file.content).name_prefix == prefix]
+    return files | {"registry": alike[-1]}
 
 
 async def roots(connection: AsyncConnection) -> list[StoredTrustFile]:

@@ -74,6 +74,11 @@ class Profile:
     roles: dict[Role, RoleSpec]
     bin_bits: int
 
+    @property
+    def registry_is_online(self) -> bool:
+        """Whether the registry's key is at hand, so that a command can change the count of bins (section 11.3)."""
+        return self.roles[Role.REGISTRY].keys == 1
+
 
 def _days(days: float) -> timedelta:
     return timedelta(days=days)

@@ -27,12 +27,12 @@ from shared.catalogue.tables import Audit, File, Intent, Lease, Outbox, TufFile
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.ids import new_uuid
 from shared.jobs.messages import PublishIndex
-from shared.objects.filesystem import FolderStore
-from shared.objects.interface import IfMatch, Key, LocalFile, ObjectInfo, ObjectStoreError, Put
+from shared.objects.interface import ObjectStoreError, Put
 from shared.objects.keys import file_key
 from shared.resources import Resources
 from tests.support.clock import SettableClock
 from tests.support.factories import MadeFile, MadeIndex, make_file, make_index
+from tests.support.hooked_store import HookedStore
 from tests.support.resources import service_resources, with_public_store
 from tests.support.tuf_reader import TreeReader
 
@@ -510,21 +510,3 @@ def superseded(name: Path, tree: dict[Path, bytes]) -> bool:
         )
     current = {sha256_of(tree[path]) for path in tree if path.parts[0] == "pointers"}
     return name.parts[0] == "targets" and name.name.partition(".")[0] not in current
-
-
-class HookedStore(FolderStore):
-    """A folder store that does something else before the first put whose key contains a text."""
-
-    def __init__(self, root: Path, part: str, hook: object) -> None:
-        super().__init__(root)
-        self._part = part
-        self._hook = hook
-
-    async def put(
-        self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch = Put.ABSENT, *, durable: bool = True
-    ) -> ObjectInfo:
-        """Run the hook once, then put."""
-        if self._part in key and self._hook is not None:
-            hook, self._hook = self._hook, None
-            await hook()  # type: ignore[operator]
-        return await super().put(key, body, condition, durable=durable)

@@ -58,13 +58,18 @@ class Lease(Base):
 
 class TufHead(Base):
     """Writer: signing. What is current: the commit of this row is the moment of publication. Holds the timestamp
-    itself."""
+    itself.
+
+    `registry_version` is the version of the shared registry file that the snapshot names: it decides how many bins the
+    index has, each index for itself (`docs/adr/0020-bin-counts.md`).
+    """
 
     __tablename__ = "tuf_head"
     index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)
     fence: Mapped[int]
     serial: Mapped[int]
     root_version: Mapped[int]
+    registry_version: Mapped[int] = mapped_column(server_default=text("1"))
     snapshot_version: Mapped[int]
     snapshot_expires_at: Mapped[datetime]
     timestamp_version: Mapped[int]

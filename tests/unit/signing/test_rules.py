@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from packaging.utils import NormalizedName
+from tuf.api.metadata import SuccinctRoles
 
 from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName, IndexName, latest_target, pointer_target
@@ -151,3 +152,16 @@ def test_requests_say_which_releases_they_are_about() -> None:
     assert rules.asked_releases([yank, remove]) == frozenset({"1.0", "1.1"})
     assert rules.asked_releases([yank, Request(rows.STATUS_CHANGE, "root", status="archived")]) is None
     assert rules.asked_releases([yank, Request("release.unyank", "root")]) is None
+
+
+def test_bins_of_two_counts_are_paired_so_that_each_pair_holds_the_same_targets() -> None:
+    """Whatever target, its bin of one count stands beside its bin of the other."""
+    old, new = SuccinctRoles([], 1, 3, "b3"), SuccinctRoles([], 1, 5, "b5")
+    growing = rules.bin_groups(list(old.get_roles()), list(new.get_roles()))
+    shrinking = rules.bin_groups(list(new.get_roles()), list(old.get_roles()))
+    assert [(len(one), len(other)) for one, other in growing] == [(1, 4)] * 8
+    assert shrinking == [(other, one) for one, other in growing]
+    for number in range(500):
+        path = f"pointers/p{number}/_simple.json"
+        (pair,) = [pair for pair in growing if old.get_role_for_target(path) in pair[0]]
+        assert new.get_role_for_target(path) in pair[1]
