@@ -102,6 +102,11 @@ class FolderStore:
                 self._root.chmod(self._folder_mode)
             self._incoming.mkdir(0o700, exist_ok=True)
 
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return self._root
+
     async def put(
         self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch = Put.ABSENT, *, durable: bool = True
     ) -> ObjectInfo:
