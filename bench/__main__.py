@@ -27,10 +27,11 @@ from bench.machine import Cores, choose_cores
 from bench.pages import measure_pages
 from bench.report import Row, table
 from bench.roots import measure_roots
+from bench.scale import measure_scale
 from bench.starts import measure_memory, measure_starts
 from bench.uploads import measure_uploads
 
-_PARTS = ("start", "memory", "processes", "uploads", "crowds", "large", "install", "pages", "roots", "growth")
+_PARTS = ("start", "memory", "processes", "uploads", "crowds", "large", "install", "pages", "roots", "growth", "scale")
 _LOADED = {"pages", "roots", "growth", "large"}
 """Parts that load servers with reads."""
 
@@ -70,6 +71,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--megabytes", type=int, default=500, help="size of the large upload (default: %(default)s)")
     parser.add_argument("--projects", type=int, default=10_000, help="projects of roots (default: %(default)s)")
     parser.add_argument("--files", type=int, default=10_000, help="files of growth's project (default: %(default)s)")
+    parser.add_argument(
+        "--sizes",
+        type=int,
+        nargs="+",
+        default=[1_000, 100_000],
+        help="files of scale's catalogues (default: 1000 100000; all of it: 1000 100000 1000000)",
+    )
+    parser.add_argument(
+        "--at-once", type=int, default=1_000, help="uploads sent at once in scale (default: %(default)s)"
+    )
+    parser.add_argument("--filled", type=Path, help="folder in which scale finds and leaves its filled catalogues")
     parser.add_argument(
         "--idle", type=float, default=60, help="idle seconds before memory is read (default: %(default)s)"
     )
@@ -125,6 +137,7 @@ def _measurements(
         "pages": lambda folder: measure_pages(plan(), folder, notes),
         "roots": lambda folder: measure_roots(plan(), options.projects, options.cache, folder, notes),
         "growth": lambda folder: measure_growth(plan(), options.files, folder, notes),
+        "scale": lambda folder: measure_scale(options.sizes, options.uploads, options.at_once, folder, options.filled),
     }
     yield from ((name, measure) for name, measure in parts.items() if name in options.only)
 

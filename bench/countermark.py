@@ -18,14 +18,18 @@ _INDEX = "root/stable"
 
 
 @contextmanager
-def countermark(data: Path) -> Iterator[Running]:
+def countermark(data: Path, *options: str) -> Iterator[Running]:
     """Run Countermark on a data folder, which it makes when there is none.
+
+    Args:
+        options: more of the command line.
 
     Raises:
         NotMeasured: it does not start, or leaves processes behind.
     """
     api, ui = free_port(), free_port()
-    argv = (str(_PROGRAM), "up", "--end-with-parent", "--data", str(data), "--api-port", str(api), "--ui-port", str(ui))
+    ports = ("--api-port", str(api), "--ui-port", str(ui))
+    argv = (str(_PROGRAM), "up", "--end-with-parent", "--data", str(data), *ports, *options)
     with running(Command("Countermark", argv, data.with_name(f"{data.name}.log"), api, "/readyz")) as server:
         yield server
 
