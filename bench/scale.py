@@ -23,7 +23,7 @@ from bench.errors import NotMeasured
 from bench.machine import cpu_seconds, resident_bytes
 from bench.registry import Media, Registry
 from bench.report import BYTES, MEGABYTES, MICROSECONDS, MILLISECONDS, Figure, Row
-from bench.wheels import make_wheel
+from bench.wheels import Wheel, make_wheel
 from bench.wire import CountingClient
 
 _BITS = ((20_000, 8), (300_000, 10))
@@ -59,6 +59,7 @@ class Catalogue:
     log: Path
     tuf: Path
     uploads: list[float] = field(default_factory=list)
+    newcomers: list[float] = field(default_factory=list)
     signing: list[float] = field(default_factory=list)
     server_cpu: float = 0.0
     database_cpu: float = 0.0
@@ -156,19 +157,29 @@ def _upload_in_turn(found: Sequence[Catalogue], rounds: int) -> None:
             offset = catalogue.log.stat().st_size
             # A version of its own in every run, since a deployment may be used again.
             wheel = make_wheel(catalogue.project(number), f"2.{stamp}.{number}")
-            begun = time.perf_counter()
-            catalogue.registry.upload(wheel)
-            taken = (time.perf_counter() - begun) * 1e3
-            if wheel.filename not in catalogue.registry.listed(wheel.project, Media.JSON):
-                raise NotMeasured(f"the upload of {wheel.filename} was answered before its page listed it")
+            taken = _upload(catalogue, wheel)
             if number >= _WARM_UP:
                 catalogue.uploads.append(taken)
                 catalogue.signing.append(_signing(catalogue, offset))
+            taken = _upload(catalogue, make_wheel(f"newcomer-{stamp}-{number}", "1.0"))
+            if number >= _WARM_UP:
+                catalogue.newcomers.append(taken)
     for catalogue in found:
         catalogue.settle()
         (server, database), (server_before, database_before) = catalogue.cpu(), before[catalogue.files]
-        catalogue.server_cpu = (server - server_before) / rounds * 1e3
-        catalogue.database_cpu = (database - database_before) / rounds * 1e3
+        # Each round has two uploads.
+        catalogue.server_cpu = (server - server_before) / rounds / 2 * 1e3
+        catalogue.database_cpu = (database - database_before) / rounds / 2 * 1e3
+
+
+def _upload(catalogue: Catalogue, wheel: Wheel) -> float:
+    """Return the milliseconds until the answer, at which the page must list the file."""
+    begun = time.perf_counter()
+    catalogue.registry.upload(wheel)
+    taken = (time.perf_counter() - begun) * 1e3
+    if wheel.filename not in catalogue.registry.listed(wheel.project, Media.JSON):
+        raise NotMeasured(f"the upload of {wheel.filename} was answered before its page listed it")
+    return taken
 
 
 def _signing(catalogue: Catalogue, offset: int) -> float:
@@ -189,6 +200,7 @@ def _publishing(found: Sequence[Catalogue], rounds: int) -> Iterator[Row]:
     for one in found[1:]:
         for what, value, base, limit in (
             ("upload, signed and visible: p50", _median(one.uploads), _median(small.uploads), _GROWTH),
+            ("upload to a new project: p50", _median(one.newcomers), _median(small.newcomers), _GROWTH),
             ("publication alone: p50", _median(one.signing), _median(small.signing), _GROWTH),
             ("upload: CPU of the server, laying included", one.server_cpu, small.server_cpu, None),
             ("upload: CPU of the database", one.database_cpu, small.database_cpu, None),

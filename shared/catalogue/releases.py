@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from packaging.utils import NormalizedName
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -138,8 +138,9 @@ async def project_status(
     )
 
 
-_ALIKE = ("lio-", "110")
-"""What names are compared without: `l` and `i` become `1`, `o` becomes `0`, separators vanish."""
+_ALIKE: tuple[ColumnElement[str], ...] = (literal_column("'lio-'"), literal_column("'110'"))
+"""What names are compared without: `l` and `i` become `1`, `o` becomes `0`, separators vanish. Literals and no
+parameters, since the index `ix_project_alike` has the same expression."""
 
 
 async def confusable_project(

@@ -27,6 +27,7 @@ class Outbox(Base):
     __tablename__ = "outbox"
     __table_args__ = (
         Index("ix_outbox_open", "available_at", postgresql_where=text("done_at is null and dead_at is null")),
+        Index("ix_outbox_dead", "index_id", postgresql_where=text("dead_at is not null")),
         Index("ix_outbox_index_open", "index_id", "id", postgresql_where=text("done_at is null and dead_at is null")),
     )
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)

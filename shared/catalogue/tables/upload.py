@@ -26,6 +26,8 @@ class Project(Base):
         UniqueConstraint("index_id", "life", "format", "name"),
         CheckConstraint("format in ('python', 'conan', 'generic')", name="format"),
         CheckConstraint("status in ('active', 'archived', 'quarantined', 'deprecated')", name="status"),
+        # The expression of `releases.confusable_project`, letter for letter.
+        Index("ix_project_alike", "index_id", text("translate(name, 'lio-', '110')")),
     )
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"))

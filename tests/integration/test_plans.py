@@ -1,0 +1,64 @@
+"""Queries whose cost must not grow with the catalogue: Postgres is asked how it would answer them."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+from packaging.utils import NormalizedName
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from shared.catalogue import releases
+from shared.ids import FileId
+from tests.support.factories import make_file, make_index
+
+
+async def plan_of(engine: AsyncEngine, query: Callable[[AsyncConnection], Awaitable[object]]) -> str:
+    """Return how Postgres answers the last statement of a query when it may choose any index."""
+    sent: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        sent.append((statement, parameters))
+
+    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    try:
+        async with engine.connect() as connection:
+            await query(connection)
+    finally:
+        event.remove(engine.sync_engine, "before_cursor_execute", note)
+    statement, parameters = sent[-1]
+    async with engine.connect() as connection:
+        # The tables of a test are so small that reading them whole is cheaper.
+        await connection.execute(text("set local enable_seqscan = off"))
+        rows = await connection.exec_driver_sql(f"explain {statement}", parameters)
+        return "\n".join(rows.scalars())
+
+
+async def test_a_new_project_is_compared_with_others_by_an_index(engine: AsyncEngine) -> None:
+    """However many projects an index has, the first upload of one more looks at those that look alike."""
+    index = await make_index(engine)
+    await make_file(engine, index, "widget-1.0.tar.gz")
+    more = (
+        "insert into project select gen_random_uuid(), index_id, life, format, 'p' || n, 'p', status, null, created_at"
+    )
+    async with engine.begin() as connection:
+        await connection.execute(text(f"{more} from project, generate_series(1, 3000) as n"))
+        await connection.execute(text("analyze project"))
+
+    async def query(connection: AsyncConnection) -> None:
+        alike = await releases.confusable_project(connection, index.id, 1, "python", NormalizedName("w1dget"))
+        assert alike == "widget"
+
+    assert "ix_project_alike" in await plan_of(engine, query)
+
+
+async def test_the_refusal_of_a_file_is_found_by_an_index(engine: AsyncEngine) -> None:
+    """However many jobs were ever done, a file's status looks at those that were given up."""
+    index = await make_index(engine)
+    file = await make_file(engine, index, "widget-1.0.tar.gz")
+
+    async def query(connection: AsyncConnection) -> None:
+        assert await releases.progress(connection, FileId(UUID(int=0))) is None
+        assert await releases.progress(connection, file.id) is not None
+
+    assert "ix_outbox_dead" in await plan_of(engine, query)
