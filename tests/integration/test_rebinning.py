@@ -161,6 +161,30 @@ async def test_a_move_that_fails_leaves_the_index_as_it_was_and_can_be_run_again
     assert snapshot(reader.tree)["registry"] == 2
 
 
+async def test_a_killed_move_is_run_again_when_its_lease_runs_out(
+    resources: Resources, index: MadeIndex, reader: TreeReader, tmp_path: Path
+) -> None:
+    """A process that dies lets go of nothing: its lease and its files stay, and neither is in the way for long."""
+    await ensure_registry(resources, 5)
+
+    async def die() -> None:
+        raise ObjectStoreError("killed")
+
+    with pytest.raises((ObjectStoreError, ExceptionGroup)):
+        await rebin(with_public_store(resources, HookedStore(tmp_path / "public", "snapshot.json", die)), index.id)
+    left = sorted(path.name for path in reader.tree.glob("metadata/2.b*.json"))
+    assert len(left) == 256 + 32
+    async with resources.engine.begin() as connection:
+        await connection.execute(text("update lease set holder = 'dead', until = now() + interval '1 second'"))
+    assert all_there(reader)
+    moved = await rebin(resources, index.id)
+    assert moved is not None
+    assert moved.moved
+    assert all_there(reader)
+    versions = {version for name, version in snapshot(reader.tree).items() if name.startswith("b")}
+    assert versions == {3}, "a number that was given out is never used again"
+
+
 async def test_a_move_killed_after_its_commit_is_completed_by_the_next_run(
     resources: Resources, index: MadeIndex, reader: TreeReader, tmp_path: Path
 ) -> None:
