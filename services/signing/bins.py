@@ -18,7 +18,7 @@ from services.signing.signatures import SignedRoles
 from shared.catalogue import publications
 from shared.catalogue.publication_rows import CurrentFile, HeadState
 from shared.ids import IndexId
-from shared.trust.metadata import succinct_roles_of
+from shared.trust.metadata import read_bin, succinct_roles_of
 
 MOST_TARGETS = 400_000
 """Targets kept parsed at the most, over all bins: about 300 MB; the bins used longest ago go first."""
@@ -53,7 +53,7 @@ class BinCache:
         if not missing:
             return taken
         contents = await publications.current_contents(connection, index_id, missing)
-        return taken | {name: Metadata[Targets].from_bytes(contents[name]) for name in missing}
+        return taken | {name: read_bin(contents[name]) for name in missing}
 
     async def current(
         self, connection: AsyncConnection, index_id: IndexId, head: HeadState | None

@@ -35,7 +35,7 @@ from shared.clock import whole_seconds
 from shared.ids import IndexId
 from shared.jobs.messages import RefreshIndex
 from shared.resources import Resources
-from shared.trust.metadata import bin_metadata, succinct_roles_of, verify_with
+from shared.trust.metadata import bin_metadata, read_bin, succinct_roles_of, verify_with
 from shared.trust.roles import PROFILES, Role
 
 log = structlog.get_logger()
@@ -200,7 +200,7 @@ def _checked(registry: bytes, names: Sequence[str], contents: dict[str, bytes]) 
     for name in names:
         try:
             verify_with(registry, name, contents[name])
-            bins.append(Metadata[Targets].from_bytes(contents[name]))
+            bins.append(read_bin(contents[name]))
         except KeyError:
             raise BinsDamaged(f"the catalogue has no bin {name}: restore a backup") from None
         except Exception as error:

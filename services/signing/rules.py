@@ -148,11 +148,18 @@ def entry_of(path: TargetPath, content: bytes) -> TargetEntry:
     return TargetEntry(path, sha256_of(content), Length(len(content)), kind_of(path))
 
 
-def bins_due(current: Mapping[str, CurrentFile], spec: RoleSpec, now: datetime, most: int) -> list[str]:
-    """Return the bins to sign again, those that expire first, at most `most` at a time so that the work rolls."""
+def bins_due(
+    current: Mapping[str, CurrentFile], spec: RoleSpec, now: datetime, most: int, *, prefix: str = ""
+) -> list[str]:
+    """Return the bins to sign again, those that expire first, at most `most` at a time so that the work rolls.
+
+    Args:
+        prefix: what the names of the bins begin with that the registry delegates to. Bins of an earlier count stay in
+            `current` for ever and nobody asks for them: they are never signed again.
+    """
     # `is_due` of each, with the sum made once: there may be thousands of bins, in each batch.
     due_until = now + spec.resign_before
-    due = [file for file in current.values() if file.expires_at <= due_until]
+    due = [file for file in current.values() if file.expires_at <= due_until and file.role.startswith(prefix)]
     return [file.role for file in sorted(due, key=lambda file: (file.expires_at, file.role))[:most]]
 
 

@@ -162,9 +162,8 @@ class Publisher:
             self._signers = Signers(await load_handles(self._resources), keys_folder(self._resources))
         registry, names = bins_of(batch.shared["registry"].content)
         changes = rules.group_by_bin(rendered.entries.values(), rendered.unset, registry.get_role_for_target)
-        # Bins of an earlier count are listed for ever and asked for by nobody: they are never signed again.
-        living = {name: batch.bins[name] for name in names if name in batch.bins}
-        due = rules.bins_due(living, self._profile.roles[Role.BINS], batch.started_at, -(-len(names) // 7))
+        spec, prefix = self._profile.roles[Role.BINS], f"{registry.name_prefix}-"
+        due = rules.bins_due(batch.bins, spec, batch.started_at, -(-len(names) // 7), prefix=prefix)
         existing = [name for name in {*changes, *due} if name in batch.bins]
         async with self._resources.engine.connect() as connection:
             taken = await self._bins.take(connection, batch.index.id, existing, batch.bins)

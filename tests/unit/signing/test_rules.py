@@ -165,3 +165,11 @@ def test_bins_of_two_counts_are_paired_so_that_each_pair_holds_the_same_targets(
         path = f"pointers/p{number}/_simple.json"
         (pair,) = [pair for pair in growing if old.get_role_for_target(path) in pair[0]]
         assert new.get_role_for_target(path) in pair[1]
+
+
+def test_bins_of_an_earlier_count_are_never_due() -> None:
+    """They are listed for ever, expired, and take nobody's turn."""
+    spec = PROFILES["development"].roles[Role.BINS]
+    current = {name: CurrentFile(name, 1, NOW) for name in ("b1-0", "b1-1", "b10-000", "b10-001")}
+    assert rules.bins_due(current, spec, NOW, 2, prefix="b10-") == ["b10-000", "b10-001"]
+    assert rules.bins_due(current, spec, NOW, 9, prefix="b1-") == ["b1-0", "b1-1"]

@@ -1,0 +1,48 @@
+"""What is written and read without the library's copies is what the library writes and reads."""
+
+from copy import deepcopy
+from datetime import UTC, datetime
+
+import pytest
+from tuf.api.metadata import Metadata, Snapshot, Targets
+
+from countermark.core.digest import Length, Sha256
+from countermark.core.names import TargetPath
+from shared.trust.metadata import TargetEntry, bin_metadata, read_bin, set_target, snapshot_metadata
+
+EXPIRES = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_a_snapshot_lists_shared_roles_and_bins_as_the_library_reads_them() -> None:
+    """Bins by version only, the others with length and digest too; written again by the library, the same."""
+    shared = {name: (number, name.encode()) for number, name in enumerate(("targets", "trust", "registry"), start=1)}
+    written = snapshot_metadata({"b8-00": 7, "b8-ff": 3}, shared, 9, EXPIRES).signed.to_dict()
+    read = Snapshot.from_dict(deepcopy(written))
+    assert {name: file.version for name, file in read.meta.items()} == {
+        "targets.json": 1,
+        "trust.json": 2,
+        "registry.json": 3,
+        "b8-00.json": 7,
+        "b8-ff.json": 3,
+    }
+    assert read.meta["registry.json"].length == len(b"registry")
+    assert read.meta["b8-00.json"].length is None
+    assert read.to_dict() == written
+
+
+def test_a_bin_is_read_as_the_library_reads_it() -> None:
+    """All targets with their kind, version and expiry; the signatures are left out, since it is signed anew."""
+    made = bin_metadata(4, EXPIRES)
+    for number in range(3):
+        path = TargetPath(f"pointers/p{number}/_simple.json")
+        set_target(made.signed, TargetEntry(path, Sha256(f"{number:064x}"), Length(number), "page/v1"))
+    content = made.to_bytes()
+    assert read_bin(content).signed.to_dict() == Metadata[Targets].from_bytes(content).signed.to_dict()
+    assert read_bin(content).signatures == {}
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"signed":[]}', b'{"signed":{"_type":"targets"}}'])
+def test_what_is_no_bin_is_refused(content: bytes) -> None:
+    """Damaged rows of the catalogue are an error that can be caught as one."""
+    with pytest.raises(ValueError, match="no targets metadata"):
+        read_bin(content)
