@@ -136,17 +136,18 @@ def measure_scale(sizes: Sequence[int], rounds: int, crowd: int, folder: Path, k
 
 def _opened(stack: ExitStack, files: int, place: Path, folder: Path) -> Catalogue:
     """Run the deployment of a size, and fill it if it is new."""
-    data = place / f"scale-{files}"
-    full = data.exists()
+    place.mkdir(parents=True, exist_ok=True)
+    data, full = place / f"scale-{files}", place / f"scale-{files}.filled"
     server = stack.enter_context(countermark(data, "--set", f"signing.bin_bits={bin_bits(files)}"))
     registry = registry_of(server, data)
-    if not full:
+    if not full.exists():
         sizes = {"--files": files, "--projects": files // _PROJECT_FILES, "--whole-every": whole_every(files)}
         options = [text for name, value in sizes.items() for text in (name, str(value))]
         argv = (sys.executable, "-m", "bench.fill", registry.index.strip("/"), "--data", str(data), *options)
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode:
             raise NotMeasured(f"{files:,} files cannot be filled in: {done.stderr.strip()[-400:]}")
+        full.touch()
         print(f"bench: {done.stdout.strip()}", file=sys.stderr, flush=True)
     tuf = folder / f"tuf-{files}"
     tuf.mkdir()

@@ -151,14 +151,15 @@ async def confusable_project(
     Names look alike when they are equal without separators, with `l` and `i` as `1` and `o` as `0`.
     Source: contract python-index section 2.3 (row 3).
     """
-    query = (
+    alike = (
         select(Project.name)
         .where(Project.index_id == index_id, Project.life == life, Project.format == format_name)
         .where(func.translate(Project.name, *_ALIKE) == func.translate(project, *_ALIKE), Project.name != project)
-        .order_by(Project.name)
-        .limit(1)
+        .cte("alike")
+        # Else the first by name is looked for by walking through all names, in the hope that one comes soon.
+        .prefix_with("MATERIALIZED")
     )
-    found = await connection.scalar(query)
+    found = await connection.scalar(select(func.min(alike.c.name)))
     return None if found is None else NormalizedName(found)
 
 
