@@ -36,10 +36,12 @@ class MeteredStore:
         self._store = store
         self._metrics = metrics
 
-    async def put(self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch = Put.ABSENT) -> ObjectInfo:
+    async def put(
+        self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch = Put.ABSENT, *, durable: bool = True
+    ) -> ObjectInfo:
         """See `ObjectStore.put`."""
         with self._measured("put"):
-            return await self._store.put(key, body, condition)
+            return await self._store.put(key, body, condition, durable=durable)
 
     @asynccontextmanager
     async def open(self, key: Key, byte_range: ByteRange | None = None) -> AsyncIterator[OpenObject]:

@@ -1,13 +1,13 @@
 """Which registry file, and so how many bins, each index is signed with; two indexes for what grows with the catalogue.
 
-Revision: 0006, after 0004. Every index so far is signed with version 1, the only one that could be made.
+Revision: 0007, after 0006. Every index so far is signed with version 1, the only one that could be made.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
-down_revision = "0004"
+revision = "0007"
+down_revision = "0006"
 
 
 def upgrade() -> None:
