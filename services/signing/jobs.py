@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.signing.usecases import Publisher
-from shared.catalogue import publications
+from shared.catalogue import stored_heads
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.jobs.messages import Message, PublishIndex, RefreshIndex
 from shared.resources import Resources
@@ -18,8 +18,11 @@ from shared.trust.roles import PROFILES, Role
 
 log = structlog.get_logger()
 
-REFRESH_EVERY = timedelta(minutes=5)
-"""How often the heads are looked at; a timestamp lives 24 h and is due after one, so many looks may fail."""
+LOOK_EVERY = timedelta(seconds=20)
+"""How often the heads are looked at: how long the store may stay behind a head whose signer was killed."""
+
+LATE = timedelta(seconds=5)
+"""How long after a head's commit its timestamp lies in the store at the latest, when nothing went wrong."""
 
 
 def handlers(publisher: Publisher) -> dict[type[Message], JobHandler]:
@@ -32,27 +35,27 @@ def handlers(publisher: Publisher) -> dict[type[Message], JobHandler]:
 
 
 class RefreshLoop:
-    """Asks for a refresh of every index whose timestamp is due. Safe with several replicas: a refresh that is not due
-    is nothing."""
+    """Asks for a refresh of every index whose timestamp is due, or whose head did not get into the store. Safe with
+    several replicas: a refresh that is not due is nothing."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._margin = PROFILES[resources.settings.signing.profile].roles[Role.TIMESTAMP].resign_before
 
     async def run(self) -> None:
-        """Look now and every `REFRESH_EVERY`, until cancelled."""
+        """Look now and every `LOOK_EVERY`, until cancelled."""
         while True:
             try:
                 await self.look()
             except (SQLAlchemyError, OSError) as error:
                 log.warning("refresh_look_failed", error=str(error))
-            await asyncio.sleep(REFRESH_EVERY.total_seconds())
+            await asyncio.sleep(LOOK_EVERY.total_seconds())
 
     async def look(self) -> int:
         """Ask for the refreshes that are due; returns how many."""
-        before = self._resources.clock.now() + self._margin
+        now = self._resources.clock.now()
         async with UnitOfWork(self._resources.engine) as work:
-            due = await publications.due_heads(work.connection, before)
+            due = await stored_heads.waiting_heads(work.connection, now + self._margin, now - LATE)
             for index_id in due:
                 await work.enqueue(RefreshIndex(index_id))
             await work.commit()

@@ -24,8 +24,10 @@ from tuf.api.metadata import Metadata, SuccinctRoles, Targets
 
 from services.signing import rules, tree
 from services.signing.ceremony import keys_folder, load_handles
+from services.signing.holding import kept
 from services.signing.signatures import SignedFile, SigningRequest, sign_bins, sign_head
 from services.signing.signers import Signers
+from services.signing.storing import Committed, follow, make_good
 from shared.catalogue import audit, leases, publications, trust
 from shared.catalogue.leases import Held
 from shared.catalogue.publication_rows import HeadState, IndexFacts, NewHead, NewTufFile
@@ -103,7 +105,10 @@ async def rebin(
     """
     held = await _acquire(resources, index_id)
     try:
-        return await _rebin(resources, held, progress or (lambda done, of: None))
+        async with kept(resources, held):
+            # A move that was killed after its commit left the old timestamp in the store.
+            await make_good(resources, index_id)
+            return await _rebin(resources, held, progress or (lambda done, of: None))
     finally:
         async with UnitOfWork(resources.engine) as work:
             await leases.release(work.connection, held, even_if_requested=True)
@@ -118,8 +123,6 @@ async def _rebin(resources: Resources, held: Held, progress: Callable[[int, int]
         return None
     name, store = str(move.index.name), resources.objects.side(public=move.index.public)
     if move.registry.version == move.old.version:
-        # A move that was killed after its commit left the old timestamp in the store.
-        await _put_timestamp(resources, move)
         return Moved(name, moved=False)
     signers = Signers(await load_handles(resources), keys_folder(resources))
     roots = await _roots(resources)
@@ -134,16 +137,14 @@ async def _rebin(resources: Resources, held: Held, progress: Callable[[int, int]
             targets += sum(len(bin_.signed.targets) for bin_ in bins)
             await tree.put_metadata(store, move.index.name, files)
             await asyncio.to_thread(spool.add, files)
-            await _renew(resources, move.held)
             progress(number + 1, len(groups))
         empty = await asyncio.to_thread(_emptied, signers, move)
         await tree.put_metadata(store, move.index.name, empty)
         versions = dict.fromkeys([*_names(move.old), *_names(move.registry)], move.request.version)
         snapshot, timestamp = await asyncio.to_thread(sign_head, signers, move.request, versions)
         await tree.put_metadata(store, move.index.name, [snapshot])
-        await _renew(resources, move.held)
         await _commit(resources, move, spool, (empty, snapshot, timestamp))
-    await _put_timestamp(resources, move)
+    await follow(resources, Committed(move.index, timestamp.version, timestamp.content), {}, ())
     log.info("bins_moved", index=name, version=move.request.version, bins=len(_names(move.registry)), targets=targets)
     return Moved(name, moved=True, targets=targets, bins=len(_names(move.registry)))
 
@@ -157,12 +158,6 @@ async def _acquire(resources: Resources, index_id: IndexId) -> Held:
             return held
         await asyncio.sleep(_POLL)
     raise IndexBusy(f"index {index_id} is being published without a pause: try again later")
-
-
-async def _renew(resources: Resources, held: Held) -> None:
-    async with UnitOfWork(resources.engine) as work:
-        await leases.renew(work.connection, held)
-        await work.commit()
 
 
 async def _roots(resources: Resources) -> list[StoredTrustFile]:
@@ -272,13 +267,6 @@ async def _commit(
             bins=len(request.bin_names),
         )
         await work.commit()
-
-
-async def _put_timestamp(resources: Resources, move: _Move) -> None:
-    async with resources.engine.connect() as connection:
-        timestamp = await publications.head_timestamp(connection, move.index.id)
-    assert timestamp is not None
-    await tree.put_timestamp(resources.objects.side(public=move.index.public), move.index.name, timestamp)
 
 
 class _Spool:

@@ -10,12 +10,24 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
+from tuf.api.metadata import Metadata, Timestamp
+from tuf.api.serialization import DeserializationError
+
 from countermark.core.digest import Sha256, sha256_of
 from countermark.core.names import FileName, IndexName, TargetPath
 from services.signing.signatures import SignedFile
 from shared.catalogue.publication_rows import FileState
 from shared.ids import FileId
-from shared.objects.interface import Key, ObjectExists, ObjectNotFound, ObjectStore, Put
+from shared.objects.interface import (
+    IfMatch,
+    Key,
+    ObjectExists,
+    ObjectNotFound,
+    ObjectStore,
+    ObjectStoreError,
+    PreconditionFailed,
+    Put,
+)
 from shared.objects.keys import (
     core_metadata_key,
     file_key,
@@ -24,6 +36,9 @@ from shared.objects.keys import (
     target_key,
     timestamp_key,
 )
+
+_TRIES = 20
+"""Replacements of a timestamp that may fail because another process was faster."""
 
 _AT_ONCE = 16
 """Puts, or files that are read, at the same time."""
@@ -59,9 +74,31 @@ async def put_metadata(
     await _all(_put(store, key, content, condition) for key, content in keyed)
 
 
-async def put_timestamp(store: ObjectStore, index: IndexName, content: bytes) -> None:
-    """Replace the timestamp: the very last write of a publication."""
-    await store.put(timestamp_key(index), content, Put.REPLACE)
+async def put_timestamp(store: ObjectStore, index: IndexName, content: bytes) -> bool:
+    """Replace the timestamp, the very last write of a publication; returns False when a newer one lies there.
+
+    One that nobody can read is replaced too.
+
+    Raises:
+        ObjectStoreError: also when others replace it again and again.
+    """
+    key, version = timestamp_key(index), _timestamp_version(content)
+    for _ in range(_TRIES):
+        there = await _read(store, key)
+        if there is not None and _timestamp_version(there[1]) > version:
+            return False
+        try:
+            await store.put(key, content, Put.ABSENT if there is None else IfMatch(there[0]))
+        except (ObjectExists, PreconditionFailed):
+            continue
+        return True
+    raise ObjectStoreError(f"{key} is replaced again and again by other processes")
+
+
+async def read_target(store: ObjectStore, index: IndexName, path: TargetPath, digest: Sha256) -> bytes | None:
+    """Return a target's bytes as they are stored under its digest, None when they are not there."""
+    found = await _read(store, target_key(index, path, digest))
+    return None if found is None else found[1]
 
 
 async def put_plain(
@@ -103,6 +140,23 @@ async def _fault_in_bytes(store: ObjectStore, file: FileState) -> str | None:
     return None
 
 
+async def _read(store: ObjectStore, key: Key) -> tuple[str, bytes] | None:
+    """Return ETag and bytes of a small object, None when there is none."""
+    try:
+        async with store.open(key) as opened:
+            return opened.info.etag, b"".join([chunk async for chunk in opened.chunks])
+    except ObjectNotFound:
+        return None
+
+
+def _timestamp_version(content: bytes) -> int:
+    """Return the version a timestamp says it is, -1 when it does not say."""
+    try:
+        return Metadata[Timestamp].from_bytes(content).signed.version
+    except DeserializationError:
+        return -1
+
+
 async def _measure(store: ObjectStore, key: Key) -> tuple[Sha256, int] | None:
     digest, length = hashlib.sha256(), 0
     try:
@@ -128,12 +182,13 @@ async def _put(store: ObjectStore, key: Key, content: bytes, condition: Put) -> 
 
 
 async def _all(actions: Iterable[Awaitable[object]]) -> None:
-    gate = asyncio.Semaphore(_AT_ONCE)
+    """Await what an iterator makes, some at a time; nothing more is made once one failed."""
+    rest = iter(actions)
 
-    async def one(action: Awaitable[object]) -> None:
-        async with gate:
+    async def work() -> None:
+        for action in rest:
             await action
 
     async with asyncio.TaskGroup() as group:
-        for action in actions:
-            group.create_task(one(action))
+        for _ in range(_AT_ONCE):
+            group.create_task(work())

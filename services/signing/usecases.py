@@ -6,7 +6,7 @@
 4. Render pointers and page documents; allocate a metadata version that was never used and store the intent.
 5. Put the targets, then the bins and the snapshot, each signature verified before.
 6. One commit under the fence makes the head current: it holds the timestamp.
-7. Put the timestamp last, then the plain copies of the targets.
+7. Put the timestamp last, then the plain copies of the targets (`services.signing.storing`).
 Killed between any two steps, nothing is visible but what the head names; the outbox sends the work again.
 
 Source: architecture section 5; trust contract section 2.6.
@@ -27,10 +27,12 @@ from services.signing import rules, tree
 from services.signing.batch import Batch, Rendered
 from services.signing.bins import BinCache, bins_of
 from services.signing.ceremony import CeremonyNeeded, keys_folder, load_handles
+from services.signing.holding import kept
 from services.signing.rendering import Renderer
 from services.signing.rules import ProjectPlan
 from services.signing.signatures import SignedFile, SignedRoles, SigningRequest, sign_batch
 from services.signing.signers import Signers
+from services.signing.storing import Committed, follow, make_good
 from shared.catalogue import audit, leases, outbox, publications, trust
 from shared.catalogue.leases import Held
 from shared.catalogue.publication_rows import IntentLine, NewHead, NewPage, NewTufFile
@@ -86,8 +88,10 @@ class Publisher:
             self._resources.metrics.lease_conflicts.inc()
         while held is not None:
             try:
-                while await self._round(held):
-                    pass
+                async with kept(self._resources, held):
+                    await make_good(self._resources, index_id)
+                    while await self._round(held):
+                        pass
             except BaseException:
                 await self._release(held, even_if_requested=True)
                 raise
@@ -113,10 +117,10 @@ class Publisher:
         await tree.put_targets(store, batch.index.name, rendered.targets, digests=rendered.digests())
         await tree.put_metadata(store, batch.index.name, signed.files)
         await self._commit(batch, rendered, signed)
-        await tree.put_timestamp(store, batch.index.name, signed.timestamp.content)
         self._resources.metrics.publication_seconds.observe(time.monotonic() - began)
         self._resources.metrics.publication_changes.observe(len(batch.waiting))
-        await tree.put_plain(store, batch.index.name, rendered.targets, rendered.unset)
+        head = Committed(batch.index, batch.version, signed.timestamp.content)
+        await follow(self._resources, head, rendered.targets, rendered.unset)
         return True
 
     async def _gather(self, held: Held) -> Batch | None:

@@ -21,8 +21,12 @@ from shared.catalogue.outbox import relax
 from shared.catalogue.tables import Lease
 from shared.ids import IndexId, new_uuid
 
-TERM = timedelta(seconds=60)
-"""How long a holder that went silent keeps others out. The fence, not the term, makes this safe."""
+TERM = timedelta(seconds=10)
+"""How long a holder that went silent keeps others out. The fence, not the term, makes this safe: a short term costs a
+holder that was merely slow its work, a long one has everybody wait for a holder that was killed."""
+
+RENEW_EVERY = TERM / 4
+"""How often a holder that is at work says so."""
 
 
 class LeaseLost(Exception):

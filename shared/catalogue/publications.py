@@ -4,7 +4,6 @@ signing."""
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, exists, func, insert, select, text, tuple_, update
@@ -65,12 +64,6 @@ async def head_state(connection: AsyncConnection, index_id: IndexId) -> HeadStat
     query = select(*columns, *more).where(TufHead.index_id == index_id)
     row = (await connection.execute(query)).first()
     return None if row is None else HeadState(**row._mapping)
-
-
-async def due_heads(connection: AsyncConnection, before: datetime) -> list[IndexId]:
-    """Return the indexes whose timestamp expires before a time."""
-    rows = await connection.execute(select(TufHead.index_id).where(TufHead.timestamp_expires_at <= before))
-    return [IndexId(row.index_id) for row in rows]
 
 
 async def current_files(connection: AsyncConnection, index_id: IndexId) -> dict[str, CurrentFile]:

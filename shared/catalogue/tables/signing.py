@@ -61,7 +61,8 @@ class TufHead(Base):
     itself.
 
     `registry_version` is the version of the shared registry file that the snapshot names: it decides how many bins the
-    index has, each index for itself (`docs/adr/0020-bin-counts.md`).
+    index has, each index for itself (`docs/adr/0020-bin-counts.md`). `stored_version` is the version of the newest
+    timestamp that is known to lie in the object store, with the plain copies of all targets up to it.
     """
 
     __tablename__ = "tuf_head"
@@ -76,6 +77,7 @@ class TufHead(Base):
     timestamp_expires_at: Mapped[datetime]
     timestamp: Mapped[bytes]
     committed_at: Mapped[datetime]
+    stored_version: Mapped[int] = mapped_column(server_default=text("0"))
 
 
 class TufFile(Base):

@@ -1,0 +1,95 @@
+"""What follows a head's commit into the object store: the timestamp, last of all, then the plain copies of the targets.
+
+The head says how far the store has come (`stored_version`). What a killed process left undone is done by the next
+holder of the lease, from the head and the intents alone; one that was paused and replaced cannot put its older
+timestamp over a newer one. Source: architecture section 5; trust contract section 2.6 (a sweeper puts what the store lacks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from countermark.core.names import TargetPath
+from services.signing import tree
+from shared.catalogue import stored_heads
+from shared.catalogue.outbox import relax
+from shared.catalogue.publication_rows import IndexFacts
+from shared.catalogue.stored_heads import Owed
+from shared.catalogue.unit_of_work import UnitOfWork
+from shared.ids import IndexId
+from shared.objects.interface import ObjectStore
+from shared.resources import Resources
+
+log = structlog.get_logger()
+
+_PART = 200
+"""Plain copies that are held in memory at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A head that was committed just now: the index, and version and bytes of its timestamp."""
+
+    index: IndexFacts
+    version: int
+    timestamp: bytes
+
+
+async def follow(
+    resources: Resources, head: Committed, copies: Mapping[TargetPath, bytes], unset: Iterable[TargetPath]
+) -> None:
+    """Bring the store up to a head that was committed just now.
+
+    Args:
+        copies: the targets that the batch has set.
+        unset: those it has unset.
+
+    Raises:
+        ObjectStoreError: the store cannot be used; the next holder of the lease makes it good.
+    """
+    store, name = resources.objects.side(public=head.index.public), head.index.name
+    # Where a newer one lies already, another signer has taken over, and with it what is owed.
+    if await tree.put_timestamp(store, name, head.timestamp):
+        await tree.put_plain(store, name, copies, unset)
+        await _mark(resources, head.index.id, head.version)
+
+
+async def make_good(resources: Resources, index_id: IndexId) -> None:
+    """Put what an earlier holder of the lease committed and did not put: nothing, as a rule.
+
+    Raises:
+        ObjectStoreError: the store cannot be used.
+    """
+    async with resources.engine.connect() as connection:
+        owed = await stored_heads.owed(connection, index_id)
+    if owed is None:
+        return
+    store = resources.objects.side(public=owed.public)
+    if await tree.put_timestamp(store, owed.name, owed.timestamp):
+        await _copy_plain(store, owed)
+    log.warning("store_made_good", index=str(owed.name), version=owed.version, targets=len(owed.changes))
+    await _mark(resources, index_id, owed.version)
+
+
+async def _copy_plain(store: ObjectStore, owed: Owed) -> None:
+    paths = list(owed.changes)
+    for start in range(0, len(paths), _PART):
+        part = paths[start : start + _PART]
+        copies: dict[TargetPath, bytes] = {}
+        for path in part:
+            digest = owed.changes[path]
+            content = None if digest is None else await tree.read_target(store, owed.name, path, digest)
+            if content is not None:
+                copies[path] = content
+        await tree.put_plain(store, owed.name, copies, [path for path in part if owed.changes[path] is None])
+
+
+async def _mark(resources: Resources, index_id: IndexId, version: int) -> None:
+    async with UnitOfWork(resources.engine) as work:
+        # Lost in a power cut, it has the same bytes put once more.
+        await relax(work.connection)
+        await stored_heads.mark_stored(work.connection, index_id, version)
+        await work.commit()

@@ -1,0 +1,140 @@
+"""What a signer that was killed after its commit owes the store is made good; what is newer is never undone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.signing import tree
+from services.signing.ceremony import ensure_trust
+from services.signing.jobs import LATE, RefreshLoop
+from services.signing.usecases import Publisher
+from shared.catalogue.tables import TufHead
+from shared.catalogue.unit_of_work import UnitOfWork
+from shared.jobs.messages import PublishIndex
+from shared.objects.filesystem import FolderStore
+from shared.objects.interface import ObjectStoreError, Put
+from shared.objects.keys import file_key, timestamp_key
+from shared.resources import Resources
+from tests.support.clock import SettableClock
+from tests.support.factories import MadeIndex, make_file, make_index
+from tests.support.hooked_store import HookedStore
+from tests.support.resources import service_resources, with_public_store
+from tests.support.tuf_reader import TreeReader
+
+
+@pytest.fixture
+def clock() -> SettableClock:
+    """The real time, until a test moves it."""
+    return SettableClock(datetime.now(UTC))
+
+
+@pytest.fixture
+async def resources(engine: AsyncEngine, tmp_path: Path, clock: SettableClock) -> AsyncIterator[Resources]:
+    """Resources of a deployment that has its trust root."""
+    async with service_resources(engine, tmp_path, clock=clock) as opened:
+        await ensure_trust(opened)
+        yield opened
+
+
+@pytest.fixture
+async def index(resources: Resources) -> MadeIndex:
+    """A stage index that was published once, empty."""
+    made = await make_index(resources.engine)
+    await enqueue(resources, PublishIndex(made.id))
+    await Publisher(resources).publish(made.id)
+    return made
+
+
+async def enqueue(resources: Resources, message: PublishIndex) -> None:
+    """Leave a change to be published."""
+    async with UnitOfWork(resources.engine) as work:
+        await work.enqueue(message)
+        await work.commit()
+
+
+async def upload(resources: Resources, index: MadeIndex, name: str) -> None:
+    """Do what the upload service does: bytes, row, outbox."""
+    file = await make_file(resources.engine, index, name, b"bytes")
+    await resources.objects.public.put(file_key(file.sha256, file.file_name), b"bytes")
+    await enqueue(resources, PublishIndex(index.id, file.project_id, file.id))
+
+
+async def publish_without_the_end(resources: Resources, index: MadeIndex, folder: Path) -> None:
+    """Publish with a store that takes no timestamp: as if the process had been killed after the commit."""
+
+    async def fail() -> None:
+        raise ObjectStoreError("killed")
+
+    with pytest.raises(ObjectStoreError):
+        await Publisher(with_public_store(resources, HookedStore(folder / "public", "timestamp.json", fail))).publish(
+            index.id
+        )
+
+
+async def stored(resources: Resources) -> tuple[int, int]:
+    """Return how far the store has come, and the head."""
+    async with resources.engine.connect() as connection:
+        row = (await connection.execute(select(TufHead.stored_version, TufHead.timestamp_version))).one()
+    return row.stored_version, row.timestamp_version
+
+
+async def test_what_a_killed_signer_owes_the_store_is_asked_for_and_done(
+    resources: Resources, index: MadeIndex, clock: SettableClock, tmp_path: Path
+) -> None:
+    """After its commit nothing else has to happen in the index: the loop of any signer sees to timestamp and copies."""
+    reader = TreeReader(tmp_path / "public/indexes/root/stable", tmp_path / "cache")
+    assert await stored(resources) == (1, 1)
+    await upload(resources, index, "widget-1.0-py3-none-any.whl")
+    await publish_without_the_end(resources, index, tmp_path)
+    assert (await stored(resources), reader.versions()["timestamp"]) == ((1, 2), 1)
+    loop = RefreshLoop(resources)
+    assert await loop.look() == 0, "a signer that lives gets its time"
+    clock.advance(LATE + timedelta(seconds=1))
+    assert await loop.look() == 1
+    assert await loop.look() == 0, "it is asked for already"
+    await Publisher(resources).publish(index.id)
+    assert (await stored(resources), reader.versions()["timestamp"]) == ((2, 2), 2)
+    pointer = "pointers/widget/widget-1.0-py3-none-any.whl.pointer"
+    assert (reader.tree / pointer).read_bytes() == reader.target(pointer)
+
+
+async def test_copies_of_several_lost_batches_are_as_the_last_one_says(
+    resources: Resources, index: MadeIndex, tmp_path: Path
+) -> None:
+    """Each path gets the bytes of its newest target, though nobody has the batches in memory any more."""
+    reader = TreeReader(tmp_path / "public/indexes/root/stable", tmp_path / "cache")
+    for version in ("1.0", "2.0"):
+        await upload(resources, index, f"widget-{version}-py3-none-any.whl")
+        await publish_without_the_end(resources, index, tmp_path)
+    # The second holder made good what the first one owed as far as the store let it: not at all.
+    assert (await stored(resources))[0] == 1
+    await Publisher(resources).publish(index.id)
+    for name in ("_simple.json", "_latest.pointer", "widget-1.0-py3-none-any.whl.pointer"):
+        assert (reader.tree / "pointers/widget" / name).read_bytes() == reader.target(f"pointers/widget/{name}")
+
+
+async def test_an_older_timestamp_is_never_put_over_a_newer_one(
+    resources: Resources, index: MadeIndex, tmp_path: Path
+) -> None:
+    """A signer that was paused before its last write finds that others have gone on; damage is written over."""
+    store, key = FolderStore(tmp_path / "public"), timestamp_key(index.name)
+    path = tmp_path / "public" / key
+    old = path.read_bytes()
+    await upload(resources, index, "widget-1.0-py3-none-any.whl")
+    await Publisher(resources).publish(index.id)
+    new = path.read_bytes()
+    assert not await tree.put_timestamp(store, index.name, old)
+    assert path.read_bytes() == new
+    assert await tree.put_timestamp(store, index.name, new)
+    for damage in (b"", b"{}", new[:100]):
+        await store.put(key, damage, Put.REPLACE)
+        assert await tree.put_timestamp(store, index.name, new)
+        assert path.read_bytes() == new
+    await store.delete(key)
+    assert await tree.put_timestamp(store, index.name, new)
