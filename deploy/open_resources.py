@@ -70,7 +70,9 @@ async def _open_objects(settings: Settings, stack: AsyncExitStack, metrics: Metr
         stores = ObjectStores(FolderStore(root / "public"), FolderStore(root / "private", private=True))
     else:
         s3 = importlib.import_module(_S3_MODULE)
-        options = s3.S3Options(given.endpoint_url, given.region, given.access_key, given.secret_key)
+        options = s3.S3Options(
+            given.endpoint_url, given.region, given.access_key, given.secret_key, ca_file=given.ca_file
+        )
         connection = await stack.enter_async_context(s3.S3Connection.open(options))
         stores = ObjectStores(connection.store(given.public_bucket), connection.store(given.private_bucket))
     stack.push_async_callback(stores.public.close)

@@ -233,6 +233,9 @@ def _cross_check(settings: Settings) -> Iterator[str]:
         scheme = urlsplit(settings.queue.url.get_secret_value()).scheme
         if scheme not in ("redis", "rediss", "unix"):
             yield f"queue.url: must begin with redis://, rediss:// or unix://, not {scheme or 'no scheme'}"
+    authorities = settings.objects.ca_file
+    if authorities is not None and not authorities.is_file():
+        yield f"objects.ca_file: there is no file {authorities}"
     ports = (settings.listen.api_port, settings.listen.ui_port)
     if ports[0] == ports[1] != 0:
         yield f"listen.ui_port: must differ from listen.api_port, both are {ports[0]}"

@@ -33,6 +33,9 @@ class ObjectStoreSettings(Section):
     kind: Literal["folder", "s3"] = "folder"
     folder: Path | None = Field(None, description="folder of the object store; unset: objects/ in the data folder")
     endpoint_url: str | None = Field(None, description="S3 endpoint; unset: the S3 library's default")
+    ca_file: Path | None = Field(
+        None, description="PEM file of the authorities to trust at the endpoint; unset: the usual ones"
+    )
     region: str = "us-east-1"
     public_bucket: str = "countermark-public"
     private_bucket: str = "countermark-private"

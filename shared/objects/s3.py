@@ -81,7 +81,8 @@ class S3Options:
     """Where the buckets are and who asks.
 
     `endpoint_url` None means AWS; without keys the S3 library finds credentials in its own ways (environment, instance
-    role). `connections` is how many requests of this process may be under way.
+    role). `connections` is how many requests of this process may be under way. `ca_file` names a PEM file of the
+    authorities to trust at the endpoint, None for the usual ones.
     """
 
     endpoint_url: str | None
@@ -89,6 +90,7 @@ class S3Options:
     access_key: SecretStr | None = None
     secret_key: SecretStr | None = None
     connections: int = 50
+    ca_file: Path | None = None
 
 
 class S3Connection:
@@ -121,7 +123,9 @@ class S3Connection:
             aws_secret_access_key=_plain(options.secret_key),
             region_name=options.region,
         )
-        async with session.client("s3", endpoint_url=options.endpoint_url, config=config) as client:
+        # None leaves the choice to the library, as if it had not been given.
+        verify = None if options.ca_file is None else str(options.ca_file)
+        async with session.client("s3", endpoint_url=options.endpoint_url, config=config, verify=verify) as client:
             yield cls(client, options)
 
     def store(self, bucket: str) -> S3Store:

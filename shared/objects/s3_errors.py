@@ -14,6 +14,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
     ReadTimeoutError,
+    SSLError,
 )
 
 _KEYS: Final = "check objects.access_key and objects.secret_key"
@@ -61,6 +62,8 @@ def advice(error: BaseException) -> str:
             return (
                 _ADVICE.get(code) or f"it answered {code}: {error.response.get('Error', {}).get('Message', '')[:200]}"
             )
+        case SSLError():
+            return "its certificate is not trusted here; name its authority in objects.ca_file"
         case EndpointConnectionError() | ConnectTimeoutError():
             return "nothing answers there; check objects.endpoint_url and the network"
         case ReadTimeoutError() | TimeoutError():

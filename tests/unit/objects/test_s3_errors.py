@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from botocore.exceptions import ClientError, NoCredentialsError
+from botocore.exceptions import ClientError, NoCredentialsError, SSLError
 
 from shared.objects.s3_errors import advice, is_missing
 
@@ -38,6 +38,11 @@ def test_unknown_codes_are_passed_on() -> None:
 def test_no_credentials() -> None:
     """Absent credentials name the settings."""
     assert "objects.secret_key" in advice(NoCredentialsError())
+
+
+def test_an_unknown_authority() -> None:
+    """A certificate of an authority that nobody named says which setting names it."""
+    assert "objects.ca_file" in advice(SSLError(endpoint_url="https://s3.example.org", error=OSError("self-signed")))
 
 
 def test_missing_is_told_from_refused() -> None:
