@@ -1,4 +1,4 @@
-"""The embedded Postgres: the binaries of a wheel, a data folder, a unix socket.
+"""A Postgres of our own: binaries, a data folder, and a unix socket or a port. As a rule the binaries are a wheel's.
 
 The wheel's own Python wrapper is not used: as root it loosens permissions of parent folders and adds a user.
 Source: infrastructure facts, "Embedded Postgres".
@@ -13,6 +13,8 @@ import platform
 import secrets
 import shutil
 import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -34,7 +36,7 @@ from deploy.processes import (
 )
 
 MAJOR = "18"
-"""The major version whose binaries are used; a data folder of another one is refused."""
+"""The major version whose binaries are used when no others are given."""
 
 NAME = "countermark"
 """The database, and the role that owns it."""
@@ -81,14 +83,35 @@ _OPTIONS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class PostgresRelease:
+    """The binaries of one major version, and what they are told otherwise than the embedded ones.
+
+    Attributes:
+        major: a data folder of another one is refused.
+        folder: what `bin/postgres` and `bin/initdb` lie in.
+        locale: options of `initdb` for an order of text by code points.
+        options: name -> value in place of the embedded one's, None where this version does not know the option.
+    """
+
+    major: str
+    folder: Path
+    locale: tuple[str, ...] = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
+    options: Mapping[str, str | None] = field(default_factory=dict)
+
+
 class PostgresServer:
     """A Postgres server of our own in `folder`; made at the first start, reused later.
 
     Args:
         folder: of this server alone; made when absent. Two servers in one folder are for the caller to prevent.
+        release: the binaries; None for the wheel's.
+        port: of 127.0.0.1 to listen on; None for a unix socket, which only its owner reaches.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, release: PostgresRelease | None = None, port: int | None = None) -> None:
+        self._release = release
+        self._wanted_port = port
         self._folder = folder.absolute()
         self._cluster = self._folder / "cluster"
         self._run = self._folder / "run"
@@ -113,7 +136,8 @@ class PostgresServer:
         Raises:
             LaunchError: it cannot be started; says why and what to do.
         """
-        binaries = installed_binaries()
+        release = self._release or PostgresRelease(MAJOR, installed_binaries())
+        binaries = release.folder
         try:
             self._folder.mkdir(mode=0o711, parents=True, exist_ok=True)
         except OSError as error:
@@ -124,10 +148,11 @@ class PostgresServer:
             binaries = await asyncio.to_thread(_copy_binaries, binaries, self._folder / "binaries")
         self._make_run_folder(user)
         if not self._cluster.exists():
-            await self._initialise(binaries, user)
-        self._check_version()
+            await self._initialise(binaries, release.locale, user)
+        self._check_version(release.major)
         self._choose_address()
-        command = ServerCommand("Postgres", self._arguments(binaries), self._log, signal.SIGINT, user)
+        argv = self._arguments(binaries, release.options)
+        command = ServerCommand("Postgres", argv, self._log, signal.SIGINT, user)
         self._server = await start_server(command)
         await self._until_ready(self._server)
         if not (self._folder / "prepared").exists():
@@ -144,24 +169,32 @@ class PostgresServer:
         await self._server.wait()
         raise self._server.failure()
 
+    @property
+    def pid(self) -> int:
+        """Process id of the running server."""
+        assert self._server is not None, "start the server first"
+        return self._server.pid
+
     async def stop(self) -> None:
         """End the server in order; connections are cut. Nothing happens when it does not run."""
         if self._server is not None:
             await self._server.stop(*_ENDING)
             self._server = None
 
-    def _arguments(self, binaries: Path) -> tuple[str, ...]:
-        options = dict(_OPTIONS)
+    def _arguments(self, binaries: Path, changed: Mapping[str, str | None]) -> tuple[str, ...]:
+        options: dict[str, str | None] = {**_OPTIONS, **changed}
         if self._host.startswith("/"):
             options |= {"listen_addresses": "", "unix_socket_directories": self._host}
         else:
             options |= {"listen_addresses": self._host, "unix_socket_directories": "", "port": str(self._port)}
-        flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        flags = [part for name, value in options.items() if value is not None for part in ("-c", f"{name}={value}")]
         return (str(binaries / "bin" / "postgres"), "-D", str(self._cluster), *flags)
 
     def _choose_address(self) -> None:
         socket_path = self._run / f".s.PGSQL.{_PORT}"
-        if len(os.fsencode(socket_path)) < SOCKET_PATH_LIMIT and "," not in str(self._run):
+        if self._wanted_port is not None:
+            self._host, self._port = "127.0.0.1", self._wanted_port
+        elif len(os.fsencode(socket_path)) < SOCKET_PATH_LIMIT and "," not in str(self._run):
             self._host, self._port = str(self._run), _PORT
         else:
             self._host, self._port = "127.0.0.1", free_port()
@@ -181,7 +214,7 @@ class PostgresServer:
         self._run.chmod(0o700)
         _give(self._run, user)
 
-    async def _initialise(self, binaries: Path, user: ServerUser | None) -> None:
+    async def _initialise(self, binaries: Path, locale: tuple[str, ...], user: ServerUser | None) -> None:
         """Make the database's files beside their place and move them there when whole."""
         for name in ("password", "superuser-password"):
             write_private(self._folder / name, secrets.token_urlsafe(24))
@@ -194,8 +227,7 @@ class PostgresServer:
         _give(new, user)
         _give(password_file, user)
         argv = [str(binaries / "bin" / "initdb"), "-D", str(new), "-U", _SUPERUSER, f"--pwfile={password_file}"]
-        argv += ["-A", "scram-sha-256", "-E", "UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        argv += ["--locale=C", "--no-instructions"]
+        argv += ["-A", "scram-sha-256", "-E", "UTF8", *locale, "--data-checksums", "--no-instructions"]
         command = ServerCommand("initdb", tuple(argv), self._log, signal.SIGKILL, user)
         try:
             initdb = await start_server(command)
@@ -209,14 +241,14 @@ class PostgresServer:
             raise LaunchError(f"the database in {self._folder} could not be made: {last_line(self._log)}")
         new.rename(self._cluster)
 
-    def _check_version(self) -> None:
+    def _check_version(self, major: str) -> None:
         try:
             found = (self._cluster / "PG_VERSION").read_text(encoding="ascii").strip()
         except OSError as error:
             raise LaunchError(f"{self._cluster} cannot be read: {error.strerror}") from error
-        if found != MAJOR:
+        if found != major:
             raise LaunchError(
-                f"{self._cluster} was made by Postgres {found}, this is Postgres {MAJOR}: "
+                f"{self._cluster} was made by Postgres {found}, this is Postgres {major}: "
                 "dump it with the version of Countermark that made it, and restore it into a new data folder"
             )
 

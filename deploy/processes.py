@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -39,13 +40,25 @@ class ServerUser:
 
 @dataclass(frozen=True, slots=True)
 class ServerCommand:
-    """How a server is started: `death_signal` is what it gets when we die, `user` None for ourselves."""
+    """How a server is started.
+
+    Attributes:
+        name: for people.
+        argv: the program, and its arguments, which everybody on this machine can read.
+        log: file for what it writes.
+        death_signal: what it gets when we die.
+        user: whom it runs as; None for ourselves.
+        folder: its working folder; None for ours.
+        environment: all of its environment; None for ours.
+    """
 
     name: str
     argv: tuple[str, ...]
     log: Path
     death_signal: signal.Signals
     user: ServerUser | None = None
+    folder: Path | None = None
+    environment: Mapping[str, str] | None = None
 
 
 class Server:
@@ -110,6 +123,8 @@ async def start_server(command: ServerCommand, *, watch: bool = sys.platform != 
             stdout=log,
             stderr=log,
             start_new_session=True,
+            cwd=command.folder,
+            env=command.environment,
         )
     return Server(command, process)
 

