@@ -41,10 +41,15 @@ class Running:
 
 
 class DataFolder:
-    """A folder that everything of an embedded deployment lies in."""
+    """A folder that everything of a deployment on one machine lies in.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        marker: name of the file that says whose folder it is; those of other profiles are refused.
+    """
+
+    def __init__(self, path: Path, marker: str = _MARKER) -> None:
         self.path = path
+        self._marker = marker
 
     @property
     def postgres(self) -> Path:
@@ -68,7 +73,7 @@ class DataFolder:
             return
         except OSError as error:
             raise LaunchError(f"{self.path} cannot be used as the data folder: {error.strerror}") from error
-        if _MARKER not in found:
+        if self._marker not in found:
             if found - _MAY_STAND_THERE_BEFORE:
                 raise LaunchError(
                     f"{self.path} is not empty and not a Countermark data folder: choose another with DATA=..."
@@ -119,7 +124,7 @@ class DataFolder:
             if time.monotonic() > until:
                 raise LaunchError(f"Countermark already runs on {self.path}: stop it first, or choose DATA=...")
             time.sleep(0.01)
-        marker = self.path / _MARKER
+        marker = self.path / self._marker
         if not marker.exists():
             write_private(marker, f"Data folder of Countermark, layout {LAYOUT}\n")
         (self.path / _RUNNING).unlink(missing_ok=True)
@@ -140,7 +145,7 @@ class DataFolder:
             LaunchError: nothing runs there, or it runs and is not ready, or it is another user's.
         """
         if not self.is_running():
-            if (self.path / _MARKER).exists() and not os.access(self.path / _LOCK, os.R_OK | os.W_OK):
+            if (self.path / self._marker).exists() and not os.access(self.path / _LOCK, os.R_OK | os.W_OK):
                 raise LaunchError(f"{self.path} belongs to another user: run this command as that user")
             raise LaunchError(
                 f"nothing runs on {self.path}: start it with 'countermark-server up --data {self.path}' (or make run), "
@@ -161,7 +166,7 @@ class DataFolder:
 
     def _check_layout(self) -> None:
         try:
-            text = (self.path / _MARKER).read_text(encoding="utf-8")
+            text = (self.path / self._marker).read_text(encoding="utf-8")
         except OSError as error:
             raise LaunchError(f"{self.path} belongs to another user ({error.strerror}): choose DATA=...") from error
         if text.split()[-1:] != [str(LAYOUT)]:

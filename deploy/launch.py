@@ -7,11 +7,9 @@ Exit codes: 0 done, 1 a fault, 2 wrong usage or settings. A fault is one line on
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import os
 import shutil
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Coroutine
@@ -21,6 +19,7 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
+from deploy import processes
 from deploy.cli_accounts import indexes, tokens, users
 from deploy.cli_common import ConfigOption, DataOption, SetOption, function, load_settings, new_group, run, say
 from deploy.cli_operations import bins, check_config, configuration, jobs, rebuild
@@ -39,9 +38,6 @@ app.add_typer(configuration, name="config")
 app.command("check-config")(check_config)
 app.command("rebuild")(rebuild)
 app.command("bins")(bins)
-
-_PR_SET_PDEATHSIG = 1
-"""Linux prctl(2): which signal to get when the parent ends."""
 
 _SERVICES = {
     "upload": "Serve uploads alone.",
@@ -65,8 +61,8 @@ def up(
     """Run everything in this process, with a Postgres and a Valkey of its own, until Ctrl-C."""
     more = {"listen.api_port": api_port, "listen.ui_port": ui_port}
     settings = load_settings(data, config, pairs, more).settings
-    if end_with_parent and sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+    if end_with_parent:
+        processes.end_with_parent()
     _run_process(settings, function("deploy.embedded.up")(settings, say, programs=_programs()))
 
 

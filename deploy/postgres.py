@@ -170,6 +170,11 @@ class PostgresServer:
         raise self._server.failure()
 
     @property
+    def log(self) -> Path:
+        """File with what it wrote."""
+        return self._log
+
+    @property
     def pid(self) -> int:
         """Process id of the running server."""
         assert self._server is not None, "start the server first"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import pwd
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +27,9 @@ SOCKET_PATH_LIMIT = 104
 
 _LOG_LIMIT = 10 << 20
 """Bytes of a server's log kept from earlier runs."""
+
+_PR_SET_PDEATHSIG = 1
+"""Linux prctl(2): which signal to get when the parent ends."""
 
 _CHILD = Path(__file__).with_name("child.py")
 
@@ -78,9 +83,14 @@ class Server:
         """Whether it is no longer running."""
         return self._process.returncode is not None
 
-    async def wait(self) -> None:
-        """Return when it ends."""
-        await self._process.wait()
+    async def wait(self) -> int:
+        """Return its exit code when it ends; minus a signal's number when that ended it."""
+        return await self._process.wait()
+
+    def end_remains(self) -> None:
+        """Kill what an ended server left behind in its session: workers outlive a master that was killed."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     async def stop(self, *steps: tuple[signal.Signals, float]) -> None:
         """End it: each signal in turn, each with its seconds of patience, then SIGKILL."""
@@ -99,6 +109,12 @@ class Server:
     def failure(self) -> LaunchError:
         """Return the error for a server that ended by itself, with the last line of its log."""
         return LaunchError(f"{self._command.name} ended: {last_line(self._command.log)} (log: {self._command.log})")
+
+
+def end_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the process that started this one ends; elsewhere than on Linux do nothing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
 
 
 async def start_server(command: ServerCommand, *, watch: bool = sys.platform != "linux") -> Server:

@@ -90,6 +90,11 @@ class ValkeyServer:
         raise self._server.failure()
 
     @property
+    def log(self) -> Path:
+        """File with what it wrote."""
+        return self._log
+
+    @property
     def pid(self) -> int:
         """Process id of the running server."""
         assert self._server is not None, "start the server first"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
+
+import httpx2
 
 from deploy.errors import LaunchError
 from deploy.processes import Server, ServerCommand, end_orphan, last_line, start_server
@@ -15,8 +18,22 @@ from deploy.processes import Server, ServerCommand, end_orphan, last_line, start
 Answers = Callable[[], Awaitable[str | None]]
 """Returns None when the program can be used, else why not, in a few words."""
 
-_TOLD = 60
-"""Seconds after which a program that does not answer counts as failed."""
+_ANSWER = 5.0
+"""Seconds for one answer."""
+
+
+async def http_answer(url: str, trusted: ssl.SSLContext | None = None) -> str | None:
+    """Return None when a URL answers 200, else why not, in a few words.
+
+    Args:
+        trusted: the authorities of an https URL; None for http.
+    """
+    try:
+        async with httpx2.AsyncClient(verify=trusted or False, trust_env=False, timeout=_ANSWER) as client:
+            answer = await client.get(url)
+    except httpx2.TransportError as error:
+        return str(error) or type(error).__name__
+    return None if answer.status_code == httpx2.codes.OK else f"{answer.status_code} {answer.text[:300].strip()}"
 
 
 class Child(Protocol):
@@ -37,11 +54,12 @@ class Child(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """How a program is asked to end: a signal, and seconds of patience before it is killed."""
+class Terms:
+    """How much time a program gets: seconds until it answers, and seconds after a signal until it is killed."""
 
+    ready: float = 60.0
     signal: signal.Signals = signal.SIGTERM
-    patience: float = 5.0
+    end: float = 5.0
 
 
 class ProgramChild:
@@ -53,15 +71,12 @@ class ProgramChild:
         answers: asked again and again after a start.
     """
 
-    def __init__(
-        self, command: ServerCommand, folder: Path, answers: Answers, ending: Ending = Ending(), patience: float = _TOLD
-    ) -> None:
+    def __init__(self, command: ServerCommand, folder: Path, answers: Answers, terms: Terms = Terms()) -> None:
         self._command = replace(command, folder=folder)
         self._folder = folder
         self._pid_file = folder / "pid"
         self._answers = answers
-        self._ending = (ending.signal, ending.patience)
-        self._patience = patience
+        self._terms = terms
         self._server: Server | None = None
 
     @property
@@ -91,7 +106,7 @@ class ProgramChild:
     async def begin(self) -> None:
         """Start it without waiting; for several at once."""
         self._folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-        await end_orphan(self._pid_file, self._folder, self._ending)
+        await end_orphan(self._pid_file, self._folder, (self._terms.signal, self._terms.end))
         self._server = await start_server(self._command)
         await asyncio.to_thread(self._pid_file.write_text, f"{self._server.pid}\n", encoding="ascii")
 
@@ -101,12 +116,12 @@ class ProgramChild:
         Raises:
             LaunchError: it ended, or did not answer in time; says why.
         """
-        server, until = self._running, asyncio.get_running_loop().time() + self._patience
+        server, until = self._running, asyncio.get_running_loop().time() + self._terms.ready
         while (reason := await self._answers()) is not None:
             if server.ended:
                 raise server.failure()
             if asyncio.get_running_loop().time() > until:
-                said = f"{self.name} is not ready after {self._patience:.0f} seconds: {reason}"
+                said = f"{self.name} is not ready after {self._terms.ready:.0f} seconds: {reason}"
                 raise LaunchError(f"{said}; it said: {last_line(self.log)} (log: {self.log})")
             await asyncio.sleep(0.05)
 
@@ -116,13 +131,15 @@ class ProgramChild:
         Raises:
             LaunchError: it ended by itself.
         """
-        await self._running.wait()
-        raise self._running.failure()
+        server = self._running
+        await server.wait()
+        server.end_remains()
+        raise server.failure()
 
     async def stop(self) -> None:
         """End it in order. Nothing happens when it does not run."""
         if self._server is not None:
-            await self._server.stop(self._ending)
+            await self._server.stop((self._terms.signal, self._terms.end))
             self._server = None
             self._pid_file.unlink(missing_ok=True)
 

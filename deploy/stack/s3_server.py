@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx2
 from pydantic import SecretStr
 
 from deploy.errors import LaunchError
 from deploy.processes import ServerCommand
 from deploy.stack.certificates import Certificates
-from deploy.stack.children import Ending, ProgramChild
+from deploy.stack.children import ProgramChild, Terms, http_answer
 from shared.objects.s3 import S3Connection, S3Options
 
 REGION = "us-east-1"
@@ -61,7 +60,7 @@ class S3Server(ProgramChild):
         environment = {**os.environ, "ROOT_ACCESS_KEY_ID": self._access_key, "ROOT_SECRET_ACCESS_KEY": self._secret_key}
         log = self._root / "versitygw.log"
         command = ServerCommand(
-            "versitygw", (*argv, str(self._root / "data")), log, Ending().signal, environment=environment
+            "versitygw", (*argv, str(self._root / "data")), log, Terms().signal, environment=environment
         )
         # It changes into the folder that it serves.
         super().__init__(command, self._root / "data", self._check)
@@ -99,13 +98,7 @@ class S3Server(ProgramChild):
                 raise LaunchError(f"the buckets cannot be made at {self.url}: {error} (log: {self.log})") from error
 
     async def _check(self) -> str | None:
-        trusted = ssl.create_default_context(cafile=self.ca_file)
-        try:
-            async with httpx2.AsyncClient(verify=trusted, trust_env=False, timeout=2) as client:
-                answer = await client.get(f"{self.url}{_HEALTH}")
-        except httpx2.TransportError as error:
-            return str(error) or type(error).__name__
-        return None if answer.status_code == httpx2.codes.OK else f"{_HEALTH} answers {answer.status_code}"
+        return await http_answer(f"{self.url}{_HEALTH}", ssl.create_default_context(cafile=self.ca_file))
 
 
 def _keeps_attributes(folder: Path) -> bool:
