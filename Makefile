@@ -4,10 +4,8 @@ PYTHON ?= python3
 DATA ?=
 API_PORT ?=
 UI_PORT ?=
+SET ?=
 PYTEST_ARGS ?=
-
-# What tests run beside Python, as program:package of Debian; what is absent is installed by `make system`, as root.
-SYSTEM := chromium:chromium
 
 BIN := .venv/bin
 INPUTS := requirements.lock requirements-setup.lock requirements-assets.lock pyproject.toml client/pyproject.toml deploy/environment.py
@@ -21,10 +19,10 @@ export UV_PYTHON_DOWNLOADS := never
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint e2e bench lock system
+.PHONY: help setup run stack system test lint e2e e2e-real bench lock
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 setup: .venv/stamp-run ## make the environment that `make run` uses
 
@@ -32,11 +30,18 @@ run: .venv/stamp-run ## start everything (DATA=./data API_PORT=3141 UI_PORT=3142
 	@exec $(BIN)/countermark-server up --end-with-parent $(if $(DATA),--data "$(DATA)") \
 		$(if $(API_PORT),--api-port "$(API_PORT)") $(if $(UI_PORT),--ui-port "$(UI_PORT)")
 
-test: .venv/stamp-dev ## run every suite: unit, property, contract, integration, e2e
+stack: .venv/stamp-run ## start the real profile: Postgres, Redis, S3, nginx, two of each process (DATA=./data-stack SET="key=value ...")
+	@exec $(BIN)/python -m deploy.stack --end-with-parent $(if $(DATA),--data "$(DATA)") \
+		$(if $(API_PORT),--api-port "$(API_PORT)") $(if $(UI_PORT),--ui-port "$(UI_PORT)") $(foreach pair,$(SET),--set "$(pair)")
+
+test: .venv/stamp-dev system ## run every suite: unit, property, contract, integration, e2e
 	@$(BIN)/python -m pytest tests $(PYTEST_ARGS)
 
-e2e: .venv/stamp-dev ## run the end-to-end suite alone, with the matrix of real clients
+e2e: .venv/stamp-dev system ## run the end-to-end suite alone, with the matrix of real clients
 	@$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
+
+e2e-real: .venv/stamp-dev system ## run the end-to-end suite on the real profile
+	@$(BIN)/python -m pytest tests/e2e --deployment=stack $(PYTEST_ARGS)
 
 lint: .venv/stamp-dev ## check style, types, imports and locks
 	$(BIN)/ruff check .
@@ -45,13 +50,8 @@ lint: .venv/stamp-dev ## check style, types, imports and locks
 	$(BIN)/lint-imports
 	$(BIN)/python -m deploy.locks
 
-system: ## install the system's programs that tests use (Debian, as root; elsewhere it says what is absent)
-	@missing=$$(for pair in $(SYSTEM); do command -v "$${pair%%:*}" >/dev/null || echo "$${pair##*:}"; done); \
-	if [ -z "$$missing" ]; then exit 0; fi; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		echo "countermark: installing" $$missing >&2; \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
-	else echo "countermark: absent, so tests that need them are skipped:" $$missing >&2; fi
+system: .venv/stamp-dev ## install what tests run beside Python (Debian, as root; elsewhere it says what is absent)
+	@$(BIN)/python -m tests.support.system
 
 bench: .venv/stamp-dev ## measure speed and memory
 	@$(BIN)/python -m bench

@@ -107,8 +107,10 @@ class Server:
             await self._process.wait()
 
     def failure(self) -> LaunchError:
-        """Return the error for a server that ended by itself, with the last line of its log."""
-        return LaunchError(f"{self._command.name} ended: {last_line(self._command.log)} (log: {self._command.log})")
+        """Return the error for a server that ended by itself: by which signal, if by one, and its log's last line."""
+        code, log = self._process.returncode, self._command.log
+        killed = f"by {signal.Signals(-code).name}; it last said: " if code is not None and code < 0 else ""
+        return LaunchError(f"{self._command.name} ended: {killed}{last_line(log)} (log: {log})")
 
 
 def end_with_parent() -> None:

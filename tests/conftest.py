@@ -1,4 +1,4 @@
-"""Servers and databases that tests ask for by name; started on first use."""
+"""Servers and databases that tests ask for by name, started on first use; and which deployment the suite runs on."""
 
 from __future__ import annotations
 
@@ -11,9 +11,47 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deploy.postgres import PostgresServer
+from deploy.stack.programs import Programs
 from deploy.valkey import ValkeyServer
 from shared.catalogue.engine import open_engine
+from tests.support.real import NEEDING_PROGRAMS, find_programs, programs_or_skip
 from tests.support.servers import copy_database, drop_database, make_template, running
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the choice of the deployment that the end-to-end suite runs on."""
+    choices = ("embedded", "stack")
+    what = "what the end-to-end suite runs on: one process, or the real profile (make stack)"
+    parser.addoption("--deployment", choices=choices, default="embedded", help=what)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is about another deployment alone: marked so, or starting one of its own (`data`, `split`)."""
+
+    def about(item: pytest.Item) -> str | None:
+        if item.get_closest_marker("stack"):
+            return "stack"
+        own = {"data", "split"} & set(getattr(item, "fixturenames", ())) and item.path.parent.name == "e2e"
+        return "embedded" if own or item.get_closest_marker("embedded") else None
+
+    chosen = config.getoption("--deployment")
+    left = [item for item in items if about(item) not in (None, chosen)]
+    items[:] = [item for item in items if item not in left]
+    config.hook.pytest_deselected(items=left)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Install the programs that tests need before the first of them: that may take longer than a test is given."""
+    used = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    on_stack = session.config.getoption("--deployment") == "stack" and "deployment" in used
+    if (on_stack or used & NEEDING_PROGRAMS) and not session.config.getoption("collectonly"):
+        find_programs()
+
+
+@pytest.fixture(scope="session")
+def real_programs() -> Programs:
+    """Postgres 15, Redis 7, nginx and versitygw; installed where that can be done."""
+    return programs_or_skip()
 
 
 @pytest.fixture(scope="session")

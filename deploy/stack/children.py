@@ -123,7 +123,7 @@ class ProgramChild:
             if asyncio.get_running_loop().time() > until:
                 said = f"{self.name} is not ready after {self._terms.ready:.0f} seconds: {reason}"
                 raise LaunchError(f"{said}; it said: {last_line(self.log)} (log: {self.log})")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
 
     async def wait(self) -> None:
         """Return never, while it runs.

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +82,7 @@ def ensure_programs(cache: Path, say: Say) -> Programs:
     """
     missing = [name for name in _PACKAGES if _found(name) is None]
     if missing:
-        _install_packages([_PACKAGES[name] for name in missing], say)
+        install_packages([_PACKAGES[name] for name in missing], say)
     postgres, redis, nginx = (_present(name) for name in _PACKAGES)
     _check_redis(redis)
     # Debian's C.UTF-8 is part of its C library, and orders by code points too.
@@ -155,12 +155,17 @@ def _check_redis(redis: Path) -> None:
         raise LaunchError(f"{redis} is not Redis {REDIS_MAJOR} but says {said.strip()[:80]!r}: install Redis 7")
 
 
-def _install_packages(packages: list[str], say: Say) -> None:
+def install_packages(packages: Sequence[str], say: Say) -> None:
+    """Install packages by apt, where that can be done, without starting their services.
+
+    Raises:
+        LaunchError: it cannot be done here; says what to install.
+    """
     apt = shutil.which("apt-get")
     names = " ".join(packages)
     if apt is None or os.geteuid() != 0:
         how = f"apt-get install {names}" if apt is not None else f"the equivalents of Debian's {names}"
-        raise LaunchError(f"the real profile needs programs that are not here: install {how} (as root), then try again")
+        raise LaunchError(f"programs are needed that are not here: install {how} (as root), then try again")
     say(f"installing {names} by apt")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     waiting = ["-o", "DPkg::Lock::Timeout=300"]

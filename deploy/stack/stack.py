@@ -87,10 +87,11 @@ class Stack:
             LaunchError: one does not start; says which and why.
         """
         own = [process for kind in self.processes.values() for process in kind]
-        # Their readiness asks services of each other through the ingress, which therefore cannot wait for them.
         await _all(process.begin() for process in own)
+        await _all(process.until_ready() for process in own if process not in self.processes["gateway"])
+        # A gateway asks through the ingress whether the services are ready, so it is ready after that.
         await self.nginx.begin()
-        await _all(process.until_ready() for process in own)
+        await _all(process.until_ready() for process in self.processes["gateway"])
         await self.nginx.until_ready()
 
     async def stop(self) -> None:
@@ -168,14 +169,12 @@ async def _until_published(stack: Stack) -> None:
 
 
 async def _watch(stack: Stack, stop: StopRequest, say: Say) -> None:
-    keepers = [asyncio.create_task(keep_running(name, child, say)) for name, child in stack.children().items()]
-    try:
-        await stop.wait()
-        say("\nending ...\n")
-    finally:
-        for keeper in keepers:
-            keeper.cancel()
-        await asyncio.gather(*keepers, return_exceptions=True)
+    """Keep all running until told to stop."""
+    children = stack.children().items()
+    keepers = asyncio.gather(*(keep_running(name, child, say) for name, child in children))
+    with suppress(Stopped):
+        await stop.unless_asked(keepers)
+    say("\nending ...\n")
 
 
 @asynccontextmanager

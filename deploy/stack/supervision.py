@@ -19,26 +19,34 @@ _STEADY = 60.0
 """Seconds after which a program counts as running well."""
 
 
-async def keep_running(name: str, child: Child, say: Say) -> None:
+async def keep_running(name: str, child: Child, say: Say, *, first_pause: float = _PAUSE) -> None:
     """Wait for a running program to end, tell, and start it again; for ever.
 
     Args:
         say: tells the person at the terminal.
+        first_pause: seconds before the first try to start it again.
     """
-    pause, clock = _PAUSE, asyncio.get_running_loop().time
+    pause, clock = first_pause, asyncio.get_running_loop().time
     while True:
         began = clock()
         try:
             await child.wait()
         except LaunchError as error:
-            pause = _PAUSE if clock() - began > _STEADY else pause
-            say(f"\n!!! {error}\n!!! {name} is started again in {pause:.0f} s; the others go on.\n")
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, _LONGEST)
-        try:
-            await child.stop()
-            await child.start()
-        except LaunchError as error:
-            say(f"!!! {name} does not start: {error}\n")
-        else:
-            say(f"!!! {name} runs again (process {child.pid}).\n")
+            pause = first_pause if clock() - began > _STEADY else pause
+            say(f"\n!!! {error}\n!!! {name} is started again in {pause:g} s; the others go on.\n")
+        started = False
+        while not started:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST)
+            started = await _started_again(name, child, say)
+
+
+async def _started_again(name: str, child: Child, say: Say) -> bool:
+    try:
+        await child.stop()
+        await child.start()
+    except LaunchError as error:
+        say(f"!!! {name} does not start: {error}\n")
+        return False
+    say(f"!!! {name} runs again (process {child.pid}).\n")
+    return True

@@ -1,4 +1,7 @@
-"""One running deployment for the tests that only use it; those that start and stop their own take `data`."""
+"""One running deployment for the tests that only use it; those that start and stop their own take `data`.
+
+Which one it is, the option `--deployment` says: one process, or the real profile, started once for all tests.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import Deployment, start_deployment
+from tests.support.processes import Deployment, start_deployment, start_stack
+from tests.support.real import find_programs
 from tests.support.tools import NotReachable, Tools, install_tools
 
 
 @pytest.fixture(scope="session")
-def deployment() -> Iterator[Deployment]:
-    """A fresh embedded deployment, running until the end of the session; tests in it use projects of their own."""
+def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
+    """A fresh deployment, running until the end of the session; tests in it use projects of their own."""
+    on_stack = request.config.getoption("--deployment") == "stack"
+    if on_stack and isinstance(fault := find_programs(), Exception):
+        raise fault
     with tempfile.TemporaryDirectory(prefix="cm-", ignore_cleanup_errors=True) as folder:
-        running = start_deployment(Path(folder) / "data")
+        running = (start_stack if on_stack else start_deployment)(Path(folder) / "data")
         try:
             yield running
         finally:
@@ -26,6 +33,13 @@ def deployment() -> Iterator[Deployment]:
 @pytest.fixture
 def data() -> Iterator[Path]:
     """A place for a data folder of the test's own; short, since a unix socket's path has a narrow limit."""
+    with tempfile.TemporaryDirectory(prefix="cm-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder) / "data"
+
+
+@pytest.fixture
+def stack_data() -> Iterator[Path]:
+    """The same for the real profile."""
     with tempfile.TemporaryDirectory(prefix="cm-", ignore_cleanup_errors=True) as folder:
         yield Path(folder) / "data"
 

@@ -17,10 +17,10 @@ from playwright.sync_api import Browser, Page, StorageState, ViewportSize, sync_
 
 from tests.support.archives import Project
 from tests.support.processes import Deployment
+from tests.support.real import CHROMIUM
 from tests.support.team import INDEX, ORCHARD, VAULT, seed, upload
 from tests.support.uploading import basic
 
-CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",

@@ -140,6 +140,7 @@ def test_stopping_the_caller_stops_the_deployment(data: Path) -> None:
         caller.end()
 
 
+@pytest.mark.embedded
 def test_a_second_start_on_the_same_folder_is_one_line(deployment: Deployment) -> None:
     """A folder in use is refused with the address of who uses it."""
     line = mistaken(deployment.data, "--api-port", "0", "--ui-port", "0")
@@ -210,6 +211,7 @@ def test_operators_commands_work_beside_a_running_server(deployment: Deployment)
     assert deployment.command("jobs", "dead").returncode == 0
 
 
+@pytest.mark.embedded
 def test_what_is_secret_is_for_the_owner_alone(deployment: Deployment) -> None:
     """Keys, addresses with passwords, and the servers' sockets cannot be read or reached by other users."""
     for secret in (deployment.data / "running.json", *(deployment.data / "keys").iterdir()):
@@ -220,7 +222,7 @@ def test_what_is_secret_is_for_the_owner_alone(deployment: Deployment) -> None:
 
 def test_a_rebuild_lays_the_tree_again(deployment: Deployment) -> None:
     """With metadata and the static list deleted, `rebuild` brings the same bytes back while everything runs."""
-    tree = deployment.data / "objects" / "public" / "indexes" / "root" / "stable"
+    tree = deployment.tree / "indexes" / "root" / "stable"
     before = {
         path: path.read_bytes() for path in (tree / "metadata" / "timestamp.json", tree / "simple" / "index.html")
     }
@@ -250,6 +252,7 @@ def test_make_run_is_the_same_and_honours_its_variables(data: Path) -> None:
         make.end()
 
 
+@pytest.mark.embedded
 def test_make_run_names_a_python_that_is_too_old(tmp_path: Path) -> None:
     """A Python below 3.11 is one line that says how to name another."""
     old = tmp_path / "python3"

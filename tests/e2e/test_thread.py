@@ -151,7 +151,7 @@ def test_the_client_builds_uploads_and_verifies(
         done = countermark("verify", "--repository", index, "--trust-on-first-use", str(file))
         assert done.returncode == 0, done.stderr
         made = (tmp_path / "dist" / f"{file.name}.pointer").read_bytes()
-        tree = deployment.data / "objects/public/indexes/root/stable/pointers/thread-built"
+        tree = deployment.tree / "indexes/root/stable/pointers/thread-built"
         assert (tree / f"{file.name}.pointer").read_bytes() == made
     files[0].write_bytes(files[0].read_bytes() + b"!")
     done = countermark("verify", "--repository", index, str(files[0]))
@@ -171,9 +171,7 @@ def test_a_pinned_root_is_needed_and_is_enough(
     root = tmp_path / "root.json"
     done = countermark("root", "fetch", index, "-o", str(root))
     assert done.returncode == 0, done.stderr
-    assert (
-        root.read_bytes() == (deployment.data / "objects/public/indexes/root/stable/metadata/1.root.json").read_bytes()
-    )
+    assert root.read_bytes() == (deployment.tree / "indexes/root/stable/metadata/1.root.json").read_bytes()
     assert countermark("root", "pin", index, str(root)).returncode == 0
     done = countermark("download", "--repository", index, "thread-pinned", "--json", "--dest", str(tmp_path / "b"))
     assert done.returncode == 0, done.stderr

@@ -22,6 +22,9 @@ ROOT = Path(__file__).parents[2]
 START_TIMEOUT = 60.0
 """Seconds a start may take on a busy machine; how fast it has to be is for the benchmark."""
 
+STACK_TIMEOUT = 110.0
+"""The same for the real profile, whose twelve processes load at once."""
+
 
 def program(name: str) -> str:
     """Return the path of a program of this environment."""
@@ -82,9 +85,9 @@ class Process:
         """What it wrote so far."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def until_written(self, text: str) -> None:
+    def until_written(self, text: str, seconds: float = START_TIMEOUT) -> None:
         """Return when it wrote `text`; fails when it ended before."""
-        until = time.monotonic() + START_TIMEOUT
+        until = time.monotonic() + seconds
         while text not in self.output:
             assert self._started.poll() is None, f"{self.argv} ended:\n{self.output}"
             assert time.monotonic() < until, f"{self.argv} did not write {text!r}:\n{self.output}"
@@ -128,10 +131,17 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A running embedded deployment."""
+    """A running deployment.
+
+    Attributes:
+        process: what started it and ends it.
+        data: its data folder.
+        tree: folder that the public side of its object store is.
+    """
 
     process: Process
     data: Path
+    tree: Path
 
     @property
     def api(self) -> str:
@@ -179,14 +189,28 @@ def start_deployment(data: Path, *options: str, log: Path | None = None) -> Depl
     ports = ("--api-port", "0", "--ui-port", "0")
     argv = (program("countermark-server"), "up", "--data", str(data), *ports, *options)
     process = Process(argv, log or data.with_name(f"{data.name}.log"))
+    return _ready(Deployment(process, data, data / "objects" / "public"), START_TIMEOUT)
+
+
+def start_stack(data: Path, *options: str) -> Deployment:
+    """Start the real profile on free ports and return when it says that it is ready."""
+    argv = (sys.executable, "-m", "deploy.stack", "--data", str(data), "--api-port", "0", "--ui-port", "0", *options)
+    process = Process(argv, data.with_name(f"{data.name}.log"))
+    # versitygw keeps each bucket as a folder, and each object as a file.
+    tree = data / "servers" / "s3" / "data" / "countermark-public"
+    return _ready(Deployment(process, data, tree), STACK_TIMEOUT)
+
+
+def _ready(deployment: Deployment, seconds: float) -> Deployment:
+    process = deployment.process
     process.start()
     try:
-        process.until_written("Ctrl-C stops it")
+        process.until_written("Ctrl-C stops it", seconds)
         process.until_written("for every index here.")
     except BaseException:
         process.end()
         raise
-    return Deployment(process, data)
+    return deployment
 
 
 def until_gone(pids: set[int], seconds: float = 10.0) -> set[int]:
