@@ -7,6 +7,7 @@ meant, since a misspelled setting that is ignored is worse than none. Source: ar
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -233,12 +234,23 @@ def _cross_check(settings: Settings) -> Iterator[str]:
         scheme = urlsplit(settings.queue.url.get_secret_value()).scheme
         if scheme not in ("redis", "rediss", "unix"):
             yield f"queue.url: must begin with redis://, rediss:// or unix://, not {scheme or 'no scheme'}"
+    for proxy in settings.listen.proxies:
+        if not _is_network(proxy):
+            yield f"listen.trusted_proxies: {proxy!r} is no address and no network such as 10.0.0.0/8"
     authorities = settings.objects.ca_file
     if authorities is not None and not authorities.is_file():
         yield f"objects.ca_file: there is no file {authorities}"
     ports = (settings.listen.api_port, settings.listen.ui_port)
     if ports[0] == ports[1] != 0:
         yield f"listen.ui_port: must differ from listen.api_port, both are {ports[0]}"
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_origin(url: str) -> bool:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.limits import WRITE_BY_ADDRESS, WRITE_BY_TOKEN, Limits, address_of
+from gateway.proxies import behind
 from gateway.routes import Nowhere, Own, ToService, is_form_like, route
 from gateway.upstream import Upstream
 from shared.auth.verifier import credentials_key
@@ -28,7 +29,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class ApiParts:
-    """What the API host is made of; `v1` answers the gateway's own routes."""
+    """What the API host is made of; `v1` answers the gateway's own routes, `proxies` see `behind`."""
 
     upstreams: Mapping[str, Upstream]
     readyz: Endpoint
@@ -36,6 +37,7 @@ class ApiParts:
     limits: Limits
     ui_url: str
     metrics: Metrics | None = None
+    proxies: tuple[str, ...] = ()
 
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -101,7 +103,7 @@ def build_api(parts: ApiParts) -> ASGIApp:
     """Return the API listener's application: hot reads, then the machines' stack, then the routes."""
     routed = UnknownErrors(ApiHost(parts), problem_answer)
     readers = [reader for upstream in parts.upstreams.values() for reader in upstream.hot]
-    stack = machine_stack(routed, listener="api", metrics=parts.metrics)
+    stack = behind(parts.proxies, machine_stack(routed, listener="api", metrics=parts.metrics))
     return HotPath(readers, stack, None if parts.metrics is None else parts.metrics.tally("api"))
 
 

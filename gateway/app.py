@@ -60,12 +60,14 @@ def create_app(
     sessions = Sessions(resources.redis, resources.clock, resources.directory)
     login = Login(LoginParts(client, sessions, resources.redis, limits, resources.directory), https=addresses.https)
     v1 = bounded(create_v1(resources), resources)
-    api = build_api(ApiParts(upstreams, readiness(ready), v1, limits, addresses.ui, resources.metrics))
+    proxies = resources.settings.listen.proxies
+    api = build_api(ApiParts(upstreams, readiness(ready), v1, limits, addresses.ui, resources.metrics, proxies))
     links = uses_local_provider(resources.settings)
     backing = Backing(resources.engine, resources.clock, resources.directory, limits, links=links)
     desk = Desk(backing, addresses, login, pages, Remote(api))
     sweep = TokenSweep(resources.engine, resources.clock)
-    return GatewayApps(api=api, ui=build_ui(UiParts(addresses, login, desk, pages), routes), loops=(sweep.run,))
+    ui = build_ui(UiParts(addresses, login, desk, pages, proxies), routes)
+    return GatewayApps(api=api, ui=ui, loops=(sweep.run,))
 
 
 def _signing_in(

@@ -27,6 +27,7 @@ from gateway.dashboard.rights_pages import RightsPages
 from gateway.dashboard.token_pages import TokenPages
 from gateway.forms import FORM_FIELD, check_form_token, posted_form
 from gateway.login import Login
+from gateway.proxies import behind
 from gateway.settings import Addresses, is_loopback
 from gateway.templates import Pages, wants_part
 from shared.errors import ErrorKind, ServiceError
@@ -36,12 +37,13 @@ from shared.problems import install_problem_handlers
 
 @dataclass(frozen=True, slots=True)
 class UiParts:
-    """What the UI is made of."""
+    """What the UI is made of; `proxies` see `behind`."""
 
     addresses: Addresses
     login: Login
     desk: Desk
     pages: Pages
+    proxies: tuple[str, ...] = ()
 
 
 class Ui:
@@ -151,7 +153,7 @@ def build_ui(parts: UiParts, extra_routes: list[Route]) -> ASGIApp:
         https=parts.addresses.https,
         scripts=parts.pages.script is not None,
     )
-    return machine_stack(guarded, listener="ui")
+    return behind(parts.proxies, machine_stack(guarded, listener="ui"))
 
 
 def _host_name(authority: str) -> str:

@@ -100,6 +100,16 @@ class Listen(Section):
     service_port: int = Field(3143, ge=0, le=65535, description="port of a service in a process of its own")
     metrics_host: str = Field("127.0.0.1", description="address of the metrics; not for the outside")
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics (Prometheus) in every process; 0: none")
+    trusted_proxies: str = Field(
+        "",
+        description="addresses or networks, by commas, of the proxies in front of the gateway: what they say in "
+        "X-Forwarded-For is whom limits are counted for",
+    )
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """`trusted_proxies` as a list."""
+        return tuple(part for text in self.trusted_proxies.split(",") if (part := text.strip()))
 
 
 class Stopping(Section):

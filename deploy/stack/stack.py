@@ -150,7 +150,7 @@ async def _start(stack: Stack, options: Options) -> str | None:
     """Start all parts in order; returns the owner link when the deployment was made now."""
     await stack.servers.start()
     internal = {f"upstreams.{name}": url for name, url in stack.nginx.internal.items()}
-    addresses = {"outside_url": stack.api, "outside_ui_url": stack.ui}
+    addresses = {"outside_url": stack.api, "outside_ui_url": stack.ui, "listen.trusted_proxies": "127.0.0.1"}
     services.write_settings(options.data, stack.servers.settings() | internal | addresses | dict(options.settings))
     owner_link = await services.initialise(options.data)
     await stack.start_own()

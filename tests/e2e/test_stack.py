@@ -96,6 +96,19 @@ def test_a_killed_process_is_told_of_and_started_again(deployment: Deployment) -
     assert httpx2.get(f"{address}/readyz", timeout=20).status_code == 200
 
 
+def test_limits_are_counted_for_each_client(deployment: Deployment) -> None:
+    """Who tries to sign in too often is refused, and another address behind the same ingress is not."""
+
+    def sign_in(address: str) -> int:
+        with httpx2.Client(transport=httpx2.HTTPTransport(local_address=address)) as client:
+            return client.get(f"{deployment.ui}/login", headers={"x-forwarded-for": "192.0.2.1"}).status_code
+
+    # 60 in five minutes; twice as many, since a new five minutes may begin meanwhile.
+    assert [sign_in("127.0.0.2") for _ in range(121)].count(429) > 0
+    assert sign_in("127.0.0.2") == 429
+    assert sign_in("127.0.0.3") == 303
+
+
 def test_secrets_are_for_the_owner_alone(deployment: Deployment) -> None:
     """Settings with passwords, keys and logs cannot be read by other users, and no command line shows a secret."""
     data = deployment.data

@@ -1,0 +1,46 @@
+"""Whom a request is taken to be from."""
+
+from __future__ import annotations
+
+import httpx2
+import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.proxies import behind
+
+
+async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+    """Tell whom the request is from."""
+    client = Request(scope).client
+    await PlainTextResponse(client.host if client else "nobody")(scope, receive, send)
+
+
+async def told(app: ASGIApp, peer: str, *forwarded: str) -> str:
+    """Ask from an address, with these headers."""
+    transport = httpx2.ASGITransport(app=app, client=(peer, 4000))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        return (await client.get("/", headers=[("X-Forwarded-For", value) for value in forwarded])).text
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("10.1.2.3", ("192.0.2.7",), "192.0.2.7"),
+        ("10.1.2.3", (), "10.1.2.3"),
+        ("10.1.2.3", ("198.51.100.1, 192.0.2.7",), "192.0.2.7"),
+        ("10.1.2.3", ("198.51.100.1", "192.0.2.7, 10.9.9.9"), "192.0.2.7"),
+        ("10.1.2.3", ("2001:db8::7",), "2001:db8::7"),
+        ("192.0.2.66", ("198.51.100.1",), "192.0.2.66"),
+        ("127.0.0.1", ("198.51.100.1",), "127.0.0.1"),
+    ],
+)
+async def test_only_trusted_proxies_are_believed(peer: str, forwarded: tuple[str, ...], client: str) -> None:
+    """The last address that no trusted proxy has counts, and nothing that a client wrote itself."""
+    assert await told(behind(("10.0.0.0/8",), answer), peer, *forwarded) == client
+
+
+async def test_without_proxies_nobody_is_believed() -> None:
+    """By default the header means nothing, also from loopback."""
+    assert await told(behind((), answer), "127.0.0.1", "198.51.100.1") == "127.0.0.1"
