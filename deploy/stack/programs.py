@@ -219,6 +219,6 @@ def _run(command: list[str], environment: Mapping[str, str], fault: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise LaunchError(f"{fault}: {error}") from error
     if done.returncode != 0:
-        said = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         raise LaunchError(f"{fault}: {' / '.join(said[-3:])[-600:]}")
     return done.stdout

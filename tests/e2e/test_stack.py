@@ -282,6 +282,15 @@ def test_a_mistake_is_one_line_and_starts_nothing(
     assert not stack_data.exists()
 
 
+def test_missing_programs_are_named(stack_data: Path) -> None:
+    """Where they cannot be installed, one line says which packages hold them, and nothing is made."""
+    argv = (sys.executable, "-m", "deploy.stack", "--data", str(stack_data))
+    done = run(*argv, environment={"PATH": str(stack_data)})
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, "redis-server" in line, "then try again" in line) == (1, True, True), line
+    assert not stack_data.exists()
+
+
 def test_a_folder_of_the_embedded_profile_is_refused(stack_data: Path) -> None:
     """The two profiles do not share a data folder, in either direction."""
     stack_data.mkdir()
