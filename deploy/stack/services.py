@@ -24,8 +24,16 @@ FACED = ("upload", "index", "download")
 KINDS = ("gateway", *FACED, "signing", "worker")
 """Kinds of processes, in the order in which they are told to end."""
 
-_TERMS = Terms(ready=90.0, end=30.0)
-"""A start loads the services, which takes processor time; an end lets requests and jobs under way finish."""
+_TERMS = Terms(ready=90.0, end=45.0)
+"""A start loads the services, which takes processor time; an end lets requests, then jobs under way finish, each within
+`stopping.grace`.
+"""
+
+OWN_SETTINGS = {
+    # nginx does not ask whether a process is ready: it notices that one is gone, and asks the other.
+    "stopping.delay": "0",
+}
+"""What the real profile sets otherwise than the defaults."""
 
 _HEADER = "# Made at each start of the real profile (make stack); changes in here are lost. It holds passwords.\n"
 
@@ -43,7 +51,7 @@ class ServiceProcess(ProgramChild):
     """
 
     def __init__(self, data: Path, kind: str, number: int, ports: Mapping[str, int]) -> None:
-        self._port = next(iter(ports.values()))
+        self._port, self._metrics_port = next(iter(ports.values())), ports["listen.metrics_port"]
         name = f"{kind}-{number}"
         environment = clean_environment(os.environ)
         environment |= {f"{_OURS}{key.replace('.', '__').upper()}": str(port) for key, port in ports.items()}
@@ -57,13 +65,18 @@ class ServiceProcess(ProgramChild):
         """Its port; the gateway's for machines."""
         return self._port
 
+    @property
+    def metrics(self) -> str:
+        """URL of its metrics."""
+        return f"http://127.0.0.1:{self._metrics_port}/metrics"
+
     async def _check(self) -> str | None:
         return await http_answer(f"http://127.0.0.1:{self._port}/readyz")
 
 
 def port_names() -> list[str]:
-    """Return what our processes need ports for: `gateway-1`, `gateway-ui-1`, ... and `to-upload`, ..."""
-    kinds = [*KINDS, "gateway-ui"]
+    """Return what our processes need ports for: `gateway-1`, `gateway-ui-1`, `metrics-gateway-1`, `to-upload`, ..."""
+    kinds = [*KINDS, "gateway-ui", *(f"metrics-{kind}" for kind in KINDS)]
     return [f"{kind}-{number}" for kind in kinds for number in range(1, EACH + 1)] + [f"to-{name}" for name in FACED]
 
 
@@ -85,6 +98,7 @@ def make_processes(data: Path, ports: Mapping[str, int]) -> dict[str, list[Servi
                 }
             else:
                 listens = {"listen.service_port": ports[f"{kind}-{number}"]}
+            listens["listen.metrics_port"] = ports[f"metrics-{kind}-{number}"]
             made[kind].append(ServiceProcess(data, kind, number, listens))
     return made
 

@@ -151,7 +151,8 @@ async def _start(stack: Stack, options: Options) -> str | None:
     await stack.servers.start()
     internal = {f"upstreams.{name}": url for name, url in stack.nginx.internal.items()}
     addresses = {"outside_url": stack.api, "outside_ui_url": stack.ui, "listen.trusted_proxies": "127.0.0.1"}
-    services.write_settings(options.data, stack.servers.settings() | internal | addresses | dict(options.settings))
+    settings = services.OWN_SETTINGS | stack.servers.settings() | internal | addresses | dict(options.settings)
+    services.write_settings(options.data, settings)
     owner_link = await services.initialise(options.data)
     await stack.start_own()
     await _until_published(stack)
@@ -215,7 +216,7 @@ def _places(stack: Stack) -> list[tuple[str, int, str, Path]]:
     }
     for name, child in stack.children().items():
         if isinstance(child, ServiceProcess):
-            found.append((name, child.pid, f"http://127.0.0.1:{child.port}", child.log))
+            found.append((name, child.pid, f"http://127.0.0.1:{child.port}, {child.metrics}", child.log))
         else:
             found.append((name, child.pid, *addresses[name]))
     return found

@@ -96,6 +96,15 @@ def test_a_killed_process_is_told_of_and_started_again(deployment: Deployment) -
     assert httpx2.get(f"{address}/readyz", timeout=20).status_code == 200
 
 
+def test_every_process_tells_its_metrics_inside_only(deployment: Deployment) -> None:
+    """Each of ours has /metrics on a port of its own; the ingress does not lead there."""
+    found = re.findall(r"http://127\.0\.0\.1:\d+/metrics", deployment.process.output)
+    assert len(set(found)) == 12
+    for url in found:
+        assert "process_resident_memory_bytes" in httpx2.get(url, timeout=20).text
+    assert deployment.get("/metrics").status_code == 404
+
+
 def test_limits_are_counted_for_each_client(deployment: Deployment) -> None:
     """Who tries to sign in too often is refused, and another address behind the same ingress is not."""
 
