@@ -20,7 +20,7 @@ from shared.clock import Clock
 from shared.jobs.arq_queue import ArqQueue, WorkerOptions
 from shared.metrics import Metrics
 from shared.objects.filesystem import FolderStore
-from shared.objects.interface import ObjectStores
+from shared.objects.interface import ObjectStoreError, ObjectStores
 from shared.objects.metered import metered
 from shared.resources import Resources
 from shared.settings import Settings
@@ -39,7 +39,7 @@ async def open_resources(
         job_patience: how long jobs under way get to end when the process is to end.
 
     Raises:
-        UsageError: the settings name no database or no queue.
+        UsageError: the settings name no database or no queue, or a file of authorities that cannot be used.
     """
     database, queue = settings.database.url, settings.queue.url
     missing = [f"{key}.url" for key, url in (("database", database), ("queue", queue)) if url is None]
@@ -73,7 +73,10 @@ async def _open_objects(settings: Settings, stack: AsyncExitStack, metrics: Metr
         options = s3.S3Options(
             given.endpoint_url, given.region, given.access_key, given.secret_key, ca_file=given.ca_file
         )
-        connection = await stack.enter_async_context(s3.S3Connection.open(options))
+        try:
+            connection = await stack.enter_async_context(s3.S3Connection.open(options))
+        except ObjectStoreError as error:
+            raise UsageError(str(error)) from error
         stores = ObjectStores(connection.store(given.public_bucket), connection.store(given.private_bucket))
     stack.push_async_callback(stores.public.close)
     stack.push_async_callback(stores.private.close)

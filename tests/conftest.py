@@ -15,6 +15,7 @@ from deploy.stack.programs import Programs
 from deploy.valkey import ValkeyServer
 from shared.catalogue.engine import open_engine
 from tests.support.real import NEEDING_PROGRAMS, find_programs, programs_or_skip
+from tests.support.s3_server import S3Server, running_s3
 from tests.support.servers import copy_database, drop_database, make_template, running
 
 
@@ -99,3 +100,17 @@ async def valkey_url(valkey_server_url: str) -> str:
     async with Redis.from_url(valkey_server_url) as redis:
         await redis.flushall()
     return valkey_server_url
+
+
+@pytest.fixture(scope="session")
+def s3(real_programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One real S3 server for all tests, over TLS of an authority of its own."""
+    with running_s3(real_programs.versitygw, tmp_path_factory.mktemp("s3"), tls=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def plain_s3(real_programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One real S3 server for all tests, without TLS."""
+    with running_s3(real_programs.versitygw, tmp_path_factory.mktemp("plain-s3"), tls=False) as server:
+        yield server

@@ -14,6 +14,9 @@ from shared.objects.interface import Key
 MAX_KEY = 1024
 """Characters of a key. Source: S3 user guide, "Naming Amazon S3 objects" (1,024 bytes of UTF-8)."""
 
+FILES = "files/"
+"""What the keys of files and of their core metadata begin with."""
+
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._!+~-]{0,254}\Z")
 
 
@@ -52,7 +55,7 @@ def check_prefix(text: str) -> str:
 
 def file_key(sha256: Sha256, file_name: FileName) -> Key:
     """Return the key of a file's bytes, named by content once per side of the store."""
-    return Key(f"files/{sha256[:2]}/{sha256[2:]}/{file_name}")
+    return Key(f"{FILES}{sha256[:2]}/{sha256[2:]}/{file_name}")
 
 
 def core_metadata_key(sha256: Sha256, file_name: FileName) -> Key:

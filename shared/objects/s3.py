@@ -8,18 +8,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import aioboto3
-import aiohttp
 from aiobotocore.config import AioConfig
-from botocore.exceptions import BotoCoreError, ClientError
+from aiobotocore.httpsession import AIOHTTPSession
+from botocore.exceptions import ClientError, SSLError
 from pydantic import SecretStr
 
 from shared.objects.interface import (
@@ -37,26 +37,23 @@ from shared.objects.interface import (
     RangeNotSatisfiable,
 )
 from shared.objects.keys import InvalidKey, check_key, check_prefix
-from shared.objects.s3_errors import advice, code_of, is_missing
+from shared.objects.s3_bucket import Bucket, stored
+from shared.objects.s3_errors import code_of, is_missing
+from shared.objects.s3_multipart import BODY_TIME, PART, Source, put_parts, sweep_parts
+from shared.objects.s3_reading import Body
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
-    from types_aiobotocore_s3.type_defs import CompletedPartTypeDef, GetObjectOutputTypeDef
 
-CHUNK: Final = 256 * 1024
-"""Bytes handed on at a time."""
+SMALL: Final = 256 * 1024
+"""Bytes up to which a file is sent without waiting for a slot, and without asking first whether it is there."""
 
-PART: Final = 8 * 1024 * 1024
-"""Bytes of one part of a multipart upload, and the size up to which a body goes in one request."""
+BODIES_PER_PROCESS: Final = 6
+"""Bodies from files in flight, of all uploads together: with `PART` this bounds their memory to 48 MiB."""
 
-MAX_PARTS: Final = 10_000
-"""Parts of one object. Source: S3 user guide, "Amazon S3 multipart upload limits"."""
-
-PARTS_PER_UPLOAD: Final = 2
-"""Parts of one upload in flight."""
-
-PARTS_PER_PROCESS: Final = 6
-"""Parts of all uploads in flight: with `PART` this bounds the memory of uploads to 48 MiB."""
+ATTEMPTS: Final = 5
+"""Times a request is sent that a store refuses for now or does not answer, with pauses of up to 1, 2, 4 and 8 seconds.
+The S3 library also bounds the repetitions of all requests together, so an outage does not multiply them."""
 
 CONFLICT_TRIES: Final = 5
 """Times a put is tried that met another conditional put to the same key."""
@@ -82,7 +79,7 @@ class S3Options:
 
     `endpoint_url` None means AWS; without keys the S3 library finds credentials in its own ways (environment, instance
     role). `connections` is how many requests of this process may be under way. `ca_file` names a PEM file of the
-    authorities to trust at the endpoint, None for the usual ones.
+    authorities to trust at the endpoint, None for the usual ones. `attempts` is as `ATTEMPTS`.
     """
 
     endpoint_url: str | None
@@ -91,112 +88,119 @@ class S3Options:
     secret_key: SecretStr | None = None
     connections: int = 50
     ca_file: Path | None = None
+    attempts: int = ATTEMPTS
 
 
 class S3Connection:
-    """What all buckets of a process share: the client with its pool, and the bound on parts in flight."""
+    """What all buckets of a process share: the client with its pool, and the bound on bodies in flight."""
 
     def __init__(self, client: S3Client, options: S3Options) -> None:
         self.client = client
         self.endpoint = options.endpoint_url or f"S3 in {options.region}"
-        self.parts = asyncio.Semaphore(PARTS_PER_PROCESS)
+        self.slots = asyncio.Semaphore(BODIES_PER_PROCESS)
 
     @classmethod
     @asynccontextmanager
     async def open(cls, options: S3Options) -> AsyncIterator[S3Connection]:
-        """Open the client; it connects on first use and is closed with the context."""
+        """Open the client; it connects on first use and is closed with the context.
+
+        Raises:
+            ObjectStoreError: `ca_file` cannot be used.
+        """
         own = options.endpoint_url is not None
         config = AioConfig(
             connect_timeout=5,
             read_timeout=60,
             max_pool_connections=options.connections,
-            retries={"mode": "standard", "max_attempts": 3},
+            retries={"mode": "standard", "total_max_attempts": options.attempts},
             signature_version="s3v4",
             # Names of buckets are no host names at an endpoint of one's own.
             s3={"addressing_style": "path" if own else "auto"},
             # The default adds checksum trailers, which many servers other than AWS refuse.
             request_checksum_calculation="when_required" if own else "when_supported",
             response_checksum_validation="when_required" if own else "when_supported",
+            http_session_cls=_Session,
         )
         session = aioboto3.Session(
             aws_access_key_id=_plain(options.access_key),
             aws_secret_access_key=_plain(options.secret_key),
             region_name=options.region,
         )
-        # None leaves the choice to the library, as if it had not been given.
-        verify = None if options.ca_file is None else str(options.ca_file)
+        verify = None if options.ca_file is None else _readable_authorities(options.ca_file)
         async with session.client("s3", endpoint_url=options.endpoint_url, config=config, verify=verify) as client:
+            # The library would try a wrong certificate again as if it were a broken line.
+            client.meta.events.register_first("needs-retry.s3", _give_up_on_certificates)
             yield cls(client, options)
 
     def store(self, bucket: str) -> S3Store:
         """Return the store in one bucket; it must exist."""
-        return S3Store(self, bucket)
+        return S3Store(Bucket(self.client, bucket, self.endpoint, self.slots))
 
 
 class S3Store:
-    """Keeps objects in one bucket. Also a `Presigner`."""
+    """Keeps objects in one bucket. Also a `Presigner` and a `PartsSweeper`."""
 
-    def __init__(self, connection: S3Connection, bucket: str) -> None:
-        self._connection = connection
-        self._client = connection.client
+    def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
+        self._client = bucket.client
 
     async def put(
         self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch = Put.ABSENT, *, durable: bool = True
     ) -> ObjectInfo:
-        """Store `body` under `key`; see `ObjectStore.put`, always durable. A file above `PART` bytes goes in parts."""
+        """Store `body` under `key`; see `ObjectStore.put`. A file above `PART` bytes goes in parts.
+
+        A request whose answer is lost on the way is sent again, by the HTTP library too, which does not say so. A put
+        on a condition may then be refused because of itself: whoever gets `ObjectExists` or `PreconditionFailed` looks
+        at what is there.
+        """
         check_key(key)
-        if condition is Put.ABSENT and isinstance(body, LocalFile) and await self.head(key) is not None:
-            raise ObjectExists(f"{key} is already there")
         for again in range(CONFLICT_TRIES):
-            try:
-                with self._telling(f"store {key}"):
+            with self._bucket.telling(f"store {key}"):
+                try:
                     return await self._put(key, body, condition)
-            except _Conflict:
-                await asyncio.sleep(0.05 * 2**again)
-        raise ObjectStoreError(f"{self}: {key} is written by others again and again; try later")
+                except _Conflict:
+                    await asyncio.sleep(0.05 * 2**again)
+        raise ObjectStoreError(f"{self._bucket}: {key} is written by others again and again; try later")
 
     @asynccontextmanager
     async def open(self, key: Key, byte_range: ByteRange | None = None) -> AsyncIterator[OpenObject]:
         """Read an object or a range of it; see `ObjectStore.open`."""
         check_key(key)
-        with self._telling(f"read {key}"):
+        with self._bucket.telling(f"read {key}"):
             try:
-                answer = await self._get(key, byte_range)
+                answer = await self._bucket.get(key, byte_range)
             except ClientError as error:
                 if is_missing(error):
                     raise ObjectNotFound(f"there is no object {key}") from None
                 if code_of(error) in ("InvalidRange", "416"):
                     raise RangeNotSatisfiable(f"{key} has no bytes from {byte_range and byte_range.start} on") from None
                 raise
-        body = answer["Body"]
-        chunks = self._chunks(key, answer)
+        body = Body(self._bucket, key, answer, byte_range.start if byte_range else 0)
+        chunks = body.chunks()
         try:
-            yield OpenObject(_opened(key, answer), chunks)
+            yield OpenObject(body.info, chunks)
         finally:
             await chunks.aclose()
-            # Unread bytes keep the connection from being used again: this gives it up instead of reading them.
             body.close()
 
     async def head(self, key: Key) -> ObjectInfo | None:
         """Return what is known of the object, or None when there is nothing."""
         check_key(key)
-        with self._telling(f"look for {key}"):
+        with self._bucket.telling(f"look for {key}"):
             try:
-                answer = await self._client.head_object(Bucket=self._bucket, Key=key)
+                return await self._bucket.head(key)
             except ClientError as error:
                 if is_missing(error):
                     return None
                 raise
-        return ObjectInfo(key, answer["ContentLength"], answer["ETag"].strip('"'), answer["LastModified"])
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         """Yield every object whose key begins with `prefix`, in key order; 1,000 are held at a time."""
         check_prefix(prefix)
         paginator = self._client.get_paginator("list_objects_v2")
-        pages = aiter(paginator.paginate(Bucket=self._bucket, Prefix=prefix))
+        pages = aiter(paginator.paginate(Bucket=self._bucket.name, Prefix=prefix))
         while True:
-            with self._telling("list objects"):
+            with self._bucket.telling("list objects"):
                 page = await anext(pages, None)
             if page is None:
                 return
@@ -209,18 +213,18 @@ class S3Store:
     async def delete(self, key: Key) -> None:
         """Remove the object; nothing happens when it is not there."""
         check_key(key)
-        with self._telling(f"remove {key}"):
+        with self._bucket.telling(f"remove {key}"):
             try:
-                await self._client.delete_object(Bucket=self._bucket, Key=key)
+                await self._client.delete_object(Bucket=self._bucket.name, Key=key)
             except ClientError as error:
                 if not is_missing(error):
                     raise
 
     async def ping(self) -> None:
         """Write and remove a probe."""
-        with self._telling("write a probe"):
-            await self._client.put_object(Bucket=self._bucket, Key=PROBE, Body=b"")
-            await self._client.delete_object(Bucket=self._bucket, Key=PROBE)
+        with self._bucket.telling("write a probe"):
+            await self._client.put_object(Bucket=self._bucket.name, Key=PROBE, Body=b"")
+            await self._client.delete_object(Bucket=self._bucket.name, Key=PROBE)
 
     async def close(self) -> None:
         """Free nothing: connections belong to the `S3Connection`."""
@@ -230,134 +234,82 @@ class S3Store:
         check_key(key)
         if not timedelta(seconds=1) <= lifetime <= MAX_PRESIGN:
             raise ValueError(f"a presigned URL lives 1 second to 7 days, not {lifetime}")
-        with self._telling(f"sign a URL of {key}"):
+        with self._bucket.telling(f"sign a URL of {key}"):
             return await self._client.generate_presigned_url(
                 "get_object",
-                Params={"Bucket": self._bucket, "Key": key},
+                Params={"Bucket": self._bucket.name, "Key": key},
                 ExpiresIn=int(lifetime.total_seconds()),
             )
+
+    async def sweep_parts(self, prefix: str, before: datetime) -> int:
+        """Give up uploads in parts that began before a moment; see `PartsSweeper`."""
+        check_prefix(prefix)
+        with self._bucket.telling("look for unfinished uploads"):
+            return await sweep_parts(self._bucket, prefix, before)
 
     # --- writing ---
 
     async def _put(self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch) -> ObjectInfo:
         try:
             if isinstance(body, LocalFile):
-                with open(body.path, "rb", buffering=0) as file:  # noqa: ASYNC230 (opens, does not read)
-                    length = os.fstat(file.fileno()).st_size
-                    if length > PART:
-                        return await self._put_parts(_Source(key, body.path, file.fileno(), length), condition)
-                    body = await asyncio.to_thread(os.pread, file.fileno(), PART, 0)
-            answer = await self._client.put_object(
-                Bucket=self._bucket, Key=key, Body=body, ContentType=_content_type(key), **_conditions(condition)
-            )
-            return _stored(key, len(body), answer)
+                return await self._put_file(key, body.path, condition)
+            return await self._put_bytes(key, body, condition)
         except ClientError as error:
             code = code_of(error)
             if code == "ConditionalRequestConflict":
                 raise _Conflict from error
-            refused = code in ("PreconditionFailed", "412") or (isinstance(condition, IfMatch) and is_missing(error))
-            if not refused or code == "NoSuchBucket":
-                raise
-            retried = error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
-            ours = await self._find(key, body) if retried and isinstance(body, bytes) else None
-            if ours is None:
+            if code in ("PreconditionFailed", "412") or (isinstance(condition, IfMatch) and code == "NoSuchKey"):
                 raise _refusal(key, condition) from None
-            return ours
-
-    async def _find(self, key: Key, body: bytes) -> ObjectInfo | None:
-        """Return the object if it holds `body`: a put was refused since its own first try had worked, unanswered."""
-        try:
-            answer = await self._get(key, None)
-        except ClientError as error:
-            if is_missing(error):
-                return None
             raise
-        async with answer["Body"] as stream:
-            same = answer["ContentLength"] == len(body) and await stream.read() == body
-        return _opened(key, answer) if same else None
 
-    async def _put_parts(self, source: _Source, condition: Put | IfMatch) -> ObjectInfo:
-        """Store a large file in parts; an upload that does not come to its end is given up at the store too."""
-        target: dict[str, Any] = {"Bucket": self._bucket, "Key": source.key}
-        begun = await self._client.create_multipart_upload(**target, ContentType=_content_type(source.key))
-        upload = {**target, "UploadId": begun["UploadId"]}
-        try:
-            parts = await self._send_parts(source, upload)
-            answer = await self._client.complete_multipart_upload(
-                **upload, MultipartUpload={"Parts": parts}, **_conditions(condition)
+    async def _put_file(self, key: Key, path: Path, condition: Put | IfMatch) -> ObjectInfo:
+        with open(path, "rb", buffering=0) as file:  # noqa: ASYNC230 (opens, does not read)
+            length = os.fstat(file.fileno()).st_size
+            source = Source(key, path, file.fileno(), length, {"ContentType": _content_type(key)})
+            if length <= SMALL:
+                return await self._put_bytes(key, await source.read(0, length), condition)
+            # Asked before many bytes are sent in vain; the condition decides, not this.
+            if condition is Put.ABSENT and await self.head(key) is not None:
+                raise ObjectExists(f"{key} is already there")
+            if length > PART:
+                return await put_parts(self._bucket, source, _conditions(condition))
+            async with self._bucket.slots:
+                return await self._put_bytes(key, await source.read(0, length), condition)
+
+    async def _put_bytes(self, key: Key, body: bytes, condition: Put | IfMatch) -> ObjectInfo:
+        async with asyncio.timeout(BODY_TIME):
+            answer = await self._client.put_object(
+                Bucket=self._bucket.name, Key=key, Body=body, ContentType=_content_type(key), **_conditions(condition)
             )
-            return _stored(source.key, source.length, answer)
-        except BaseException:
-            # Also when cancelled: parts of an unfinished upload are paid for and never listed.
-            with contextlib.suppress(ClientError, BotoCoreError, aiohttp.ClientError, OSError):
-                await asyncio.shield(self._client.abort_multipart_upload(**upload))
-            raise
+        return stored(key, len(body), answer)
 
-    async def _send_parts(self, source: _Source, upload: dict[str, Any]) -> Sequence[CompletedPartTypeDef]:
-        part_length = max(PART, -(-source.length // MAX_PARTS))
-        offsets = iter(enumerate(range(0, source.length, part_length), start=1))
-        sent: list[CompletedPartTypeDef] = []
 
-        async def send() -> None:
-            for number, offset in offsets:
-                async with self._connection.parts:
-                    data = await asyncio.to_thread(os.pread, source.descriptor, part_length, offset)
-                    if len(data) != min(part_length, source.length - offset):
-                        raise ObjectStoreError(f"{source.path} was cut short while it was being stored")
-                    answer = await self._client.upload_part(**upload, PartNumber=number, Body=data)
-                    sent.append({"PartNumber": number, "ETag": answer["ETag"]})
+class _Session(AIOHTTPSession):
+    """The library's HTTP session, which asks for a certificate of a known authority but not for one of this host."""
 
-        senders = [asyncio.create_task(send()) for _ in range(PARTS_PER_UPLOAD)]
-        try:
-            await asyncio.gather(*senders)
-        finally:
-            for sender in senders:
-                sender.cancel()
-            await asyncio.gather(*senders, return_exceptions=True)
-        return sorted(sent, key=lambda part: part["PartNumber"])
-
-    # --- reading ---
-
-    async def _get(self, key: Key, byte_range: ByteRange | None) -> GetObjectOutputTypeDef:
-        if byte_range is None:
-            return await self._client.get_object(Bucket=self._bucket, Key=key)
-        stop = "" if byte_range.stop is None else byte_range.stop - 1
-        return await self._client.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={byte_range.start}-{stop}")
-
-    async def _chunks(self, key: Key, answer: GetObjectOutputTypeDef) -> AsyncGenerator[bytes, None]:
-        missing = answer["ContentLength"]
-        while missing > 0:
-            with self._telling(f"read {key}"):
-                chunk = await answer["Body"].read(CHUNK)
-            if not chunk:
-                raise ObjectStoreError(f"{self}: {key} ended {missing} bytes early")
-            missing -= len(chunk)
-            yield chunk
-
-    @contextmanager
-    def _telling(self, doing: str) -> Iterator[None]:
-        """Turn the S3 library's errors into words."""
-        try:
-            yield
-        except (ClientError, BotoCoreError, aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise ObjectStoreError(f"{self}: cannot {doing}: {advice(error)}") from error
-
-    def __str__(self) -> str:
-        return f"object store in bucket {self._bucket} at {self._connection.endpoint}"
+    def _get_ssl_context(self) -> ssl.SSLContext:
+        context: ssl.SSLContext = super()._get_ssl_context()  # type: ignore[misc]
+        context.check_hostname, context.verify_mode = True, ssl.CERT_REQUIRED
+        return context
 
 
 class _Conflict(Exception):
     """Another conditional put to the same key was under way; nothing was written."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A file being stored in parts."""
+def _readable_authorities(file: Path) -> str:
+    """Return the file's name for the library, which reads it late and tells little of what is wrong."""
+    try:
+        ssl.create_default_context(cafile=file)
+    except OSError as error:
+        reason = error.strerror or "it holds no certificate in PEM form"
+        raise ObjectStoreError(f"objects.ca_file {file} cannot be used: {reason}") from error
+    return str(file)
 
-    key: Key
-    path: Path
-    descriptor: int
-    length: int
+
+def _give_up_on_certificates(caught_exception: Exception | None = None, **_: object) -> None:
+    if isinstance(caught_exception, SSLError):
+        raise caught_exception
 
 
 def _plain(secret: SecretStr | None) -> str | None:
@@ -378,16 +330,3 @@ def _refusal(key: Key, condition: Put | IfMatch) -> ObjectStoreError:
     if isinstance(condition, IfMatch):
         return PreconditionFailed(f"{key} was to be replaced, but it has changed or is gone")
     return ObjectExists(f"{key} is already there")
-
-
-def _stored(key: Key, length: int, answer: Mapping[str, Any]) -> ObjectInfo:
-    """Return what is known of an object from the answer to its put: a HEAD could already see the next one."""
-    date = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
-    return ObjectInfo(key, length, answer["ETag"].strip('"'), parsedate_to_datetime(date))
-
-
-def _opened(key: Key, answer: GetObjectOutputTypeDef) -> ObjectInfo:
-    """Return what an answer says of the whole object, also when it holds a range of it."""
-    whole = answer.get("ContentRange", "").rpartition("/")[2]
-    length = int(whole) if whole.isdecimal() else answer["ContentLength"]
-    return ObjectInfo(key, length, answer["ETag"].strip('"'), answer["LastModified"])

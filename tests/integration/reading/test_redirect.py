@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 import httpx2
 import pytest
@@ -15,12 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import Key, ObjectStoreError, ObjectStores
-from shared.objects.s3 import S3Connection
-from tests.contract.test_object_store import PREFIX, s3_options
 from tests.integration.reading.constants import LARGE, METADATA
 from tests.support.factories import make_index, make_token
 from tests.support.published import Published
 from tests.support.reading import Reading, open_reading
+from tests.support.s3_server import S3Server
 
 NAME = "thing-5.0+local-py3-none-any.whl"
 
@@ -132,17 +131,18 @@ class TestRedirect:
                 assert (await client.get(path)).content == LARGE
 
 
-@pytest.mark.skipif(f"{PREFIX}URL" not in os.environ, reason=f"set {PREFIX}URL and its companions")
-async def test_on_a_bucket(engine: AsyncEngine) -> None:
+async def test_on_a_bucket(engine: AsyncEngine, s3: S3Server) -> None:
     """A real S3 gives the bytes, whole and in part, to whoever follows; a file name with a `+` included."""
-    async with S3Connection.open(s3_options()) as connection:
-        bucket = connection.store(os.environ[f"{PREFIX}BUCKET"])
+    async with s3.connect() as connection:
+        bucket = connection.store(s3.make_bucket())
         async with publishing(engine, ObjectStores(bucket, bucket)) as (_, reading, path), reading.client() as client:
             location = (await client.get(path)).headers["location"]
-    async with httpx2.AsyncClient() as plain:
+    async with httpx2.AsyncClient(verify=s3.trust()) as plain:
         whole = await plain.get(location)
         assert (whole.status_code, whole.content) == (200, LARGE)
+        assert whole.headers["content-type"] == "application/octet-stream"
         assert "content-encoding" not in whole.headers
+        assert urlsplit(location).path.endswith(f"/{quote(NAME)}"), "what is saved has the file's name"
         tag = whole.headers["etag"]
         rest = await plain.get(location, headers={"range": "bytes=1000-", "if-range": tag})
         assert (rest.status_code, rest.content) == (206, LARGE[1000:])

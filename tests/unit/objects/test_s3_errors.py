@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
+
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError, SSLError
 
-from shared.objects.s3_errors import advice, is_missing
+from shared.objects.s3_errors import advice, was_repeated
 
 
 def answered(code: str, message: str = "") -> ClientError:
@@ -40,14 +42,32 @@ def test_no_credentials() -> None:
     assert "objects.secret_key" in advice(NoCredentialsError())
 
 
-def test_an_unknown_authority() -> None:
-    """A certificate of an authority that nobody named says which setting names it."""
-    assert "objects.ca_file" in advice(SSLError(endpoint_url="https://s3.example.org", error=OSError("self-signed")))
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(20, "objects.ca_file"), (18, "objects.ca_file"), (62, "another host name"), (10, "not valid today")],
+)
+def test_certificates(number: int, words: str) -> None:
+    """What OpenSSL found wrong with a certificate decides what to do."""
+    cause = ssl.SSLCertVerificationError()
+    cause.verify_code = number
+    assert words in advice(SSLError(endpoint_url="https://s3.example.org", error=cause))
 
 
-def test_missing_is_told_from_refused() -> None:
-    """Only an absent object counts as missing; an absent bucket does not."""
-    assert is_missing(answered("NoSuchKey"))
-    assert is_missing(answered("404"))
-    assert not is_missing(answered("NoSuchBucket"))
-    assert not is_missing(answered("403"))
+def test_no_tls() -> None:
+    """A fault of TLS that is not about a certificate asks whether the endpoint speaks it."""
+    cause = ssl.SSLError("record layer failure")
+    assert "http://" in advice(SSLError(endpoint_url="https://s3.example.org", error=cause))
+
+
+def test_one_line() -> None:
+    """Whatever a server or the library says becomes one line."""
+    assert "\n" not in advice(answered("Strange", "a\nb"))
+    assert "\n" not in advice(OSError("a\nb"))
+
+
+def test_repetitions() -> None:
+    """Only a request that was sent more than once counts as repeated."""
+    error = answered("NoSuchUpload")
+    assert not was_repeated(error)
+    error.response["ResponseMetadata"] = {"RetryAttempts": 1}  # type: ignore[typeddict-item]
+    assert was_repeated(error)
