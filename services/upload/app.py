@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from services.upload.management import management_router
 from services.upload.managing import Projects
 from services.upload.routes import api_router, form_app
-from services.upload.staging import StagingSweep
+from services.upload.staging import PartsSweep, StagingSweep
 from services.upload.usecases import Uploads
 from shared.auth.verifier import Verifier
 from shared.bodies import BoundedBodies, OwnPagesOnly, own_origin
@@ -41,5 +41,7 @@ def create_service(resources: Resources) -> Service:
     install_problem_handlers(app, problem_answer)
     # Last: it matches every path that is not of the API.
     app.mount("/", forms)
-    sweep = StagingSweep(uploads.staging, resources.settings.uploads.staging_limit, resources.clock)
-    return Service(name="upload", app=app, loops=(sweep.run,))
+    age = resources.settings.uploads.staging_limit
+    staging = StagingSweep(uploads.staging, age, resources.clock)
+    parts = PartsSweep(resources.objects, age, resources.clock)
+    return Service(name="upload", app=app, loops=(staging.run, parts.run))

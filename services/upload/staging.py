@@ -1,4 +1,5 @@
-"""Removes what uploads left in the staging folder: a process that is killed cannot tidy up behind itself.
+"""Removes what uploads left behind, in the staging folder and in the object store: a process that is killed cannot tidy
+up behind itself.
 
 Source: architecture section 6 (storage layout: staging is swept by age).
 """
@@ -14,11 +15,14 @@ import structlog
 
 from services.upload.spool import SUFFIX
 from shared.clock import Clock
+from shared.objects.interface import ObjectStoreError, ObjectStores
+from shared.objects.keys import FILES
+from shared.objects.sweeping import PartsSweeper
 
 log = structlog.get_logger()
 
 SWEEP_EVERY = timedelta(minutes=30)
-"""How often the folder is looked at."""
+"""How often the folder and the store are looked at."""
 
 
 class StagingSweep:
@@ -64,3 +68,40 @@ class StagingSweep:
         except FileNotFoundError:
             return removed
         return removed
+
+
+class PartsSweep:
+    """Gives up uploads to the object store that began longer than `age` ago and never ended.
+
+    A folder has none; S3 keeps their parts until they are given up. Safe with several processes: giving up what another
+    gave up does nothing.
+    """
+
+    def __init__(self, stores: ObjectStores, age: timedelta, clock: Clock) -> None:
+        self._stores = stores
+        self._age = age
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Sweep now and every `SWEEP_EVERY`, until cancelled."""
+        while True:
+            try:
+                swept = await self.sweep()
+                if swept:
+                    log.info("parts_swept", uploads=swept)
+            except ObjectStoreError as error:
+                log.warning("parts_not_swept", error=str(error)[:500])
+            await asyncio.sleep(SWEEP_EVERY.total_seconds())
+
+    async def sweep(self) -> int:
+        """Give up what is too old, on both sides of the store; returns how many uploads.
+
+        Raises:
+            ObjectStoreError: the store cannot be used.
+        """
+        before = self._clock.now() - self._age
+        swept = 0
+        for store in (self._stores.public, self._stores.private):
+            if isinstance(store, PartsSweeper):
+                swept += await store.sweep_parts(FILES, before)
+        return swept

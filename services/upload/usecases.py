@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -41,6 +42,9 @@ from shared.objects.keys import core_metadata_key, file_key
 from shared.resources import Resources
 
 log = structlog.get_logger()
+
+_RETRY_AFTER = timedelta(seconds=10)
+"""When a client may try again after the store failed; by then it was asked several times."""
 
 _INSPECTIONS_AT_ONCE = 2
 """Files inspected at the same time: inspection is CPU work in threads."""
@@ -226,9 +230,8 @@ class Uploads:
                     raise outcome
         except ObjectStoreError as error:
             log.error("upload_not_stored", error=str(error))
-            raise ServiceError(
-                ErrorKind.UNAVAILABLE, "The file could not be stored; nothing was kept. Try again."
-            ) from error
+            words = "The file could not be stored; nothing was kept. Try again."
+            raise ServiceError(ErrorKind.UNAVAILABLE, words, retry_after=_RETRY_AFTER) from error
 
     async def _keep(self, index: IndexRecord, new: NewFile, expecting: Expecting) -> FileId:
         side = "public" if index.public else "private"

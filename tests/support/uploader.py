@@ -14,9 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.upload.app import create_service
 from shared.auth.principal import Scope, Verb
 from shared.catalogue.tables import File
+from shared.objects.interface import ObjectStore
 from shared.resources import Resources
 from tests.support.factories import MadeIndex, make_default, make_index, make_token
-from tests.support.resources import Scan, service_resources
+from tests.support.resources import Scan, service_resources, with_public_store
 from tests.support.uploading import basic, form_body
 
 
@@ -56,9 +57,16 @@ class Uploader:
 
 
 @asynccontextmanager
-async def open_uploader(engine: AsyncEngine, folder: Path, *, scan: Scan = "warn") -> AsyncIterator[Uploader]:
-    """Wire the service with everything in `folder`, a default index, and the owner's token for it."""
-    async with service_resources(engine, folder, scan=scan) as resources:
+async def open_uploader(
+    engine: AsyncEngine, folder: Path, store: ObjectStore | None = None, *, scan: Scan = "warn"
+) -> AsyncIterator[Uploader]:
+    """Wire the service with everything in `folder`, a default index, and the owner's token for it.
+
+    Args:
+        store: keeps the files of public indexes instead of a folder.
+    """
+    async with service_resources(engine, folder, scan=scan) as opened:
+        resources = opened if store is None else with_public_store(opened, store)
         index = await make_index(engine)
         await make_default(engine, index)
         token = await make_token(engine, "root", [Scope(index.name, None, frozenset({Verb.UPLOAD, Verb.READ}))])
