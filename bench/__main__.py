@@ -27,11 +27,14 @@ from bench.machine import Cores, choose_cores
 from bench.pages import measure_pages
 from bench.report import Row, table
 from bench.roots import measure_roots
+from bench.s3 import measure_s3
 from bench.scale import measure_scale
 from bench.starts import measure_memory, measure_starts
 from bench.uploads import measure_uploads
 
-_PARTS = ("start", "memory", "processes", "uploads", "crowds", "large", "install", "pages", "roots", "growth", "scale")
+_PARTS = (
+    "start", "memory", "processes", "uploads", "crowds", "large", "s3", "install", "pages", "roots", "growth", "scale",
+)  # fmt: skip
 _LOADED = {"pages", "roots", "growth", "large"}
 """Parts that load servers with reads."""
 
@@ -69,6 +72,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--uploads", type=int, default=40, help="measured uploads (default: %(default)s)")
     parser.add_argument("--crowd", type=int, default=128, help="uploads of a round of crowds (default: %(default)s)")
     parser.add_argument("--megabytes", type=int, default=500, help="size of the large upload (default: %(default)s)")
+    parser.add_argument("--s3-megabytes", type=int, default=2000, help="size of the S3 upload (default: %(default)s)")
     parser.add_argument("--projects", type=int, default=10_000, help="projects of roots (default: %(default)s)")
     parser.add_argument("--files", type=int, default=10_000, help="files of growth's project (default: %(default)s)")
     parser.add_argument(
@@ -133,6 +137,7 @@ def _measurements(
         "uploads": lambda folder: measure_uploads(options.uploads, programs(), folder),
         "crowds": lambda folder: measure_crowds(options.crowd, programs(), folder),
         "large": lambda folder: measure_large(plan(), options.megabytes, folder, notes),
+        "s3": lambda folder: measure_s3(options.s3_megabytes, programs(), folder, notes),
         "install": lambda folder: measure_install(programs(), nginx.program(), folder),
         "pages": lambda folder: measure_pages(plan(), folder, notes),
         "roots": lambda folder: measure_roots(plan(), options.projects, options.cache, folder, notes),
