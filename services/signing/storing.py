@@ -2,7 +2,8 @@
 
 The head says how far the store has come (`stored_version`). What a killed process left undone is done by the next
 holder of the lease, from the head and the intents alone; one that was paused and replaced cannot put its older
-timestamp over a newer one. Source: architecture section 5; trust contract section 2.6 (a sweeper puts what the store lacks).
+timestamp over a newer one.
+Source: architecture section 5; trust contract section 2.6 (a sweeper puts what the store lacks).
 """
 
 from __future__ import annotations

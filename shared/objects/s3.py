@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import ssl
 from collections.abc import AsyncIterator
@@ -38,18 +39,16 @@ from shared.objects.interface import (
 )
 from shared.objects.keys import InvalidKey, check_key, check_prefix
 from shared.objects.s3_bucket import Bucket, stored
+from shared.objects.s3_buffers import PART, Buffers, made
 from shared.objects.s3_errors import code_of, is_missing
-from shared.objects.s3_multipart import BODY_TIME, PART, Source, put_parts, sweep_parts
+from shared.objects.s3_multipart import BODY_TIME, Source, put_parts, sweep_parts
 from shared.objects.s3_reading import Body
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 SMALL: Final = 256 * 1024
-"""Bytes up to which a file is sent without waiting for a slot, and without asking first whether it is there."""
-
-BODIES_PER_PROCESS: Final = 6
-"""Bodies from files in flight, of all uploads together: with `PART` this bounds their memory to 48 MiB."""
+"""Bytes up to which a file is sent without waiting for memory, and without asking first whether it is there."""
 
 ATTEMPTS: Final = 5
 """Times a request is sent that a store refuses for now or does not answer, with pauses of up to 1, 2, 4 and 8 seconds.
@@ -97,7 +96,7 @@ class S3Connection:
     def __init__(self, client: S3Client, options: S3Options) -> None:
         self.client = client
         self.endpoint = options.endpoint_url or f"S3 in {options.region}"
-        self.slots = asyncio.Semaphore(BODIES_PER_PROCESS)
+        self.buffers = Buffers()
 
     @classmethod
     @asynccontextmanager
@@ -134,7 +133,7 @@ class S3Connection:
 
     def store(self, bucket: str) -> S3Store:
         """Return the store in one bucket; it must exist."""
-        return S3Store(Bucket(self.client, bucket, self.endpoint, self.slots))
+        return S3Store(Bucket(self.client, bucket, self.endpoint, self.buffers))
 
 
 class S3Store:
@@ -253,7 +252,7 @@ class S3Store:
         try:
             if isinstance(body, LocalFile):
                 return await self._put_file(key, body.path, condition)
-            return await self._put_bytes(key, body, condition)
+            return await self._put_body(key, body, len(body), condition)
         except ClientError as error:
             code = code_of(error)
             if code == "ConditionalRequestConflict":
@@ -267,21 +266,24 @@ class S3Store:
             length = os.fstat(file.fileno()).st_size
             source = Source(key, path, file.fileno(), length, {"ContentType": _content_type(key)})
             if length <= SMALL:
-                return await self._put_bytes(key, await source.read(0, length), condition)
+                body = made(length)
+                await source.read(body, 0, length)
+                return await self._put_body(key, body, length, condition)
             # Asked before many bytes are sent in vain; the condition decides, not this.
             if condition is Put.ABSENT and await self.head(key) is not None:
                 raise ObjectExists(f"{key} is already there")
             if length > PART:
                 return await put_parts(self._bucket, source, _conditions(condition))
-            async with self._bucket.slots:
-                return await self._put_bytes(key, await source.read(0, length), condition)
+            async with self._bucket.buffers.lend(length) as body:
+                await source.read(body, 0, length)
+                return await self._put_body(key, body, length, condition)
 
-    async def _put_bytes(self, key: Key, body: bytes, condition: Put | IfMatch) -> ObjectInfo:
+    async def _put_body(self, key: Key, body: bytes | io.BytesIO, length: int, condition: Put | IfMatch) -> ObjectInfo:
         async with asyncio.timeout(BODY_TIME):
             answer = await self._client.put_object(
                 Bucket=self._bucket.name, Key=key, Body=body, ContentType=_content_type(key), **_conditions(condition)
             )
-        return stored(key, len(body), answer)
+        return stored(key, length, answer)
 
 
 class _Session(AIOHTTPSession):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.objects.interface import ByteRange, Key, ObjectInfo, ObjectStoreError
+from shared.objects.s3_buffers import Buffers
 from shared.objects.s3_errors import advice
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ FAULTS = (ClientError, BotoCoreError, aiohttp.ClientError, OSError, TimeoutError
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket as a client sees it. `slots` bounds the bodies of this process that are in memory on their way out."""
+    """A bucket as a client sees it; `buffers` are those of the process."""
 
     client: S3Client
     name: str
     endpoint: str
-    slots: asyncio.Semaphore
+    buffers: Buffers
 
     @contextmanager
     def telling(self, doing: str) -> Iterator[None]:

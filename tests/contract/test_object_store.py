@@ -28,7 +28,7 @@ from shared.objects.interface import (
 )
 from shared.objects.keys import InvalidKey
 from shared.objects.metered import metered
-from shared.objects.s3_multipart import PART
+from shared.objects.s3_buffers import PART
 from tests.support.s3_server import S3Server
 
 

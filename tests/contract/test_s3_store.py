@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from deploy.stack.certificates import make_certificates
 from shared.objects.interface import ByteRange, Key, LocalFile, ObjectStoreError
 from shared.objects.s3 import S3Connection, S3Options, S3Store
-from shared.objects.s3_multipart import PART
+from shared.objects.s3_buffers import PART
 from tests.support.clock import SettableClock
 from tests.support.faults import relayed
 from tests.support.s3_server import S3Server

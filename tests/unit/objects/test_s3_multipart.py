@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hashlib import md5
 
-from shared.objects.s3_multipart import MAX_PARTS, PART, etag_of_parts
+from shared.objects.s3_buffers import PART
+from shared.objects.s3_multipart import MAX_PARTS, etag_of_parts
 
 
 def test_etag_of_parts() -> None:
