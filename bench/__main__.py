@@ -137,7 +137,7 @@ def _measurements(
         "uploads": lambda folder: measure_uploads(options.uploads, programs(), folder),
         "crowds": lambda folder: measure_crowds(options.crowd, programs(), folder),
         "large": lambda folder: measure_large(plan(), options.megabytes, folder, notes),
-        "s3": lambda folder: measure_s3(options.s3_megabytes, programs(), folder, notes),
+        "s3": lambda folder: measure_s3(options.s3_megabytes, programs(), folder),
         "install": lambda folder: measure_install(programs(), nginx.program(), folder),
         "pages": lambda folder: measure_pages(plan(), folder, notes),
         "roots": lambda folder: measure_roots(plan(), options.projects, options.cache, folder, notes),

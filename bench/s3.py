@@ -28,9 +28,6 @@ _BUCKET = "bench"
 _ROUNDS = 3
 """Uploads by each, interleaved; the median counts."""
 
-_TRIES = 5
-"""Times an upload by `aws` is tried."""
-
 _OF_AWS = 0.7
 """Which part of the speed of `aws` is wanted."""
 
@@ -49,14 +46,13 @@ class _Upload:
     printed: str
 
 
-def measure_s3(megabytes: int, programs: Path, folder: Path, notes: list[str]) -> Iterator[Row]:
+def measure_s3(megabytes: int, programs: Path, folder: Path) -> Iterator[Row]:
     """Yield the rows about a large upload to S3.
 
     Args:
         megabytes: size of the file.
         programs: folder with `aws`.
         folder: empty folder for the server's data and the file; holds the file three times.
-        notes: takes a line for each upload by `aws` that failed.
 
     Raises:
         NotMeasured: the server cannot be started, or an upload fails.
@@ -72,7 +68,7 @@ def measure_s3(megabytes: int, programs: Path, folder: Path, notes: list[str]) -
         for number in range(_ROUNDS):
             ours.append(_run(server, (sys.executable, "-m", "bench.s3_put", str(file), f"files/ours-{number}")))
             copy = ("s3", "cp", "--only-show-errors", str(file), f"s3://{_BUCKET}/files/aws-{number}")
-            theirs.append(_tried(server, (str(programs / "aws"), "--endpoint-url", server.url, *copy), notes))
+            theirs.append(_run(server, (str(programs / "aws"), "--endpoint-url", server.url, *copy)))
             _forget(folder / "s3")
     length = megabytes * _MEGABYTE / 1e6
     label = f"upload of {megabytes} MB to S3 over TLS"
@@ -90,7 +86,7 @@ def _server(folder: Path) -> Iterator[S3Server]:
     with asyncio.Runner() as runner:
         try:
             program = ensure_versitygw(cache_folder(os.environ), lambda text: print(f"bench: {text}", file=sys.stderr))
-            place = S3Place(free_port(), make_certificates(folder / "tls", SystemClock()))
+            place = S3Place(free_port(), make_certificates(folder / "tls", SystemClock()), keeps_connections=False)
             server = S3Server(folder, program, place)
             runner.run(server.start())
         except LaunchError as error:
@@ -129,17 +125,6 @@ def _run(server: S3Server, argv: tuple[str, ...]) -> _Upload:
         raise NotMeasured(f"{Path(argv[0]).name} does not store the file: {done.stderr.strip()[-600:]}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return _Upload(seconds, cpu, done.stdout)
-
-
-def _tried(server: S3Server, argv: tuple[str, ...], notes: list[str]) -> _Upload:
-    """Upload by `aws`, again when it fails: on kept connections versitygw 1.7.0 refuses some of its last requests as
-    malformed. A failed one does not count."""
-    for _ in range(_TRIES - 1):
-        try:
-            return _run(server, argv)
-        except NotMeasured as fault:
-            notes.append(f"not counted: {fault}")
-    return _run(server, argv)
 
 
 def _forget(folder: Path) -> None:
