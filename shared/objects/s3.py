@@ -148,6 +148,8 @@ class S3Store:
     ) -> ObjectInfo:
         """Store `body` under `key`; see `ObjectStore.put`. A file above `PART` bytes goes in parts.
 
+        All is durable: S3 knows nothing else, whatever `durable` says.
+
         A request whose answer is lost on the way is sent again, by the HTTP library too, which does not say so. A put
         on a condition may then be refused because of itself: whoever gets `ObjectExists` or `PreconditionFailed` looks
         at what is there.
