@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Protocol, runtime_checkable
 
 from shared.metrics import Metrics
 from shared.objects.interface import (
@@ -24,6 +25,7 @@ from shared.objects.interface import (
     Put,
     RangeNotSatisfiable,
 )
+from shared.objects.sweeping import PartsSweeper
 
 _ANSWERS = (ObjectExists, ObjectNotFound, PreconditionFailed, RangeNotSatisfiable)
 """What the interface promises: no fault of the store."""
@@ -102,19 +104,29 @@ class MeteredStore:
             self._metrics.store_seconds.labels(operation).observe(time.perf_counter() - began)
 
 
-class MeteredPresigner(MeteredStore):
-    """The same for a store that hands out URLs."""
+@runtime_checkable
+class BucketStore(ObjectStore, Presigner, PartsSweeper, Protocol):
+    """A store that can do more than the five methods: that of S3."""
 
-    def __init__(self, store: ObjectStore, presigner: Presigner, metrics: Metrics) -> None:
-        super().__init__(store, metrics)
-        self._presigner = presigner
+
+class MeteredBucket(MeteredStore):
+    """The same for a store that hands out URLs and gives up parts that nobody will finish."""
+
+    def __init__(self, bucket: BucketStore, metrics: Metrics) -> None:
+        super().__init__(bucket, metrics)
+        self._bucket = bucket
 
     async def presign(self, key: Key, lifetime: timedelta) -> str:
         """See `Presigner.presign`."""
         with self._measured("presign"):
-            return await self._presigner.presign(key, lifetime)
+            return await self._bucket.presign(key, lifetime)
+
+    async def sweep_parts(self, prefix: str, before: datetime) -> int:
+        """See `PartsSweeper.sweep_parts`."""
+        with self._measured("sweep"):
+            return await self._bucket.sweep_parts(prefix, before)
 
 
 def metered(store: ObjectStore, metrics: Metrics) -> ObjectStore:
-    """Return the store, counted; it presigns if the store does."""
-    return MeteredPresigner(store, store, metrics) if isinstance(store, Presigner) else MeteredStore(store, metrics)
+    """Return the store, counted; it can do what the store can do."""
+    return MeteredBucket(store, metrics) if isinstance(store, BucketStore) else MeteredStore(store, metrics)
