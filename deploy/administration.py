@@ -91,14 +91,14 @@ async def create_token(settings: Settings, wanted: Mapping[str, object]) -> Row:
     """Make a token and return it with its secret and what it is for.
 
     Args:
-        wanted: `user`, `index`, `project` (None for all), `verbs` (by commas), `days`, `label`.
+        wanted: `user`, `index` (`*` for every index), `project` (None for all), `verbs` (by commas), `days`, `label`.
 
     Raises:
         UsageError: a name or a verb is none.
         ServiceError: there is no such account or index, or the label cannot be used.
     """
     try:
-        index = parse_index_name(str(wanted["index"]))
+        index = None if wanted["index"] == "*" else parse_index_name(str(wanted["index"]))
         project = None if wanted["project"] is None else parse_project_name(str(wanted["project"]))
         verbs = frozenset(_verb(text.strip()) for text in str(wanted["verbs"]).split(","))
     except InvalidName as error:
@@ -107,17 +107,17 @@ async def create_token(settings: Settings, wanted: Mapping[str, object]) -> Row:
     async with _accounts(settings) as accounts:
         new = NewToken(user, (Scope(index, project, verbs),), lifetime, str(wanted["label"]))
         minted = await accounts.create_token(new)
-    url = f"{_hosts(settings)[0]}/{index}"
+    host = _hosts(settings)[0]
     return {
         "token": minted.secret,
         "id": str(minted.id),
         "user": user,
-        "index": str(index),
+        "index": "*" if index is None else str(index),
         "project": project,
         "verbs": sorted(verbs),
         "expires_at": minted.expires_at.isoformat(timespec="seconds"),
-        "upload_url": f"{url}/",
-        "simple_url": f"{url}/+simple/",
+        "upload_url": f"{host}/legacy/" if index is None else f"{host}/{index}/",
+        "simple_url": f"{host}/+simple/" if index is None else f"{host}/{index}/+simple/",
     }
 
 

@@ -104,7 +104,7 @@ def make_link(
 def create_token(  # noqa: PLR0913 - each is an option of the command line
     *,
     user: Annotated[str, typer.Option(help="Whose token it is.")] = "root",
-    index: Annotated[str, typer.Option(help="The index it is for, owner/name.")] = "root/stable",
+    index: Annotated[str, typer.Option(help="The index it is for, owner/name; '*' for every index.")] = "root/stable",
     project: Annotated[str | None, typer.Option(help="The one project it is for.", show_default="all")] = None,
     verbs: Annotated[str, typer.Option(help="What it may do, by commas: read, upload, remove, ...")] = "upload,read",
     days: Annotated[int, typer.Option(min=1, max=366, help="Days until it expires.")] = 90,

@@ -20,6 +20,7 @@ from services.index.settings import Limits
 from shared.catalogue.heads import PageRef
 from shared.catalogue.reading import laid_state, mark_laid, pages_since
 from shared.catalogue.unit_of_work import UnitOfWork
+from shared.faults import FaultPoint, reached
 from shared.formats.python.html import project_list_html
 from shared.formats.python.pages import project_list_json, static_link
 from shared.formats.python.static import static_pages
@@ -79,6 +80,7 @@ async def lay(
     for extension, render in (("json", project_list_json), ("html", project_list_html)):
         body = await asyncio.to_thread(render, state.serial, projects)
         await _lay(store, limits, static_page_key(state.name, None, extension), body)
+    reached(FaultPoint.LAY_LISTS)
     async with UnitOfWork(resources.engine) as work:
         await mark_laid(work.connection, index_id, state.serial)
         await work.commit()
@@ -95,6 +97,7 @@ async def _lay_pages(store: ObjectStore, limits: Limits, name: IndexName, pages:
         forms = await _in_steps(static_pages(document, static_link))
         for extension, body in zip(("json", "html"), forms, strict=True):
             await _lay(store, limits, static_page_key(name, project, extension), body)
+        reached(FaultPoint.LAY_PAGE)
 
 
 async def _in_steps(steps: Generator[None, None, tuple[bytes, bytes]]) -> tuple[bytes, bytes]:

@@ -20,6 +20,7 @@ from shared.catalogue.outbox import relax
 from shared.catalogue.publication_rows import IndexFacts
 from shared.catalogue.stored_heads import Owed
 from shared.catalogue.unit_of_work import UnitOfWork
+from shared.faults import FaultPoint, reached
 from shared.ids import IndexId
 from shared.objects.interface import ObjectStore
 from shared.resources import Resources
@@ -54,7 +55,9 @@ async def follow(
     store, name = resources.objects.side(public=head.index.public), head.index.name
     # Where a newer one lies already, another signer has taken over, and with it what is owed.
     if await tree.put_timestamp(store, name, head.timestamp):
+        reached(FaultPoint.STORE_TIMESTAMP)
         await tree.put_plain(store, name, copies, unset)
+        reached(FaultPoint.STORE_PLAIN)
         await _mark(resources, head.index.id, head.version)
 
 

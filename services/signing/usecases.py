@@ -38,6 +38,7 @@ from shared.catalogue.leases import Held
 from shared.catalogue.publication_rows import IntentLine, NewHead, NewPage, NewTufFile
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import whole_seconds
+from shared.faults import FaultPoint, reached
 from shared.ids import IndexId
 from shared.jobs.messages import LayPages
 from shared.resources import Resources
@@ -86,6 +87,8 @@ class Publisher:
             await work.commit()
         if held is None:
             self._resources.metrics.lease_conflicts.inc()
+        else:
+            reached(FaultPoint.SIGN_LEASED)
         while held is not None:
             try:
                 async with kept(self._resources, held):
@@ -110,13 +113,19 @@ class Publisher:
         if batch is None:
             return False
         rendered = await self._renderer.render(batch)
+        reached(FaultPoint.SIGN_RENDERED)
         batch = await self._number(batch, rendered)
+        reached(FaultPoint.SIGN_NUMBERED)
         signed = await self._sign(batch, rendered)
+        reached(FaultPoint.SIGN_SIGNED)
         store = self._resources.objects.side(public=batch.index.public)
         await self._lay_shared(batch)
         await tree.put_targets(store, batch.index.name, rendered.targets, digests=rendered.digests())
+        reached(FaultPoint.PUBLISH_TARGETS)
         await tree.put_metadata(store, batch.index.name, signed.files)
+        reached(FaultPoint.PUBLISH_METADATA)
         await self._commit(batch, rendered, signed)
+        reached(FaultPoint.SWITCH_COMMITTED)
         self._resources.metrics.publication_seconds.observe(time.monotonic() - began)
         self._resources.metrics.publication_changes.observe(len(batch.waiting))
         head = Committed(batch.index, batch.version, signed.timestamp.content)

@@ -33,6 +33,7 @@ from shared.catalogue.heads import Expecting
 from shared.catalogue.releases import FileProgress, KnownFile, NewFile, SourceArchiveTaken
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.errors import ErrorKind, ServiceError
+from shared.faults import FaultPoint, reached
 from shared.formats.interface import Coordinates, Inspected, InvalidFile
 from shared.formats.registry import FORMATS
 from shared.ids import FileId
@@ -111,6 +112,7 @@ class Uploads:
         except ContentMissing as error:
             _refuse_gone(error.fields)
             raise
+        reached(FaultPoint.UPLOAD_RECEIVED)
         with self._resources.heads.expecting() as expecting:
             try:
                 admitted = await self._admit(index, principal, form, expecting)
@@ -143,6 +145,7 @@ class Uploads:
         inspected = await self._inspect(form, coordinates)
         findings = await self._scan(form, coordinates)
         await self._store(index, form, inspected)
+        reached(FaultPoint.UPLOAD_STORED)
         warnings = (*findings, *inspected.warnings, *look.warnings)
         new = replace(_new_file(form, coordinates, inspected, principal, self._resources), warnings=warnings)
         try:
@@ -241,6 +244,7 @@ class Uploads:
             # Before the commit: the publication that shows the file cannot be told of earlier.
             expecting.expect(file_id)
             await work.commit()
+        reached(FaultPoint.UPLOAD_KEPT)
         log.info(
             "file_received",
             file_id=str(file_id),

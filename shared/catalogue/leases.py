@@ -21,7 +21,7 @@ from shared.catalogue.outbox import relax
 from shared.catalogue.tables import Lease
 from shared.ids import IndexId, new_uuid
 
-TERM = timedelta(seconds=10)
+TERM = timedelta(seconds=6)
 """How long a holder that went silent keeps others out. The fence, not the term, makes this safe: a short term costs a
 holder that was merely slow its work, a long one has everybody wait for a holder that was killed."""
 

@@ -85,7 +85,7 @@ class WorkerOptions:
     at_once: int = 10
     poll_delay: timedelta = timedelta(milliseconds=20)
     idle_delay: timedelta = timedelta(milliseconds=250)
-    claim_lifetime: timedelta = timedelta(seconds=15)
+    claim_lifetime: timedelta = timedelta(seconds=6)
     job_timeout: timedelta = timedelta(seconds=130)
     patience: timedelta = timedelta(0)
 

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.catalogue import outbox
 from shared.catalogue.engine import CATALOGUE_AWAY
 from shared.catalogue.unit_of_work import UnitOfWork
+from shared.faults import FaultPoint, reached
 from shared.jobs.messages import Envelope
 from shared.jobs.queue import JobQueue, QueueUnavailable
 
@@ -34,7 +35,7 @@ class RelayOptions:
     """
 
     batch: int = 100
-    resend_after: timedelta = timedelta(seconds=10)
+    resend_after: timedelta = timedelta(seconds=5)
     first_pause: timedelta = timedelta(milliseconds=250)
     longest_pause: timedelta = timedelta(seconds=5)
     longest_sleep: timedelta = timedelta(seconds=10)
@@ -79,6 +80,8 @@ class Relay:
             )
             # Committed before anything is sent: else a fast worker could find its row still locked by us.
             await work.commit()
+        if envelopes:
+            reached(FaultPoint.RELAY_CLAIMED)
         to_send = without_repeats(envelopes)
         for position, envelope in enumerate(to_send):
             try:
@@ -88,6 +91,7 @@ class Relay:
                 await self._postpone([row for row in envelopes if row.outbox_id not in sent], error)
                 break
             self._failures = 0
+            reached(FaultPoint.RELAY_SENT)
         return len(envelopes)
 
     async def _postpone(self, unsent: list[Envelope], error: QueueUnavailable) -> None:

@@ -184,10 +184,16 @@ class Deployment:
         return found[1]
 
 
-def start_deployment(data: Path, *options: str, log: Path | None = None) -> Deployment:
-    """Start `countermark-server up` on free ports and return when it says that it is ready."""
+def start_deployment(
+    data: Path, *options: str, log: Path | None = None, command: tuple[str, ...] | None = None
+) -> Deployment:
+    """Start `countermark-server up` on free ports and return when it says that it is ready.
+
+    Args:
+        command: what to run in place of `countermark-server`.
+    """
     ports = ("--api-port", "0", "--ui-port", "0")
-    argv = (program("countermark-server"), "up", "--data", str(data), *ports, *options)
+    argv = (*(command or (program("countermark-server"),)), "up", "--data", str(data), *ports, *options)
     process = Process(argv, log or data.with_name(f"{data.name}.log"))
     return _ready(Deployment(process, data, data / "objects" / "public"), START_TIMEOUT)
 
