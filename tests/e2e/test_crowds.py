@@ -1,0 +1,185 @@
+"""Many at once: uploads to one index and to many, the same file, yanks during publications, removal during a download.
+
+How fast it goes is for the benchmark; here everybody is answered right, and an independent reader finds nothing amiss.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.support.archives import make_wheel, wheel_name
+from tests.support.processes import Deployment
+from tests.support.tree_audit import Found, audit, face_reader
+from tests.support.uploading import basic, form_body
+
+_CROWD = 64
+
+_PATIENCE = 60.0
+"""Seconds an answer may take on a busy machine."""
+
+
+class Site:
+    """A client of the deployment that owns its indexes."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.api = deployment.api
+        self._token = deployment.token_document("--verbs", "read,upload,remove,configure", index="*")["token"]
+        self._http = httpx2.Client(timeout=_PATIENCE, limits=httpx2.Limits(max_connections=_CROWD))
+
+    def upload(self, wheel: bytes, name: str, index: str = "root/stable") -> httpx2.Response:
+        """Upload a wheel."""
+        body, form = form_body(name, wheel)
+        return self._http.post(f"{self.api}/{index}/", content=body, headers=basic(self._token) | form)
+
+    def call(self, method: str, path: str, document: object = None) -> httpx2.Response:
+        """Call the API."""
+        return self._http.request(
+            method, f"{self.api}/api/v1/{path}", json=document, headers=basic(self._token) | {"accept": "*/*"}
+        )
+
+    def page(self, project: str, index: str = "root/stable") -> dict[str, Any]:
+        """Return a project's page, file name -> entry."""
+        headers = {"accept": "application/vnd.pypi.simple.v1+json"}
+        answer = self._http.get(f"{self.api}/{index}/+simple/{project}/", headers=headers)
+        return {} if answer.status_code == 404 else {file["filename"]: file for file in answer.json()["files"]}
+
+    def stream(self, project: str, name: str) -> Iterator[bytes]:
+        """Download a file in small pieces."""
+        path = httpx2.URL(f"{self.api}/root/stable/+simple/{project}/").join(self.page(project)[name]["url"])
+        with self._http.stream("GET", path) as answer:
+            assert answer.status_code == 200
+            yield from answer.iter_raw(1 << 16)
+
+    def audit(self, index: str) -> Found:
+        """Read all that an index's signed metadata name."""
+        return audit(face_reader(self._http, f"{self.api}/{index}"))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+
+@pytest.fixture(scope="module")
+def site(deployment: Deployment) -> Iterator[Site]:
+    """A client of the deployment."""
+    client = Site(deployment)
+    yield client
+    client.close()
+
+
+def at_once(calls: Sequence[Callable[[], httpx2.Response]]) -> list[httpx2.Response]:
+    """Make all calls at the same time and return their answers."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result() for future in [pool.submit(call) for call in calls]]
+
+
+def looked_at(site: Site, index: str = "root/stable") -> Found:
+    """Return what an independent reader finds; nothing may be amiss."""
+    found = site.audit(index)
+    assert found.faults == []
+    return found
+
+
+def until_listed(site: Site, project: str, name: str, index: str) -> None:
+    """Return when a file that was acknowledged is listed: on a busy machine that may be after the answer."""
+    until = time.monotonic() + _PATIENCE
+    while name not in site.page(project, index):
+        assert time.monotonic() < until, f"{name} is not published in {index}"
+        time.sleep(0.2)
+
+
+def test_a_crowd_uploads_to_one_index(site: Site) -> None:
+    """Sixty-four uploads of projects of their own are all answered 200, listed and signed."""
+    names = [f"crowd-{number}" for number in range(_CROWD)]
+    answers = at_once([partial(site.upload, make_wheel(name, "1.0"), wheel_name(name, "1.0")) for name in names])
+    assert {answer.status_code for answer in answers} == {200}, [a.text for a in answers if a.status_code != 200]
+    found = looked_at(site)
+    for name in names:
+        assert found.listed(name) == {wheel_name(name, "1.0")} == set(site.page(name))
+
+
+def test_a_crowd_uploads_to_one_project(site: Site) -> None:
+    """Sixty-four versions of one project make one project whose page lists them all."""
+    versions = [f"1.{number}" for number in range(_CROWD)]
+    answers = at_once([partial(site.upload, make_wheel("swarm", one), wheel_name("swarm", one)) for one in versions])
+    assert {answer.status_code for answer in answers} == {200}, [a.text for a in answers if a.status_code != 200]
+    names = {wheel_name("swarm", version) for version in versions}
+    assert looked_at(site).listed("swarm") == names == set(site.page("swarm"))
+
+
+@pytest.mark.timeout(300)
+def test_a_crowd_uploads_to_as_many_indexes(site: Site) -> None:
+    """Sixty-four indexes get a file each at the same time: each is published and signed by itself."""
+    indexes = [f"root/crowd-{number}" for number in range(_CROWD)]
+    made = at_once([partial(site.call, "POST", "indexes", {"name": index}) for index in indexes])
+    assert {answer.status_code for answer in made} == {201}, [a.text for a in made if a.status_code != 201]
+    wheel, name = make_wheel("everywhere", "1.0"), wheel_name("everywhere", "1.0")
+    answers = at_once([partial(site.upload, wheel, name, index) for index in indexes])
+    assert {answer.status_code for answer in answers} == {200}, [a.text for a in answers if a.status_code != 200]
+    for index in indexes:
+        until_listed(site, "everywhere", name, index)
+    for index in indexes[::16]:
+        found = looked_at(site, index)
+        assert found.listed("everywhere") == {name}
+        assert found.pointers[f"pointers/everywhere/{name}.pointer"]["index"] == index
+
+
+def test_the_same_file_twenty_times_is_one_file(site: Site) -> None:
+    """Twenty at once with the same bytes are all told that it is there; there is one."""
+    wheel, name = make_wheel("twins", "1.0"), wheel_name("twins", "1.0")
+    answers = at_once([partial(site.upload, wheel, name)] * 20)
+    assert {answer.status_code for answer in answers} == {200}, [a.text for a in answers if a.status_code != 200]
+    files = site.call("GET", "indexes/root/stable/projects/twins/releases/1.0").json()["files"]
+    assert [file["filename"] for file in files] == [name]
+    assert looked_at(site).listed("twins") == {name}
+
+
+def test_of_twenty_different_files_of_one_name_one_wins(site: Site) -> None:
+    """Twenty at once with other bytes each: one is published, nineteen are told that the name is taken."""
+    name = wheel_name("rivals", "1.0")
+    wheels = [make_wheel("rivals", "1.0", payload_bytes=number) for number in range(1, 21)]
+    answers = at_once([partial(site.upload, wheel, name) for wheel in wheels])
+    assert sorted(answer.status_code for answer in answers) == [200, *[409] * 19]
+    assert all("already exists" in answer.text for answer in answers if answer.status_code == 409)
+    winner = next(wheel for wheel, answer in zip(wheels, answers, strict=True) if answer.status_code == 200)
+    digest = hashlib.sha256(winner).hexdigest()
+    assert site.page("rivals")[name]["hashes"]["sha256"] == digest
+    assert looked_at(site).pointers[f"pointers/rivals/{name}.pointer"]["digest"] == digest
+
+
+def test_a_yank_during_publications_holds(site: Site) -> None:
+    """A release yanked while other files of its project are published is yanked on the page that lists them all."""
+    first = wheel_name("restless", "0")
+    assert site.upload(make_wheel("restless", "0"), first).status_code == 200
+    yank = "indexes/root/stable/projects/restless/releases/0/yank"
+    calls = [partial(site.upload, make_wheel("restless", f"{v}"), wheel_name("restless", f"{v}")) for v in range(1, 21)]
+    calls[10:10] = [partial(site.call, "POST", yank, {"reason": "broken"})] * 3
+    answers = at_once(calls)
+    assert {answer.status_code for answer in answers} <= {200, 202}, [a.text for a in answers]
+    page = site.page("restless")
+    assert set(page) == {wheel_name("restless", str(version)) for version in range(21)}
+    assert [name for name, file in page.items() if file["yanked"]] == [first]
+    assert looked_at(site).listed("restless") == set(page)
+
+
+def test_a_removal_does_not_cut_a_download(site: Site) -> None:
+    """Who has begun to download a file gets all of it; who comes after its removal is told that it is gone."""
+    wheel, name = make_wheel("leaving", "1.0", payload_bytes=8 << 20), wheel_name("leaving", "1.0")
+    assert site.upload(wheel, name).status_code == 200
+    url = site.page("leaving")[name]["url"]
+    pieces = site.stream("leaving", name)
+    received = next(pieces)
+    removed = site.call("DELETE", "indexes/root/stable/projects/leaving/releases/1.0")
+    assert removed.status_code == 200, removed.text
+    assert received + b"".join(pieces) == wheel
+    address = httpx2.URL(f"{site.api}/root/stable/+simple/leaving/").join(url)
+    assert httpx2.get(address, timeout=20).status_code == 410
+    assert name not in looked_at(site).listed("leaving")

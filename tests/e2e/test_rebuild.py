@@ -1,0 +1,87 @@
+"""The published tree is lost and laid again beside the running server: byte for byte, and no client is disturbed.
+
+Source: architecture section 5, invariant 3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from pathlib import Path
+
+import httpx2
+
+from tests.support.archives import make_wheel, wheel_name
+from tests.support.clients import VerifyingClient
+from tests.support.processes import Deployment
+from tests.support.tree_audit import audit, folder_reader
+from tests.support.tuf_reader import TreeReader
+from tests.support.uploading import basic, form_body
+
+_INDEX = "root/rebuilt"
+
+
+def test_a_lost_tree_is_laid_again_as_it_was(deployment: Deployment, tmp_path: Path) -> None:
+    """What is current comes back with the bytes it had; warm clients of server and bare tree go on."""
+    made = deployment.command("index", "create", _INDEX)
+    assert made.returncode == 0, made.stderr
+    token = deployment.token("--verbs", "read,upload,remove", index=_INDEX)
+    for version in ("1.0", "1.1", "2.0"):
+        upload(deployment, token, "phoenix", version)
+    upload(deployment, token, "ashes", "1.0")
+    removed = httpx2.delete(
+        f"{deployment.api}/api/v1/indexes/{_INDEX}/projects/phoenix/releases/1.1", headers=basic(token), timeout=60
+    )
+    assert removed.status_code == 200, removed.text
+    # The static pages follow in a job; a full rebuild before the loss is what they have to look like.
+    assert deployment.command("rebuild", _INDEX).returncode == 0
+    tree = deployment.tree / "indexes" / _INDEX
+    client = VerifyingClient(tmp_path / "home")
+    repository = f"{deployment.api}/{_INDEX}"
+    prove = ("download", "--repository", repository, "--dest", str(tmp_path / "proven"), "phoenix")
+    assert client(*prove, "--trust-on-first-use").returncode == 0
+    reader = TreeReader(tree, tmp_path / "reader")
+    before, versions = current_files(deployment.tree), reader.versions()
+    assert any("simple/phoenix/index.html" in path for path in before)
+
+    shutil.rmtree(tree)
+    done = deployment.command("rebuild", _INDEX)
+    assert done.returncode == 0, done.stderr
+    after = current_files(deployment.tree)
+    assert after == before
+    assert reader.versions() == versions
+    assert client(*prove).returncode == 0
+    upload(deployment, token, "phoenix", "3.0")
+    # The store's timestamp follows the answer: it is put when the head is committed.
+    until = time.monotonic() + 10
+    while reader.versions() == versions:
+        assert time.monotonic() < until, "the store does not follow"
+        time.sleep(0.1)
+    found = audit(folder_reader(deployment.tree, _INDEX))
+    assert found.faults == []
+    assert wheel_name("phoenix", "3.0") in found.listed("phoenix")
+
+
+def upload(deployment: Deployment, token: str, name: str, version: str) -> None:
+    """Publish a wheel."""
+    body, form = form_body(wheel_name(name, version), make_wheel(name, version))
+    answer = httpx2.post(f"{deployment.api}/{_INDEX}/", content=body, headers=basic(token) | form, timeout=60)
+    assert (answer.status_code, "is published" in answer.text) == (200, True), answer.text
+
+
+def current_files(store: Path) -> dict[str, str]:
+    """Return digests of all that the current metadata lead to, and of the plain and static files: path -> sha256."""
+    named: set[str] = set()
+    read = folder_reader(store, _INDEX)
+
+    def noting(path: str) -> bytes | None:
+        named.add(path)
+        return read(path)
+
+    found = audit(noting)
+    assert found.faults == []
+    tree = store / "indexes" / _INDEX
+    named |= {str(path.relative_to(tree)) for part in ("simple", "pointers") for path in (tree / part).rglob("*.*")}
+    contents = {path: read(path) for path in named}
+    return {path: hashlib.sha256(content).hexdigest() for path, content in contents.items() if content is not None}
