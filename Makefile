@@ -6,6 +6,7 @@ API_PORT ?=
 UI_PORT ?=
 SET ?=
 PYTEST_ARGS ?=
+CHAOS_ARGS ?=
 
 BIN := .venv/bin
 INPUTS := requirements.lock requirements-setup.lock requirements-assets.lock pyproject.toml client/pyproject.toml deploy/environment.py
@@ -19,7 +20,7 @@ export UV_PYTHON_DOWNLOADS := never
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stack system test lint e2e e2e-real bench lock
+.PHONY: help setup run stack system test lint e2e e2e-real chaos bench lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +43,9 @@ e2e: .venv/stamp-dev system ## run the end-to-end suite alone, with the matrix o
 
 e2e-real: .venv/stamp-dev system ## run the end-to-end suite on the real profile
 	@$(BIN)/python -m pytest tests/e2e --deployment=stack $(PYTEST_ARGS)
+
+chaos: .venv/stamp-dev system ## break the real profile part by part under load, and print what was noticed
+	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 lint: .venv/stamp-dev ## check style, types, imports and locks
 	$(BIN)/ruff check .
