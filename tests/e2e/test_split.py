@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from tests.support.archives import make_wheel
 from tests.support.clients import twine
 from tests.support.processes import Process, program, server_command
 from tests.support.servers import running, server_folder
+from tests.support.tree_audit import audit, folder_reader
 from tests.support.uploading import basic, form_body
 
 _SERVICES = ("upload", "index", "download", "signing", "worker")
@@ -213,3 +215,52 @@ def test_a_signer_and_a_worker_may_go(split: Split, tmp_path: Path) -> None:
     for process in gone:
         process.start()
     split.until_ready(letter="b")
+
+
+@pytest.mark.parametrize("point", ["publish.metadata", "switch.committed"])
+def test_a_signer_that_stood_still_changes_nothing_when_it_wakes(split: Split, point: str) -> None:
+    """One stops before or after its commit, another takes over; the first wakes up, and nothing goes back."""
+    folder = Path(split.environment["COUNTERMARK_DATA"])
+    public = folder / "objects/public"
+    signers = [split.processes[f"signing-{letter}"] for letter in _REPLICAS]
+    for signer in signers:
+        signer.send(signal.SIGTERM)
+        assert signer.wait() == 0
+    argv = (sys.executable, "-m", "tests.support.mortal", point, "1", "pause", "signing")
+    sleeper = Process(argv, folder / f"sleeper-{point}.log", signers[0].environment)
+    sleeper.start()
+    project = f"sleepless-{point.partition('.')[0]}"
+    secret = token(split)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(upload, split, secret, project, "1.0")
+        until = time.monotonic() + _READY
+        while f"fault point {point} reached" not in sleeper.output:
+            assert time.monotonic() < until, sleeper.output
+            time.sleep(0.05)
+        signers[1].start()
+        assert first.result().status_code == 200
+    second = upload(split, secret, project, "2.0")
+    assert second.status_code == 200, second.text
+    names = {f"{project.replace('-', '_')}-{version}-py3-none-any.whl" for version in ("1.0", "2.0")}
+    while (found := audit(folder_reader(public, "root/stable"))).listed(project) != names:
+        assert time.monotonic() < until, signers[1].output[-3000:]
+        time.sleep(0.1)
+    sleeper.send(signal.SIGCONT)
+    while "job" not in sleeper.output.rpartition("fault point")[2]:
+        assert time.monotonic() < until, sleeper.output
+        time.sleep(0.05)
+    woken = audit(folder_reader(public, "root/stable"))
+    assert woken.faults == []
+    assert woken.listed(project) == names
+    assert woken.versions["timestamp"] >= found.versions["timestamp"]
+    sleeper.send(signal.SIGTERM)
+    assert sleeper.wait() == 0
+    signers[0].start()
+    signers[0].until_written("signing: port")
+
+
+def upload(split: Split, secret: str, project: str, version: str) -> httpx2.Response:
+    """Upload a wheel through the first gateway."""
+    name = f"{project.replace('-', '_')}-{version}-py3-none-any.whl"
+    body, form = form_body(name, make_wheel(project, version))
+    return httpx2.post(f"{split.api}/root/stable/", content=body, headers=basic(secret) | form, timeout=60)
