@@ -260,5 +260,5 @@ async def test_a_store_that_fails_is_answered_with_when_to_come_back(uploader: U
     shutil.rmtree(side, ignore_errors=True)
     side.write_bytes(b"no folder")
     answer = await uploader.post(WHEEL, make_wheel("widget", "1.0"))
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
     assert (await uploader.files(), uploader.left_behind()) == (0, [])
