@@ -105,7 +105,7 @@ class TestUploads:
     @pytest.mark.parametrize("payload", [100_000, 2 * PART])
     @pytest.mark.parametrize("fault", ["busy", "broken", "cut"])
     async def test_store_that_fails(self, uploader: Uploader, line: Line, payload: int, fault: str) -> None:
-        """An upload that cannot be stored is answered 503 with Retry-After, no bytes or parts are left; then it works."""
+        """What cannot be stored is answered 503 with Retry-After, no bytes or parts are left; then it works."""
         what: dict[str, dict[str, Any]] = {
             "busy": {"status": 503, "code": "SlowDown"},
             "broken": {"status": 500, "code": "InternalError"},
