@@ -19,6 +19,7 @@ from shared.catalogue.listener import Listener
 from shared.clock import Clock
 from shared.jobs.arq_queue import ArqQueue, WorkerOptions
 from shared.metrics import Metrics
+from shared.objects.absent import AbsentStore
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import ObjectStoreError, ObjectStores
 from shared.objects.metered import metered
@@ -31,12 +32,13 @@ _S3_MODULE = "shared.objects.s3"
 
 @asynccontextmanager
 async def open_resources(
-    settings: Settings, clock: Clock, *, job_patience: timedelta = timedelta(0)
+    settings: Settings, clock: Clock, *, job_patience: timedelta = timedelta(0), store: bool = True
 ) -> AsyncIterator[Resources]:
     """Open everything of `Resources`; nothing is connected to before its first use.
 
     Args:
         job_patience: how long jobs under way get to end when the process is to end.
+        store: whether the process uses the object store.
 
     Raises:
         UsageError: the settings name no database or no queue, or a file of authorities that cannot be used.
@@ -54,7 +56,8 @@ async def open_resources(
         jobs = ArqQueue(queue.get_secret_value(), WorkerOptions(patience=job_patience))
         stack.push_async_callback(jobs.close)
         metrics = Metrics()
-        objects = await _open_objects(settings, stack, metrics)
+        absent = ObjectStores(AbsentStore(), AbsentStore())
+        objects = await _open_objects(settings, stack, metrics) if store else absent
         directory, heads = Directory(engine), Heads(engine)
         listener = Listener(database.get_secret_value(), tick=settings.staleness_bound)
         # Rights first: what a new head shows is then judged by the newest rights.

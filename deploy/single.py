@@ -117,7 +117,7 @@ async def serve_gateway(settings: Settings, say: Say) -> None:
     """
     with Ports.taken(settings.listen) as ports:
         told = ports.told(settings)
-        async with _alone(told, None) as alone, AsyncExitStack() as stack:
+        async with _alone(told, None, store=False) as alone, AsyncExitStack() as stack:
             needs = alone.needs(Service(name="gateway", app=Starlette()))
             await alone.begin(needs)
             proxied = importlib.import_module(_UPSTREAM).Proxied
@@ -143,12 +143,12 @@ def service_app(service: Service, needs: Needs, metrics: Metrics) -> ASGIApp:
 
 
 @asynccontextmanager
-async def _alone(settings: Settings, clock: Clock | None) -> AsyncIterator[Alone]:
+async def _alone(settings: Settings, clock: Clock | None, *, store: bool = True) -> AsyncIterator[Alone]:
     async with AsyncExitStack() as stack:
         patience = timedelta(seconds=settings.stopping.grace)
         try:
             resources = await stack.enter_async_context(
-                open_resources(settings, clock or SystemClock(), job_patience=patience)
+                open_resources(settings, clock or SystemClock(), job_patience=patience, store=store)
             )
         except ObjectStoreError as error:
             raise LaunchError(str(error)) from error
