@@ -110,8 +110,12 @@ class Sessions:
         if now >= created + ABSOLUTE or now >= seen + IDLE:
             await self.end(key)
             return None
-        if self._directory.account(kept["account"]) is None or kept["credential"] != self._credential(kept["account"]):
-            return None
+        if not self._holds(kept):
+            # Another gateway may have changed the password a moment ago, and have renewed this session.
+            await self._directory.refresh()
+            if not self._holds(kept):
+                await self.end(key)
+                return None
         if touch and now >= seen + _TOUCH:
             left = min(IDLE, created + ABSOLUTE - now)
             kept["seen"] = now.timestamp()
@@ -122,6 +126,11 @@ class Sessions:
     async def end(self, key: str) -> None:
         """End a session."""
         await self._redis.delete(_session_key(key))
+
+    def _holds(self, kept: Mapping[str, str]) -> bool:
+        """Whether the account lives and has the password with which the session began."""
+        account = kept["account"]
+        return self._directory.account(account) is not None and kept["credential"] == self._credential(account)
 
     def _credential(self, account: str) -> str:
         """Return what changes with the account's password, and says nothing of it."""

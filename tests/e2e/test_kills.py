@@ -105,7 +105,8 @@ def place(request: pytest.FixtureRequest) -> Iterator[tuple[Path, Path, tuple[st
         if request.config.getoption("--deployment") == "embedded":
             yield folder, folder / "data" / "objects" / "public", ()
             return
-        servers = stack.enter_context(running(lambda place: make_servers(place / "servers", programs_or_skip())))
+        programs = programs_or_skip()
+        servers = stack.enter_context(running(lambda _: make_servers(folder / "servers", programs)))
         config = folder / "countermark.toml"
         config.touch(mode=0o600)
         config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in servers.settings().items()))
