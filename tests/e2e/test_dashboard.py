@@ -245,7 +245,7 @@ def test_a_token_of_the_page_uploads_until_it_is_revoked(seeded: Deployment, pla
     """What the page shows once is what a tool needs, and revoking ends it."""
     plain.goto(f"{seeded.ui}/tokens")
     plain.get_by_label("Name").fill("a tool of the test")
-    plain.get_by_label("Index").select_option("root/stable")
+    plain.get_by_label("Index", exact=True).select_option("root/stable")
     plain.get_by_role("button", name="Make token").click()
     token = plain.locator(".secret").inner_text().strip()
     upload(seeded, token, Project("web-theme", "0.2"))

@@ -33,7 +33,7 @@ async def test_a_session_is_one_in_every_gateway(engine: AsyncEngine, valkey_url
 async def test_a_session_renewed_by_a_new_password_holds_where_nobody_has_told_of_it_yet(
     engine: AsyncEngine, valkey_url: str
 ) -> None:
-    """The next request may reach the other gateway before the notice does; sessions of before end there all the same."""
+    """The next request may reach the other gateway before the notice; sessions of before end there all the same."""
     await make_account(engine, "bea", password_hash="before")
     async with Redis.from_url(valkey_url) as redis:
         directories = [Directory(engine), Directory(engine)]
