@@ -15,6 +15,7 @@ from services.signing import rules, tree
 from services.signing.batch import Batch, Rendered
 from services.signing.listings import ListingCache
 from services.signing.rules import ProjectPlan
+from services.signing.verified import VerifiedFiles
 from shared.catalogue import publications
 from shared.catalogue.publication_rows import FileState, ProjectState
 from shared.formats.interface import Listing
@@ -33,11 +34,12 @@ Work = list[tuple[ProjectState, list[FileState], Listing]]
 
 
 class Renderer:
-    """Renders batches; remembers what projects list."""
+    """Renders batches; remembers what projects list, and which bytes were found right until they are published."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._listings = ListingCache()
+        self._verified = VerifiedFiles()
 
     async def render(self, batch: Batch) -> Rendered:
         """Check the new files' bytes and render what the batch signs.
@@ -53,9 +55,10 @@ class Renderer:
             return await asyncio.to_thread(_render, batch, work, refused)
         return _render(batch, work, refused)
 
-    def keep(self, rendered: Rendered) -> None:
+    def keep(self, batch: Batch, rendered: Rendered) -> None:
         """Remember what the projects of a batch list, now that it is committed."""
         for plan in rendered.plans:
+            self._verified.forget(plan.added, public=batch.index.public)
             page = rendered.entries[page_target(plan.project.name)]
             self._listings.keep(plan.project, page.sha256, rendered.listings[plan.project.id])
 
@@ -88,9 +91,15 @@ class Renderer:
         self, batch: Batch, files: list[FileState], asked: dict[FileId, list[OutboxId]]
     ) -> tuple[list[FileState], dict[OutboxId, str]]:
         """Return the files without those whose bytes are not what the catalogue says, and why those are refused."""
-        store = self._resources.objects.side(public=batch.index.public)
-        new = [file for file in files if not file.published and rules.is_visible(file)]
-        found = await tree.faults_in_bytes(store, new)
+        public = batch.index.public
+        new = [
+            file
+            for file in files
+            if not file.published and rules.is_visible(file) and not self._verified.has(file, public=public)
+        ]
+        found = await tree.faults_in_bytes(
+            self._resources.objects.side(public=public), new, lambda file: self._verified.add(file, public=public)
+        )
         refused: dict[OutboxId, str] = {}
         for file_id, fault in found.items():
             log.error("file_refused_by_signing", file_id=str(file_id), index=str(batch.index.name), fault=fault)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 
 from tuf.api.metadata import Metadata, Timestamp
 from tuf.api.serialization import DeserializationError
@@ -42,6 +43,13 @@ _TRIES = 20
 
 _AT_ONCE = 16
 """Puts, or files that are read, at the same time."""
+
+_LARGE = 32 << 20
+"""Bytes above which a file counts as large: sixteen of them at a time could share the line for longer than a job
+lasts."""
+
+_LARGE_AT_ONCE = 2
+"""Large files that are read at the same time."""
 
 _HASH_STEP = 1 << 18
 """Bytes hashed on the event loop at the most; longer chunks go to a thread (256 KiB take about 0.2 ms with SHA
@@ -114,16 +122,27 @@ async def put_plain(
     await _all(store.delete(plain_target_key(index, path)) for path in unset)
 
 
-async def faults_in_bytes(store: ObjectStore, files: Iterable[FileState]) -> dict[FileId, str]:
-    """Read files' bytes, and those of their core metadata, as the store holds them; say what is wrong with which."""
+async def faults_in_bytes(
+    store: ObjectStore, files: Iterable[FileState], right: Callable[[FileState], None]
+) -> dict[FileId, str]:
+    """Read files' bytes, and those of their core metadata, as the store holds them; say what is wrong with which.
+
+    Args:
+        right: told of each file that is as its row says, as soon as that is known: the whole may be cut short.
+    """
     faults: dict[FileId, str] = {}
+    large = asyncio.Semaphore(_LARGE_AT_ONCE)
 
     async def check(file: FileState) -> None:
-        fault = await _fault_in_bytes(store, file)
-        if fault is not None:
+        async with large if file.length > _LARGE else nullcontext():
+            fault = await _fault_in_bytes(store, file)
+        if fault is None:
+            right(file)
+        else:
             faults[file.id] = fault
 
-    await _all(check(file) for file in files)
+    # Small ones first, and few large ones at a time: when this is cut short, as many as possible are finished.
+    await _all(check(file) for file in sorted(files, key=lambda file: file.length))
     return faults
 
 

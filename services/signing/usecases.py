@@ -227,7 +227,7 @@ class Publisher:
                 )
             await work.commit()
         self._bins.keep(batch, signed)
-        self._renderer.keep(rendered)
+        self._renderer.keep(batch, rendered)
         log.info(
             "published",
             index=str(batch.index.name),

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from shared.catalogue.tables import Audit, File, Intent, Lease, Outbox, TufFile
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.ids import new_uuid
 from shared.jobs.messages import PublishIndex
-from shared.objects.interface import ObjectStoreError, Put
+from shared.objects.filesystem import FolderStore
+from shared.objects.interface import ByteRange, Key, ObjectStoreError, OpenObject, Put
 from shared.objects.keys import file_key
 from shared.resources import Resources
 from tests.support.clock import SettableClock
@@ -510,3 +511,46 @@ def superseded(name: Path, tree: dict[Path, bytes]) -> bool:
         )
     current = {sha256_of(tree[path]) for path in tree if path.parts[0] == "pointers"}
     return name.parts[0] == "targets" and name.name.partition(".")[0] not in current
+
+
+class StallingStore(FolderStore):
+    """Notes which files are opened; the one whose name has a text is not readable for a long time, once."""
+
+    def __init__(self, root: Path, part: str) -> None:
+        super().__init__(root)
+        self.opened: list[str] = []
+        self.stalled = asyncio.Event()
+        self._part = part
+
+    @asynccontextmanager
+    async def open(self, key: Key, byte_range: ByteRange | None = None) -> AsyncIterator[OpenObject]:
+        """Open, or wait."""
+        if key.startswith("files/"):
+            self.opened.append(key.rsplit("/", 1)[1])
+        if self._part in key and not self.stalled.is_set():
+            self.stalled.set()
+            await asyncio.sleep(60)
+        async with super().open(key, byte_range) as opened:
+            yield opened
+
+
+async def test_a_batch_that_was_cut_short_goes_on_where_it_stopped(
+    resources: Resources, index: MadeIndex, tmp_path: Path
+) -> None:
+    """Bytes that were found right before a job ran out of time are not read again, so that any batch ends some time."""
+    store = StallingStore(tmp_path / "public", "late")
+    publisher = Publisher(with_public_store(resources, store))
+    for number in range(3):
+        await upload(resources, index, f"widget-{number}.0-py3-none-any.whl")
+    await upload(resources, index, "late-1.0-py3-none-any.whl", b"longer than the others")
+    cut = asyncio.create_task(publisher.publish(index.id))
+    async with asyncio.timeout(20):
+        while not store.stalled.is_set() or len(store.opened) < 4:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+    cut.cancel()
+    await asyncio.gather(cut, return_exceptions=True)
+    store.opened.clear()
+    await publisher.publish(index.id)
+    assert store.opened == ["late-1.0-py3-none-any.whl"]
+    assert await open_jobs(resources.engine) == 0
