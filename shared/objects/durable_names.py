@@ -43,6 +43,7 @@ class DurableNames:
         self._root = root
         self._sync_folder = sync
         self._durable: set[Path] = set()
+        self._forgotten = 0
         self._lock = threading.Lock()
         self._wanted: dict[Path, _Syncing] = {}
 
@@ -55,13 +56,20 @@ class DurableNames:
         self._sync(folder)
         if len(self._durable) > _MOST_KNOWN:
             self._durable.clear()
+        settled: list[Path] = []
+        forgotten = self._forgotten
         while folder != self._root and folder not in self._durable:
             self._sync(folder.parent)
-            self._durable.add(folder)
+            settled.append(folder)
             folder = folder.parent
+        # Only now: a folder is durable when those above it are, and who asks meanwhile is to wait for them too. One
+        # that was removed meanwhile may be any of these: then they are synced again the next time.
+        if forgotten == self._forgotten:
+            self._durable.update(settled)
 
     def forget(self, folder: Path) -> None:
         """Take note that a folder is about to be removed: the next of its name is another one."""
+        self._forgotten += 1
         self._durable.discard(folder)
 
     def _sync(self, folder: Path) -> None:

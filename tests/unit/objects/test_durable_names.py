@@ -30,6 +30,49 @@ def test_folders_are_synced_up_to_what_is_durable() -> None:
     assert synced == [ROOT / "a/c", ROOT / "a"]
 
 
+def test_a_folder_is_durable_only_when_those_above_it_are() -> None:
+    """A try that failed on the way up is made again, whole: its client is told by the next one that all is durable."""
+    synced: list[Path] = []
+    broken = {ROOT}
+
+    def sync(folder: Path) -> None:
+        if folder in broken:
+            raise OSError(5, "Input/output error")
+        synced.append(folder)
+
+    names = DurableNames(ROOT, sync)
+    with pytest.raises(OSError, match="Input/output"):
+        names.settle(ROOT / "a/b")
+    broken.clear()
+    synced.clear()
+    names.settle(ROOT / "a/b")
+    assert synced == [ROOT / "a/b", ROOT / "a", ROOT]
+
+
+def test_nobody_is_told_so_while_a_folder_above_is_still_synced() -> None:
+    """A second thread in the same new folder waits until the names above it are durable too."""
+    begun, go_on = threading.Event(), threading.Event()
+    synced: list[Path] = []
+
+    def sync(folder: Path) -> None:
+        if folder == ROOT and not begun.is_set():
+            begun.set()
+            assert go_on.wait(10)
+        synced.append(folder)
+
+    names = DurableNames(ROOT, sync)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(names.settle, ROOT / "a/b")
+        assert begun.wait(10)
+        second = threads.submit(names.settle, ROOT / "a/b")
+        with pytest.raises(TimeoutError):
+            second.result(0.1)
+        go_on.set()
+        first.result(10)
+        second.result(10)
+    assert synced.count(ROOT) == 2
+
+
 class SlowDisk:
     """Counts syncs; the first one goes on only when it is told to."""
 
