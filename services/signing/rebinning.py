@@ -144,7 +144,8 @@ async def _rebin(resources: Resources, held: Held, progress: Callable[[int, int]
         snapshot, timestamp = await asyncio.to_thread(sign_head, signers, move.request, versions)
         await tree.put_metadata(store, move.index.name, [snapshot])
         await _commit(resources, move, spool, (empty, snapshot, timestamp))
-    await follow(resources, Committed(move.index, timestamp.version, timestamp.content), {}, ())
+    committed = Committed(move.index, timestamp.version, timestamp.content, move.head.timestamp_version)
+    await follow(resources, committed, {}, ())
     log.info("bins_moved", index=name, version=move.request.version, bins=len(_names(move.registry)), targets=targets)
     return Moved(name, moved=True, targets=targets, bins=len(_names(move.registry)))
 

@@ -1,14 +1,16 @@
 """What follows a head's commit into the object store: the timestamp, last of all, then the plain copies of the targets.
 
 The head says how far the store has come (`stored_version`). What a killed process left undone is done by the next
-holder of the lease, from the head and the intents alone; one that was paused and replaced cannot put its older
-timestamp over a newer one.
+holder of the lease, from the head and the intents alone. One that was paused and replaced cannot put its older
+timestamp over a newer one; it may put older plain copies over newer ones, and says so when it sees the newer head: then
+these are owed again.
 Source: architecture section 5; trust contract section 2.6 (a sweeper puts what the store lacks).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -33,11 +35,13 @@ _PART = 200
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A head that was committed just now: the index, and version and bytes of its timestamp."""
+    """A head that was committed just now: the index, version and bytes of its timestamp, and the version before it, up
+    to which the store had come."""
 
     index: IndexFacts
     version: int
     timestamp: bytes
+    before: int
 
 
 async def follow(
@@ -56,9 +60,9 @@ async def follow(
     # Where a newer one lies already, another signer has taken over, and with it what is owed.
     if await tree.put_timestamp(store, name, head.timestamp):
         reached(FaultPoint.STORE_TIMESTAMP)
-        await tree.put_plain(store, name, copies, unset)
-        reached(FaultPoint.STORE_PLAIN)
-        await _mark(resources, head.index.id, head.version)
+        async with _noted(resources, head.index.id, head.version, head.before):
+            await tree.put_plain(store, name, copies, unset)
+            reached(FaultPoint.STORE_PLAIN)
 
 
 async def make_good(resources: Resources, index_id: IndexId) -> None:
@@ -73,9 +77,9 @@ async def make_good(resources: Resources, index_id: IndexId) -> None:
         return
     store = resources.objects.side(public=owed.public)
     if await tree.put_timestamp(store, owed.name, owed.timestamp):
-        await _copy_plain(store, owed)
-    log.warning("store_made_good", index=str(owed.name), version=owed.version, targets=len(owed.changes))
-    await _mark(resources, index_id, owed.version)
+        async with _noted(resources, index_id, owed.version, owed.stored):
+            await _copy_plain(store, owed)
+        log.warning("store_made_good", index=str(owed.name), version=owed.version, targets=len(owed.changes))
 
 
 async def _copy_plain(store: ObjectStore, owed: Owed) -> None:
@@ -91,9 +95,20 @@ async def _copy_plain(store: ObjectStore, owed: Owed) -> None:
         await tree.put_plain(store, owed.name, copies, [path for path in part if owed.changes[path] is None])
 
 
-async def _mark(resources: Resources, index_id: IndexId, version: int) -> None:
-    async with UnitOfWork(resources.engine) as work:
-        # Lost in a power cut, it has the same bytes put once more.
-        await relax(work.connection)
-        await stored_heads.mark_stored(work.connection, index_id, version)
-        await work.commit()
+@asynccontextmanager
+async def _noted(resources: Resources, index_id: IndexId, version: int, before: int) -> AsyncIterator[None]:
+    """Note, after plain copies were put, that the store has come up to a head; or that newer ones are owed again, when
+    another signer has committed one meanwhile. The latter also when putting failed, since some may have been put."""
+    whole = False
+    try:
+        yield
+        whole = True
+    finally:
+        async with UnitOfWork(resources.engine) as work:
+            # Lost in a power cut, it has the same bytes put once more.
+            await relax(work.connection)
+            if await stored_heads.step_back(work.connection, index_id, version):
+                log.warning("store_steps_back", index_id=str(index_id), version=version)
+            elif whole:
+                await stored_heads.mark_stored(work.connection, index_id, version, before=before)
+            await work.commit()

@@ -128,7 +128,8 @@ class Publisher:
         reached(FaultPoint.SWITCH_COMMITTED)
         self._resources.metrics.publication_seconds.observe(time.monotonic() - began)
         self._resources.metrics.publication_changes.observe(len(batch.waiting))
-        head = Committed(batch.index, batch.version, signed.timestamp.content)
+        before = 0 if batch.head is None else batch.head.timestamp_version
+        head = Committed(batch.index, batch.version, signed.timestamp.content, before)
         await follow(self._resources, head, rendered.targets, rendered.unset)
         return True
 

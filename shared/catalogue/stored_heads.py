@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.digest import Sha256
@@ -21,6 +21,7 @@ class Owed:
     """What the store lacks of an index's head.
 
     Attributes:
+        stored: how far the store has come.
         version: of the head's timestamp.
         timestamp: its bytes.
         changes: target path -> its digest now, None for one that stopped existing; of all batches that are owed.
@@ -28,6 +29,7 @@ class Owed:
 
     name: IndexName
     public: bool
+    stored: int
     version: int
     timestamp: bytes
     changes: Mapping[TargetPath, Sha256 | None]
@@ -53,16 +55,35 @@ async def owed(connection: AsyncConnection, index_id: IndexId) -> Owed | None:
     )
     changes = {TargetPath(row.path): None if row.sha256 is None else Sha256(row.sha256) for row in rows}
     name = IndexName(head.owner, head.name)
-    return Owed(name, head.visibility == "public", head.timestamp_version, head.timestamp, changes)
+    public = head.visibility == "public"
+    return Owed(name, public, head.stored_version, head.timestamp_version, head.timestamp, changes)
 
 
-async def mark_stored(connection: AsyncConnection, index_id: IndexId, version: int) -> None:
-    """Note that the store holds a head and all before it."""
+async def mark_stored(connection: AsyncConnection, index_id: IndexId, version: int, *, before: int) -> None:
+    """Note that the store holds a head and all before it.
+
+    Args:
+        before: how far the store had come when this was begun. When somebody stepped back since, nothing is noted.
+    """
     await connection.execute(
         update(TufHead)
-        .where(TufHead.index_id == index_id, TufHead.stored_version < version)
+        .where(TufHead.index_id == index_id, TufHead.stored_version == before, TufHead.timestamp_version == version)
         .values(stored_version=version)
     )
+
+
+async def step_back(connection: AsyncConnection, index_id: IndexId, version: int) -> bool:
+    """Say that the plain copies of a head, and of those after it, are owed again, when a newer one was committed: the
+    older copies may have been put over the newer. Returns whether that is so.
+
+    The number changes each time, so that whoever is at work on the newer ones notices (`mark_stored`).
+    """
+    stepped = await connection.execute(
+        update(TufHead)
+        .where(TufHead.index_id == index_id, TufHead.timestamp_version > version)
+        .values(stored_version=func.least(TufHead.stored_version, version) - 1)
+    )
+    return stepped.rowcount > 0
 
 
 async def waiting_heads(connection: AsyncConnection, expiring: datetime, committed: datetime) -> list[IndexId]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.signing import tree
 from services.signing.ceremony import ensure_trust
 from services.signing.jobs import LATE, RefreshLoop
 from services.signing.usecases import Publisher
-from shared.catalogue.tables import TufHead
+from shared.catalogue import stored_heads
+from shared.catalogue.tables import Lease, TufHead
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.jobs.messages import PublishIndex
 from shared.objects.filesystem import FolderStore
@@ -138,3 +140,48 @@ async def test_an_older_timestamp_is_never_put_over_a_newer_one(
         assert path.read_bytes() == new
     await store.delete(key)
     assert await tree.put_timestamp(store, index.name, new)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_older_plain_copies_put_over_newer_ones_are_mended(
+    resources: Resources, index: MadeIndex, tmp_path: Path, fails: bool
+) -> None:
+    """A signer that was paused before a plain copy and replaced says that the newer ones are owed; the next holder of
+    the lease puts them, whether the paused one came to its end or not."""
+    reader = TreeReader(tmp_path / "public/indexes/root/stable", tmp_path / "cache")
+    await upload(resources, index, "widget-1.0-py3-none-any.whl")
+
+    async def be_replaced() -> None:
+        async with UnitOfWork(resources.engine) as work:
+            await work.connection.execute(update(Lease).values(until=datetime(2000, 1, 1, tzinfo=UTC)))
+            await work.commit()
+        await upload(resources, index, "widget-2.0-py3-none-any.whl")
+        await Publisher(resources).publish(index.id)
+        assert await stored(resources) == (3, 3)
+        if fails:
+            await asyncio.sleep(0.2)
+            raise ObjectStoreError("the line broke")
+
+    paused = HookedStore(tmp_path / "public", "stable/pointers/widget/_simple.json", be_replaced)
+    publishing = Publisher(with_public_store(resources, paused)).publish(index.id)
+    if fails:
+        with pytest.raises(ExceptionGroup):
+            await publishing
+    else:
+        await publishing
+    assert (await stored(resources))[0] < 3
+    await Publisher(resources).publish(index.id)
+    assert await stored(resources) == (3, 3)
+    for name in ("_simple.json", "_latest.pointer"):
+        assert (reader.tree / "pointers/widget" / name).read_bytes() == reader.target(f"pointers/widget/{name}")
+
+
+async def test_a_holder_at_work_notices_that_copies_are_owed_again(resources: Resources, index: MadeIndex) -> None:
+    """What it put before may have been written over: it does not say that the store has come up to its head."""
+    async with UnitOfWork(resources.engine) as work:
+        assert not await stored_heads.step_back(work.connection, index.id, 1), "nobody was faster"
+        await work.connection.execute(update(TufHead).values(timestamp_version=3))
+        assert await stored_heads.step_back(work.connection, index.id, 1)
+        await stored_heads.mark_stored(work.connection, index.id, 3, before=1)
+        await work.commit()
+    assert await stored(resources) == (0, 3)
