@@ -33,10 +33,12 @@ async def kept(resources: Resources, held: Held) -> AsyncIterator[None]:
 
 
 async def _renew(resources: Resources, held: Held) -> None:
+    every = leases.RENEW_EVERY.total_seconds()
     while True:
-        await asyncio.sleep(leases.RENEW_EVERY.total_seconds())
+        await asyncio.sleep(every)
         try:
-            async with UnitOfWork(resources.engine) as work:
+            # One that hangs, its connection being dead, must not outlast the term: the next may get through.
+            async with asyncio.timeout(every), UnitOfWork(resources.engine) as work:
                 await leases.renew(work.connection, held)
                 await work.commit()
         except LeaseLost as error:

@@ -1,15 +1,19 @@
 """The lease of an index, on a real Postgres: one signer at a time, and no request missed."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.testing import capture_logs
 
+from services.signing.holding import kept
 from shared.catalogue import leases
 from shared.catalogue.leases import Held, LeaseLost
 from shared.ids import IndexId
 from tests.support.factories import make_index
+from tests.support.resources import service_resources
 
 
 @pytest.fixture
@@ -82,3 +86,23 @@ async def test_numbers_are_never_given_out_twice(engine: AsyncEngine, index_id: 
         numbers.append(number)
         await let_go(engine, held)
     assert numbers == [1, 2, 3]
+
+
+async def test_a_renewal_that_hangs_is_given_up_and_tried_again(
+    engine: AsyncEngine, index_id: IndexId, tmp_path: Path
+) -> None:
+    """One that gets no answer does not use up the term: the next one may get through."""
+    held = await take(engine, index_id)
+    assert held is not None
+    every = leases.RENEW_EVERY.total_seconds()
+    async with service_resources(engine, tmp_path) as resources:
+        with capture_logs() as logs:
+            async with kept(resources, held):
+                async with engine.begin() as connection:
+                    await leases.guard(connection, held)
+                    await asyncio.sleep(2.3 * every)
+                    before = await connection.scalar(text("select until from lease"))
+                await asyncio.sleep(1.5 * every)
+    assert [line["event"] for line in logs] == ["lease_not_renewed"]
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("select until from lease")) > before
