@@ -40,18 +40,24 @@ from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import whole_seconds
 from shared.faults import FaultPoint, reached
 from shared.ids import IndexId
-from shared.jobs.messages import LayPages
+from shared.jobs.messages import LayPages, RefreshIndex
 from shared.resources import Resources
 from shared.trust.roles import PROFILES, Role, is_due
 
 log = structlog.get_logger()
 
 
+LEAVE_AFTER = 60.0
+"""Seconds after which a job begins no further batch and leaves what waits to the next job: half of what a job may take,
+so that under steady load none is cut in the middle of a batch."""
+
+
 class Publisher:
     """The one writer of publications in this process."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, *, leave_after: float = LEAVE_AFTER) -> None:
         self._resources = resources
+        self._leave_after = leave_after
         self._profile = PROFILES[resources.settings.signing.profile]
         self._renderer = Renderer(resources)
         self._bins = BinCache()
@@ -60,7 +66,8 @@ class Publisher:
         self._again: dict[IndexId, bool] = {}
 
     async def publish(self, index_id: IndexId) -> None:
-        """Publish what waits in an index, batch after batch, and sign again what is due; returns when nothing is left.
+        """Publish what waits in an index, batch after batch, and sign again what is due; returns when nothing is left,
+        or after `LEAVE_AFTER`, having asked for another job to go on.
 
         Returns at once when this process is at it already, or another signer holds the lease: they will see to it.
 
@@ -74,14 +81,17 @@ class Publisher:
             self._again[index_id] = True
             return
         self._again[index_id] = True
+        leave_at = time.monotonic() + self._leave_after
         try:
             while self._again[index_id]:
                 self._again[index_id] = False
-                await self._publish_under_lease(index_id)
+                if not await self._publish_under_lease(index_id, leave_at):
+                    return
         finally:
             del self._again[index_id]
 
-    async def _publish_under_lease(self, index_id: IndexId) -> None:
+    async def _publish_under_lease(self, index_id: IndexId, leave_at: float) -> bool:
+        """Publish until nothing waits, returning True, or until it is time to leave, returning False."""
         async with UnitOfWork(self._resources.engine) as work:
             held = await leases.acquire(work.connection, index_id)
             await work.commit()
@@ -94,15 +104,27 @@ class Publisher:
                 async with kept(self._resources, held):
                     await make_good(self._resources, index_id)
                     while await self._round(held):
-                        pass
+                        if time.monotonic() >= leave_at:
+                            break
             except BaseException:
                 await self._release(held, even_if_requested=True)
                 raise
+            if time.monotonic() >= leave_at:
+                await self._release(held, even_if_requested=True, go_on=True)
+                return False
             held = await self._release(held)
+        return True
 
-    async def _release(self, held: Held, *, even_if_requested: bool = False) -> Held | None:
+    async def _release(self, held: Held, *, even_if_requested: bool = False, go_on: bool = False) -> Held | None:
+        """Let go of the lease as `leases.release` says.
+
+        Args:
+            go_on: ask for a job that goes on with what waits; without it the relay sends that again in some seconds.
+        """
         async with UnitOfWork(self._resources.engine) as work:
             left = await leases.release(work.connection, held, even_if_requested=even_if_requested)
+            if go_on:
+                await work.enqueue(RefreshIndex(held.index_id))
             await work.commit()
         return left
 

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from shared.catalogue.publication_rows import STATUS_CHANGE
 from shared.catalogue.tables import Audit, File, Intent, Lease, Outbox, TufFile
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.ids import new_uuid
-from shared.jobs.messages import PublishIndex
+from shared.jobs.messages import PublishIndex, RefreshIndex
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import ByteRange, Key, ObjectStoreError, OpenObject, Put
 from shared.objects.keys import file_key
@@ -554,3 +555,18 @@ async def test_a_batch_that_was_cut_short_goes_on_where_it_stopped(
     await publisher.publish(index.id)
     assert store.opened == ["late-1.0-py3-none-any.whl"]
     assert await open_jobs(resources.engine) == 0
+
+
+async def test_a_long_job_leaves_between_two_batches(resources: Resources, index: MadeIndex) -> None:
+    """When its time is up it begins no further batch that would be cut, frees the lease and has another job go on."""
+    signing = resources.settings.signing.model_copy(update={"batch": 1})
+    settings = resources.settings.model_copy(update={"signing": signing})
+    publisher = Publisher(replace(resources, settings=settings), leave_after=0.0)
+    await upload(resources, index, "widget-1.0-py3-none-any.whl")
+    for left in (1, 0):
+        await publisher.publish(index.id)
+        assert await open_jobs(resources.engine) == left
+        async with resources.engine.connect() as connection:
+            assert await connection.scalar(select(Lease.holder)) is None
+            asked = select(func.count()).where(Outbox.kind == RefreshIndex.kind, Outbox.index_id == index.id)
+            assert await connection.scalar(asked) == 2 - left
