@@ -30,8 +30,17 @@ HotReader = Callable[[Scope], Prepared | None]
 """Answers a GET or HEAD from memory alone, or returns None to let the application do it. Makes no query and never
 blocks."""
 
+
+class Later(Exception):
+    """A job could not be done now and is to come again after some seconds; that is no failure of it."""
+
+    def __init__(self, seconds: float, reason: str) -> None:
+        self.seconds = seconds
+        super().__init__(reason)
+
+
 JobHandler = Callable[[Message], Awaitable[None]]
-"""Does a job; raises when it failed and is to be tried again."""
+"""Does a job; raises when it failed and is to be tried again, or `Later`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ class Limits:
         lay_rest: seconds between the end of one laying of an index and the next, at the least.
         lay_share: how many times as long as a laying took is rested, so that large pages are laid seldom.
         lay_longest_rest: seconds at the most.
+        lay_patience: seconds to wait for another's laying to end; what is left of a job's time is for laying.
         resting_at_once: indexes that may rest at a time; they take the places of other jobs meanwhile.
     """
 
@@ -31,4 +32,5 @@ class Limits:
     lay_rest: float = 1.0
     lay_share: float = 10.0
     lay_longest_rest: float = 30.0
+    lay_patience: float = 30.0
     resting_at_once: int = 5

@@ -2,7 +2,8 @@
 
 Each publication asks for its pages to be laid. While one lays, the next one to ask waits for it and then lays what has
 come together; all others leave it to that one and are done. Their jobs may be settled, since the job of the one that
-waits is open: when this process is killed, that job comes again, and it lays whatever is behind.
+waits is open: when this process is killed, that job comes again, and it lays whatever is behind. Nobody waits for
+longer than a job can afford, nor rests after a laying that failed: then the job has its whole time for laying.
 Source: architecture sections 5.6 and 11.2 (the static tree lags by seconds).
 """
 
@@ -15,6 +16,10 @@ from dataclasses import dataclass, field
 
 from services.index.settings import Limits
 from shared.ids import IndexId
+from shared.service import Later
+
+_LATER = 5.0
+"""Seconds until a job that waited for its turn in vain comes again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +43,7 @@ class Turns:
         """Lay an index when its turn comes, or return False at once when somebody waits for that already.
 
         Raises:
+            Later: another lays for longer than is waited here; the time would be missing for laying.
             Exception: what `lay` raised.
         """
         turn = self._turns.setdefault(index_id, _Turn())
@@ -45,7 +51,12 @@ class Turns:
             return False
         turn.waits = True
         try:
-            await turn.laying.acquire()
+            try:
+                # Not `wait_for`: on Python 3.11 it can lose a cancellation that comes with the lock.
+                async with asyncio.timeout(self._limits.lay_patience):
+                    await turn.laying.acquire()
+            except TimeoutError:
+                raise Later(_LATER, "another job lays this index") from None
             try:
                 await self._rest(turn.not_before)
             except BaseException:
@@ -54,13 +65,13 @@ class Turns:
         finally:
             # From here on a publication may come too late for this turn.
             turn.waits = False
-        begun = time.monotonic()
+        begun, turn.not_before = time.monotonic(), 0.0
         try:
             await lay()
-        finally:
             ended = time.monotonic()
             rest = max(self._limits.lay_rest, (ended - begun) * self._limits.lay_share)
             turn.not_before = ended + min(rest, self._limits.lay_longest_rest)
+        finally:
             turn.laying.release()
         return True
 

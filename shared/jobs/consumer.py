@@ -22,7 +22,7 @@ from shared.ids import OutboxId
 from shared.jobs.messages import Envelope, Message
 from shared.jobs.queue import JobQueue
 from shared.metrics import Metrics
-from shared.service import JobHandler
+from shared.service import JobHandler, Later
 
 log = structlog.get_logger()
 
@@ -114,6 +114,11 @@ class Consumer:
                 raise LookupError(f"this process has no handler for {envelope.message.kind}")
             async with asyncio.timeout(self._job_timeout) as limit:
                 await handler(envelope.message)
+        except Later as later:
+            async with UnitOfWork(self._engine) as work:
+                await outbox.postpone(work.connection, [envelope.outbox_id], timedelta(seconds=later.seconds))
+                await work.commit()
+            return {"outcome": "later", "reason": str(later)}
         except Exception as error:
             late = handler is not None and limit.expired()
             text = f"took longer than {self._job_timeout:g} seconds" if late else f"{type(error).__name__}: {error}"

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from redis.asyncio import Redis
@@ -31,7 +32,7 @@ from shared.jobs.memory_queue import MemoryQueue
 from shared.jobs.messages import Envelope, LayPages, Message, PublishIndex, RefreshIndex
 from shared.jobs.queue import JobQueue
 from shared.jobs.relay import Relay, RelayOptions
-from shared.service import JobHandler
+from shared.service import JobHandler, Later
 from tests.support.outbox import enqueue, make_index, open_rows, row, until_settled
 from tests.support.servers import copy_database, make_template, server_folder
 
@@ -183,6 +184,25 @@ async def test_a_failed_job_is_tried_again(
     assert (found.attempts, found.last_error, found.dead_at) == (2, "RuntimeError: the disk is on fire", None)
     assert found.done_at is not None
     assert len(jobs.done) == 1
+
+
+async def test_a_job_that_comes_later_has_not_failed(
+    database: str, engine: AsyncEngine, queue: ArqQueue, index_id: IndexId
+) -> None:
+    """However often its handler puts it off, it comes again after the time that was said, with no failure counted."""
+    began: list[float] = []
+
+    async def put_off(_message: object) -> None:
+        began.append(time.monotonic())
+        if len(began) < 3:
+            raise Later(0.3, "not yet")
+
+    async with machinery(database, queue, {LayPages: put_off}):
+        await enqueue(engine, LayPages(index_id))
+        await until_settled(engine)
+    found = await row(engine)
+    assert (found.attempts, found.last_error) == (0, None)
+    assert [later - earlier >= 0.3 for earlier, later in pairwise(began)] == [True, True]
 
 
 async def test_a_hopeless_job_dies_and_can_be_revived(

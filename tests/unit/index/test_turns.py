@@ -11,6 +11,7 @@ import pytest
 from services.index.settings import Limits
 from services.index.turns import Turns
 from shared.ids import IndexId
+from shared.service import Later
 
 ONE, OTHER = IndexId(UUID(int=1)), IndexId(UUID(int=2))
 QUICK = Limits(lay_rest=0.0, lay_share=0.0)
@@ -109,3 +110,31 @@ async def test_who_is_stopped_or_fails_leaves_the_turn_to_the_next() -> None:
     with pytest.raises(OSError, match="no disk"):
         await turns.take(ONE, fail)
     assert await turns.take(ONE, work.lay)
+
+
+async def test_nobody_rests_after_a_laying_that_failed() -> None:
+    """The job that comes again has its whole time for laying, and is not cut while it rests."""
+    turns, work = Turns(Limits(lay_rest=60, lay_longest_rest=60)), Work()
+    work.go_on.set()
+
+    async def fail() -> None:
+        raise OSError("no disk")
+
+    with pytest.raises(OSError, match="no disk"):
+        await turns.take(ONE, fail)
+    async with asyncio.timeout(5):
+        assert await turns.take(ONE, work.lay)
+
+
+async def test_a_wait_that_is_too_long_is_no_failure() -> None:
+    """Who waited in vain comes again later; somebody else may wait in its place."""
+    turns, work = Turns(Limits(lay_rest=0.0, lay_share=0.0, lay_patience=0.05)), Work()
+    laying = asyncio.create_task(turns.take(ONE, work.lay))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        with pytest.raises(Later):
+            await turns.take(ONE, work.lay)
+    waiting = asyncio.create_task(turns.take(ONE, work.lay))
+    await asyncio.sleep(0)
+    work.go_on.set()
+    assert all(await asyncio.gather(laying, waiting))
