@@ -113,7 +113,7 @@ class Uploads:
             _refuse_gone(error.fields)
             raise
         reached(FaultPoint.UPLOAD_RECEIVED)
-        with self._resources.heads.expecting() as expecting:
+        with self._resources.heads.expecting(index.id) as expecting:
             try:
                 admitted = await self._admit(index, principal, form, expecting)
             finally:

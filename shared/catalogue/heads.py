@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy import select
@@ -151,25 +152,27 @@ class Heads:
             await self._advance(IndexId(UUID(payload)) if payload else None)
 
     @contextmanager
-    def expecting(self) -> Iterator[Expecting]:
-        """Wait for a file that is about to be added: what is expected before its row is committed cannot be missed."""
-        expecting = Expecting(self._look_for, self._waiting)
+    def expecting(self, index_id: IndexId) -> Iterator[Expecting]:
+        """Wait for a file that is about to be added to an index: what is expected before its row is committed cannot be
+        missed."""
+        expecting = Expecting(partial(self._look_for, index_id), self._waiting)
         try:
             yield expecting
         finally:
             expecting.forget()
 
-    async def wait_published(self, file_id: FileId, seconds: float) -> int | None:
-        """Wait until a file is visible here; returns the serial since which it is, None when the time ran out.
+    async def wait_published(self, index_id: IndexId, file_id: FileId, seconds: float) -> int | None:
+        """Wait until a file of an index is visible here; returns the serial since which it is, None when time ran out.
 
         When it returns a serial, this process already serves pages of that serial or newer.
         """
-        with self.expecting() as expecting:
+        with self.expecting(index_id) as expecting:
             return await expecting.published(file_id, seconds)
 
-    async def _look_for(self) -> None:
+    async def _look_for(self, index_id: IndexId) -> None:
+        # Of one index alone: everybody's notices wait meanwhile.
         async with self._advancing:
-            await self._advance(None)
+            await self._advance(index_id)
 
     async def wait_settled(self, index_id: IndexId, jobs: Collection[OutboxId], seconds: float) -> int | None:
         """Wait until changes of an index are published and visible here; returns the serial of the head that is served

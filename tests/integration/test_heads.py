@@ -111,12 +111,12 @@ async def test_who_waits_for_a_file_is_told_after_the_caches(resources: Resource
     """When the wait ends, this process was already told of the head: its pages are as new as the answer says."""
     async with Following(resources.engine, timedelta(seconds=60)) as process:
         file = await uploaded(resources, index, "widget-1.0-py3-none-any.whl")
-        waiting = asyncio.create_task(process.heads.wait_published(file.id, 10))
+        waiting = asyncio.create_task(process.heads.wait_published(index.id, file.id, 10))
         await asyncio.sleep(0.05)
         await publish(resources, PublishIndex(index.id, file.project_id, file.id))
         assert await waiting == 2
         assert process.told[-1] == (2, frozenset({"widget"}))
-        assert await process.heads.wait_published(file.id, 10) == 2, "and at once for what is visible already"
+        assert await process.heads.wait_published(index.id, file.id, 10) == 2, "and at once for what is visible already"
 
 
 async def test_who_expects_a_file_needs_no_look(resources: Resources, index: MadeIndex) -> None:
@@ -124,7 +124,7 @@ async def test_who_expects_a_file_needs_no_look(resources: Resources, index: Mad
     async with Following(resources.engine, timedelta(seconds=60)) as process:
         await process.until(index.id, 1)
         file = await uploaded(resources, index, "widget-1.0-py3-none-any.whl")
-        with process.heads.expecting() as expecting, count_queries(resources.engine) as queries:
+        with process.heads.expecting(index.id) as expecting, count_queries(resources.engine) as queries:
             expecting.expect(file.id)
             waiting = asyncio.create_task(expecting.published(file.id, 10))
             await asyncio.sleep(0.05)
@@ -132,7 +132,7 @@ async def test_who_expects_a_file_needs_no_look(resources: Resources, index: Mad
             await publish(resources, PublishIndex(index.id, file.project_id, file.id))
             assert await waiting == 2
             assert await expecting.published(FileId(new_uuid()), 0.01) is None
-        assert await process.heads.wait_published(file.id, 10) == 2
+        assert await process.heads.wait_published(index.id, file.id, 10) == 2
 
 
 async def test_a_notice_looks_at_one_index(resources: Resources, index: MadeIndex) -> None:
@@ -146,6 +146,17 @@ async def test_a_notice_looks_at_one_index(resources: Resources, index: MadeInde
     assert heads.get(other.id) is None
     await heads.wake("")
     assert heads.get(other.id) is not None
+
+
+async def test_a_repeated_upload_looks_at_one_index(resources: Resources, index: MadeIndex) -> None:
+    """Who waits for a file that may be there already learns of its index alone, whatever others there are."""
+    heads = Heads(resources.engine)
+    other = await make_index(resources.engine, "root/other")
+    await publish(resources, PublishIndex(other.id))
+    file = await uploaded(resources, index, "widget-1.0-py3-none-any.whl")
+    await publish(resources, PublishIndex(index.id, file.project_id, file.id))
+    assert await heads.wait_published(index.id, file.id, 10) == 2
+    assert heads.get(other.id) is None
 
 
 @contextmanager
@@ -167,5 +178,5 @@ async def test_a_wait_that_is_too_short_ends_with_nothing(resources: Resources, 
     """None after the bound, and no trace of who waited."""
     heads = Heads(resources.engine)
     file = await uploaded(resources, index, "widget-1.0-py3-none-any.whl")
-    assert await heads.wait_published(file.id, 0.05) is None
-    assert await heads.wait_published(FileId(new_uuid()), 0.05) is None
+    assert await heads.wait_published(index.id, file.id, 0.05) is None
+    assert await heads.wait_published(index.id, FileId(new_uuid()), 0.05) is None
