@@ -21,6 +21,9 @@ Wake = Callable[[str], Awaitable[None]]
 only what means that the catalogue is away."""
 
 
+_PAUSE = 0.2
+"""Seconds before it listens again after its connection was cut."""
+
 _CUT = ("", "")
 """What is put among the notifications when the connection is lost; no channel has this name."""
 
@@ -48,6 +51,8 @@ class Listener:
             try:
                 await self._listen()
                 log.warning("listener_reconnects", error="the connection was cut")
+                # What cuts connections as soon as they are made must not be asked again without a pause.
+                await asyncio.sleep(min(_PAUSE, self._tick))
             except CATALOGUE_AWAY as error:
                 if not self._away:
                     log.warning("listener_waits_for_catalogue", error=str(error)[:300])
