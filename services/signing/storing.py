@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from countermark.core.names import TargetPath
+from countermark.core.names import IndexName, TargetPath
 from services.signing import tree
 from shared.catalogue import stored_heads
 from shared.catalogue.outbox import relax
@@ -57,8 +57,9 @@ async def follow(
         ObjectStoreError: the store cannot be used; the next holder of the lease makes it good.
     """
     store, name = resources.objects.side(public=head.index.public), head.index.name
-    # Where a newer one lies already, another signer has taken over, and with it what is owed.
-    if await tree.put_timestamp(store, name, head.timestamp):
+    if not await tree.put_timestamp(store, name, head.timestamp):
+        await _say_if_ahead(resources, head.index.id, name, head.version)
+    else:
         reached(FaultPoint.STORE_TIMESTAMP)
         async with _noted(resources, head.index.id, head.version, head.before):
             await tree.put_plain(store, name, copies, unset)
@@ -80,6 +81,18 @@ async def make_good(resources: Resources, index_id: IndexId) -> None:
         async with _noted(resources, index_id, owed.version, owed.stored):
             await _copy_plain(store, owed)
         log.warning("store_made_good", index=str(owed.name), version=owed.version, targets=len(owed.changes))
+    else:
+        await _say_if_ahead(resources, index_id, owed.name, owed.version)
+
+
+async def _say_if_ahead(resources: Resources, index_id: IndexId, name: IndexName, version: int) -> None:
+    """Tell the operator when a newer timestamp in the store is of no head in the catalogue. As a rule it is: another
+    signer has taken over, and with it what is owed."""
+    async with resources.engine.connect() as connection:
+        newest = await stored_heads.head_version(connection, index_id)
+    if newest is not None and newest <= version:
+        hint = "the catalogue is older than the object store: see 'After a restored backup' in docs/operating.md"
+        log.error("store_is_ahead", index=str(name), version=version, hint=hint)
 
 
 async def _copy_plain(store: ObjectStore, owed: Owed) -> None:

@@ -86,6 +86,11 @@ async def step_back(connection: AsyncConnection, index_id: IndexId, version: int
     return stepped.rowcount > 0
 
 
+async def head_version(connection: AsyncConnection, index_id: IndexId) -> int | None:
+    """Return the version of an index's timestamp, None before its first publication."""
+    return await connection.scalar(select(TufHead.timestamp_version).where(TufHead.index_id == index_id))
+
+
 async def waiting_heads(connection: AsyncConnection, expiring: datetime, committed: datetime) -> list[IndexId]:
     """Return the indexes whose timestamp runs out before a time, or whose head was committed before another and is not
     in the store; without those for which a refresh is asked already."""

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.testing import capture_logs
 
 from services.signing import tree
 from services.signing.ceremony import ensure_trust
 from services.signing.jobs import LATE, RefreshLoop
+from services.signing.storing import make_good
 from services.signing.usecases import Publisher
 from shared.catalogue import stored_heads
 from shared.catalogue.tables import Lease, TufHead
@@ -185,3 +187,22 @@ async def test_a_holder_at_work_notices_that_copies_are_owed_again(resources: Re
         await stored_heads.mark_stored(work.connection, index.id, 3, before=1)
         await work.commit()
     assert await stored(resources) == (0, 3)
+
+
+async def test_a_store_that_is_ahead_of_the_catalogue_is_told_of(
+    resources: Resources, index: MadeIndex, tmp_path: Path
+) -> None:
+    """After a backup was restored the store is not called up to date, and the log says what to do."""
+    path = tmp_path / "public" / timestamp_key(index.name)
+    old = path.read_bytes()
+    await upload(resources, index, "widget-1.0-py3-none-any.whl")
+    await Publisher(resources).publish(index.id)
+    newer = path.read_bytes()
+    async with UnitOfWork(resources.engine) as work:
+        await work.connection.execute(update(TufHead).values(timestamp_version=1, timestamp=old, stored_version=0))
+        await work.commit()
+    with capture_logs() as logs:
+        await make_good(resources, index.id)
+    assert [(line["event"], line["log_level"]) for line in logs] == [("store_is_ahead", "error")]
+    assert await stored(resources) == (0, 1)
+    assert path.read_bytes() == newer
