@@ -1,6 +1,6 @@
 """HTTP/1.1 as our listeners speak it: uvicorn's protocol on httptools, with what it does not have.
 
-* A bound on what a request's head may hold.
+* A bound on what a request's head, and what surrounds its body's chunks, may hold. Trailers are dropped.
 * Reason phrases of our own (`shared.reason`).
 * Answers that lie in memory (`shared.service.HotPath`) go out when the request's head is read: without a task, which
   with its messages costs as much as the rest of the answer.
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 MAX_HEAD = 64 << 10
-"""Bytes that may follow the first read while a request's line and headers are still incomplete."""
+"""Bytes that may follow the first read while a request's line and headers are still incomplete; as many may be read
+before a body's end without a byte of the body: of trailers, or a chunk's extensions."""
 
 MAX_UNSENT = 64 << 10
 """Bytes of answers on the way to a client that reads slowly, before more are written without waiting."""
@@ -49,6 +50,9 @@ class RegistryHttp(HttpToolsProtocol):
     _in_head = False
     _head_bytes = 0
 
+    _bodiless_bytes = 0
+    """Bytes read since the head or the last piece of the body, by whole reads."""
+
     _may_answer = False
     """Whether the request whose head was just read is the only one under way."""
 
@@ -57,7 +61,7 @@ class RegistryHttp(HttpToolsProtocol):
         self._hot = self.app.at_once if isinstance(self.app, HotPath) else None
 
     def data_received(self, data: bytes) -> None:
-        """Parse what arrived; a head that does not end is answered 400 and the connection closed."""
+        """Parse what arrived; a head or trailers that do not end are answered 400 and the connection closed."""
         if self._between:
             data, self._held = self._held + data, b""
             if data.startswith(_PUSH):
@@ -70,7 +74,18 @@ class RegistryHttp(HttpToolsProtocol):
             if self._head_bytes > MAX_HEAD:
                 self.send_400_response("The request line and headers are too large.")
                 return
+        else:
+            self._bodiless_bytes += len(data)
         super().data_received(data)
+        if self._bodiless_bytes > MAX_HEAD and not self.transport.is_closing():
+            self.send_400_response("The trailers or chunk extensions are too large.")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse, and close the connection; where an answer has begun, it can only be cut off."""
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
 
     def on_message_begin(self) -> None:
         """Begin to count."""
@@ -78,9 +93,14 @@ class RegistryHttp(HttpToolsProtocol):
         self._in_head, self._head_bytes = True, 0
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; trailers come here as well, and would become headers that nothing has bounded or checked."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Stop counting, and answer at once what lies ready."""
-        self._in_head = False
+        self._in_head, self._bodiless_bytes = False, 0
         # Nobody waits here whose turn is before; a client that does not read its answers waits for its turn as well.
         self._may_answer = not self.flow.write_paused and self.transport.get_write_buffer_size() < MAX_UNSENT
         super().on_headers_complete()
@@ -88,6 +108,7 @@ class RegistryHttp(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body; the first that waits is kept as it is, not copied into a buffer and out of it."""
+        self._bodiless_bytes = 0
         cycle = self.cycle
         if not cycle.body and not cycle.response_complete:
             cycle.body = cast(bytearray, body)
@@ -99,7 +120,7 @@ class RegistryHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Expect the next request."""
-        self._between = True
+        self._between, self._bodiless_bytes = True, 0
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx2
+import pytest
 from starlette.types import Receive, Scope, Send
 
 from deploy.listeners import HttpServer
@@ -47,6 +48,61 @@ async def test_a_head_that_does_not_end_is_refused() -> None:
         answer = await sent(port, b"GET / HTTP/1.1\r\nhost: x\r\nx: ", *[endless] * 6)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"request line and headers are too large" in answer
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+async def told_headers(scope: Scope, receive: Receive, send: Send) -> None:
+    """Read the body to its end, and answer with the request's headers as they are then."""
+    while (await receive()).get("more_body", False):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": repr(scope["headers"]).encode()})
+
+
+@pytest.mark.parametrize("one_write", [True, False])
+async def test_trailers_are_no_headers(one_write: bool) -> None:
+    """What stands behind a body in chunks is read and forgotten: nobody can add a header after the fact."""
+    parts = [CHUNKED, b"1\r\na\r\n", b"0\r\nx-forwarded-for: 192.0.2.1\r\nauthorization: Basic eA==\r\n\r\n"]
+    async with listening(told_headers) as port:
+        answer = await sent(port, *([b"".join(parts)] if one_write else parts))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"transfer-encoding" in answer
+    assert b"forwarded" not in answer
+    assert b"authorization" not in answer
+
+
+@pytest.mark.parametrize(
+    ("beginning", "more"),
+    [
+        (b"0\r\n", b"x: yyy\r\n" * (MAX_HEAD // 32)),
+        (b"0\r\nx: ", b"y" * (MAX_HEAD // 4)),
+        (b"1;x=", b"y" * (MAX_HEAD // 4)),
+    ],
+    ids=["lines of trailers", "one trailer", "a chunk's extension"],
+)
+async def test_what_surrounds_chunks_is_bounded(beginning: bytes, more: bytes) -> None:
+    """Trailers and extensions without end are answered 400, and the connection is closed."""
+    async with serving() as (_, _, port):
+        answer = await sent(port, CHUNKED, b"1\r\na\r\n", beginning, *[more] * 5)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"trailers or chunk extensions are too large" in answer
+
+
+async def test_a_refusal_is_not_written_into_an_answer() -> None:
+    """Where an answer has begun, the connection ends and nothing is written that could be taken for its content."""
+
+    async def early(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"500")]})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async with listening(early) as port:
+        answer = await sent(port, CHUNKED, b"1\r\na\r\n0\r\nx: ", *[b"y" * (MAX_HEAD // 4)] * 5)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b"begun")
 
 
 async def test_large_heads_below_the_bound_and_large_bodies_pass() -> None:
