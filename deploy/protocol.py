@@ -124,6 +124,9 @@ class RegistryHttp(HttpToolsProtocol):
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self.transport.is_closing():
+            # The client was told that the connection ends: it asks again elsewhere, and this must not be done twice.
+            return
         if self._may_answer and self._hot is not None and self._answered(cycle, self._hot):
             return
         # Forms come by POST. Nothing else is offered a phrase, nor pays for it.
