@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE, HttpToolsProtocol
 
 from shared.reason import EXTENSION, REASON, is_phrase
@@ -133,6 +133,8 @@ class RegistryHttp(HttpToolsProtocol):
         if cycle.scope["method"] == "POST":
             cycle.scope["extensions"] = {EXTENSION: {}}
             app = _Phrasing(app, cycle)
+        if cycle.waiting_for_100_continue:
+            app = _ending_unasked(app, cycle)
         super()._start_asgi_task(cycle, app)
 
     def _answered(self, cycle: RequestResponseCycle, hot: HotReader) -> bool:
@@ -145,6 +147,8 @@ class RegistryHttp(HttpToolsProtocol):
             return False
         if prepared is None or head is None:
             return False
+        if cycle.waiting_for_100_continue:
+            cycle.keep_alive = False
         parts = [head, *_lines(self.server_state.default_headers)]
         parts.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
         if cycle.scope["method"] != "HEAD":
@@ -180,6 +184,24 @@ def _head_of(prepared: Prepared) -> bytes | None:
 
 def _lines(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
     return (b"%s: %s\r\n" % header for header in headers)
+
+
+def _ending_unasked(app: Any, cycle: RequestResponseCycle) -> ASGIApp:
+    """Return an application whose answer is the connection's last when the client still waits to be asked for its body.
+
+    It need not send the body then, and nobody could tell it from the next request.
+    Source: RFC 9110 section 10.1.1.
+    """
+
+    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            if cycle.waiting_for_100_continue and cycle.more_body and not cycle.body:
+                cycle.keep_alive = False
+            await send(message)
+
+        await app(scope, receive, sending)
+
+    return answering
 
 
 class _Phrasing:

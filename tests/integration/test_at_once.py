@@ -133,6 +133,38 @@ async def test_a_body_that_nobody_asked_for_is_passed_over(at_once: bool) -> Non
 
 
 @WAYS
+@pytest.mark.parametrize("path", ["/unchanged", "/else"])
+async def test_a_body_that_still_waits_to_be_asked_for_is_not_awaited(at_once: bool, path: str) -> None:
+    """Answered before it was told to send, a client need not send: the connection ends, and no request is swallowed."""
+    head = ask(path, "expect: 100-continue", "content-length: 1000", method="HEAD")
+    answer = await answers(at_once, head)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"connection: close\r\n" in answer
+
+
+async def test_a_refusal_before_the_body_is_asked_for_ends_the_connection() -> None:
+    """A POST that is refused while its client waits to send is the last of its connection."""
+    async with listening(refusing) as port:
+        answer = await sent(port, ask("/", "expect: 100-continue", "content-length: 1000", method="POST"))
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"connection: close\r\n" in answer
+
+
+async def test_a_client_that_did_not_wait_keeps_its_connection() -> None:
+    """Once its body is on the way, its end is known, and the next request is answered."""
+    first = ask("/", "expect: 100-continue", "content-length: 4", method="POST") + b"body"
+    async with listening(refusing) as port:
+        answer = await sent(port, first, ask("/", CLOSE, "content-length: 0", method="POST"))
+    assert answer.count(b"HTTP/1.1 401 ") == 2
+
+
+async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse without reading the body."""
+    await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@WAYS
 @pytest.mark.parametrize(
     ("path", "expected"), [("/broken", b"Internal Server Error"), ("/split", b""), ("/large", b"\r\n\r\n")]
 )
