@@ -235,8 +235,11 @@ def _cross_check(settings: Settings) -> Iterator[str]:
         if scheme not in ("redis", "rediss", "unix"):
             yield f"queue.url: must begin with redis://, rediss:// or unix://, not {scheme or 'no scheme'}"
     for proxy in settings.listen.proxies:
-        if not _is_network(proxy):
+        network = _network(proxy)
+        if network is None:
             yield f"listen.trusted_proxies: {proxy!r} is no address and no network such as 10.0.0.0/8"
+        elif network.prefixlen == 0:
+            yield f"listen.trusted_proxies: {proxy!r} is everybody: name the proxies alone"
     authorities = settings.objects.ca_file
     if authorities is not None and not authorities.is_file():
         yield f"objects.ca_file: there is no file {authorities}"
@@ -245,12 +248,11 @@ def _cross_check(settings: Settings) -> Iterator[str]:
         yield f"listen.ui_port: must differ from listen.api_port, both are {ports[0]}"
 
 
-def _is_network(text: str) -> bool:
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     try:
-        ipaddress.ip_network(text)
+        return ipaddress.ip_network(text)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _is_origin(url: str) -> bool:

@@ -101,6 +101,8 @@ def test_variables_of_the_client_and_of_others_are_left_alone() -> None:
         ("database.url", "mysql://h/d", "database.url: must begin with postgresql+asyncpg://, not mysql"),
         ("queue.url", "amqp://h", "queue.url: must begin with redis://, rediss:// or unix://, not amqp"),
         ("listen.trusted_proxies", "10.0.0.1,ingress", "'ingress' is no address and no network such as 10.0.0.0/8"),
+        ("listen.trusted_proxies", "0.0.0.0/0", "'0.0.0.0/0' is everybody: name the proxies alone"),
+        ("listen.trusted_proxies", "10.0.0.1,::/0", "'::/0' is everybody: name the proxies alone"),
         ("listen.trusted_proxies", "10.0.0.1/8", "'10.0.0.1/8' is no address"),
         ("objects.ca_file", "/no/such/file", "objects.ca_file: there is no file /no/such/file"),
         ("listen.ui_port", "3141", "listen.ui_port: must differ from listen.api_port"),
