@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
@@ -138,9 +138,8 @@ def _requirements(texts: Sequence[str]) -> set[str]:
     for text in texts:
         try:
             requirement = Requirement(text)
-        except (InvalidRequirement, RecursionError):
-            parsed.add(text.strip())
-        else:
             requirement.name = canonicalize_name(requirement.name)
             parsed.add(str(requirement))
+        except (ValueError, RecursionError):  # `InvalidRequirement`, huge numbers, brackets a thousand deep.
+            parsed.add(text.strip())
     return parsed

@@ -81,6 +81,27 @@ def test_requirements_are_compared_by_meaning() -> None:
     assert rules.metadata_faults({}, file) == [], "a form that says nothing contradicts nothing"
 
 
+DIGITS = "1" * 5000
+"""More than Python converts into a number."""
+
+
+@pytest.mark.parametrize(
+    "requirement", [f"widget>1,=={DIGITS}", f"widget<2,>=1a{DIGITS}", f"widget=={DIGITS}", "widget; " + "(" * 8000]
+)
+def test_requirements_that_cannot_be_parsed_are_a_fault(requirement: str) -> None:
+    """Numbers and brackets beyond what the parser takes are told in words; the same text in the file is no fault."""
+    (fault,) = rules.metadata_faults({"requires_dist": [requirement]}, inspected())
+    assert "requires_dist differs" in fault
+    assert rules.metadata_faults({"requires_dist": [requirement]}, inspected(requires_dist=[requirement])) == []
+
+
+@pytest.mark.parametrize("specifier", [f"=={DIGITS}", f">={DIGITS}", f"~=1.{DIGITS}", f"=={DIGITS}.*"])
+def test_versions_that_cannot_be_parsed_are_a_fault(specifier: str) -> None:
+    """A huge number in the form is told in words."""
+    assert rules.metadata_faults({"requires_python": [specifier]}, inspected(">=3.11")) != []
+    assert rules.identity_faults(FORM | {"version": [specifier.strip("=<>~")]}, WIDGET) != []
+
+
 def test_requires_python_is_compared_by_meaning() -> None:
     """Empty means absent, as uv sends it."""
     assert rules.metadata_faults({"requires_python": ["<4,>=3.11"]}, inspected(">=3.11,<4")) == []
