@@ -15,9 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.limits import WRITE_BY_ADDRESS, WRITE_BY_TOKEN, Limits, address_of
 from gateway.proxies import behind
-from gateway.routes import Nowhere, Own, ToService, is_form_like, route
-from gateway.upstream import Upstream
-from shared.auth.verifier import credentials_key
+from gateway.routes import UPLOAD, Nowhere, Own, ToService, is_form_like, route
+from gateway.upstream import Proxied, Upstream
+from shared.auth.access import writer
+from shared.auth.verifier import Verifier, credentials_key
 from shared.errors import ErrorKind, ServiceError
 from shared.http import healthz, machine_stack
 from shared.metrics import Metrics
@@ -29,7 +30,10 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class ApiParts:
-    """What the API host is made of; `v1` answers the gateway's own routes, `proxies` see `behind`."""
+    """What the API host is made of; `v1` answers the gateway's own routes, `proxies` see `behind`.
+
+    With `verifier`, forms for an upload service in another process are passed on only with credentials that are known.
+    """
 
     upstreams: Mapping[str, Upstream]
     readyz: Endpoint
@@ -38,6 +42,7 @@ class ApiParts:
     ui_url: str
     metrics: Metrics | None = None
     proxies: tuple[str, ...] = ()
+    verifier: Verifier | None = None
 
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -68,6 +73,8 @@ class ApiHost:
                 if upstream is None:
                     detail = f"The {service} service does not run here. Ask the operator to start it."
                     raise ServiceError(ErrorKind.UNAVAILABLE, detail)
+                if service == UPLOAD and isinstance(upstream, Proxied) and _is_form(scope):
+                    await self._identify(scope)
                 await upstream(scope, receive, send)
             case Own.API:
                 await self._parts.v1(scope, receive, send)
@@ -79,9 +86,17 @@ class ApiHost:
     async def _count(self, scope: Scope) -> None:
         # The address first: it bounds how many credentials a stranger can have counted.
         await self._parts.limits.count(WRITE_BY_ADDRESS, address_of(scope.get("client")))
-        given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
-        if given:
-            await self._parts.limits.count(WRITE_BY_TOKEN, credentials_key(given[0]))
+        given = _header(scope, b"authorization")
+        if given is not None:
+            await self._parts.limits.count(WRITE_BY_TOKEN, credentials_key(given))
+
+    async def _identify(self, scope: Scope) -> None:
+        """Refuse who has no credentials before the body is asked for: to pass it on is to read it.
+
+        What they permit is the service's matter, which checks them again.
+        """
+        if self._parts.verifier is not None:
+            await writer(self._parts.verifier, _header(scope, b"authorization"))
 
     async def _own(self, own: Own, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in {"GET", "HEAD"}:
@@ -108,6 +123,13 @@ def build_api(parts: ApiParts) -> ASGIApp:
 
 
 def _in_the_form_of(scope: Scope, error: ServiceError) -> Response:
-    types = [value.decode("latin-1") for name, value in scope["headers"] if name == b"content-type"]
-    form = is_form_like(scope["method"], types[0] if types else "")
-    return text_answer(error) if form else problem_answer(error)
+    return text_answer(error) if _is_form(scope) else problem_answer(error)
+
+
+def _is_form(scope: Scope) -> bool:
+    return is_form_like(scope["method"], _header(scope, b"content-type") or "")
+
+
+def _header(scope: Scope, wanted: bytes) -> str | None:
+    """Return a header's first value."""
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), None)

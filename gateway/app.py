@@ -29,6 +29,7 @@ from gateway.templates import Pages
 from gateway.ui import UiParts, build_ui
 from gateway.upstream import Upstream
 from gateway.v1.app import bounded, create_v1
+from shared.auth.verifier import Verifier
 from shared.http import Check, readiness
 from shared.resources import Resources
 
@@ -61,7 +62,10 @@ def create_app(
     login = Login(LoginParts(client, sessions, resources.redis, limits, resources.directory), https=addresses.https)
     v1 = bounded(create_v1(resources), resources)
     proxies = resources.settings.listen.proxies
-    api = build_api(ApiParts(upstreams, readiness(ready), v1, limits, addresses.ui, resources.metrics, proxies))
+    verifier = Verifier(resources.directory, resources.clock)
+    api = build_api(
+        ApiParts(upstreams, readiness(ready), v1, limits, addresses.ui, resources.metrics, proxies, verifier=verifier)
+    )
     links = uses_local_provider(resources.settings)
     backing = Backing(resources.engine, resources.clock, resources.directory, limits, links=links)
     desk = Desk(backing, addresses, login, pages, Remote(api))

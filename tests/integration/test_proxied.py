@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import httpx2
 import pytest
@@ -15,9 +16,18 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from gateway.upstream import Proxied, Upstream
+from shared.auth.directory import Directory, TokenRecord
+from shared.auth.tokens import new_secret, token_sha256
+from shared.auth.verifier import Verifier
+from shared.catalogue.engine import open_engine
 from shared.errors import ServiceError
+from shared.ids import TokenId, new_uuid
 from tests.support.api_host import api_host
+from tests.support.clock import SettableClock
+from tests.support.listening import listening
 from tests.support.serving import served
+
+SECRET = new_secret()
 
 
 class Backend:
@@ -117,6 +127,40 @@ async def test_a_large_body_is_streamed_through(chunked: bool) -> None:
     async with gateway_for(Backend()) as (front, _), httpx2.AsyncClient(base_url=front, timeout=30) as client:
         answer = await client.post("/root/stable/", content=chunks(), headers=headers)
     assert answer.json()["bytes"] == size
+
+
+class OneToken(Directory):
+    """A directory that knows one token, and has no catalogue to ask."""
+
+    async def find_token(self, secret_sha256: str) -> TokenRecord | None:
+        """Return the one token."""
+        if secret_sha256 != token_sha256(SECRET):
+            return None
+        return TokenRecord(TokenId(new_uuid()), "root", (), datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [((), b"401"), (("authorization: Bearer wrong",), b"401"), ((f"authorization: Bearer {SECRET}",), b"100")],
+)
+async def test_a_form_is_asked_for_from_who_has_a_token_alone(authorization: tuple[str, ...], status: bytes) -> None:
+    """Without a token that is known the service is not asked, and a waiting client is never told to send its file."""
+    directory = OneToken(open_engine("postgresql+asyncpg://localhost/never-asked"))
+    verifier = Verifier(directory, SettableClock(datetime(2026, 1, 1, tzinfo=UTC)))
+    lines = ["POST /root/stable/ HTTP/1.1", "host: x", "expect: 100-continue", "content-length: 9", *authorization]
+    head = "\r\n".join([*lines, "content-type: multipart/form-data; boundary=b", "", ""]).encode()
+    backend = Backend()
+    async with (
+        served(backend.app) as url,
+        Proxied("upload", url) as upstream,
+        listening(api_host({"upload": upstream}, verifier=verifier)) as port,
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head)
+        assert (await asyncio.wait_for(reader.readline(), 10)).split()[1] == status
+        if status == b"401":
+            assert b"content-type: text/plain" in await asyncio.wait_for(reader.read(), 10)
+        writer.close()
 
 
 async def test_head_has_headers_and_no_body() -> None:
