@@ -26,6 +26,16 @@ _SCANNED = (".py", ".pyw", ".pth")
 """Endings of members that Python runs by itself or on import."""
 
 
+_SLICE_SECONDS = 2
+
+_SLICE, _OVERLAP = 32 << 10, 4 << 10
+"""Bytes looked at in one go, and how many of them are looked at again with the next ones: no rule matches more.
+
+YARA-X holds the interpreter while it looks, so nothing else of the process runs meanwhile: what one go takes is what
+the event loop waits at the most, and a member made of beginnings of matches takes a thousand times as long as others.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class ScanLimits:
     """How much of an archive is looked through.
@@ -33,14 +43,12 @@ class ScanLimits:
     Attributes:
         member_bytes: of one member; the rest of it is left out.
         total_bytes: of all members together.
-        seconds: in all, looked at between two members.
-        member_seconds: for one member.
+        seconds: of the thread's CPU time in all, looked at between two slices of a member.
     """
 
     member_bytes: int = 4 * MEBIBYTE
-    total_bytes: int = 128 * MEBIBYTE
-    seconds: float = 10.0
-    member_seconds: int = 2
+    total_bytes: int = 16 * MEBIBYTE
+    seconds: float = 1.0
 
 
 DEFAULT_SCAN = ScanLimits()
@@ -63,29 +71,40 @@ def scan(path: Path, package_type: str, limits: ScanLimits = DEFAULT_SCAN) -> tu
 
     found = Issues()
     scanner = yara_x.Scanner(_rules())
-    scanner.set_timeout(limits.member_seconds)
-    ends, left = time.monotonic() + limits.seconds, limits.total_bytes
+    # Far above what a slice takes: the last resort, in seconds of the clock on the wall, which a busy machine eats up.
+    scanner.set_timeout(_SLICE_SECONDS)
+    ends, left = time.thread_time() + limits.seconds, limits.total_bytes
     try:
         for name, member, length in _members(path, package_type):
-            if time.monotonic() > ends:
-                raise _Stopped(f"after {limits.seconds:g} seconds")
             if left < min(length, limits.member_bytes):
                 raise _Stopped(f"after {limits.total_bytes} bytes")
             data = member.read(limits.member_bytes)
             left -= len(data)
             if length > len(data):
                 found.add(f"scan: of {quoted(name)} the first {limits.member_bytes} bytes alone were looked at.")
-            for rule in _matches(scanner, data):
-                about = dict(rule.metadata)["about"]
-                found.add(f"scan: {quoted(name)} looks like hidden code ({rule.identifier}): {about}.")
+            for piece in slices(data):
+                if time.thread_time() > ends:
+                    raise _Stopped(f"after {limits.seconds:g} seconds")
+                for rule in scanner.scan(piece).matching_rules:
+                    about = dict(rule.metadata)["about"]
+                    found.add(f"scan: {quoted(name)} looks like hidden code ({rule.identifier}): {about}.")
+                # Gives the interpreter away, which the scanner held.
+                time.sleep(0)
     except (_Stopped, yara_x.TimeoutError) as error:
         reason = str(error) if isinstance(error, _Stopped) else "at a member that took too long"
         found.add(f"scan: it was stopped {reason}; the rest was not looked at.")
     return found.sentences()
 
 
-def _matches(scanner: yara_x.Scanner, data: bytes) -> tuple[yara_x.Rule, ...]:
-    return tuple(scanner.scan(data).matching_rules)
+def slices(data: bytes) -> Iterator[bytes]:
+    """Yield `data` in pieces of at most `_SLICE` bytes, each with the last `_OVERLAP` bytes of the one before.
+
+    The first byte of a later piece is a letter instead: a word that is cut there must not look like one that begins,
+    and what does begin there is whole in the piece before.
+    """
+    yield data[:_SLICE]
+    for start in range(_SLICE - _OVERLAP, len(data) - _OVERLAP, _SLICE - _OVERLAP):
+        yield b"x" + data[start + 1 : start + _SLICE]
 
 
 @functools.cache

@@ -2,7 +2,8 @@
    Families of obfuscators and loaders in Python members (`.py`, `.pyw`, `.pth`).
 
    A match is advice, not a verdict: each rule is what hidden code needs and honest code hardly ever has. `about` ends
-   the sentence that the uploader reads. No rule may match Python's standard library (tests/unit/formats/test_scan.py).
+   the sentence that the uploader reads. A member is matched in slices that overlap by 4 KiB: a match is shorter, and the
+   strings of one rule lie close together. No rule may match Python's standard library (tests/unit/formats/test_scan.py).
 */
 
 rule executes_decoded_text {

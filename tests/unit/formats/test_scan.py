@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yara_x
 
-from shared.formats.python.scan import ScanLimits, scan
+from shared.formats.python.scan import ScanLimits, scan, slices
 from tests.support.archives import TarEntry, raw_tar_gz, with_record, zip_of
 
 FAMILIES = {
@@ -103,3 +103,36 @@ def test_looking_has_an_end_and_says_so(tmp_path: Path) -> None:
     assert stopped == "scan: it was stopped after 0 seconds; the rest was not looked at."
     many = _wheel(tmp_path, {f"m{number}.py": hidden for number in range(500)})
     assert len(scan(many, "bdist_wheel")) == 21
+
+
+def test_code_across_two_slices_is_recognised(tmp_path: Path) -> None:
+    """A member is looked through piece by piece, and what lies across a border is whole in one of the pieces."""
+    first, second, *_ = slices(bytes(range(256)) * 1024)
+    border = len(first)
+    for rule, [code, *_] in FAMILIES.items():
+        hidden = f"\n{code}\n".encode()
+        for before in range(border - len(hidden) - 1, border + 2, 7):
+            member = b"#" * before + hidden + b"#" * len(second)
+            found = scan(_wheel(tmp_path, {"a.py": member}), "bdist_wheel")
+            assert [rule in sentence for sentence in found] == [True], (rule, before, found)
+
+
+def test_a_word_that_is_cut_is_none_that_begins(tmp_path: Path) -> None:
+    """Where a later piece begins within a word, its rest is not taken for the word's beginning."""
+    first, second, *_ = slices(b"".join(number.to_bytes(4, "big") for number in range(1 << 18)))
+    start = first.index(second[1:5]) - 1
+    for before in range(start - 12, start + 1):
+        member = b"#" * before + b" safe_exec(base64.b64decode(x))" + b"#" * len(second)
+        assert scan(_wheel(tmp_path, {"a.py": member}), "bdist_wheel") == ()
+
+
+def test_pieces_cover_all_bytes() -> None:
+    """Whatever the length, each byte is in a piece, none is longer than the first, and short members are one piece."""
+    size = len(next(slices(bytes(1 << 20))))
+    for length in (0, 1, size - 1, size, size + 1, 2 * size, 3 * size + 5):
+        data = b"\n" * length
+        pieces = list(slices(data))
+        assert max(map(len, pieces)) <= size
+        assert len(pieces) == 1 or length > size
+        assert sum(map(len, pieces)) >= length
+        assert pieces[-1][1:] == data[length - len(pieces[-1]) + 1 :]
