@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import nh3
@@ -34,6 +34,9 @@ MAX_SHOWN = 256 << 10
 
 _KEPT = 64
 """Rendered descriptions that are remembered."""
+
+_PATIENCE = 2.0
+"""Seconds that a page waits until it is its turn to render; then it shows plain text."""
 
 _TAGS = {
     "a", "abbr", "b", "blockquote", "br", "code", "dd", "del", "details", "dl", "dt", "em", "h3", "h4", "h5", "h6",
@@ -59,34 +62,51 @@ class Readme:
 class Readmes:
     """Renders descriptions off the event loop and remembers the last ones."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, renderer: Callable[[str, str | None], Readme] | None = None, patience: float = _PATIENCE
+    ) -> None:
+        self._render = renderer or render
+        self._patience = patience
         self._kept: OrderedDict[str, Readme] = OrderedDict()
         self._turn = asyncio.Semaphore(1)
 
     async def of(self, text: str | None, content_type: str | None) -> Readme | None:
-        """Return a description as HTML; None when there is none."""
+        """Return a description as HTML, as plain text when others' take too long; None when there is none."""
         if text is None or not text.strip():
             return None
         key = hashlib.sha256(f"{content_type}\0{text}".encode("utf-8", "replace")).hexdigest()
         if key not in self._kept:
             # One at a time: rendering is work of this process, and reading a page must not be a lever against it.
-            async with self._turn:
-                self._kept[key] = await asyncio.to_thread(render, text, content_type)
+            try:
+                await asyncio.wait_for(self._turn.acquire(), self._patience)
+            except TimeoutError:
+                return as_text(text)
+            try:
+                return await self._rendered(key, text, content_type)
+            finally:
+                self._turn.release()
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    async def _rendered(self, key: str, text: str, content_type: str | None) -> Readme:
+        """Render, unless somebody did so while this one waited for its turn."""
+        if key not in self._kept:
+            self._kept[key] = await asyncio.to_thread(self._render, text, content_type)
         self._kept.move_to_end(key)
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         return self._kept[key]
 
 
-def render(text: str, content_type: str | None) -> Readme:
+def render(source: str, content_type: str | None) -> Readme:
     """Return a description as safe HTML.
 
     Args:
         content_type: as in `Description-Content-Type`; reStructuredText when it is missing.
             Source: core metadata specification, "Description-Content-Type".
     """
-    whole = len(text) <= MAX_SHOWN
-    text = text[:MAX_SHOWN]
+    whole = len(source) <= MAX_SHOWN
+    text = source[:MAX_SHOWN]
     kind = kind_of(content_type)
     html: str | None = None
     if kind == MARKDOWN and len(text) <= MAX_MARKDOWN:
@@ -94,8 +114,14 @@ def render(text: str, content_type: str | None) -> Readme:
     elif kind == RESTRUCTURED:
         html = _restructured(text)
     if html is None:
-        return Readme(Markup('<pre class="plain-text">{}</pre>').format(text), whole)
+        return as_text(source)
     return Readme(Markup(_clean(html)), whole)  # noqa: S704 (this is what the sanitiser let through)
+
+
+def as_text(text: str) -> Readme:
+    """Return a description as it was written."""
+    shown = Markup('<pre class="plain-text">{}</pre>').format(text[:MAX_SHOWN])
+    return Readme(shown, len(text) <= MAX_SHOWN)
 
 
 def _clean(html: str) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dashboard.readme import MAX_SHOWN, Readmes, render
+from gateway.dashboard.readme import MAX_SHOWN, Readme, Readmes, render
 from shared.formats.python.description import MAX_MARKDOWN, MAX_RST
 
 HOSTILE = """
@@ -105,3 +107,38 @@ async def test_a_description_is_rendered_once() -> None:
     assert await readmes.of("*a*", "text/markdown") is await readmes.of("*a*", "text/markdown")
     assert await readmes.of(" \n", "text/markdown") is None
     assert await readmes.of(None, None) is None
+
+
+async def test_of_many_who_ask_at_once_one_renders() -> None:
+    """Whoever waited for the turn takes what the one before has made of the same text."""
+    done: list[str] = []
+
+    def counted(text: str, kind: str | None) -> Readme:
+        done.append(text)
+        return render(text, kind)
+
+    readmes = Readmes(renderer=counted)
+    shown = await asyncio.gather(*(readmes.of("*a*", "text/markdown") for _ in range(50)))
+    assert done == ["*a*"]
+    assert all(readme is shown[0] for readme in shown)
+
+
+async def test_who_waits_too_long_is_shown_the_text() -> None:
+    """A page does not wait for others' descriptions without end, and the next look may be a better one."""
+    go_on = threading.Event()
+
+    def slow(text: str, kind: str | None) -> Readme:
+        go_on.wait(10)
+        return render(text, kind)
+
+    readmes = Readmes(renderer=slow, patience=0.01)
+    first = asyncio.create_task(readmes.of("*slow*", "text/markdown"))
+    await asyncio.sleep(0)
+    text = await readmes.of("*a* <b>", "text/markdown")
+    go_on.set()
+    assert text is not None
+    assert text.html == '<pre class="plain-text">*a* &lt;b&gt;</pre>'
+    assert (await first) is await readmes.of("*slow*", "text/markdown")
+    again = await readmes.of("*a* <b>", "text/markdown")
+    assert again is not None
+    assert "<em>a</em>" in again.html
