@@ -106,7 +106,8 @@ class Accounts(CatalogueWriter):
             await self._commit(work)
 
     async def set_password(self, name: str, password: str) -> None:
-        """Give an account a password, in place of any other; its sessions end with the next look at the directory.
+        """Give an account a password, in place of any other; its sessions end with the next look at the directory,
+        and its unused links with this transaction.
 
         Raises:
             ServiceError: INVALID for a password that cannot be used, NOT_FOUND when there is no such living account.
@@ -121,6 +122,7 @@ class Accounts(CatalogueWriter):
             )
             if changed is None:
                 raise no_account(name)
+            await self._end_links(work, name)
             await self._record(work, "account.set-password", name)
             await self._commit(work)
 
@@ -153,7 +155,7 @@ class Accounts(CatalogueWriter):
         """Use a link up and return whose it was; None when it cannot be used (again). Of many callers one gets it.
 
         Args:
-            password: set in the same transaction, in place of any other.
+            password: set in the same transaction, in place of any other; the account's other links end with it.
 
         Raises:
             ServiceError: INVALID for a password that cannot be used; the link is then as before.
@@ -173,6 +175,7 @@ class Accounts(CatalogueWriter):
                 await work.connection.execute(
                     update(Account).where(Account.name == account).values(password_hash=encoded)
                 )
+                await self._end_links(work, account)
                 await self._record(work, "account.set-password", account)
             await self._commit(work)
         return str(account)
@@ -272,6 +275,7 @@ class Accounts(CatalogueWriter):
             revoked = await work.connection.execute(
                 update(Token).where(Token.account == name, Token.revoked_at.is_(None)).values(revoked_at=now)
             )
+            await self._end_links(work, name)
             await self._record(work, "account.disable", name, tokens_revoked=revoked.rowcount)
             await self._commit(work)
 
@@ -339,6 +343,11 @@ class Accounts(CatalogueWriter):
         await self._record(work, "index.create", str(name), visibility=new.visibility)
         await work.enqueue(PublishIndex(IndexId(index_id)))
         return IndexId(index_id)
+
+    async def _end_links(self, work: UnitOfWork, account: str) -> None:
+        """Use up what could still sign the account in without its password."""
+        unused = (OwnerLink.account == account, OwnerLink.used_at.is_(None))
+        await work.connection.execute(update(OwnerLink).where(*unused).values(used_at=self._clock.now()))
 
     async def _indexes_exist(self, work: UnitOfWork, scopes: Sequence[Scope]) -> None:
         for scope in scopes:

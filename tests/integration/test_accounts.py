@@ -20,7 +20,7 @@ from shared.auth.permissions import Decision, authorize
 from shared.auth.principal import NOBODY, Principal, Scope, Verb
 from shared.auth.tokens import token_sha256
 from shared.catalogue.outbox import waiting_changes
-from shared.catalogue.tables import Account, Audit, Deployment, IndexRow, Token
+from shared.catalogue.tables import Account, Audit, Deployment, IndexRow, OwnerLink, Token
 from shared.errors import ErrorKind, ServiceError
 from shared.ids import TokenId, new_uuid
 from tests.support.clock import SettableClock
@@ -259,6 +259,28 @@ async def test_a_link_is_used_by_one_of_many(accounts: Accounts) -> None:
     assert await accounts.peek_owner_link(secret) is None
     with pytest.raises(ServiceError):
         await accounts.create_owner_link("nobody")
+
+
+async def test_links_end_with_a_new_password_and_with_their_account(engine: AsyncEngine, accounts: Accounts) -> None:
+    """Whoever kept a link cannot undo a new password; a link of another account, and a link just used, are no matter."""
+    for name in ("alice", "bob"):
+        await accounts.create_account(name)
+    bobs = await accounts.create_owner_link("bob")
+    old = await accounts.create_owner_link("alice")
+    await accounts.set_password("alice", "correct horse battery")
+    assert await accounts.use_owner_link(old, password="a stranger's password") is None
+    kept, used = await accounts.create_owner_link("alice"), await accounts.create_owner_link("alice")
+    assert await accounts.use_owner_link(used) == "alice"
+    assert await accounts.peek_owner_link(kept) == "alice"
+    used = await accounts.create_owner_link("alice")
+    assert await accounts.use_owner_link(used, password="another battery staple") == "alice"
+    assert await accounts.peek_owner_link(kept) is None
+    await accounts.create_owner_link("alice")
+    await accounts.disable_account("alice")
+    async with engine.connect() as connection:
+        unused = await connection.scalars(select(OwnerLink.account).where(OwnerLink.used_at.is_(None)))
+        assert list(unused) == ["bob"]
+    assert await accounts.peek_owner_link(bobs) == "bob"
 
 
 async def test_a_disabled_account_is_gone_from_the_directory(engine: AsyncEngine, accounts: Accounts) -> None:
