@@ -262,7 +262,7 @@ async def test_a_link_is_used_by_one_of_many(accounts: Accounts) -> None:
 
 
 async def test_links_end_with_a_new_password_and_with_their_account(engine: AsyncEngine, accounts: Accounts) -> None:
-    """Whoever kept a link cannot undo a new password; a link of another account, and a link just used, are no matter."""
+    """Whoever kept a link cannot undo a new password; another account's link goes on working."""
     for name in ("alice", "bob"):
         await accounts.create_account(name)
     bobs = await accounts.create_owner_link("bob")

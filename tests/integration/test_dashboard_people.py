@@ -16,9 +16,11 @@ from gateway.accounts import NewIndex, NewToken
 from gateway.dashboard.session_tokens import LABEL
 from gateway.dashboard.token_sweep import KEPT, TokenSweep
 from gateway.index_rights import IndexRights
+from gateway.sessions import Sessions
 from shared.auth.principal import ANONYMOUS, Scope, Verb
 from shared.catalogue.tables import Audit, Token, TokenUse
 from shared.ids import TokenId
+from shared.settings import Oidc, Settings
 from tests.support.browser import Browser
 from tests.support.dashboard import PASSWORD, post, signed_in
 from tests.support.gateway import Servers, TestGateway, open_gateway
@@ -303,6 +305,53 @@ async def test_a_password_is_not_changed_otherwise(
     assert page.status_code == 400
     assert words in page.text
     await signed_in(gateway, "ann")
+
+
+async def test_a_first_password_needs_a_fresh_session(gateway: TestGateway) -> None:
+    """An open browser gives an account no lasting password, unless the person signed in a moment ago."""
+    await gateway.accounts.create_account("nora")
+    await gateway.resources.directory.refresh()
+    nora = gateway.browser()
+    await nora.submit(await nora.get(f"/welcome?code={await gateway.accounts.create_owner_link('nora')}"))
+    fields = {"password": "another long password", "again": "another long password"}
+    gateway.clock.advance(timedelta(minutes=11))
+    for page in (
+        await nora.get("/account/password"),
+        await post(nora, "/account", "/account/password", **fields),
+    ):
+        assert page.status_code == 403
+        assert "sign in with a new link" in page.text
+    await post(nora, "/account", "/logout")
+    await nora.submit(await nora.get(f"/welcome?code={await gateway.accounts.create_owner_link('nora')}"))
+    gateway.clock.advance(timedelta(minutes=9))
+    assert (await post(nora, "/account/password", "/account/password", **fields)).status_code == 303
+    await signed_in(gateway, "nora", "another long password")
+
+
+async def test_passwords_are_the_other_providers_matter(
+    engine: AsyncEngine, valkey_url: str, database: str, tmp_path: Path
+) -> None:
+    """Where an external provider signs people in, a session sets no password, however young it is."""
+    settings = Settings(data=tmp_path, oidc=Oidc(issuer="https://login.example.org", client_id="countermark"))
+    async with open_gateway(Servers(engine, valkey_url, database, tmp_path), settings) as gateway:
+        await gateway.accounts.init_deployment(IndexName("root", "stable"))
+        await gateway.accounts.create_account("nora")
+        await gateway.resources.directory.refresh()
+        resources, nora = gateway.resources, gateway.browser()
+        session = await Sessions(resources.redis, gateway.clock, resources.directory).begin("nora")
+        nora.client.cookies.set("countermark_session", session)
+        assert "/account/password" not in (await nora.get("/account")).text
+        fields = {"password": "another long password", "again": "another long password"}
+        for page in (
+            await nora.get("/account/password"),
+            await post(nora, "/account", "/account/password", **fields),
+        ):
+            assert page.status_code == 403
+            assert "another provider" in page.text
+        await resources.directory.refresh()
+        record = resources.directory.account("nora")
+        assert record is not None
+        assert record.password_hash is None
 
 
 async def test_wrong_present_passwords_are_counted(ann: Browser) -> None:
