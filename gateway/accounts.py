@@ -19,7 +19,15 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
 from countermark.core.names import IndexName, parse_index_name
-from gateway.writer import CatalogueWriter, check_description, checked_index_name, no_account, parse_owner_name
+from gateway.writer import (
+    CatalogueWriter,
+    check_account,
+    check_description,
+    check_email,
+    checked_index_name,
+    no_account,
+    parse_owner_name,
+)
 from shared.auth.directory import scope_to
 from shared.auth.passwords import MAX_PASSWORD, hash_password
 from shared.auth.principal import ANONYMOUS, Scope, Verb
@@ -96,9 +104,10 @@ class Accounts(CatalogueWriter):
         """Make an account that can own indexes and, with a password, sign in.
 
         Raises:
-            ServiceError: INVALID for a name or password that cannot be used, CONFLICT when the account exists.
+            ServiceError: INVALID for a name, password or address that cannot be used, CONFLICT when the account exists.
         """
         owner = parse_owner_name(name)
+        check_email(email)
         encoded = None if password is None else await _encoded(password)
         async with UnitOfWork(self._engine) as work:
             if not await self._add_account(work, owner, encoded, email):
@@ -106,12 +115,12 @@ class Accounts(CatalogueWriter):
             await self._commit(work)
 
     async def set_password(self, name: str, password: str) -> None:
-        """Give an account a password, in place of any other; its sessions end with the next look at the directory,
-        and its unused links with this transaction.
+        """Give an account another password: its links end at once, its sessions with the next look at the directory.
 
         Raises:
             ServiceError: INVALID for a password that cannot be used, NOT_FOUND when there is no such living account.
         """
+        check_account(name)
         encoded = await _encoded(password)
         async with UnitOfWork(self._engine) as work:
             changed = await work.connection.scalar(
@@ -258,6 +267,7 @@ class Accounts(CatalogueWriter):
         Raises:
             ServiceError: NOT_FOUND when there is no such account, CONFLICT for the owner of the default index.
         """
+        check_account(name)
         async with UnitOfWork(self._engine) as work:
             if await work.connection.scalar(select(Account.name).where(Account.name == name)) is None:
                 raise no_account(name)
@@ -373,9 +383,8 @@ def _check_token(new: NewToken) -> None:
     if not 0 < len(new.scopes) <= MAX_SCOPES:
         raise ServiceError(ErrorKind.INVALID, f"A token has 1 to {MAX_SCOPES} scopes.")
     if not timedelta(0) < new.lifetime <= MAX_TOKEN_LIFETIME:
-        raise ServiceError(
-            ErrorKind.INVALID, f"A token lives at most {MAX_TOKEN_LIFETIME.days} days, and longer than nothing."
-        )
+        detail = f"A token lives at most {MAX_TOKEN_LIFETIME.days} days, and longer than nothing."
+        raise ServiceError(ErrorKind.INVALID, detail)
     if not 0 < len(new.label) <= MAX_LABEL or not new.label.isprintable():
         raise ServiceError(ErrorKind.INVALID, f"A token's label has 1 to {MAX_LABEL} printable characters.")
 

@@ -13,10 +13,13 @@ from sqlalchemy import delete, insert, select, update
 from countermark.core.names import IndexName
 from gateway.writer import CatalogueWriter, check_description
 from shared.auth.principal import ANONYMOUS, AUTHENTICATED, Verb
-from shared.catalogue.tables import Grant, IndexRow
+from shared.catalogue.tables import Deployment, Grant, IndexRow
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.errors import ErrorKind, ServiceError
 from shared.ids import IndexId
+
+MAX_SUBJECT = 200
+"""Characters of a subject."""
 
 MAX_SUBJECTS = 500
 """Subjects with grants on one index."""
@@ -37,8 +40,12 @@ class IndexRights(CatalogueWriter):
 
         Raises:
             ServiceError: NOT_FOUND without such an index or account, INVALID for a subject that is none, CONFLICT for
-                what would lock the owner out or open or close an index whose visibility is fixed.
+                what would lock the owner out, open or close an index whose visibility is fixed, or make a group or
+                everyone administrate the deployment.
         """
+        if not 0 < len(subject) <= MAX_SUBJECT or not subject.isprintable():
+            detail = f"Say who is meant: an account's name, or a group, in at most {MAX_SUBJECT} printable characters."
+            raise ServiceError(ErrorKind.INVALID, detail)
         async with UnitOfWork(self._engine) as work:
             index_id = await self._index_id(work, index)
             # One writer of an index's grants at a time: the limit is counted, and the audit says before and after.
@@ -79,6 +86,10 @@ class IndexRights(CatalogueWriter):
             await self._commit(work)
 
     async def _check(self, work: UnitOfWork, index: IndexName, subject: str, verbs: Collection[Verb]) -> None:
+        if subject[:1] == ":" and Verb.CONFIGURE in verbs and await self._is_default(work, index):
+            detail = f"Who may configure {index}, the default index, administrates this deployment: accounts, sign-in"
+            detail += " links, jobs. Give that to accounts by name, not to a group or to everyone."
+            raise ServiceError(ErrorKind.CONFLICT, detail)
         if subject == index.owner and set(verbs) != set(Verb):
             raise ServiceError(ErrorKind.CONFLICT, f"{subject} owns {index} and keeps every right on it.")
         if subject == ANONYMOUS:
@@ -94,6 +105,9 @@ class IndexRights(CatalogueWriter):
             raise ServiceError(ErrorKind.INVALID, f"{subject[:64]} is no group: it is a colon and a plain name.")
         elif verbs:
             await self._living(work, subject)
+
+    async def _is_default(self, work: UnitOfWork, index: IndexName) -> bool:
+        return str(index) == await work.connection.scalar(select(Deployment.default_index))
 
     async def _subjects(self, work: UnitOfWork, index_id: IndexId) -> int:
         rows = await work.connection.execute(select(Grant.subject).where(Grant.index_id == index_id).distinct())

@@ -22,6 +22,10 @@ MAX_DESCRIPTION = 300
 """Characters of an index's description."""
 
 
+MAX_EMAIL = 320
+"""Characters of an e-mail address. Source: RFC 3696, erratum 1690."""
+
+
 class CatalogueWriter:
     """Writes in the name of `actor` (an account's name, or `cli` for the operator's shell)."""
 
@@ -38,6 +42,7 @@ class CatalogueWriter:
         return IndexId(found)
 
     async def _living(self, work: UnitOfWork, account: str) -> None:
+        check_account(account)
         of_name = (Account.name == account, Account.disabled_at.is_(None))
         if await work.connection.scalar(select(Account.name).where(*of_name)) is None:
             raise no_account(account)
@@ -94,6 +99,26 @@ def check_description(description: str | None) -> None:
         raise ServiceError(
             ErrorKind.INVALID, f"A description has 1 to {MAX_DESCRIPTION} printable characters on one line."
         )
+
+
+def check_email(email: str | None) -> None:
+    """Return when an account may have this address, or none.
+
+    Raises:
+        ServiceError: INVALID.
+    """
+    if email is not None and not (len(email) <= MAX_EMAIL and email.isprintable() and "@" in email):
+        raise ServiceError(ErrorKind.INVALID, "That is no e-mail address. Correct it, or leave it out.")
+
+
+def check_account(name: str) -> None:
+    """Return when there can be such an account: the catalogue takes no question with a null byte.
+
+    Raises:
+        ServiceError: NOT_FOUND.
+    """
+    if not name.isprintable():
+        raise no_account(name)
 
 
 def no_account(name: str) -> ServiceError:

@@ -119,8 +119,8 @@ def _require(visitor: Visitor, verb: Verb, record: IndexRecord, project: str) ->
 
 def _reason(fields: dict[str, str]) -> str | None:
     reason = fields.get("reason", "").strip()
-    if len(reason) > MAX_REASON:
-        raise ServiceError(ErrorKind.INVALID, f"A reason has at most {MAX_REASON} characters.")
+    if len(reason) > MAX_REASON or not reason.isprintable():
+        raise ServiceError(ErrorKind.INVALID, f"A reason has at most {MAX_REASON} printable characters, on one line.")
     return reason or None
 
 

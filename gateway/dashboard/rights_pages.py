@@ -5,7 +5,7 @@ The gateway owns grants, so these pages write them directly (architecture sectio
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -13,15 +13,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.dashboard.desk import Desk, Visitor
-from gateway.dashboard.verbs import VERBS
+from gateway.dashboard.verbs import ADMINISTRATES, VERBS
+from gateway.index_rights import MAX_SUBJECT
 from gateway.writer import MAX_DESCRIPTION
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import ANONYMOUS, AUTHENTICATED, Verb
 from shared.catalogue import listings
 from shared.errors import ErrorKind, ServiceError
-
-MAX_SUBJECT = 200
-"""Characters of a subject, as the API takes them."""
 
 _NAMES = {ANONYMOUS: "Everyone", AUTHENTICATED: "Everyone who is signed in"}
 _SHOWN_AS_FAULT = {ErrorKind.INVALID, ErrorKind.CONFLICT, ErrorKind.NOT_FOUND}
@@ -62,7 +60,7 @@ class RightsPages:
             visitor,
             index=record,
             grants=await self._grants(record),
-            verbs=VERBS,
+            verbs=self._words(record),
             description=await self._description(record),
         )
 
@@ -148,6 +146,12 @@ class RightsPages:
         ]
         return sorted(shown, key=lambda grant: (not grant.fixed, grant.subject))
 
+    def _words(self, record: IndexRecord) -> Mapping[Verb, str]:
+        """Return what the verbs mean on an index: on the default one, the last is more than it seems."""
+        if record.name != self._desk.directory.default_index:
+            return VERBS
+        return {**VERBS, Verb.CONFIGURE: f"{VERBS[Verb.CONFIGURE]}, and {ADMINISTRATES}"}
+
     async def _description(self, record: IndexRecord) -> str | None:
         async with self._desk.backing.engine.connect() as connection:
             lines = await listings.indexes(connection, among=[record.id])
@@ -169,7 +173,7 @@ class RightsPages:
             index=record,
             subject=subject,
             ticked=ticked,
-            verbs=VERBS,
+            verbs=self._words(record),
             max_subject=MAX_SUBJECT,
             fault=fault,
         )

@@ -16,5 +16,8 @@ VERBS: Mapping[Verb, str] = {
 }
 """Verb -> what it lets somebody do, in the order of `Verb`."""
 
+ADMINISTRATES = "administrate this deployment: accounts, sign-in links, jobs"
+"""What `configure` lets somebody do beside that on the default index."""
+
 TOKEN_VERBS = (Verb.READ, Verb.UPLOAD, Verb.REMOVE, Verb.CONFIGURE)
 """What the form for a token offers: the rest is for services that make theirs by the API."""

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.accounts import MAX_LABEL, MAX_SCOPES, MAX_TOKEN_LIFETIME
+from gateway.writer import MAX_EMAIL
 from shared.auth.principal import Verb
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -50,7 +51,7 @@ class AccountPayload(Payload):
 
     name: Name
     password: Annotated[str, Field(max_length=2000)] | None = None
-    email: Annotated[str, Field(max_length=320)] | None = None
+    email: Annotated[str, Field(max_length=MAX_EMAIL)] | None = None
 
 
 class PasswordPayload(Payload):

@@ -14,7 +14,7 @@ from countermark.core.names import InvalidName, parse_project_name
 from gateway.accounts import NewToken
 from gateway.v1 import schemas
 from gateway.v1.callers import Callers, holds, name_of, unlimited
-from gateway.writer import index_name_from
+from gateway.writer import check_account, index_name_from
 from shared.auth.access import is_administrator
 from shared.auth.permissions import Decision, authorize
 from shared.auth.principal import Principal, Scope, Verb
@@ -65,6 +65,7 @@ class TokenRoutes:
         whose = account or name_of(principal)
         if whose != principal.account:
             await self._callers.administrator(request)
+            check_account(whose)
         before = None if after is None else _uuid(cursor_text(decode_cursor(after), "id"))
         async with self._engine.connect() as connection:
             lines = await listings.tokens(

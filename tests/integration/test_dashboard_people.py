@@ -17,7 +17,7 @@ from gateway.dashboard.session_tokens import LABEL
 from gateway.dashboard.token_sweep import KEPT, TokenSweep
 from gateway.index_rights import IndexRights
 from gateway.sessions import Sessions
-from shared.auth.principal import ANONYMOUS, Scope, Verb
+from shared.auth.principal import ANONYMOUS, AUTHENTICATED, Scope, Verb
 from shared.catalogue.tables import Audit, Token, TokenUse
 from shared.ids import TokenId
 from shared.settings import Oidc, Settings
@@ -141,6 +141,7 @@ async def test_owners_give_and_take_rights(gateway: TestGateway, ann: Browser) -
         ({"subject": "", "verb_read": "on"}, "Say who is meant"),
         ({"subject": "guest"}, "Tick at least one right"),
         ({"subject": ":no group", "verb_read": "on"}, "is no group"),
+        ({"subject": "gu\x01est", "verb_read": "on"}, "printable characters"),
         ({"subject": ANONYMOUS, "verb_read": "on"}, "ann/lab is private"),
         ({"subject": "ann", "verb_read": "on"}, "keeps every right"),
     ],
@@ -154,6 +155,32 @@ async def test_a_faulty_grant_comes_back_with_the_fault(
     assert words in page.text
     assert f'name="subject" value="{fields["subject"]}"' in page.text
     assert _verbs(gateway, "guest") == {Verb.READ}
+
+
+async def test_a_subject_with_a_null_byte_is_refused(ann: Browser) -> None:
+    """What the catalogue cannot hold is a fault of the form, and no right of anybody's."""
+    fields = {"subject": "gu\0est", "verb_read": "on"}
+    assert (await post(ann, RIGHTS, f"{RIGHTS}/grant", **fields)).status_code == 400
+    assert (await post(ann, RIGHTS, f"{RIGHTS}/revoke", **fields)).status_code == 400
+
+
+async def test_configuring_the_default_index_is_called_what_it_is(
+    gateway: TestGateway, root: Browser, ann: Browser
+) -> None:
+    """Its form says that the right administrates, and gives it to accounts alone; other indexes' groups may have it."""
+    rights = "/indexes/root/stable/rights"
+    words = "administrate this deployment: accounts, sign-in links, jobs"
+    for path in (rights, f"{rights}/grant"):
+        assert words in (await root.get(path)).text
+    assert words not in (await ann.get(f"{RIGHTS}/grant")).text
+    for subject in (":developers", AUTHENTICATED, ANONYMOUS):
+        page = await post(root, rights, f"{rights}/grant", subject=subject, verb_read="on", verb_configure="on")
+        assert page.status_code == 400
+        assert "Give that to accounts by name" in page.text
+    done = await post(root, rights, f"{rights}/grant", subject="guest", verb_read="on", verb_configure="on")
+    assert done.status_code == 303
+    done = await post(ann, RIGHTS, f"{RIGHTS}/grant", subject=":developers", verb_read="on", verb_configure="on")
+    assert done.status_code == 303
 
 
 async def test_the_owners_own_rights_cannot_be_revoked(ann: Browser) -> None:

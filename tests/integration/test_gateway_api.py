@@ -299,6 +299,12 @@ async def test_wrong_payloads_are_refused_with_words(gateway: TestGateway) -> No
         ("indexes", {"name": "no-slash"}, 400),
         ("indexes", {"name": "root/x", "visibility": "secret"}, 422),
         ("indexes", {"name": "root/x", "description": "two\nlines"}, 400),
+        ("indexes", {"name": "root/x\0"}, 400),
+        ("accounts", {"name": "x\0"}, 400),
+        ("accounts", {"name": "x", "email": "a@b\0"}, 400),
+        ("accounts", {"name": "x", "email": "a@b\n"}, 400),
+        ("tokens", {"label": "x", "scopes": scopes, "account": "bob\0"}, 404),
+        ("tokens", {"label": "x\0", "scopes": scopes}, 400),
         ("tokens", {"label": "x", "scopes": []}, 422),
         ("tokens", {"label": "x", "scopes": scopes * 51}, 422),
         ("tokens", {"label": "x", "scopes": scopes, "days": 367}, 422),
@@ -308,6 +314,11 @@ async def test_wrong_payloads_are_refused_with_words(gateway: TestGateway) -> No
     ]:
         answer = await root("POST", path, json=payload)
         assert (answer.status_code, bool(answer.json()["detail"])) == (status, True), (path, answer.text[:200])
+    assert (await root("DELETE", "accounts/bob%00")).status_code == 404
+    assert (await root("PUT", "accounts/bob%00/password", json={"password": "long enough words"})).status_code == 404
+    assert (await root("GET", "tokens?account=bob%00")).status_code == 404
+    assert (await root("GET", f"indexes/{STABLE}/grants")).status_code == 200
+    assert (await root("DELETE", f"indexes/{STABLE}/grants?subject=bob%00")).status_code == 400
     form = await root("POST", "accounts", data={"name": "x"})
     assert form.status_code == 422
 
@@ -367,6 +378,11 @@ async def test_grants_that_would_lock_out_or_open_up_are_refused(gateway: TestGa
             (":", ["read"], 400),
             ("nobody", ["read"], 404),
             ("nobody", [], 200),
+            ("no\0body", [], 400),
+            ("no\x01body", ["read"], 400),
+            (":developers", ["read", "configure"], 409 if public else 200),
+            (":AUTHENTICATED:", ["read", "configure"], 409 if public else 200),
+            ("bob", ["read", "configure"], 200),
         ]:
             answer = await client("PUT", f"indexes/{index}/grants", json={"subject": subject, "verbs": verbs})
             assert answer.status_code == status, (str(index), subject, verbs, answer.text)
