@@ -70,6 +70,7 @@ class TokenPages:
         visitor, fields = await self._desk.posted(request)
         try:
             new = _new_token(visitor.account, fields)
+            self._readable(visitor, new.scopes)
             minted = await self._desk.accounts(visitor).create_token(new)
         except ServiceError as error:
             if error.kind not in {ErrorKind.INVALID, ErrorKind.NOT_FOUND}:
@@ -117,6 +118,13 @@ class TokenPages:
             max_days=MAX_DAYS,
             max_label=MAX_LABEL,
         )
+
+    def _readable(self, visitor: Visitor, scopes: Sequence[Scope]) -> None:
+        """Refuse indexes that the visitor may not read as if they were not there: their names may be a secret."""
+        for scope in scopes:
+            record = None if scope.index is None else self._desk.directory.index(scope.index)
+            if scope.index is not None and (record is None or not visitor.may(Verb.READ, record)):
+                raise ServiceError(ErrorKind.NOT_FOUND, f"There is no index {scope.index}.")
 
     async def _of(self, visitor: Visitor) -> Sequence[ShownToken]:
         now = self._desk.backing.clock.now()

@@ -367,6 +367,24 @@ async def test_a_faulty_token_form_comes_back_with_the_fault(
     assert "You have no token yet" in page.text
 
 
+async def test_the_token_form_does_not_tell_private_indexes_apart(gateway: TestGateway, root: Browser) -> None:
+    """An index that the visitor may not read answers as one that is not there; who may read it gets a token for it."""
+    guest = await signed_in(gateway, "guest")
+    fields = {"label": "x", "project": "", "days": "7", "verb_read": "on"}
+    for name in ("root/vault", "root/nothing"):
+        page = await post(guest, "/tokens", "/tokens", index=name, **fields)
+        assert (page.status_code, f"There is no index {name}." in page.text) == (400, True)
+    assert (await post(root, "/tokens", "/tokens", index="root/vault", **fields)).status_code == 200
+
+
+async def test_a_reason_is_a_line_of_printable_text(api: RegistryApi, root: Browser) -> None:
+    """What no page could show is refused before anybody is asked to keep it."""
+    for reason in ("a\0b", "a\x1bb", "x" * 501):
+        page = await post(root, PROJECT, f"{PROJECT}/status", status="quarantined", reason=reason)
+        assert (page.status_code, "printable characters" in page.text) == (400, True)
+    assert api.asked == []
+
+
 async def test_one_account_cannot_revoke_anothers_token(gateway: TestGateway, root: Browser) -> None:
     """Another's token is not there, on the page and for the form."""
     await post(root, "/tokens", "/tokens", label="my machine", index="", project="", days="7", verb_read="on")
