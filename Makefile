@@ -7,6 +7,7 @@ UI_PORT ?=
 SET ?=
 PYTEST_ARGS ?=
 CHAOS_ARGS ?=
+BENCH_ARGS ?=
 
 BIN := .venv/bin
 INPUTS := requirements.lock requirements-setup.lock requirements-assets.lock pyproject.toml client/pyproject.toml deploy/environment.py
@@ -42,7 +43,7 @@ e2e: .venv/stamp-dev system ## run the end-to-end suite alone, with the matrix o
 	@$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
 
 e2e-real: .venv/stamp-dev system ## run the end-to-end suite on the real profile
-	@$(BIN)/python -m pytest tests/e2e --deployment=stack $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest tests/e2e --deployment=stack --timeout=300 $(PYTEST_ARGS)
 
 chaos: .venv/stamp-dev system ## break the real profile part by part under load, and print what was noticed
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
@@ -58,7 +59,7 @@ system: .venv/stamp-dev ## install what tests run beside Python (Debian, as root
 	@$(BIN)/python -m tests.support.system
 
 bench: .venv/stamp-dev ## measure speed and memory
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench $(BENCH_ARGS)
 
 lock: .venv/stamp-dev ## compile the lock files again from what the two pyproject.toml ask for
 	$(COMPILE) pyproject.toml client/pyproject.toml -o requirements.lock

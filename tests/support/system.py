@@ -1,6 +1,6 @@
 """Command `python -m tests.support.system`: installs what tests run beside Python, where that can be done.
 
-These are the programs of the real profile, and Chromium. What is missing after that is said: at home the tests that
+These are the programs of the real profile, Chromium, and the real clients. What is missing after that is said: at home the tests that
 need it are skipped, and in CI this fails.
 """
 
@@ -12,12 +12,13 @@ import sys
 from deploy.errors import LaunchError
 from deploy.stack.programs import cache_folder, ensure_programs, install_packages
 from tests.support.real import CHROMIUM
+from tests.support.tools import CACHE, NotReachable, install_tools
 
 
 def main() -> int:
     """Install; returns the exit code."""
     faults = []
-    for install in (_programs, _browser):
+    for install in (_programs, _browser, _clients):
         try:
             install()
         except LaunchError as error:
@@ -34,6 +35,13 @@ def _programs() -> None:
 def _browser() -> None:
     if not CHROMIUM.exists():
         install_packages(["chromium"], _say)
+
+
+def _clients() -> None:
+    try:
+        install_tools(CACHE)
+    except (NotReachable, RuntimeError) as error:
+        raise LaunchError(f"the real clients of the end-to-end suite cannot be installed: {error}") from error
 
 
 def _say(text: str) -> None:

@@ -16,6 +16,9 @@ from pathlib import Path
 
 from tests.support.processes import ROOT, program
 
+CACHE = Path.home() / ".cache" / "countermark-e2e"
+"""Where the environment is kept."""
+
 _LOCK = ROOT / "requirements-e2e.lock"
 
 _PASSED_ON = frozenset({"PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT"})
