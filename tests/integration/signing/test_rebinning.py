@@ -1,48 +1,30 @@
 """Moves between counts of bins on a real Postgres and a real folder, read back by stock python-tuf."""
 
 import json
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text, update
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.signing import rebinning
-from services.signing.ceremony import CeremonyNeeded, ensure_registry, ensure_trust
+from services.signing.ceremony import CeremonyNeeded, ensure_registry
 from services.signing.rebinning import BinsDamaged, rebin
 from services.signing.rebuilding import rebuild
 from services.signing.usecases import Publisher
 from shared.catalogue.leases import LeaseLost
 from shared.catalogue.tables import TufFile, TufHead
-from shared.catalogue.unit_of_work import UnitOfWork
-from shared.jobs.messages import PublishIndex
-from shared.objects.interface import ObjectStoreError, Put
-from shared.objects.keys import file_key
+from shared.objects.interface import ObjectStoreError
 from shared.resources import Resources
 from shared.settings import Settings, Signing
+from tests.integration.signing import changes
 from tests.support.clock import SettableClock
-from tests.support.factories import MadeIndex, make_file, make_index
+from tests.support.factories import MadeIndex, make_index
 from tests.support.hooked_store import HookedStore
-from tests.support.resources import service_resources, with_public_store
+from tests.support.resources import with_public_store
 from tests.support.tuf_reader import TreeReader
 
 FILES = 30
-
-
-@pytest.fixture
-def clock() -> SettableClock:
-    """The real time, until a test moves it."""
-    return SettableClock(datetime.now(UTC))
-
-
-@pytest.fixture
-async def resources(engine: AsyncEngine, tmp_path: Path, clock: SettableClock) -> AsyncIterator[Resources]:
-    """Resources of a deployment that has its trust root, with 256 bins."""
-    async with service_resources(engine, tmp_path, clock=clock) as opened:
-        await ensure_trust(opened)
-        yield opened
 
 
 @pytest.fixture
@@ -64,13 +46,8 @@ def reader(index: MadeIndex, tmp_path: Path) -> TreeReader:
 
 
 async def upload(resources: Resources, index: MadeIndex, number: int) -> None:
-    """Do what the upload service does: bytes, row, outbox."""
-    content = f"file {number}".encode()
-    file = await make_file(resources.engine, index, f"p{number}-1.0-py3-none-any.whl", content)
-    await resources.objects.side(public=index.public).put(file_key(file.sha256, file.file_name), content, Put.REPLACE)
-    async with UnitOfWork(resources.engine) as work:
-        await work.enqueue(PublishIndex(index.id, file.project_id, file.id))
-        await work.commit()
+    """Upload a file of a project of its own."""
+    await changes.upload(resources, index, f"p{number}-1.0-py3-none-any.whl", f"file {number}".encode())
 
 
 def target_paths(numbers: range) -> list[str]:

@@ -1,13 +1,11 @@
 """An index filled by the benchmark is what uploads would have made, to clients and to the next publication."""
 
 import random
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import orjson
 import pytest
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench.filling import NotFilled, fill
 from bench.synthetic import Filling, synthetic_projects
@@ -16,18 +14,15 @@ from countermark.core.names import IndexName
 from countermark.core.pointer import parse_latest, parse_pointer
 from services.index.laying import lay
 from services.index.settings import Limits
-from services.signing.ceremony import ensure_trust
 from services.signing.rebuilding import rebuild
 from services.signing.usecases import Publisher
 from shared.catalogue.heads import current_pages
 from shared.catalogue.tables import Intent, Journal, Project, PublishedFile, TufFile
-from shared.catalogue.unit_of_work import UnitOfWork
 from shared.jobs.messages import PublishIndex
-from shared.objects.keys import file_key
 from shared.resources import Resources
 from shared.settings import Settings, Signing
-from tests.support.factories import MadeIndex, make_file, make_index
-from tests.support.resources import service_resources
+from tests.integration.signing.changes import enqueue, upload
+from tests.support.factories import MadeIndex, make_index
 from tests.support.tuf_reader import TreeReader
 
 FILES, PROJECTS = 1_000, 90
@@ -35,27 +30,12 @@ INDEX = IndexName("root", "stable")
 
 
 @pytest.fixture
-async def resources(engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[Resources]:
-    """Resources of a deployment that has its trust root."""
-    async with service_resources(engine, tmp_path) as opened:
-        await ensure_trust(opened)
-        yield opened
-
-
-@pytest.fixture
 async def index(resources: Resources) -> MadeIndex:
     """An index that was published empty, as `index create` leaves it."""
     made = await make_index(resources.engine)
-    await publish(resources, PublishIndex(made.id))
+    await enqueue(resources, PublishIndex(made.id))
+    await Publisher(resources).publish(made.id)
     return made
-
-
-async def publish(resources: Resources, message: PublishIndex) -> None:
-    """Leave a change and publish it."""
-    async with UnitOfWork(resources.engine) as work:
-        await work.enqueue(message)
-        await work.commit()
-    await Publisher(resources).publish(message.index_id)
 
 
 async def count(resources: Resources, column: object) -> int:
@@ -99,9 +79,8 @@ async def test_signing_and_laying_go_on_from_a_filled_index(
     assert before == 2 + (FILES - 1) // 500, "the numbers of publications of 500 files each"
     names = ("synthetic_0000010-9.0-py3-none-any.whl", "newcomer-1.0-py3-none-any.whl")
     for name in names:
-        file = await make_file(resources.engine, index, name, b"uploaded " + name.encode())
-        await resources.objects.public.put(file_key(file.sha256, file.file_name), file.content)
-        await publish(resources, PublishIndex(index.id, file.project_id, file.id))
+        await upload(resources, index, name, b"uploaded " + name.encode())
+        await Publisher(resources).publish(index.id)
     page = orjson.loads(reader.target("pointers/synthetic-0000010/_simple.json") or b"")
     assert [file["filename"] for file in page["files"]][-1] == names[0]
     assert len(page["files"]) == FILES // PROJECTS + 1

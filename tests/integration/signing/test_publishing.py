@@ -5,7 +5,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,25 +32,12 @@ from shared.objects.filesystem import FolderStore
 from shared.objects.interface import ByteRange, Key, ObjectStoreError, OpenObject, Put
 from shared.objects.keys import file_key
 from shared.resources import Resources
+from tests.integration.signing.changes import enqueue, upload
 from tests.support.clock import SettableClock
-from tests.support.factories import MadeFile, MadeIndex, make_file, make_index
+from tests.support.factories import MadeFile, MadeIndex, make_index
 from tests.support.hooked_store import HookedStore
 from tests.support.resources import service_resources, with_public_store
 from tests.support.tuf_reader import TreeReader
-
-
-@pytest.fixture
-def clock() -> SettableClock:
-    """The real time, until a test moves it."""
-    return SettableClock(datetime.now(UTC))
-
-
-@pytest.fixture
-async def resources(engine: AsyncEngine, tmp_path: Path, clock: SettableClock) -> AsyncIterator[Resources]:
-    """Resources of a deployment that has its trust root."""
-    async with service_resources(engine, tmp_path, clock=clock) as opened:
-        await ensure_trust(opened)
-        yield opened
 
 
 @pytest.fixture
@@ -59,21 +46,6 @@ async def index(resources: Resources) -> MadeIndex:
     made = await make_index(resources.engine)
     await enqueue(resources, PublishIndex(made.id))
     return made
-
-
-async def enqueue(resources: Resources, message: PublishIndex) -> None:
-    """Leave a change to be published."""
-    async with UnitOfWork(resources.engine) as work:
-        await work.enqueue(message)
-        await work.commit()
-
-
-async def upload(resources: Resources, index: MadeIndex, name: str, content: bytes = b"bytes") -> MadeFile:
-    """Do what the upload service does: bytes, row, outbox."""
-    file = await make_file(resources.engine, index, name, content)
-    await resources.objects.public.put(file_key(file.sha256, file.file_name), content)
-    await enqueue(resources, PublishIndex(index.id, file.project_id, file.id))
-    return file
 
 
 async def open_jobs(engine: AsyncEngine) -> int:

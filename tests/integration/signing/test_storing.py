@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
 from services.signing import tree
-from services.signing.ceremony import ensure_trust
 from services.signing.jobs import LATE, RefreshLoop
 from services.signing.storing import make_good
 from services.signing.usecases import Publisher
@@ -23,27 +20,14 @@ from shared.catalogue.unit_of_work import UnitOfWork
 from shared.jobs.messages import PublishIndex
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import ObjectStoreError, Put
-from shared.objects.keys import file_key, timestamp_key
+from shared.objects.keys import timestamp_key
 from shared.resources import Resources
+from tests.integration.signing.changes import enqueue, upload
 from tests.support.clock import SettableClock
-from tests.support.factories import MadeIndex, make_file, make_index
+from tests.support.factories import MadeIndex, make_index
 from tests.support.hooked_store import HookedStore
-from tests.support.resources import service_resources, with_public_store
+from tests.support.resources import with_public_store
 from tests.support.tuf_reader import TreeReader
-
-
-@pytest.fixture
-def clock() -> SettableClock:
-    """The real time, until a test moves it."""
-    return SettableClock(datetime.now(UTC))
-
-
-@pytest.fixture
-async def resources(engine: AsyncEngine, tmp_path: Path, clock: SettableClock) -> AsyncIterator[Resources]:
-    """Resources of a deployment that has its trust root."""
-    async with service_resources(engine, tmp_path, clock=clock) as opened:
-        await ensure_trust(opened)
-        yield opened
 
 
 @pytest.fixture
@@ -53,20 +37,6 @@ async def index(resources: Resources) -> MadeIndex:
     await enqueue(resources, PublishIndex(made.id))
     await Publisher(resources).publish(made.id)
     return made
-
-
-async def enqueue(resources: Resources, message: PublishIndex) -> None:
-    """Leave a change to be published."""
-    async with UnitOfWork(resources.engine) as work:
-        await work.enqueue(message)
-        await work.commit()
-
-
-async def upload(resources: Resources, index: MadeIndex, name: str) -> None:
-    """Do what the upload service does: bytes, row, outbox."""
-    file = await make_file(resources.engine, index, name, b"bytes")
-    await resources.objects.public.put(file_key(file.sha256, file.file_name), b"bytes")
-    await enqueue(resources, PublishIndex(index.id, file.project_id, file.id))
 
 
 async def publish_without_the_end(resources: Resources, index: MadeIndex, folder: Path) -> None:

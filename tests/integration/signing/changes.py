@@ -1,0 +1,25 @@
+"""Changes that wait to be signed, as other services leave them."""
+
+from __future__ import annotations
+
+from shared.catalogue.unit_of_work import UnitOfWork
+from shared.jobs.messages import PublishIndex
+from shared.objects.interface import Put
+from shared.objects.keys import file_key
+from shared.resources import Resources
+from tests.support.factories import MadeFile, MadeIndex, make_file
+
+
+async def enqueue(resources: Resources, message: PublishIndex) -> None:
+    """Leave a change to be published."""
+    async with UnitOfWork(resources.engine) as work:
+        await work.enqueue(message)
+        await work.commit()
+
+
+async def upload(resources: Resources, index: MadeIndex, name: str, content: bytes = b"bytes") -> MadeFile:
+    """Do what the upload service does: bytes, row, outbox."""
+    file = await make_file(resources.engine, index, name, content)
+    await resources.objects.side(public=index.public).put(file_key(file.sha256, file.file_name), content, Put.REPLACE)
+    await enqueue(resources, PublishIndex(index.id, file.project_id, file.id))
+    return file
