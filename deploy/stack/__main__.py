@@ -17,7 +17,7 @@ from deploy.settings_source import Sources, load
 from deploy.stack.programs import cache_folder, ensure_programs
 from deploy.stack.stack import Options, up
 
-_OWN = ("data", "listen.", "database.", "queue.", "upstreams.", "outside_")
+_OWN = ("data", "listen.", "database.", "queue.", "objects.", "upstreams.", "outside_")
 """Beginnings of settings that lead from part to part."""
 
 
