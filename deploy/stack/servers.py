@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,18 +86,3 @@ def make_servers(folder: Path, programs: Programs) -> RealServers:
         ValkeyServer(folder / "redis", programs.redis, ports["redis"]),
         S3Server(folder / "s3", programs.versitygw, S3Place(ports["s3"], certificates)),
     )
-
-
-@asynccontextmanager
-async def real_servers(folder: Path, programs: Programs) -> AsyncIterator[RealServers]:
-    """Run the three servers within the context.
-
-    Raises:
-        LaunchError: one does not start; says which and why.
-    """
-    servers = make_servers(folder, programs)
-    try:
-        await servers.start()
-        yield servers
-    finally:
-        await servers.stop()

@@ -32,7 +32,6 @@ from shared.formats.archive import (
 )
 
 _BLOCK = 512
-_ZEROS = bytes(_BLOCK)
 _OCTAL = re.compile(rb" *([0-7]+)[ \0]*\Z|[ \0]*\Z")
 _DECIMAL = re.compile(r"[0-9]{1,18}\Z")
 _POSIX, _GNU = b"ustar\x0000", b"ustar  \x00"

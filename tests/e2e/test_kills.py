@@ -20,15 +20,13 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from deploy.stack.servers import make_servers
 from shared.faults import FaultPoint
 from tests.support.archives import make_wheel
-from tests.support.processes import Deployment, start_deployment
-from tests.support.real import programs_or_skip
-from tests.support.servers import running
+from tests.support.processes import Deployment, public_tree, start_deployment
+from tests.support.real import programs_or_skip, running_servers
 from tests.support.tree_audit import Found, audit, folder_reader
 from tests.support.tuf_reader import TreeReader
-from tests.support.uploading import basic, form_body
+from tests.support.uploading import post_file
 
 _PROJECT = "victim"
 
@@ -83,14 +81,8 @@ class Attempt:
 
     def send(self, deployment: Deployment, token: str) -> None:
         """Upload once; a cut connection is no answer."""
-        body, form = form_body(self.name, self.wheel)
         try:
-            answer = httpx2.post(
-                f"{deployment.api}/root/stable/",
-                content=body,
-                headers=basic(token) | form,
-                timeout=_PATIENCE,
-            )
+            answer = post_file(f"{deployment.api}/root/stable", token, self.name, self.wheel)
         except httpx2.TransportError:
             return
         self.status, self.text = answer.status_code, answer.text
@@ -106,12 +98,11 @@ def place(request: pytest.FixtureRequest) -> Iterator[tuple[Path, Path, tuple[st
             yield folder, folder / "data" / "objects" / "public", ()
             return
         programs = programs_or_skip()
-        servers = stack.enter_context(running(lambda _: make_servers(folder / "servers", programs)))
+        servers = stack.enter_context(running_servers(folder / "servers", programs))
         config = folder / "countermark.toml"
         config.touch(mode=0o600)
         config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in servers.settings().items()))
-        # versitygw keeps each bucket as a folder, and each object as a file.
-        yield folder, folder / "servers/s3/data/countermark-public", ("--config", str(config))
+        yield folder, public_tree(folder / "servers"), ("--config", str(config))
 
 
 @pytest.fixture(scope="module")

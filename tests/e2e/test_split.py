@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -19,12 +20,13 @@ import pytest
 from deploy.ports import port_of, take_port
 from deploy.postgres import PostgresServer
 from deploy.valkey import ValkeyServer
-from tests.support.archives import make_wheel
+from tests.support.archives import make_wheel, wheel_name
 from tests.support.clients import twine
 from tests.support.processes import Process, program, server_command
 from tests.support.servers import running, server_folder
 from tests.support.tree_audit import audit, folder_reader
-from tests.support.uploading import basic, form_body
+from tests.support.uploading import basic, post_file
+from tests.support.waiting import until
 
 _SERVICES = ("upload", "index", "download", "signing", "worker")
 
@@ -134,20 +136,14 @@ def test_a_file_goes_through_all_processes(split: Split, tmp_path: Path) -> None
     done = twine(f"{split.api}/root/stable/", token(split), wheel)
     assert done.returncode == 0, done.stdout + done.stderr
     accept = {"accept": "application/vnd.pypi.simple.v1+json"}
-    until = time.monotonic() + 10
+    simple = f"{split.api}/root/stable/+simple/apart/"
     # The upload is answered when the signer has committed; another process learns of it by a notice.
-    while (
-        page := httpx2.get(f"{split.api}/root/stable/+simple/apart/", headers=accept, timeout=20)
-    ).status_code != 200:
-        assert time.monotonic() < until, page.text
-        time.sleep(0.02)
-    (file,) = page.json()["files"]
-    url = httpx2.URL(f"{split.api}/root/stable/+simple/apart/").join(file["url"])
+    until("the page", lambda: httpx2.get(simple, timeout=20).status_code == 200)
+    (file,) = httpx2.get(simple, headers=accept, timeout=20).json()["files"]
+    url = httpx2.URL(simple).join(file["url"])
     assert httpx2.get(url, timeout=20).content == wheel.read_bytes()
     static = Path(split.environment["COUNTERMARK_DATA"], "objects/public/indexes/root/stable/simple/apart/index.html")
-    while not static.exists():
-        assert time.monotonic() < until, split.processes["worker-a"].output
-        time.sleep(0.02)
+    until("the static page", static.exists)
 
 
 def test_readiness_follows_the_services(split: Split) -> None:
@@ -175,19 +171,19 @@ def test_two_signers_and_two_relays_never_collide(split: Split) -> None:
     names = [f"crowd{number}" for number in range(24)]
 
     def send(number: int) -> httpx2.Response:
-        name = f"{names[number]}-1.0-py3-none-any.whl"
-        body, form = form_body(name, make_wheel(names[number], "1.0"))
+        name = wheel_name(names[number], "1.0")
         api = split.apis[_REPLICAS[number % 2]]
-        return httpx2.post(f"{api}/root/stable/", content=body, headers=basic(secret) | form, timeout=60)
+        return post_file(f"{api}/root/stable", secret, name, make_wheel(names[number], "1.0"))
 
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(send, range(len(names))))
     assert {answer.status_code for answer in answers} == {200}, [answer.text for answer in answers]
-    until = time.monotonic() + 30
+
+    def shown(letter: str, name: str) -> bool:
+        return httpx2.get(f"{split.apis[letter]}/root/stable/+simple/{name}/", timeout=20).status_code == 200
+
     for letter, name in itertools.product(_REPLICAS, names):
-        while httpx2.get(f"{split.apis[letter]}/root/stable/+simple/{name}/", timeout=20).status_code != 200:
-            assert time.monotonic() < until, name
-            time.sleep(0.05)
+        until(f"{name} at {letter}", partial(shown, letter, name))
     listing = f"{split.api}/api/v1/indexes/root/stable/publications?limit=100"
     published = httpx2.get(listing, headers=basic(secret), timeout=20).json()["items"]
     serials = [item["serial"] for item in published]
@@ -208,10 +204,8 @@ def test_a_signer_and_a_worker_may_go(split: Split, tmp_path: Path) -> None:
     wheel.write_bytes(make_wheel("alone", "1.0"))
     done = twine(f"{split.api}/root/stable/", token(split), wheel)
     assert done.returncode == 0, done.stdout + done.stderr
-    until = time.monotonic() + 30
-    while httpx2.get(f"{split.api}/root/stable/+simple/alone/", timeout=20).status_code != 200:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    page = f"{split.api}/root/stable/+simple/alone/"
+    until("the page", lambda: httpx2.get(page, timeout=20).status_code == 200)
     for process in gone:
         process.start()
     split.until_ready(letter="b")
@@ -221,7 +215,6 @@ def test_a_signer_and_a_worker_may_go(split: Split, tmp_path: Path) -> None:
 def test_a_signer_that_stood_still_changes_nothing_when_it_wakes(split: Split, point: str) -> None:
     """One stops before or after its commit, another takes over; the first wakes up, and nothing goes back."""
     folder = Path(split.environment["COUNTERMARK_DATA"])
-    public = folder / "objects/public"
     signers = [split.processes[f"signing-{letter}"] for letter in _REPLICAS]
     for signer in signers:
         signer.send(signal.SIGTERM)
@@ -229,38 +222,43 @@ def test_a_signer_that_stood_still_changes_nothing_when_it_wakes(split: Split, p
     argv = (sys.executable, "-m", "tests.support.mortal", point, "1", "pause", "signing")
     sleeper = Process(argv, folder / f"sleeper-{point}.log", signers[0].environment)
     sleeper.start()
-    project = f"sleepless-{point.partition('.')[0]}"
-    secret = token(split)
+    try:
+        wake_after_another_took_over(split, sleeper, signers[1], point)
+    finally:
+        sleeper.send(signal.SIGCONT)
+        sleeper.end()
+        for signer in signers:
+            if not signer.runs:
+                signer.start()
+                signer.until_written("signing: port")
+
+
+def wake_after_another_took_over(split: Split, sleeper: Process, other: Process, point: str) -> None:
+    """Upload with the sleeper, which stops at a point; let the other signer publish, then wake the sleeper."""
+    public = Path(split.environment["COUNTERMARK_DATA"], "objects/public")
+    project, secret = f"sleepless-{point.partition('.')[0]}", token(split)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(upload, split, secret, project, "1.0")
-        until = time.monotonic() + _READY
-        while f"fault point {point} reached" not in sleeper.output:
-            assert time.monotonic() < until, sleeper.output
-            time.sleep(0.05)
-        signers[1].start()
+        until("the sleeper stops", lambda: f"fault point {point} reached" in sleeper.output)
+        other.start()
         assert first.result().status_code == 200
     second = upload(split, secret, project, "2.0")
     assert second.status_code == 200, second.text
-    names = {f"{project.replace('-', '_')}-{version}-py3-none-any.whl" for version in ("1.0", "2.0")}
-    while (found := audit(folder_reader(public, "root/stable"))).listed(project) != names:
-        assert time.monotonic() < until, signers[1].output[-3000:]
-        time.sleep(0.1)
+    names = {wheel_name(project, version) for version in ("1.0", "2.0")}
+    reader = folder_reader(public, "root/stable")
+    until("both are published", lambda: audit(reader).listed(project) == names)
+    found = audit(reader)
     sleeper.send(signal.SIGCONT)
-    while "job" not in sleeper.output.rpartition("fault point")[2]:
-        assert time.monotonic() < until, sleeper.output
-        time.sleep(0.05)
-    woken = audit(folder_reader(public, "root/stable"))
+    until("the sleeper ends its job", lambda: "job" in sleeper.output.rpartition("fault point")[2])
+    woken = audit(reader)
     assert woken.faults == []
     assert woken.listed(project) == names
     assert woken.versions["timestamp"] >= found.versions["timestamp"]
     sleeper.send(signal.SIGTERM)
     assert sleeper.wait() == 0
-    signers[0].start()
-    signers[0].until_written("signing: port")
 
 
 def upload(split: Split, secret: str, project: str, version: str) -> httpx2.Response:
     """Upload a wheel through the first gateway."""
-    name = f"{project.replace('-', '_')}-{version}-py3-none-any.whl"
-    body, form = form_body(name, make_wheel(project, version))
-    return httpx2.post(f"{split.api}/root/stable/", content=body, headers=basic(secret) | form, timeout=60)
+    wheel = make_wheel(project, version)
+    return post_file(f"{split.api}/root/stable", secret, wheel_name(project, version), wheel)

@@ -7,8 +7,7 @@ import signal
 import ssl
 import stat
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,8 @@ from tests.support.clients import VerifyingClient
 from tests.support.installers import Source, Wish, installed, pip, uv
 from tests.support.processes import Deployment, Process, program, run, server_command, start_stack, until_gone
 from tests.support.tools import Tools
-from tests.support.uploading import basic, form_body
+from tests.support.uploading import post_file
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.stack
 
@@ -32,23 +32,13 @@ LARGE = 5 << 20
 
 def upload(deployment: Deployment, file_name: str, content: bytes) -> httpx2.Response:
     """POST a file as upload tools do."""
-    body, content_type = form_body(file_name, content)
-    headers = basic(deployment.token()) | content_type
-    return httpx2.post(f"{deployment.api}/root/stable/", headers=headers, content=body, timeout=60)
+    return post_file(f"{deployment.api}/root/stable", deployment.token(), file_name, content)
 
 
 def places(deployment: Deployment) -> dict[str, tuple[int, str]]:
     """Return what the start printed: part -> process id and address."""
     lines = re.findall(r"^  (\S+) +(\d+)  (\S+?),?(?: |$)", deployment.process.output, re.MULTILINE)
     return {name: (int(pid), address) for name, pid, address in lines}
-
-
-def until(what: str, found: Callable[[], object], seconds: float = 60.0) -> None:
-    """Return when calling `found` gives something true."""
-    end = time.monotonic() + seconds
-    while not found():
-        assert time.monotonic() < end, what
-        time.sleep(0.1)
 
 
 def test_hot_reads_go_past_the_gateway(deployment: Deployment) -> None:

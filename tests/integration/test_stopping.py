@@ -140,8 +140,11 @@ def test_told_twice_it_ends_at_once(
     }
     process = Process((program("countermark-server"), "worker"), tmp_path / "log", environment)
     process.start()
-    process.until_written("worker: port")
-    process.send(first)
-    process.until_written("stopping")
-    process.send(second)
-    assert process.wait(5) == 130, sys.version
+    try:
+        process.until_written("worker: port")
+        process.send(first)
+        process.until_written("stopping")
+        process.send(second)
+        assert process.wait(5) == 130, sys.version
+    finally:
+        process.end()

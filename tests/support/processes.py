@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx2
 
+from deploy.stack.servers import PUBLIC_BUCKET
+
 ROOT = Path(__file__).parents[2]
 """The checkout."""
 
@@ -24,6 +26,10 @@ START_TIMEOUT = 60.0
 
 STACK_TIMEOUT = 110.0
 """The same for the real profile, whose twelve processes load at once."""
+
+
+STACK_END = 120.0
+"""Seconds in which the real profile ends, whose processes each let jobs and requests under way finish."""
 
 
 def program(name: str) -> str:
@@ -56,11 +62,16 @@ def clean_environment() -> dict[str, str]:
 
 @dataclass(slots=True)
 class Process:
-    """A program that keeps running; what it writes goes to `log`."""
+    """A program that keeps running; what it writes goes to `log`.
+
+    Attributes:
+        patience: seconds that `end` gives it before it is killed.
+    """
 
     argv: tuple[str, ...]
     log: Path
     environment: dict[str, str] = field(default_factory=dict)
+    patience: float = 20.0
     _running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -79,6 +90,11 @@ class Process:
     def pid(self) -> int:
         """Its process id."""
         return self._started.pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._running is not None and self._running.poll() is None
 
     @property
     def output(self) -> str:
@@ -115,10 +131,10 @@ class Process:
 
     def end(self) -> None:
         """End it if it still runs."""
-        if self._running is not None and self._running.poll() is None:
+        if self._running is not None and self.runs:
             self._running.terminate()
             try:
-                self._running.wait(20)
+                self._running.wait(self.patience)
             except subprocess.TimeoutExpired:
                 self._running.kill()
                 self._running.wait()
@@ -201,10 +217,17 @@ def start_deployment(
 def start_stack(data: Path, *options: str) -> Deployment:
     """Start the real profile on free ports and return when it says that it is ready."""
     argv = (sys.executable, "-m", "deploy.stack", "--data", str(data), "--api-port", "0", "--ui-port", "0", *options)
-    process = Process(argv, data.with_name(f"{data.name}.log"))
-    # versitygw keeps each bucket as a folder, and each object as a file.
-    tree = data / "servers" / "s3" / "data" / "countermark-public"
-    return _ready(Deployment(process, data, tree), STACK_TIMEOUT)
+    process = Process(argv, data.with_name(f"{data.name}.log"), patience=STACK_END)
+    return _ready(Deployment(process, data, public_tree(data / "servers")), STACK_TIMEOUT)
+
+
+def public_tree(servers: Path) -> Path:
+    """Return the folder that the public bucket is: versitygw keeps each bucket as a folder, each object as a file.
+
+    Args:
+        servers: folder of the real profile's servers.
+    """
+    return servers / "s3" / "data" / PUBLIC_BUCKET
 
 
 def _ready(deployment: Deployment, seconds: float) -> Deployment:

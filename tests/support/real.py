@@ -19,7 +19,7 @@ from tests.support.servers import running
 CHROMIUM = Path("/usr/bin/chromium")
 """Where Debian puts the browser."""
 
-NEEDING_PROGRAMS = frozenset({"real_programs", "real_servers", "s3", "plain_s3"})
+NEEDING_PROGRAMS = frozenset({"real_programs", "s3", "plain_s3"})
 """Fixtures for which the programs have to be there."""
 
 
@@ -43,12 +43,7 @@ def programs_or_skip() -> Programs:
 
 
 @contextmanager
-def running_servers(programs: Programs) -> Iterator[RealServers]:
-    """Run the three servers in a folder of their own."""
-    with running(lambda folder: make_servers(folder / "servers", programs)) as servers:
+def running_servers(folder: Path, programs: Programs) -> Iterator[RealServers]:
+    """Run the three servers in a folder."""
+    with running(lambda _: make_servers(folder, programs)) as servers:
         yield servers
-
-
-def environment_of(settings: dict[str, str]) -> dict[str, str]:
-    """Return settings as environment variables of a process of ours."""
-    return {f"COUNTERMARK_{key.replace('.', '__').upper()}": value for key, value in settings.items()}

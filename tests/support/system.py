@@ -1,7 +1,7 @@
 """Command `python -m tests.support.system`: installs what tests run beside Python, where that can be done.
 
-These are the programs of the real profile, Chromium, and the real clients. What is missing after that is said: at home the tests that
-need it are skipped, and in CI this fails.
+These are the programs of the real profile, Chromium, and the real clients. What is missing after that is said: at home
+the tests that need it are skipped, and in CI this fails.
 """
 
 from __future__ import annotations

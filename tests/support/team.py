@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import httpx2
 
-from tests.support.archives import Project, make_wheel
+from tests.support.archives import Project, make_wheel, wheel_name
 from tests.support.processes import Deployment
-from tests.support.uploading import basic, form_body, form_fields
+from tests.support.uploading import basic, post_file
 
 INDEX = "/indexes/root/stable"
 VAULT = "/indexes/root/vault"
@@ -79,9 +79,8 @@ def upload(deployment: Deployment, token: str, project: Project) -> None:
     """Upload a wheel of a project to the default index."""
     name, version = project.name, project.version
     content = make_wheel(name, version, project=project)
-    file_name = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
-    body, headers = form_body(file_name, content, form_fields(file_name, content))
-    answer = httpx2.post(f"{deployment.api}/root/stable/", content=body, headers=headers | basic(token), timeout=30)
+    file_name = wheel_name(name, version)
+    answer = post_file(f"{deployment.api}/root/stable", token, file_name, content)
     assert answer.status_code == 200, answer.text
 
 

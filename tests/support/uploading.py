@@ -6,13 +6,29 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Mapping
+from contextlib import nullcontext
 
+import httpx2
 from packaging.utils import parse_sdist_filename, parse_wheel_filename
 
 
 def basic(token: str, user: str = "__token__") -> dict[str, str]:
     """Return the Authorization header of a token, or of a password."""
     return {"authorization": "Basic " + base64.b64encode(f"{user}:{token}".encode()).decode()}
+
+
+def post_file(
+    index: str, token: str, file_name: str, content: bytes, client: httpx2.Client | None = None
+) -> httpx2.Response:
+    """Upload a file as upload tools do, and return the answer.
+
+    Args:
+        index: URL of the index, without a trailing slash.
+        client: sends it; without one, a client of its own with a minute's patience.
+    """
+    body, form = form_body(file_name, content)
+    with httpx2.Client(timeout=60) if client is None else nullcontext(client) as http:
+        return http.post(f"{index}/", content=body, headers=basic(token) | form)
 
 
 def form_fields(file_name: str, content: bytes) -> dict[str, str]:
