@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -51,10 +51,13 @@ class Outcome:
         return found + [f"{self.fault.name}: {self.reads[name][0]} reads of the {name} failed" for name in noticed]
 
 
-def main() -> None:
-    """Run the faults that were asked for."""
-    options = _options()
+def main(arguments: Sequence[str]) -> None:
+    """Run the faults that were asked for, and exit."""
+    options = _options(arguments)
     chosen = [fault for fault in FAULTS if options.only in fault.name]
+    if not chosen:
+        _say(f"chaos: no fault's name holds {options.only!r}; there are: {', '.join(fault.name for fault in FAULTS)}")
+        sys.exit(2)
     ensure_programs(cache_folder(os.environ), _say)
     with tempfile.TemporaryDirectory(prefix="cm-", ignore_cleanup_errors=True) as folder:
         deployment = start_stack(Path(folder) / "data")
@@ -70,10 +73,10 @@ def main() -> None:
     sys.exit(1 if violations else 0)
 
 
-def _options() -> argparse.Namespace:
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Break the real profile under load.")
     parser.add_argument("--only", default="", help="faults whose name holds this text")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def _run(deployment: Deployment, chosen: Iterable[Fault]) -> list[str]:
@@ -161,4 +164,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

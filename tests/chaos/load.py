@@ -12,7 +12,7 @@ import httpx2
 import orjson
 
 from tests.support.archives import make_wheel, wheel_name
-from tests.support.uploading import basic, form_body
+from tests.support.uploading import post_file
 
 UPLOADERS = 3
 
@@ -21,6 +21,9 @@ _PAUSE = 0.02
 
 _AGAIN = 0.2
 """Seconds before a failed request is tried again."""
+
+BEHIND = 5.0
+"""Seconds for which a replica may serve what is no longer current."""
 
 _PATIENCE = 20.0
 """Seconds an answer may take: an upload waits ten for its publication."""
@@ -40,13 +43,33 @@ class Noted:
 
 @dataclass(slots=True)
 class Reader:
-    """Asks for one thing again and again."""
+    """Asks for one thing again and again.
+
+    Attributes:
+        wrong: says what is wrong with an answer to a request begun at a monotonic time.
+    """
 
     name: str
     path: str
     accept: str
-    right: Callable[[bytes], bool]
+    wrong: Callable[[bytes, float], str | None]
     noted: list[Noted] = field(default_factory=list)
+
+
+class Served:
+    """Which versions were served, and when each was the newest for the first time."""
+
+    def __init__(self) -> None:
+        self._newest: list[tuple[float, int]] = []
+
+    def note(self, version: int, moment: float) -> None:
+        """Note a version that was served; moments do not go back."""
+        if not self._newest or version > self._newest[-1][1]:
+            self._newest.append((moment, version))
+
+    def newest_before(self, moment: float) -> int:
+        """Return the newest version that was served until a moment, 0 for none."""
+        return max((version for seen, version in self._newest if seen <= moment), default=0)
 
 
 class Load:
@@ -66,7 +89,7 @@ class Load:
         self._api, self._token = api, token
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._newest = 0
+        self._served = Served()
 
     def __enter__(self) -> Load:
         """Publish what the readers read, and begin."""
@@ -78,9 +101,9 @@ class Load:
         page = httpx2.get(f"{self._api}{address}", headers={"accept": accept}, timeout=_PATIENCE)
         file = httpx2.URL(f"{self._api}{address}").join(page.json()["files"][0]["url"])
         self.readers = [
-            Reader("page", address, accept, page.content.__eq__),
-            Reader("file", file.raw_path.decode(), "*/*", wheel.__eq__),
-            Reader("metadata", "/root/stable/+tuf/metadata/timestamp.json", "*/*", self._grows),
+            Reader("page", address, accept, _same_as(page.content)),
+            Reader("file", file.raw_path.decode(), "*/*", _same_as(wheel)),
+            Reader("metadata", "/root/stable/+tuf/metadata/timestamp.json", "*/*", self._goes_back),
         ]
         work = [lambda r=reader: self._read(r) for reader in self.readers]
         work += [lambda n=number: self._keep_uploading(n) for number in range(UPLOADERS)]
@@ -127,8 +150,7 @@ class Load:
         return good
 
     def _upload(self, client: httpx2.Client, name: str, wheel: bytes) -> httpx2.Response:
-        body, form = form_body(name, wheel)
-        return client.post(f"{self._api}/root/stable/", content=body, headers=basic(self._token) | form)
+        return post_file(f"{self._api}/root/stable", self._token, name, wheel, client)
 
     def _read(self, reader: Reader) -> None:
         client = httpx2.Client(timeout=_PATIENCE)
@@ -137,8 +159,8 @@ class Load:
             try:
                 answer = client.get(f"{self._api}{reader.path}", headers={"accept": reader.accept})
                 good = answer.status_code == 200
-                if good and not reader.right(answer.content):
-                    self.violations.append(f"{reader.path} was answered with other bytes")
+                if good and (fault := reader.wrong(answer.content, began)):
+                    self.violations.append(f"{reader.path} was answered with {fault}")
                 elif not good and answer.status_code < 500:
                     self.violations.append(f"{reader.path} was answered {answer.status_code}")
             except httpx2.TransportError:
@@ -146,7 +168,12 @@ class Load:
             reader.noted.append(Noted(began, time.monotonic(), good))
             time.sleep(_PAUSE if good else _AGAIN)
 
-    def _grows(self, timestamp: bytes) -> bool:
-        """Note the newest version that is served. Another replica may be a moment behind: that is no fault."""
-        self._newest = max(self._newest, orjson.loads(timestamp)["signed"]["version"])
-        return True
+    def _goes_back(self, timestamp: bytes, began: float) -> str | None:
+        version = orjson.loads(timestamp)["signed"]["version"]
+        newest = self._served.newest_before(began - BEHIND)
+        self._served.note(version, time.monotonic())
+        return f"version {version}, {BEHIND:.0f} s after version {newest}" if version < newest else None
+
+
+def _same_as(expected: bytes) -> Callable[[bytes, float], str | None]:
+    return lambda content, _: None if content == expected else "other bytes"
