@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from bench import devpi, nginx
-from bench.apart import measure_processes
+from bench.apart import measure_ingress, measure_processes
 from bench.crowds import measure_crowds
 from bench.errors import NotMeasured
 from bench.growth import measure_growth
@@ -33,9 +33,10 @@ from bench.starts import measure_memory, measure_starts
 from bench.uploads import measure_uploads
 
 _PARTS = (
-    "start", "memory", "processes", "uploads", "crowds", "large", "s3", "install", "pages", "roots", "growth", "scale",
+    "start", "memory", "processes", "uploads", "crowds", "large", "s3", "install", "pages", "ingress", "roots",
+    "growth", "scale",
 )  # fmt: skip
-_LOADED = {"pages", "roots", "growth", "large"}
+_LOADED = {"pages", "ingress", "roots", "growth", "large"}
 """Parts that load servers with reads."""
 
 
@@ -140,6 +141,7 @@ def _measurements(
         "s3": lambda folder: measure_s3(options.s3_megabytes, programs(), folder),
         "install": lambda folder: measure_install(programs(), nginx.program(), folder),
         "pages": lambda folder: measure_pages(plan(), folder, notes),
+        "ingress": lambda folder: measure_ingress(plan(), folder, notes),
         "roots": lambda folder: measure_roots(plan(), options.projects, options.cache, folder, notes),
         "growth": lambda folder: measure_growth(plan(), options.files, folder, notes),
         "scale": lambda folder: measure_scale(options.sizes, options.uploads, options.at_once, folder, options.filled),

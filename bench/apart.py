@@ -1,57 +1,74 @@
-"""Measures what each process of the real profile holds when it idles."""
+"""Measures processes of their own as in the real profile: what each holds idle, and a page read through the ingress."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
-from bench.countermark import countermark
+from bench.cluster import cluster, ingress
+from bench.countermark import registry_of
+from bench.errors import NotMeasured
+from bench.load import Target
+from bench.loads import Plan, Series, run_rounds
 from bench.machine import proportional_bytes
-from bench.report import MEGABYTES, Figure, Row
-from bench.running import Command, free_port, running
-from deploy.data_folder import DataFolder
-
-_PROGRAM = Path(sys.executable).with_name("countermark-server")
-
-_PROCESSES = ("gateway", "upload", "signing", "index", "download", "worker")
+from bench.pages import CPU_LIMIT, FILES
+from bench.registry import Media, Registry
+from bench.report import MEGABYTES, MICROSECONDS, Figure, Row
+from bench.wheels import make_wheel
+from deploy.stack.services import KINDS
 
 EACH = 120.0
 """Megabytes (10^6 bytes) that one process may hold."""
+
+_PROJECT = "bench-ingress"
+
+_PATIENCE = 60.0
+"""Seconds until all files are listed."""
 
 
 def measure_processes(seconds: float, folder: Path) -> Iterator[Row]:
     """Yield a row for each process: its proportional set size, some idle seconds on.
 
-    They run on the Postgres, Valkey and folder of an embedded deployment.
-
     Args:
         seconds: how long to leave them idle.
         folder: empty folder for the data.
     """
-    data = folder / "countermark"
-    with countermark(data), ExitStack() as stack:
-        servers = DataFolder(data).running()
-        upstreams = {name: free_port() for name in ("upload", "index", "download")}
-        settings = {
-            "data": str(data),
-            "database.url": servers.database,
-            "queue.url": servers.queue,
-            "listen.api_port": str(free_port()),
-            "listen.ui_port": str(free_port()),
-            **{f"upstreams.{name}": f"http://127.0.0.1:{port}" for name, port in upstreams.items()},
-        }
-        found = {}
-        # The gateway last: it is ready when the others are.
-        for name in reversed(_PROCESSES):
-            port = int(settings["listen.api_port"]) if name == "gateway" else upstreams.get(name) or free_port()
-            given = settings | {"listen.service_port": str(port)}
-            options = [part for key, value in given.items() for part in ("--set", f"{key}={value}")]
-            argv = (str(_PROGRAM), name, *options)
-            found[name] = stack.enter_context(running(Command(name, argv, folder / f"{name}.log", port, "/readyz"))).pid
+    with cluster(folder) as found:
         time.sleep(seconds)
-        for name in _PROCESSES:
-            held = proportional_bytes([found[name]]) / 1e6
-            yield Figure(f"memory (PSS) of {name} alone, idle", held, MEGABYTES).within(EACH)
+        for name in KINDS:
+            held = proportional_bytes([found.processes[name].pid]) / 1e6
+            yield Figure(f"memory (PSS) of {name} alone on S3, idle", held, MEGABYTES).within(EACH)
+
+
+def measure_ingress(plan: Plan, folder: Path, notes: list[str]) -> Iterator[Row]:
+    """Yield the row about a page read through nginx: the CPU time of the one index process behind it.
+
+    Args:
+        folder: empty folder for the data.
+        notes: takes a line for whatever makes the figure less certain.
+    """
+    with cluster(folder) as found, ingress(found, folder / "nginx") as front:
+        registry = registry_of(front, found.data)
+        _fill(registry)
+        headers = {"Accept": Media.JSON.value}
+        body = registry.page(_PROJECT, Media.JSON).body
+        target = Target(registry.name, front.port, registry.page_path(_PROJECT), headers, len(body))
+        label = f"page of {FILES} files, JSON, through nginx"
+        series = Series(label, target, found.processes["index"], helpers=[front])
+        run_rounds(plan, [series], notes)
+        cpu = Figure(f"{label}: CPU each in the index service", series.cpu, MICROSECONDS)
+        yield cpu.within(CPU_LIMIT)
+
+
+def _fill(registry: Registry) -> None:
+    """Upload the files, and return when the page lists all of them: the index service hears of each by a notice."""
+    wheels = [make_wheel(_PROJECT, f"1.{number}") for number in range(FILES)]
+    for wheel in wheels:
+        registry.upload(wheel)
+    expected = {wheel.filename for wheel in wheels}
+    until = time.monotonic() + _PATIENCE
+    while registry.listed(_PROJECT, Media.JSON) != expected:
+        if time.monotonic() > until:
+            raise NotMeasured(f"the index service does not list the {FILES} files")
+        time.sleep(0.1)

@@ -45,20 +45,27 @@ class Sample:
 
 @dataclass(slots=True)
 class Series:
-    """What the loads of one server with one request gave; `label` says which request."""
+    """What the loads of one server with one request gave.
+
+    Attributes:
+        label: says which request.
+        helpers: what works for the server, in front of it; its CPU time is neither the server's nor foreign.
+    """
 
     label: str
     target: Target
     server: Running
     samples: list[Sample] = field(default_factory=list)
+    helpers: Sequence[Running] = ()
 
     def run(self, plan: Plan, seconds: int) -> Sample:
         """Load the server once; counted is the CPU time of its whole process tree."""
         pids = self.server.pids()
-        busy, used, own = busy_seconds(), cpu_seconds(pids), cpu_seconds([os.getpid()])
+        beside = [os.getpid(), *(pid for helper in self.helpers for pid in helper.pids())]
+        busy, used, own = busy_seconds(), cpu_seconds(pids), cpu_seconds(beside)
         burst = plan.generator.run(self.target, seconds, plan.cores.load)
         used = cpu_seconds(pids) - used
-        foreign = busy_seconds() - busy - used - (cpu_seconds([os.getpid()]) - own)
+        foreign = busy_seconds() - busy - used - (cpu_seconds(beside) - own)
         return Sample(burst, used / burst.requests * 1e6, foreign / burst.seconds)
 
     @property
