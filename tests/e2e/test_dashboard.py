@@ -1,6 +1,6 @@
 """Every page of the dashboard in a real browser, on a real deployment with a team's data.
 
-Screenshots go to the folder that `COUNTERMARK_SCREENSHOTS` names, if it does. Without Chromium these tests are skipped.
+Screenshots go to the folder that `SCREENSHOTS` names, if it does. Without Chromium these tests are skipped.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ FAULTS = """() => {
 
 
 def _picture(page: Page, name: str) -> None:
-    if folder := os.environ.get("COUNTERMARK_SCREENSHOTS"):
+    if folder := os.environ.get("SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         page.screenshot(path=f"{folder}/{name}.png", full_page=True)
 
