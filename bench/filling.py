@@ -28,7 +28,7 @@ from shared.catalogue import leases, publications, trust
 from shared.catalogue.leases import Held
 from shared.catalogue.publication_rows import NewHead, NewTufFile
 from shared.catalogue.reading import mark_laid
-from shared.catalogue.tables import Lease, Project
+from shared.catalogue.tables import Lease, Project, TufHead
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import whole_seconds
 from shared.jobs.messages import LayPages, RefreshIndex
@@ -214,6 +214,9 @@ class _Filler:
         await publications.insert_head(
             work.connection, index_id, _head(self._held, request, serial, snapshot, timestamp)
         )
+        # What the store has is decided by `--whole-every`: nothing of it is owed.
+        stored = update(TufHead).where(TufHead.index_id == index_id).values(stored_version=request.version)
+        await work.connection.execute(stored)
         return timestamp.content
 
     async def _renew(self) -> None:
