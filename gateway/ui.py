@@ -107,9 +107,7 @@ class OwnHost:
         names = [_host_name(host) for host in hosts]
         both_here = all(map(is_loopback, [*names, _host_name(self._authority)])) and len(names) == 1
         if both_here and scope["method"] in {"GET", "HEAD"}:
-            query = f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else ""
-            raw_path = (scope.get("raw_path") or b"/").decode("latin-1")
-            await RedirectResponse(f"{self._url}{raw_path}{query}", 307)(scope, receive, send)
+            await RedirectResponse(self._url + _as_sent(scope), 307)(scope, receive, send)
             return
         answer = self._pages.answer(
             "message.html",
@@ -148,12 +146,31 @@ def build_ui(parts: UiParts, extra_routes: list[Route]) -> ASGIApp:
     app.add_exception_handler(RedisError, redis_away)
     app.add_exception_handler(SignInNeeded, to_login)
     install_problem_handlers(app, parts.pages.error)
+
+    async def refused(request: Request, error: Exception) -> Response:
+        """Refuse, unless another gateway made or gave a moment ago what is asked for: then the page is asked again."""
+        assert isinstance(error, ServiceError)
+        directory = parts.desk.directory
+        if request.method in {"GET", "HEAD"} and error.kind in {ErrorKind.NOT_FOUND, ErrorKind.FORBIDDEN}:
+            before = directory.generation
+            await directory.look_again()
+            if directory.generation != before:
+                return RedirectResponse(parts.addresses.ui + _as_sent(request.scope), 307)
+        return parts.pages.error(error)
+
+    app.add_exception_handler(ServiceError, refused)
     guarded = SecurityHeaders(
         OwnHost(app, parts.addresses, parts.pages),
         https=parts.addresses.https,
         scripts=parts.pages.script is not None,
     )
     return behind(parts.proxies, machine_stack(guarded, listener="ui"))
+
+
+def _as_sent(scope: Scope) -> str:
+    """Return the path and query of a request as they came."""
+    query = f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else ""
+    return (scope.get("raw_path") or b"/").decode("latin-1") + query
 
 
 def _host_name(authority: str) -> str:

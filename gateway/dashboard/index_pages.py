@@ -54,6 +54,7 @@ class IndexPages:
     async def home(self, request: Request) -> Response:
         """Show the indexes that the signed-in person may read."""
         visitor = await self._desk.visitor(request)
+        await self._desk.directory.look_again()
         readable = self._desk.readable(visitor)
         token = await self._desk.reading(visitor) if readable else ""
         turns = asyncio.Semaphore(_HEADS_AT_ONCE)

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from gateway.accounts import Accounts
 from gateway.index_rights import IndexRights
-from shared.auth.access import is_administrator, reader, writer
+from shared.auth.access import credentials_in, decided, is_administrator, reader, writer
 from shared.auth.directory import Directory
 from shared.auth.principal import Principal, Scope, Verb
 from shared.auth.verifier import Verifier
@@ -35,7 +35,7 @@ class Callers:
 
     async def anyone(self, request: Request) -> Principal:
         """Return who calls; nobody without credentials or with wrong ones."""
-        principal = await reader(self.verifier, request.headers.get("authorization"))
+        principal = await reader(self.verifier, credentials_in(request.headers))
         bind_principal(principal)
         return principal
 
@@ -45,7 +45,7 @@ class Callers:
         Raises:
             ServiceError: UNAUTHENTICATED.
         """
-        principal = await writer(self.verifier, request.headers.get("authorization"))
+        principal = await writer(self.verifier, credentials_in(request.headers))
         bind_principal(principal)
         return principal
 
@@ -55,12 +55,16 @@ class Callers:
         Raises:
             ServiceError: UNAUTHENTICATED, or FORBIDDEN for everybody else.
         """
-        principal = await self.known(request)
-        if not is_administrator(self.directory, principal):
-            raise ServiceError(
-                ErrorKind.FORBIDDEN, "This is for administrators: for those who may configure the default index."
-            )
-        return principal
+
+        async def decide() -> Principal:
+            principal = await self.known(request)
+            if not is_administrator(self.directory, principal):
+                raise ServiceError(
+                    ErrorKind.FORBIDDEN, "This is for administrators: for those who may configure the default index."
+                )
+            return principal
+
+        return await decided(self.directory, decide)
 
     def accounts(self, principal: Principal) -> Accounts:
         """Return the writer of accounts and tokens in the name of `principal`."""

@@ -5,6 +5,7 @@ Source: architecture sections 11.1, 11.5 and 11.8.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -14,7 +15,7 @@ from gateway.accounts import NewIndex
 from gateway.v1 import schemas
 from gateway.v1.callers import Callers
 from gateway.writer import index_name_from
-from shared.auth.access import is_administrator, require, resolve
+from shared.auth.access import decided, is_administrator, require, resolve
 from shared.auth.directory import IndexRecord
 from shared.auth.permissions import Decision, authorize
 from shared.auth.principal import Principal, Verb
@@ -69,9 +70,7 @@ class IndexRoutes:
 
     async def index(self, owner: str, index: str, request: Request) -> schemas.Index:
         """Tell what an index is."""
-        principal = await self._callers.anyone(request)
-        record = self._record(owner, index)
-        require(principal, Verb.READ, record)
+        principal, record = await self._may(Verb.READ, owner, index, self._callers.anyone(request))
         return await self._one(principal, record)
 
     async def change(self, owner: str, index: str, payload: schemas.IndexChange, request: Request) -> schemas.Index:
@@ -113,10 +112,19 @@ class IndexRoutes:
         return resolve(self._directory, name)
 
     async def _configuring(self, owner: str, index: str, request: Request) -> tuple[Principal, IndexRecord]:
-        principal = await self._callers.known(request)
-        record = self._record(owner, index)
-        require(principal, Verb.CONFIGURE, record)
-        return principal, record
+        return await self._may(Verb.CONFIGURE, owner, index, self._callers.known(request))
+
+    async def _may(
+        self, verb: Verb, owner: str, index: str, calling: Awaitable[Principal]
+    ) -> tuple[Principal, IndexRecord]:
+        principal = await calling
+
+        async def decide() -> IndexRecord:
+            record = self._record(owner, index)
+            require(principal, verb, record)
+            return record
+
+        return principal, await decided(self._directory, decide)
 
     async def _one(self, principal: Principal, record: IndexRecord) -> schemas.Index:
         (shown,) = await self._shown(principal, [record])

@@ -15,7 +15,7 @@ from gateway.accounts import NewToken
 from gateway.v1 import schemas
 from gateway.v1.callers import Callers, holds, name_of, unlimited
 from gateway.writer import check_account, index_name_from
-from shared.auth.access import is_administrator
+from shared.auth.access import decided, is_administrator
 from shared.auth.permissions import Decision, authorize
 from shared.auth.principal import Principal, Scope, Verb
 from shared.catalogue import listings
@@ -84,7 +84,7 @@ class TokenRoutes:
         scopes = tuple(map(_scope, payload.scopes))
         if not holds(principal, scopes):
             raise ServiceError(ErrorKind.FORBIDDEN, "A token cannot make one that may do more than itself.")
-        self._readable(Principal(account), scopes)
+        await decided(self._callers.directory, lambda: self._readable(Principal(account), scopes))
         lifetime = await self._lifetime(principal, payload.days)
         new = NewToken(account, scopes, lifetime, payload.label)
         minted = await self._callers.accounts(principal).create_token(new)
@@ -108,7 +108,7 @@ class TokenRoutes:
         async with self._engine.connect() as connection:
             return await listings.token(connection, token_id)
 
-    def _readable(self, owner: Principal, scopes: tuple[Scope, ...]) -> None:
+    async def _readable(self, owner: Principal, scopes: tuple[Scope, ...]) -> None:
         """Refuse indexes that the owner may not read as if they were not there: their names may be a secret."""
         for scope in scopes:
             if scope.index is None:

@@ -110,8 +110,7 @@ class DownloadRoutes:
         face = parse_face(path)
         if face is None or service_for(face) != "download":
             raise ServiceError(ErrorKind.NOT_FOUND, "There is nothing at this address.")
-        where = self._access.place(face)
-        await self._access.check(where, asked.authorization)
+        where = await self._access.enter(face, asked.authorization)
         wanted = wanted_at(face)
         if wanted is None:
             raise ServiceError(ErrorKind.NOT_FOUND, f"There is nothing at this address of index {where.record.name}.")

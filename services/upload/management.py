@@ -21,7 +21,7 @@ from services.upload.schemas import (
     StatusChange,
     YankRequest,
 )
-from shared.auth.access import reader, require, resolve, writer
+from shared.auth.access import credentials_in, decided, reader, require, resolve, writer
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Principal, Verb
 from shared.auth.verifier import Verifier
@@ -86,10 +86,14 @@ class _Access:
 
     async def index(self, request: Request, at: AtIndex) -> IndexRecord:
         """Return an index for its readers."""
-        principal = await reader(self._verifier, request.headers.get("authorization"))
-        record = self._record(at)
-        require(principal, Verb.READ, record)
-        return record
+
+        async def decide() -> IndexRecord:
+            principal = await reader(self._verifier, credentials_in(request.headers))
+            record = self._record(at)
+            require(principal, Verb.READ, record)
+            return record
+
+        return await decided(self._directory, decide)
 
     async def to_read(self, request: Request, at: AtProject) -> Place:
         """Return what a path means for the readers of its index."""
@@ -97,10 +101,14 @@ class _Access:
 
     async def to_change(self, request: Request, at: AtProject, verb: Verb) -> tuple[Place, Principal]:
         """Return what a path means for those who may do `verb` to its project, and who asks."""
-        principal = await writer(self._verifier, request.headers.get("authorization"))
-        place = _place(self._record(at), at)
-        require(principal, verb, place.index, place.project)
-        return place, principal
+
+        async def decide() -> tuple[Place, Principal]:
+            principal = await writer(self._verifier, credentials_in(request.headers))
+            place = _place(self._record(at), at)
+            require(principal, verb, place.index, place.project)
+            return place, principal
+
+        return await decided(self._directory, decide)
 
     def _record(self, at: AtIndex) -> IndexRecord:
         try:

@@ -10,11 +10,13 @@ from uuid import UUID
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 
+from countermark.core.names import IndexName
 from services.upload.form import DEFAULT_LIMITS
 from services.upload.schemas import FileState
 from services.upload.usecases import Receipt, Uploads
-from shared.auth.access import reader, require, require_some_project, resolve, writer
-from shared.auth.principal import Verb
+from shared.auth.access import credentials_in, decided, reader, require, require_some_project, resolve, writer
+from shared.auth.directory import IndexRecord
+from shared.auth.principal import Principal, Verb
 from shared.auth.verifier import Verifier
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import FaceKind, parse_face
@@ -26,19 +28,24 @@ def form_app(resources: Resources, uploads: Uploads, verifier: Verifier) -> Fast
     """Return the application of the form routes, whose errors are text/plain."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
+    async def uploader(name: IndexName | None, authorization: str | None) -> tuple[Principal, IndexRecord]:
+        principal = await writer(verifier, authorization)
+        if principal.token_id is None:
+            # Contract sections 2.3 (row 1) and 6: what a build machine holds must be scoped, expiring and revocable.
+            words = "Passwords are not taken for uploads: make a token with the right to upload, and send it instead."
+            raise ServiceError(ErrorKind.FORBIDDEN, words)
+        index = resolve(resources.directory, name)
+        require_some_project(principal, Verb.UPLOAD, index)
+        return principal, index
+
     @app.post("/{path:path}")
     async def upload(request: Request) -> Response:
         face = parse_face(request.scope["path"])
         if face is None or face.kind is not FaceKind.INDEX:
             raise ServiceError(ErrorKind.NOT_FOUND, "Uploads go to the URL of an index: /{owner}/{index}/ or /legacy/.")
         # The token comes before the body: `Expect: 100-continue` is answered only when somebody reads.
-        principal = await writer(verifier, request.headers.get("authorization"))
-        if principal.token_id is None:
-            # Contract sections 2.3 (row 1) and 6: what a build machine holds must be scoped, expiring and revocable.
-            words = "Passwords are not taken for uploads: make a token with the right to upload, and send it instead."
-            raise ServiceError(ErrorKind.FORBIDDEN, words)
-        index = resolve(resources.directory, face.index)
-        require_some_project(principal, Verb.UPLOAD, index)
+        authorization = credentials_in(request.headers)
+        principal, index = await decided(resources.directory, lambda: uploader(face.index, authorization))
         limit = resources.settings.uploads.max_file_bytes
         if int(request.headers.get("content-length") or 0) > limit + DEFAULT_LIMITS.max_overhead_bytes:
             raise ServiceError(ErrorKind.TOO_LARGE, f"The file is larger than {limit} bytes, the limit of this server.")
@@ -61,12 +68,17 @@ def api_router(resources: Resources, uploads: Uploads, verifier: Verifier) -> AP
     @router.get("/files/{file_id}", response_model=FileState)
     async def file_state(file_id: UUID, request: Request) -> FileState:
         """Tell how far a file has come; for those who may read its index."""
-        principal = await reader(verifier, request.headers.get("authorization"))
         progress = await uploads.progress(FileId(file_id))
-        index = resources.directory.index_by_id(IndexId(progress.index_id))
-        if index is None:
-            raise ServiceError(ErrorKind.NOT_FOUND, "There is no such file.")
-        require(principal, Verb.READ, index)
+
+        async def decide() -> IndexRecord:
+            principal = await reader(verifier, credentials_in(request.headers))
+            index = resources.directory.index_by_id(IndexId(progress.index_id))
+            if index is None:
+                raise ServiceError(ErrorKind.NOT_FOUND, "There is no such file.")
+            require(principal, Verb.READ, index)
+            return index
+
+        index = await decided(resources.directory, decide)
         file = progress.file
         return FileState(
             id=file.id,

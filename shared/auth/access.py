@@ -5,6 +5,9 @@ Source: architecture sections 5.8 and 11.5; contract python-index sections 1.7 a
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
 from packaging.utils import NormalizedName
 
 from countermark.core.names import IndexName
@@ -13,6 +16,40 @@ from shared.auth.permissions import Decision, authorize, authorize_some_project
 from shared.auth.principal import NOBODY, Principal, Verb
 from shared.auth.verifier import BadCredentials, Verifier
 from shared.errors import ErrorKind, ServiceError
+
+_T = TypeVar("_T")
+
+_OF_THE_DIRECTORY = frozenset([ErrorKind.UNAUTHENTICATED, ErrorKind.FORBIDDEN, ErrorKind.NOT_FOUND])
+
+
+async def decided(directory: Directory, decide: Callable[[], Awaitable[_T]]) -> _T:
+    """Return what `decide` finds; a refusal stands only when nothing was granted or made a moment ago elsewhere.
+
+    Args:
+        decide: reads `directory` and changes nothing; called again when the catalogue says more than memory did.
+
+    Raises:
+        ServiceError: what `decide` refuses with.
+    """
+    before = directory.generation
+    try:
+        return await decide()
+    except ServiceError as refusal:
+        if refusal.kind not in _OF_THE_DIRECTORY:
+            raise
+        await directory.look_again()
+        if directory.generation == before:
+            raise
+    return await decide()
+
+
+def credentials_in(headers: Mapping[str, str]) -> str | None:
+    """Return the credentials of a request as an Authorization header; the devpi client's own header wins.
+
+    Source: contract devpi section 2.
+    """
+    devpi = headers.get("x-devpi-auth")
+    return headers.get("authorization") if devpi is None else f"Basic {devpi}"
 
 
 async def reader(verifier: Verifier, header: str | None) -> Principal:

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from countermark.core.names import IndexName, parse_index_name
 from shared.auth.last_use import LastUse
 from shared.auth.principal import Grant, Resource, Scope, Verb
-from shared.catalogue.tables import Account, Deployment, IndexRow, Token
+from shared.catalogue.tables import Account, Deployment, IndexBase, IndexRow, Token
 from shared.catalogue.tables import Grant as GrantRow
 from shared.ids import IndexId, TokenId
 
@@ -29,8 +29,11 @@ CHANNEL = "countermark_directory"
 _EXPIRED_KEPT = timedelta(days=30)
 """How long an expired token is still known, so that its bearer is told that it expired and not that it is unknown."""
 
-_MISS_INTERVAL = 0.1
-"""Seconds between two looks at the catalogue for a token that is not known: bounds what strangers can cause."""
+_LOOK_INTERVAL = 0.1
+"""Seconds between two looks at the catalogue before something is refused: bounds what strangers can cause."""
+
+_LOOK_SHARE = 9
+"""A look that takes long is followed by this many times as long without one: strangers cause a tenth of the work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,12 @@ class IndexRecord:
     volatile: bool
     admission: str
     grants: frozenset[Grant]
+    bases: tuple[IndexName, ...] = ()
+    """Indexes whose projects show here as well, by name and in order; one that is gone is skipped."""
+    mirror_whitelist: frozenset[str] = frozenset()
+    """Projects (`*` = all) that mirrors may add files to though a stage holds them. Source: contract devpi 15."""
+    whitelist_inheritance: str = "intersection"
+    """`intersection` or `union`: how the whitelists of the stages in the resolution order combine."""
 
     def resource(self, project: NormalizedName | None = None) -> Resource:
         """Return this index, or a project in it, as the object of `authorize`."""
@@ -85,6 +94,8 @@ class Directory:
         self._engine = engine
         self._now = _Snapshot()
         self._refreshing = asyncio.Lock()
+        self._looking = asyncio.Lock()
+        self._readings = 0
         self._next_look = 0.0
         self.last_use = LastUse(engine)
         """When this process saw each token last; its `run` is one of the process's loops."""
@@ -121,18 +132,34 @@ class Directory:
         await self.refresh()
 
     async def find_token(self, secret_sha256: str) -> TokenRecord | None:
-        """Return a token, looking once more at the catalogue when it is not known: it may be younger than the last
-        notice."""
+        """Return a token, looking once more at the catalogue when it is not known."""
         found = self.token(secret_sha256)
-        if found is None and time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + _MISS_INTERVAL
-            await self.refresh()
+        if found is None:
+            await self.look_again()
             found = self.token(secret_sha256)
         return found
+
+    async def look_again(self) -> None:
+        """Return when what is in memory was read after this call: what is refused was not given a moment ago.
+
+        Whoever made a token, an index or a right through one process may use it at the next, which is told of it some
+        milliseconds later. Callers at the same time share a reading, and readings keep a distance.
+        """
+        asked = self._readings
+        async with self._looking:
+            if self._readings > asked:
+                async with self._refreshing:
+                    return
+            await asyncio.sleep(self._next_look - time.monotonic())
+            begun = time.monotonic()
+            await self.refresh()
+            ended = time.monotonic()
+            self._next_look = ended + max(_LOOK_INTERVAL, _LOOK_SHARE * (ended - begun))
 
     async def refresh(self) -> None:
         """Read everything again and replace the snapshot."""
         async with self._refreshing:
+            self._readings += 1
             fresh = await self._read()
             if fresh != self._now:
                 self._now = fresh
@@ -153,6 +180,11 @@ class Directory:
             grants: dict[object, set[Grant]] = {}
             for row in await connection.execute(select(GrantRow.index_id, GrantRow.subject, GrantRow.verb)):
                 grants.setdefault(row.index_id, set()).add(Grant(row.subject, Verb(row.verb)))
+            bases: dict[object, list[IndexName]] = {}
+            for row in await connection.execute(
+                select(IndexBase.index_id, IndexBase.base_owner, IndexBase.base_name).order_by(IndexBase.position)
+            ):
+                bases.setdefault(row.index_id, []).append(IndexName(row.base_owner, row.base_name))
             columns = (IndexRow.id, IndexRow.owner, IndexRow.name, IndexRow.life, IndexRow.type, IndexRow.visibility)
             indexes = [
                 IndexRecord(
@@ -164,9 +196,14 @@ class Directory:
                     volatile=row.volatile,
                     admission=row.admission,
                     grants=frozenset(grants.get(row.id, ())),
+                    bases=tuple(bases.get(row.id, ())),
+                    mirror_whitelist=frozenset(row.settings.get("mirror_whitelist", ())),
+                    whitelist_inheritance=row.settings.get("mirror_whitelist_inheritance", "intersection"),
                 )
                 for row in await connection.execute(
-                    select(*columns, IndexRow.volatile, IndexRow.admission).where(IndexRow.deleted_at.is_(None))
+                    select(*columns, IndexRow.volatile, IndexRow.admission, IndexRow.settings).where(
+                        IndexRow.deleted_at.is_(None)
+                    )
                 )
             ]
         return _Snapshot(

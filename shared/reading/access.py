@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.auth.access import identified, may_read, require
+from shared.auth.access import decided, identified, may_read, require
 from shared.auth.directory import Directory, IndexRecord
 from shared.auth.principal import NOBODY, Verb
 from shared.auth.verifier import Verifier
@@ -57,25 +57,30 @@ class Access:
         return Place(record, everyone)
 
     def quick(self, place: Place, authorization: bytes | None) -> bool:
-        """Return whether memory alone can tell that the caller may read. For hot paths; False means: ask `check`."""
+        """Return whether memory alone can tell that the caller may read. For hot paths; False means: ask `enter`."""
         if place.open:
             return True
         header = None if authorization is None else authorization.decode("latin-1")
         principal = self._verifier.quick(header)
         return principal is not None and may_read(principal, place.record)
 
-    async def check(self, place: Place, authorization: bytes | None) -> None:
-        """Return when the caller may read.
+    async def enter(self, face: Face, authorization: bytes | None) -> Place:
+        """Return the index that a face belongs to, once the caller is known to be one who may read it.
 
         Credentials are not looked at where everyone may read: wrong ones count as none there.
 
         Raises:
-            ServiceError: UNAUTHENTICATED without credentials or with wrong ones, TOO_MANY after too many of those,
-                FORBIDDEN for somebody without the right (never NOT_FOUND, after which uv goes on to the next index).
+            ServiceError: NOT_FOUND as `place`; UNAUTHENTICATED without credentials or with wrong ones, TOO_MANY after
+                too many of those, FORBIDDEN for somebody without the right (never NOT_FOUND, after which uv goes on to
+                the next index).
         """
-        if place.open:
-            return
-        header = None if authorization is None else authorization.decode("latin-1")
-        principal = await identified(self._verifier, header)
-        bind_principal(principal)
-        require(principal, Verb.READ, place.record)
+        return await decided(self._directory, lambda: self._entered(face, authorization))
+
+    async def _entered(self, face: Face, authorization: bytes | None) -> Place:
+        place = self.place(face)
+        if not place.open:
+            header = None if authorization is None else authorization.decode("latin-1")
+            principal = await identified(self._verifier, header)
+            bind_principal(principal)
+            require(principal, Verb.READ, place.record)
+        return place

@@ -6,7 +6,7 @@ from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from countermark.core.names import InvalidName, parse_index_name
-from shared.auth.access import reader, require, resolve
+from shared.auth.access import credentials_in, decided, reader, require, resolve
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Verb
 from shared.auth.verifier import Verifier
@@ -38,11 +38,15 @@ async def readable_index(
     Raises:
         ServiceError: NOT_FOUND, there is none of this name; UNAUTHENTICATED or FORBIDDEN, the caller may not read it.
     """
-    principal = await reader(verifier, request.headers.get("authorization"))
     try:
         name = parse_index_name(f"{owner}/{index}")
     except InvalidName as error:
         raise ServiceError(ErrorKind.NOT_FOUND, "There is no such index.") from error
-    record = resolve(resources.directory, name)
-    require(principal, Verb.READ, record)
-    return record
+
+    async def decide() -> IndexRecord:
+        principal = await reader(verifier, credentials_in(request.headers))
+        record = resolve(resources.directory, name)
+        require(principal, Verb.READ, record)
+        return record
+
+    return await decided(resources.directory, decide)

@@ -76,6 +76,19 @@ async def test_home_shows_what_one_may_read_and_do(gateway: TestGateway, root: B
     assert (await guest.get("/indexes/root/vault")).status_code == 404
 
 
+async def test_an_index_made_by_another_gateway_a_moment_ago_is_found(gateway: TestGateway, root: Browser) -> None:
+    """Its page, which this gateway has not been told of, is asked for again and shown; home lists it at once."""
+    await gateway.accounts.create_index(NewIndex(IndexName("root", "lab")))
+    assert gateway.resources.directory.index(IndexName("root", "lab")) is None
+    page = await root.get("/indexes/root/lab/setup")
+    if page.status_code == 307:
+        page = await root.get(page.headers["location"])
+    assert "root/lab" in page.text
+    assert (await root.get("/indexes/root/none/setup")).status_code == 404
+    await gateway.accounts.create_index(NewIndex(IndexName("root", "den")))
+    assert "root/den" in (await root.get("/")).text
+
+
 async def test_home_tells_unpublished_from_unknown(api: RegistryApi, root: Browser) -> None:
     """An index that was never published is empty; one of which nothing is known is said to be that."""
     api.head_status = 404

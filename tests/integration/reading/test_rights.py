@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx2
 import pytest
+from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.auth.passwords import hash_password
 from shared.auth.principal import Scope, Verb
+from shared.catalogue.tables import Grant as GrantRow
 from shared.objects.interface import ObjectStores
 from shared.objects.keys import file_key
 from tests.integration.reading.constants import PAGE, WHEEL
 from tests.support.factories import make_account, make_default, make_index, make_token
 from tests.support.published import Published
-from tests.support.reading import Reading, basic
+from tests.support.reading import Reading, basic, counted_queries
 
 
 class TestRights:
@@ -132,3 +136,28 @@ class TestRights:
             for path in ("/simple/", "/simple/thing/", f"/+f/{secret.visible[WHEEL].path}", "/+tuf/timestamp.json"):
                 assert (await client.get(path)).status_code == 404, path
             assert (await client.get("/root/secret/+simple/thing/")).status_code == 200
+
+    async def test_what_was_made_elsewhere_a_moment_ago(self, reading: Reading, engine: AsyncEngine) -> None:
+        """An index, a token and a right that this process was not told of yet are found before anything is refused."""
+        await reading.news()
+        fresh = await make_index(engine, "root/fresh", public=False)
+        token = await make_token(engine)
+        async with reading.client(token=token) as client:
+            assert (await client.get("/root/fresh/+simple/")).status_code == 200
+            other = await make_token(engine, "mallory")
+            headers = {"authorization": basic("mallory", other)}
+            assert (await client.get("/root/fresh/+simple/", headers=headers)).status_code == 403
+            async with engine.begin() as connection:
+                await connection.execute(
+                    insert(GrantRow).values(index_id=fresh.id, subject="mallory", verb=Verb.READ.value)
+                )
+            assert (await client.get("/root/fresh/+simple/", headers=headers)).status_code == 200
+
+    async def test_refusing_a_crowd_costs_few_looks(self, reading: Reading, engine: AsyncEngine) -> None:
+        """Fifty strangers at once who are refused make the catalogue read two times, not fifty."""
+        await reading.news()
+        async with reading.client() as client:
+            with counted_queries(engine) as queries:
+                answers = await asyncio.gather(*(client.get(f"/root/none{n}/+simple/") for n in range(50)))
+        assert {answer.status_code for answer in answers} == {404}
+        assert sum("deployment" in query for query in queries) <= 2
