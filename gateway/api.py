@@ -15,11 +15,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.limits import WRITE_BY_ADDRESS, WRITE_BY_TOKEN, Limits, address_of
 from gateway.proxies import behind
-from gateway.routes import UPLOAD, Nowhere, Own, ToService, is_form_like, route
+from gateway.routes import Devpi, Nowhere, Own, ToService, is_form_like, route
 from gateway.upstream import Proxied, Upstream
 from shared.auth.access import writer
 from shared.auth.verifier import Verifier, credentials_key
 from shared.errors import ErrorKind, ServiceError
+from shared.faces import UPLOAD
 from shared.http import healthz, machine_stack
 from shared.metrics import Metrics
 from shared.problems import UnknownErrors, problem_answer, text_answer
@@ -64,7 +65,7 @@ class ApiHost:
             await _in_the_form_of(scope, error)(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        destination = route(scope["path"], scope.get("raw_path") or b"")
+        destination = route(scope["path"], scope.get("raw_path") or b"", scope["method"])
         if scope["method"] not in _READS and not isinstance(destination, Nowhere):
             await self._count(scope)
         match destination:
@@ -80,6 +81,9 @@ class ApiHost:
                 await self._parts.v1(scope, receive, send)
             case Own() as own:
                 await self._own(own, scope, receive, send)
+            case Devpi():
+                detail = "There is nothing at this address. The pages of an index are at /owner/index/+simple/."
+                raise ServiceError(ErrorKind.NOT_FOUND, detail)
             case Nowhere(detail):
                 raise ServiceError(ErrorKind.NOT_FOUND, detail)
 

@@ -9,9 +9,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from shared.faces import parse_face, service_for
-
-UPLOAD, INDEX, DOWNLOAD = "upload", "index", "download"
+from shared.faces import DOWNLOAD, GATEWAY, INDEX, UPLOAD, Face, parse_face, service_for
 
 SERVICES = (UPLOAD, INDEX, DOWNLOAD)
 """Names of the services that answer requests."""
@@ -51,18 +49,25 @@ class ToService:
 
 
 @dataclass(frozen=True, slots=True)
+class Devpi:
+    """A document of devpi's API that the gateway writes: the host's, an account's, an index's."""
+
+    face: Face
+
+
+@dataclass(frozen=True, slots=True)
 class Nowhere:
     """Nothing is there; `detail` is for the client."""
 
     detail: str
 
 
-Destination = ToService | Own | Nowhere
+Destination = ToService | Own | Devpi | Nowhere
 
 _OWN = {own.value: own for own in Own}
 
 
-def route(path: str, raw_path: bytes) -> Destination:
+def route(path: str, raw_path: bytes, method: str = "GET") -> Destination:
     """Return where a path leads.
 
     Args:
@@ -85,7 +90,8 @@ def route(path: str, raw_path: bytes) -> Destination:
     face = parse_face(path)
     if face is None:
         return Nowhere("There is nothing at this address. An index is at /owner/index/, its pages are below +simple/.")
-    return ToService(service_for(face))
+    service = service_for(face, method)
+    return Devpi(face) if service == GATEWAY else ToService(service)
 
 
 def plainly_written(path: str, raw_path: bytes) -> bool:

@@ -11,19 +11,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from countermark.core.names import IndexName, InvalidName, parse_index_name
+from countermark.core.names import IndexName, InvalidName, parse_index_name, parse_owner
 
 
 class FaceKind(StrEnum):
     """A protocol that an index speaks; the value is the path segment that begins it, where there is one."""
 
     INDEX = ""
-    """The index itself: uploads are posted here."""
+    """The index itself: uploads are posted here; devpi's document of it is read, made, changed and removed here."""
     SIMPLE = "+simple"
     FILE = "+f"
     TUF = "+tuf"
     JSON = "pypi"
     """The JSON API (contract python-index section 1.9)."""
+    API = "+api"
+    """devpi's discovery, of the host, an account or an index; `rest` is the account's name where only that is named."""
+    LOGIN = "+login"
+    STATUS = "+status"
+    USER = "user"
+    """devpi's document of an account; `rest` is its name."""
+    PROJECT = "project"
+    """devpi's document of a project; `rest` is its name as written, and a slash where one followed."""
+    VERSION = "version"
+    """devpi's document of a release; `rest` is project, slash, version as written, and a slash where one followed."""
+    DOC = "+doc"
+    """Uploaded documentation; `rest` is project, slash, version, slash, and the path within."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +55,14 @@ class Face:
     base: str
 
 
-_BY_SEGMENT = {kind.value: kind for kind in FaceKind if kind is not FaceKind.INDEX}
+_BY_SEGMENT = {kind.value: kind for kind in (FaceKind.SIMPLE, FaceKind.FILE, FaceKind.TUF, FaceKind.JSON)}
+_OF_THE_HOST = {f"/{kind.value}": kind for kind in (FaceKind.API, FaceKind.LOGIN, FaceKind.STATUS)}
+_DOC_SEGMENTS = frozenset(["+doc", "+d"])
+
+READS = frozenset(["GET", "HEAD", "OPTIONS"])
+"""Methods that change nothing."""
+
+GATEWAY, UPLOAD, INDEX, DOWNLOAD = "gateway", "upload", "index", "download"
 
 
 def parse_face(path: str) -> Face | None:
@@ -52,16 +71,18 @@ def parse_face(path: str) -> Face | None:
     `/simple/` and `/+simple/` are the default index's pages, `/pypi/` its JSON API, `/legacy/` its upload URL; below
     each the siblings answer too (`/legacy/+simple/`, `/+f/`), since clients compute them from the URL they were given.
     """
-    first, slash, rest = path[1:].partition("/")
+    if path in _OF_THE_HOST:
+        return Face(None, _OF_THE_HOST[path], "", "/")
+    first, _, rest = path[1:].partition("/")
     if first == "simple":
         return Face(None, FaceKind.SIMPLE, rest, "/")
     if first in _BY_SEGMENT:
         return Face(None, _BY_SEGMENT[first], rest, "/")
     if first == "legacy":
-        return _below(None, "/legacy/", rest)
-    if not slash:
-        return None
+        return _below_default("/legacy/", rest)
     name, _, after = rest.partition("/")
+    if name in ("", FaceKind.API):
+        return None if after else _of_account(first, FaceKind.API if name else FaceKind.USER)
     try:
         index = parse_index_name(f"{first}/{name}")
     except InvalidName:
@@ -69,22 +90,55 @@ def parse_face(path: str) -> Face | None:
     return _below(index, f"/{first}/{name}/", after)
 
 
-def service_for(face: Face) -> str:
-    """Return the name of the service that answers a face: `upload`, `index` or `download`."""
+def service_for(face: Face, method: str = "GET") -> str:
+    """Return the name of the service that answers a face: `gateway`, `upload`, `index` or `download`."""
+    reads = method in READS
     match face.kind:
+        case FaceKind.API | FaceKind.LOGIN | FaceKind.STATUS | FaceKind.USER:
+            return GATEWAY
         case FaceKind.INDEX:
-            return "upload"
+            # The upload URL of the default index is no index of devpi's.
+            return UPLOAD if face.index is None or method == "POST" else GATEWAY
         case FaceKind.SIMPLE | FaceKind.JSON:
-            return "index"
-        case FaceKind.FILE:
-            return "download"
+            return INDEX
+        case FaceKind.PROJECT | FaceKind.VERSION:
+            return INDEX if reads else UPLOAD
+        case FaceKind.FILE | FaceKind.DOC:
+            return DOWNLOAD if reads else UPLOAD
         case FaceKind.TUF:
-            return "download" if face.rest.startswith("files/") else "index"
+            return DOWNLOAD if face.rest.startswith("files/") else INDEX
 
 
-def _below(index: IndexName | None, base: str, rest: str) -> Face | None:
+def _below_default(base: str, rest: str) -> Face | None:
+    """Read what follows the upload URL of the default index: the faces of clients that put theirs below it."""
+    segment, _, after = rest.partition("/")
+    if not rest:
+        return Face(None, FaceKind.INDEX, "", base)
+    kind = _BY_SEGMENT.get(segment)
+    return None if kind is None else Face(None, kind, after, base)
+
+
+def _of_account(name: str, kind: FaceKind) -> Face | None:
+    try:
+        return Face(None, kind, parse_owner(name), "/")
+    except InvalidName:
+        return None
+
+
+def _below(index: IndexName, base: str, rest: str) -> Face | None:
+    """Read what follows an index."""
     if not rest:
         return Face(index, FaceKind.INDEX, "", base)
     segment, _, after = rest.partition("/")
+    if rest == FaceKind.API:
+        return Face(index, FaceKind.API, "", base)
     kind = _BY_SEGMENT.get(segment)
-    return None if kind is None else Face(index, kind, after, base)
+    # A project may be called pypi: what the JSON API answers ends so.
+    if kind is not None and (kind is not FaceKind.JSON or rest.removesuffix("/").endswith("/json")):
+        return Face(index, kind, after, base)
+    parts = rest.removesuffix("/").split("/")
+    if len(parts) >= 3 and parts[2] in _DOC_SEGMENTS:
+        return Face(index, FaceKind.DOC, "/".join((*parts[:2], *rest.split("/")[3:])), base)
+    if segment.startswith("+") or len(parts) > 2:
+        return None
+    return Face(index, FaceKind.PROJECT if len(parts) == 1 else FaceKind.VERSION, rest, base)

@@ -20,16 +20,27 @@ LogFormat = Literal["json", "console"]
 REDACTED = "[redacted]"
 
 _SECRETS = (
-    (re.compile(r"cmk_[0-9A-Za-z]{6,}"), f"cmk_{REDACTED}"),
+    (re.compile(r"(cm[ks]_)[0-9A-Za-z]{6,}"), rf"\1{REDACTED}"),
     (re.compile(r"\b(basic|bearer)\s+[A-Za-z0-9+/=._~-]{8,}", re.IGNORECASE), rf"\1 {REDACTED}"),
-    (re.compile(r"(authorization['\"]?\s*[:=]\s*)[^\r\n]+", re.IGNORECASE), rf"\1{REDACTED}"),
+    (re.compile(r"((?:authorization|x-devpi-auth)['\"]?\s*[:=]\s*)[^\r\n]+", re.IGNORECASE), rf"\1{REDACTED}"),
     (re.compile(r"(://[^/@\s:]*:)[^/@\s]+@"), rf"\1{REDACTED}@"),
     (re.compile(r"([?&](?:code|state|token|id_token|code_verifier)=)[^&\s'\"]+"), rf"\1{REDACTED}"),
 )
 """Text that is a credential wherever it stands: tokens, Authorization values, passwords in URLs, codes in queries."""
 
 _SECRET_KEYS = frozenset(
-    ["authorization", "proxy-authorization", "cookie", "set-cookie", "password", "secret", "token", "code", "id-token"]
+    [
+        "authorization",
+        "x-devpi-auth",
+        "proxy-authorization",
+        "cookie",
+        "set-cookie",
+        "password",
+        "secret",
+        "token",
+        "code",
+        "id-token",
+    ]
 )
 """Names whose values are never logged, whatever they look like."""
 

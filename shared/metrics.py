@@ -186,13 +186,14 @@ _KINDS = {
     FaceKind.INDEX: "upload", FaceKind.SIMPLE: "page", FaceKind.FILE: "file", FaceKind.TUF: "metadata",
     FaceKind.JSON: "json",
 }  # fmt: skip
+"""What faces are counted as; all others are documents of devpi's API."""
 
 
 def kind_of(path: str) -> str:
-    """Return what a path is counted as: one of upload, page, file, metadata, json, api, health, other."""
+    """Return what a path is counted as: one of upload, page, file, metadata, json, devpi, api, health, other."""
     if path.startswith("/api/"):
         return "api"
     if path in ("/healthz", "/readyz"):
         return "health"
     face = parse_face(path)
-    return "other" if face is None else _KINDS[face.kind]
+    return "other" if face is None else _KINDS.get(face.kind, "devpi")

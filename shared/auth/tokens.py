@@ -1,8 +1,8 @@
 """API tokens: how a secret looks, how it is kept. Pure but for the random source.
 
-A token is `cmk_1` and 49 characters: 43 of base62 randomness (256 bits) and a 6-character checksum, so that scanners
-find
-it by its prefix and a mistyped one is refused without looking anywhere. Only the sha256 of the whole text is kept.
+A token is `cmk_1`, or `cms_1` when a login of the devpi client made it, and 49 characters: 43 of base62 randomness (256
+bits) and a 6-character checksum, so that scanners find it by its prefix and a mistyped one is refused without looking
+anywhere. Only the sha256 of the whole text is kept.
 Source: contract python-index section 3.6; architecture section 11.9.
 """
 
@@ -16,16 +16,19 @@ import zlib
 PREFIX = "cmk_1"
 """`cmk_` and the format's version."""
 
+LOGIN_PREFIX = "cms_1"
+"""Begins the tokens of `+login`: good for the account's own name only, and for hours. Source: contract devpi 23."""
+
 FORMAT_VERSION = 1
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_TOKEN = re.compile(r"cmk_1([0-9A-Za-z]{43})([0-9A-Za-z]{6})\Z")
+_TOKEN = re.compile(r"cm[ks]_1([0-9A-Za-z]{43})([0-9A-Za-z]{6})\Z")
 
 
-def new_secret() -> str:
-    """Return a new token's text. It is shown once and never stored."""
+def new_secret(prefix: str = PREFIX) -> str:
+    """Return a new token's text, of one kind. It is shown once and never stored."""
     body = "".join(secrets.choice(_ALPHABET) for _ in range(43))
-    return f"{PREFIX}{body}{_checksum(body)}"
+    return f"{prefix}{body}{_checksum(body)}"
 
 
 def token_sha256(text: str) -> str | None:

@@ -45,7 +45,9 @@ def asked_by(headers: Iterable[tuple[bytes, bytes]]) -> Asked:
         elif name == b"accept-encoding":
             asked.accept_encoding = joined(asked.accept_encoding, value)
         elif name == b"authorization":
-            asked.authorization = value
+            asked.authorization = asked.authorization or value
+        elif name == b"x-devpi-auth":
+            asked.authorization = b"Basic " + value
         elif name == b"if-none-match":
             asked.if_none_match = joined(asked.if_none_match, value)
         elif name == b"if-modified-since":

@@ -22,10 +22,11 @@ from shared.catalogue.tables.signing import (
     TufFile,
     TufHead,
 )
-from shared.catalogue.tables.upload import File, Project, Release, StoredObject
+from shared.catalogue.tables.upload import Attachment, File, Project, Release, StoredObject
 
 __all__ = [
     "Account",
+    "Attachment",
     "Audit",
     "Base",
     "Deployment",

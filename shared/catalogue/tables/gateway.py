@@ -9,6 +9,7 @@ from sqlalchemy import (
     CheckConstraint,
     ForeignKey,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
@@ -29,13 +30,15 @@ class Deployment(Base):
 
 class Account(Base):
     """Writer: gateway. Someone who can sign in; `password_hash` is argon2's encoded form, or None without a
-    password."""
+    password. `profile` has what people say of it over devpi's API: `title`, `description`, `custom_data`."""
 
     __tablename__ = "account"
     name: Mapped[str] = mapped_column(primary_key=True)
     password_hash: Mapped[str | None]
     email: Mapped[str | None]
+    profile: Mapped[Json] = mapped_column(server_default=text("'{}'"))
     created_at: Mapped[datetime]
+    modified_at: Mapped[datetime | None]
     disabled_at: Mapped[datetime | None]
 
 
@@ -78,7 +81,7 @@ class TokenUse(Base):
 
 class IndexRow(Base):
     """Writer: gateway. A named collection of projects; deleting and making it again starts a new `life` of the same
-    row."""
+    row. `settings` has `description` and what devpi's API sets beside bases and rights (`shared.devpi.settings`)."""
 
     __tablename__ = "index"
     __table_args__ = (

@@ -62,7 +62,8 @@ class File(Base):
     column:
     see `PublishedFile`.
 
-    `warnings` are what its uploader was told, one sentence each.
+    `warnings` are what its uploader was told, one sentence each. `history` is where it came from, in devpi's form
+    (contract devpi section 4.5): empty for a plain upload, entries `push` and `overwrite` else.
     `path_key` is the first 16 hex digits of the sha256: with index and file name it forms the URL, which is unique
     for ever.
     """
@@ -103,6 +104,39 @@ class File(Base):
     removed_by: Mapped[str | None]
     removed_reason: Mapped[str | None]
     warnings: Mapped[list[str]] = mapped_column(JSONB(), server_default=text("'[]'"))
+    history: Mapped[list[Json]] = mapped_column(JSONB(), server_default=text("'[]'"))
+
+
+class Attachment(Base):
+    """Writer: upload. Bytes that belong to a release (`doc`) or to a file (`test-result`): visible at commit, never
+    signed, never on simple pages. They lie in the object store like files do.
+
+    `path_key` and `file_name` form the URL below `+f/`: the first 16 hex digits of the sha256 of a documentation's own
+    bytes, or of the file a test result is about.
+    """
+
+    __tablename__ = "attachment"
+    __table_args__ = (
+        CheckConstraint("kind in ('doc', 'test-result')", name="kind"),
+        CheckConstraint("(kind = 'test-result') = (file_id is not null)", name="about"),
+        UniqueConstraint("index_id", "path_key", "file_name"),
+        Index("ix_attachment_release", "release_id", "kind"),
+        Index("ix_attachment_file", "file_id", postgresql_where=text("file_id is not null")),
+    )
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"))
+    release_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("release.id"))
+    file_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("file.id"))
+    kind: Mapped[str]
+    file_name: Mapped[str]
+    path_key: Mapped[str]
+    sha256: Mapped[str]
+    length: Mapped[int]
+    history: Mapped[list[Json]] = mapped_column(JSONB(), server_default=text("'[]'"))
+    added_at: Mapped[datetime]
+    added_by: Mapped[str | None]
+    removed_at: Mapped[datetime | None]
+    removed_by: Mapped[str | None]
 
 
 class StoredObject(Base):

@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from gateway.routes import MAX_PATH, Destination, Nowhere, Own, ToService, is_form_like, plainly_written, route
+from gateway.routes import MAX_PATH, Destination, Devpi, Nowhere, Own, ToService, is_form_like, plainly_written, route
 
 
 def _route(raw: str) -> Destination:
@@ -17,8 +17,6 @@ def _route(raw: str) -> Destination:
 @pytest.mark.parametrize(
     ("path", "service"),
     [
-        ("/root/stable", "upload"),
-        ("/root/stable/", "upload"),
         ("/legacy", "upload"),
         ("/legacy/", "upload"),
         ("/root/stable/+simple/", "index"),
@@ -68,6 +66,13 @@ def test_the_gateway_answers_the_rest_of_the_api(path: str) -> None:
     assert _route(path) is Own.API
 
 
+@pytest.mark.parametrize("path", ["/+api", "/+login", "/+status", "/root", "/root/", "/root/stable", "/root/stable/"])
+def test_the_gateway_writes_devpis_documents_of_accounts_and_indexes(path: str) -> None:
+    """What an index is, the gateway says; a file posted to the same address is for upload."""
+    assert isinstance(_route(path), Devpi)
+    assert route("/root/stable/", b"/root/stable/", "POST") == ToService("upload")
+
+
 @pytest.mark.parametrize(("path", "own"), [("/healthz", Own.HEALTHZ), ("/readyz", Own.READYZ), ("/", Own.ROOT)])
 def test_the_gateway_answers_its_own(path: str, own: Own) -> None:
     """Health and the root of the host are no service's."""
@@ -77,8 +82,8 @@ def test_the_gateway_answers_its_own(path: str, own: Own) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/metrics", "/api/v2/files/x", "/api/v2/", "/api", "/root", "/favicon.ico",
-        "/root/stable/+conan/v2/ping", "/root/stable/unknown/", "/healthz/", "/static/stable/+simple/",
+        "/metrics", "/api/v2/files/x", "/api/v2/", "/api",
+        "/root/stable/+conan/v2/ping", "/root/stable/a/b/c/", "/healthz/", "/static/stable/+simple/",
         "/_/oidc/audience",
     ],
 )  # fmt: skip

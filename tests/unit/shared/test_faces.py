@@ -28,6 +28,20 @@ STABLE = IndexName("root", "stable")
         ("/+simple/demo/", None, FaceKind.SIMPLE, "demo/", "/"),
         ("/+f/abc/def/demo-1.0.tar.gz", None, FaceKind.FILE, "abc/def/demo-1.0.tar.gz", "/"),
         ("/+tuf/timestamp.json", None, FaceKind.TUF, "timestamp.json", "/"),
+        ("/+api", None, FaceKind.API, "", "/"),
+        ("/+login", None, FaceKind.LOGIN, "", "/"),
+        ("/+status", None, FaceKind.STATUS, "", "/"),
+        ("/root", None, FaceKind.USER, "root", "/"),
+        ("/root/", None, FaceKind.USER, "root", "/"),
+        ("/root/+api", None, FaceKind.API, "root", "/"),
+        ("/root/stable/+api", STABLE, FaceKind.API, "", "/root/stable/"),
+        ("/root/stable/demo", STABLE, FaceKind.PROJECT, "demo", "/root/stable/"),
+        ("/root/stable/De.mo/", STABLE, FaceKind.PROJECT, "De.mo/", "/root/stable/"),
+        ("/root/stable/demo/1!1.0+x", STABLE, FaceKind.VERSION, "demo/1!1.0+x", "/root/stable/"),
+        ("/root/stable/pypi/1.0/", STABLE, FaceKind.VERSION, "pypi/1.0/", "/root/stable/"),
+        ("/root/stable/demo/1.0/+doc/", STABLE, FaceKind.DOC, "demo/1.0/", "/root/stable/"),
+        ("/root/stable/demo/1.0/+doc", STABLE, FaceKind.DOC, "demo/1.0", "/root/stable/"),
+        ("/root/stable/demo/1.0/+d/a/b.html", STABLE, FaceKind.DOC, "demo/1.0/a/b.html", "/root/stable/"),
         ("/legacy", None, FaceKind.INDEX, "", "/legacy/"),
         ("/legacy/", None, FaceKind.INDEX, "", "/legacy/"),
         ("/legacy/+simple/demo/", None, FaceKind.SIMPLE, "demo/", "/legacy/"),
@@ -40,7 +54,10 @@ def test_each_face_has_its_paths(path: str, index: IndexName | None, kind: FaceK
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "", "/root", "/root/", "/api/v1", "/static/x", "/root/stable/other/", "/root/sta ble/", "/+conan/x", "/-/x/"],
+    [
+        *("/", "", "/api/v1", "/static/x", "/root/sta ble/", "/+conan/x", "/-/x/", "/+api/", "/+login/"),
+        *("/root/stable/+conan/x", "/root/stable/a/b/c", "/legacy/demo", "/ro ot", "/simple+x"),
+    ],
 )
 def test_other_paths_belong_to_no_face(path: str) -> None:
     """What is no index, or a face that does not exist, is None and not a guess."""
@@ -50,7 +67,12 @@ def test_other_paths_belong_to_no_face(path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "service"),
     [
-        ("/root/stable/", "upload"),
+        ("/root/stable/", "gateway"),
+        ("/root", "gateway"),
+        ("/root/stable/+api", "gateway"),
+        ("/root/stable/demo", "index"),
+        ("/root/stable/demo/1.0/", "index"),
+        ("/root/stable/demo/1.0/+doc/", "download"),
         ("/legacy/", "upload"),
         ("/root/stable/+simple/demo/", "index"),
         ("/root/stable/pypi/demo/json", "index"),
@@ -65,3 +87,23 @@ def test_each_face_has_one_service(path: str, service: str) -> None:
     face = parse_face(path)
     assert face is not None
     assert service_for(face) == service
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "service"),
+    [
+        ("/root/stable/", "POST", "upload"),
+        ("/legacy/", "POST", "upload"),
+        ("/root/stable", "PATCH", "gateway"),
+        ("/root/stable/demo/1.0", "DELETE", "upload"),
+        ("/root/stable/demo/", "DELETE", "upload"),
+        ("/root/stable/+f/abc/def/demo-1.0.tar.gz", "POST", "upload"),
+        ("/root/stable/+f/abc/def/demo-1.0.tar.gz", "HEAD", "download"),
+        ("/root/stable/+simple/demo/refresh", "POST", "index"),
+    ],
+)
+def test_what_changes_goes_to_its_only_writer(path: str, method: str, service: str) -> None:
+    """Of one address, reads and writes may belong to two services."""
+    face = parse_face(path)
+    assert face is not None
+    assert service_for(face, method) == service

@@ -62,7 +62,7 @@ async def test_hot_answers_are_counted_by_status() -> None:
         return Prepared(304, [], b"") if scope["path"] == "/warm" else None
 
     app = HotPath([hot], machine_stack(_echo, listener="index", metrics=metrics), metrics.tally("index"))
-    for path in ("/warm", "/warm", "/cold"):
+    for path in ("/warm", "/warm", "/+cold"):
         await call(app, "GET", path)
     text = metrics.text().decode()
     assert 'countermark_hot_answers_total{reader="index",status="304"} 2.0' in text

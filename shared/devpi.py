@@ -1,0 +1,108 @@
+"""What every service says in devpi's way: the headers, the JSON envelope, errors, and the address it is reached at.
+
+Source: contract devpi sections 1, 17 and 23; architecture section 11.7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.problems import problem_of
+from shared.settings import Settings
+
+API_VERSION = "2"
+"""Of devpi's API: without it on every answer the client warns, with another it stops."""
+
+SERVER_VERSION = "6.20.3"
+"""The version of devpi-server whose behaviour is answered, for clients that look."""
+
+MEDIA_TYPE = "application/json"
+"""Bare: with a charset the client no longer finds the message."""
+
+MAX_OUTSIDE_URL = 500
+"""Characters of an `X-Outside-URL` header."""
+
+
+def devpi_answer(
+    kind: str | None = None,
+    result: Any = None,
+    *,
+    message: str | None = None,
+    status: int = HTTPStatus.OK,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return an answer of devpi's API.
+
+    Args:
+        kind: the `type` that the client checks; None for an answer that is a message only.
+        result: JSON-ready; left out without `kind`.
+        message: what the client prints.
+    """
+    document: dict[str, Any] = {} if kind is None else {"type": kind, "result": result}
+    if message is not None:
+        document["message"] = message
+    return _json(document, status, headers)
+
+
+def devpi_error(error: Exception) -> Response:
+    """Return the answer to what cannot be served: `{"message"}`, which the client prints behind status and reason."""
+    problem = problem_of(error)
+    return _json({"message": problem.detail}, problem.status, problem.headers)
+
+
+def failed_upload(error: Exception) -> Response:
+    """Return the answer to a form of the devpi client that was refused: it prints each text of `result`.
+
+    Source: contract devpi section 1 (item 10).
+    """
+    problem = problem_of(error)
+    told = f"{problem.status} {problem.detail}"
+    return _json({"message": told, "type": "actionlog", "result": [told]}, problem.status, problem.headers)
+
+
+def is_devpi_client(headers: Mapping[str, str]) -> bool:
+    """Return whether the devpi client itself asks: it alone sends this header."""
+    return "x-devpi-auth" in headers
+
+
+def wants_json(headers: Mapping[str, str]) -> bool:
+    """Return whether a request asks for devpi's JSON and not for a file or a page."""
+    return MEDIA_TYPE in {part.partition(";")[0].strip().lower() for part in headers.get("accept", "").split(",")}
+
+
+def own_url(request: Request, settings: Settings) -> str:
+    """Return the address under which a request reached this deployment, without a trailing slash.
+
+    The header `X-Outside-URL` counts first (the gateway drops it unless a trusted proxy sent it), then the setting
+    `outside_url`, then what the request says.
+    Source: contract devpi section 17.
+    """
+    given = request.headers.get("x-outside-url", "")[:MAX_OUTSIDE_URL]
+    if given and _is_address(given):
+        return given.rstrip("/")
+    if settings.outside_url:
+        return settings.outside_url.rstrip("/")
+    return f"{request.url.scheme}://{request.url.netloc}"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and text.isprintable() and not parts.query
+
+
+def _json(document: Mapping[str, Any], status: int, headers: Mapping[str, str] | None) -> Response:
+    carried = {"X-DEVPI-API-VERSION": API_VERSION, "X-DEVPI-SERVER-VERSION": SERVER_VERSION, **(headers or {})}
+    carried["Cache-Control"] = "no-store"
+    answer = Response(orjson.dumps(document), status, headers=carried)
+    answer.headers["Content-Type"] = MEDIA_TYPE
+    return answer
