@@ -36,8 +36,8 @@ from shared.objects.filesystem import FolderStore
 from shared.objects.interface import IfMatch, Key, LocalFile, ObjectInfo, ObjectStore, Put
 from shared.objects.keys import core_metadata_key, file_key
 from shared.resources import Resources
-from shared.trust.metadata import TargetEntry, bin_metadata, kind_of, set_target, succinct_roles_of
-from shared.trust.roles import PROFILES, Role
+from shared.trust.metadata import Entries, TargetEntry, kind_of, set_target, succinct_roles_of
+from shared.trust.roles import PROFILES
 
 _BATCH = 500
 """Files of one publication, as `signing.batch` has it."""
@@ -264,9 +264,9 @@ def _signed(
 ) -> list[SignedFile]:
     names, entries = part
     registry = succinct_roles_of(request.shared["registry"].content)
-    bins = {name: bin_metadata(request.version, request.expiry(Role.BINS)) for name in names}
+    bins: dict[str, Entries] = {name: {} for name in names}
     for entry in entries:
-        set_target(bins[registry.get_role_for_target(entry.path)].signed, entry)
+        set_target(bins[registry.get_role_for_target(entry.path)], entry)
     return sign_bins(signers, request, bins)
 
 

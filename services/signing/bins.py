@@ -11,18 +11,18 @@ from collections.abc import Collection, Mapping
 from functools import lru_cache
 
 from sqlalchemy.ext.asyncio import AsyncConnection
-from tuf.api.metadata import Metadata, SuccinctRoles, Targets
+from tuf.api.metadata import SuccinctRoles
 
 from services.signing.batch import Batch
 from services.signing.signatures import SignedRoles
 from shared.catalogue import publications
 from shared.catalogue.publication_rows import CurrentFile, HeadState
 from shared.ids import IndexId
-from shared.trust.metadata import read_bin, succinct_roles_of
+from shared.trust.metadata import Entries, read_bin, succinct_roles_of
 
 MOST_TARGETS = 100_000
 """Targets kept parsed at the most, over all bins: about 75 MB; the bins used longest ago go first. One that is not kept
-costs about 1.5 ms for a thousand targets, so more would buy little."""
+costs about half a millisecond for a thousand targets, so more would buy little."""
 
 MOST_VERSIONS = 100_000
 """Bins whose versions are kept at the most, over all indexes: about 20 MB; one index's are always kept."""
@@ -36,13 +36,13 @@ class BinCache:
         self._targets = 0
         self._current: OrderedDict[IndexId, tuple[int, Mapping[str, CurrentFile]]] = OrderedDict()
         """Versions of all bins by index, each with the version of the timestamp they are current under."""
-        self._parsed: OrderedDict[tuple[IndexId, str], tuple[int, Metadata[Targets]]] = OrderedDict()
+        self._parsed: OrderedDict[tuple[IndexId, str], tuple[int, Entries]] = OrderedDict()
 
     async def take(
         self, connection: AsyncConnection, index_id: IndexId, names: Collection[str], current: Mapping[str, CurrentFile]
-    ) -> dict[str, Metadata[Targets]]:
+    ) -> dict[str, Entries]:
         """Return the named bins as of their current version, ready to be edited."""
-        taken: dict[str, Metadata[Targets]] = {}
+        taken: dict[str, Entries] = {}
         for name in names:
             kept = self._parsed.pop((index_id, name), None)
             if kept is not None:
@@ -74,9 +74,9 @@ class BinCache:
         self._current.move_to_end(index_id)
         while sum(len(bins) for _, bins in self._current.values()) > MOST_VERSIONS and len(self._current) > 1:
             self._current.popitem(last=False)
-        for name, metadata in signed.edited.items():
-            self._parsed[index_id, name] = (batch.version, metadata)
-            self._targets += _weight(metadata)
+        for name, entries in signed.edited.items():
+            self._parsed[index_id, name] = (batch.version, entries)
+            self._targets += _weight(entries)
         while self._targets > self._most and len(self._parsed) > 1:
             _, (_, oldest) = self._parsed.popitem(last=False)
             self._targets -= _weight(oldest)
@@ -93,5 +93,5 @@ def bins_of(registry: bytes) -> tuple[SuccinctRoles, tuple[str, ...]]:
     return roles, tuple(roles.get_roles())
 
 
-def _weight(metadata: Metadata[Targets]) -> int:
-    return 1 + len(metadata.signed.targets)
+def _weight(entries: Entries) -> int:
+    return 1 + len(entries)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from tuf.api.metadata import Metadata, SuccinctRoles, Targets
+from tuf.api.metadata import SuccinctRoles
 
 from services.signing import rules, tree
 from services.signing.ceremony import keys_folder, load_handles
@@ -37,8 +37,8 @@ from shared.clock import whole_seconds
 from shared.ids import IndexId
 from shared.jobs.messages import RefreshIndex
 from shared.resources import Resources
-from shared.trust.metadata import bin_metadata, read_bin, succinct_roles_of, verify_with
-from shared.trust.roles import PROFILES, Role
+from shared.trust.metadata import Entries, read_bin, succinct_roles_of, verify_with
+from shared.trust.roles import PROFILES
 
 log = structlog.get_logger()
 
@@ -134,7 +134,7 @@ async def _rebin(resources: Resources, held: Held, progress: Callable[[int, int]
         for number, (old, new) in enumerate(groups):
             bins = await _checked_bins(resources, move, old)
             files = await asyncio.to_thread(_spread, signers, move.request, bins, new)
-            targets += sum(len(bin_.signed.targets) for bin_ in bins)
+            targets += sum(len(bin_) for bin_ in bins)
             await tree.put_metadata(store, move.index.name, files)
             await asyncio.to_thread(spool.add, files)
             progress(number + 1, len(groups))
@@ -184,14 +184,14 @@ async def _gather(resources: Resources, held: Held) -> _Move | None:
     return _Move(index, held, head, old, request)
 
 
-async def _checked_bins(resources: Resources, move: _Move, names: Sequence[str]) -> list[Metadata[Targets]]:
+async def _checked_bins(resources: Resources, move: _Move, names: Sequence[str]) -> list[Entries]:
     """Read bins from the catalogue and check their signatures: what is signed anew was signed before."""
     async with resources.engine.connect() as connection:
         contents = await publications.current_contents(connection, move.index.id, names)
     return await asyncio.to_thread(_checked, move.old.content, names, contents)
 
 
-def _checked(registry: bytes, names: Sequence[str], contents: dict[str, bytes]) -> list[Metadata[Targets]]:
+def _checked(registry: bytes, names: Sequence[str], contents: dict[str, bytes]) -> list[Entries]:
     bins = []
     for name in names:
         try:
@@ -206,14 +206,14 @@ def _checked(registry: bytes, names: Sequence[str], contents: dict[str, bytes]) 
 
 
 def _spread(
-    signers: Signers, request: SigningRequest, old: Sequence[Metadata[Targets]], names: Sequence[str]
+    signers: Signers, request: SigningRequest, old: Sequence[Entries], names: Sequence[str]
 ) -> list[SignedFile]:
     """Sort the targets of some bins into those that take their place, and sign these."""
     registry = succinct_roles_of(request.shared["registry"].content)
-    new = {name: bin_metadata(request.version, request.expiry(Role.BINS)) for name in names}
+    new: dict[str, Entries] = {name: {} for name in names}
     for bin_ in old:
-        for path, target in bin_.signed.targets.items():
-            new[registry.get_role_for_target(path)].signed.targets[path] = target
+        for path, target in bin_.items():
+            new[registry.get_role_for_target(path)][path] = target
     return sign_bins(signers, request, new)
 
 
@@ -223,7 +223,7 @@ def _emptied(signers: Signers, move: _Move) -> list[SignedFile]:
     gone = [name for name in _names(move.old) if name not in living]
     if not gone:
         return []
-    return sign_bins(signers, request, {"": bin_metadata(request.version, request.expiry(Role.BINS))}, gone)
+    return sign_bins(signers, request, {"": {}}, gone)
 
 
 async def _commit(

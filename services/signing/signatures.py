@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from tuf.api.metadata import Metadata, Snapshot, Targets
+from tuf.api.metadata import Metadata, Snapshot
 
 from countermark.core.digest import Sha256, sha256_of
 from countermark.core.names import TargetPath
@@ -19,6 +19,7 @@ from shared.catalogue.publication_rows import CurrentFile
 from shared.catalogue.trust import StoredTrustFile
 from shared.trust.metadata import (
     SHARED_META,
+    Entries,
     TargetEntry,
     bin_metadata,
     set_target,
@@ -54,7 +55,7 @@ class SigningRequest:
         shared: the deployment's shared trust files, role -> newest version.
         bin_names: every bin the registry delegates to.
         bins: the bins' current versions; empty before the first publication.
-        taken: the parsed bins that exist and are touched or due; they are edited in place.
+        taken: the targets of the bins that exist and are touched or due; they are edited in place.
         changes: bin name -> (targets to set, target paths to unset).
         snapshot: the current snapshot; None before the first publication, and where bins change: it is made anew then.
     """
@@ -65,7 +66,7 @@ class SigningRequest:
     shared: Mapping[str, StoredTrustFile]
     bin_names: Sequence[str]
     bins: Mapping[str, CurrentFile]
-    taken: Mapping[str, Metadata[Targets]]
+    taken: Mapping[str, Entries]
     changes: Mapping[str, tuple[list[TargetEntry], list[TargetPath]]]
     snapshot: SignedFile | None
 
@@ -80,7 +81,7 @@ class SignedRoles:
     last."""
 
     files: list[SignedFile]
-    edited: dict[str, Metadata[Targets]]
+    edited: dict[str, Entries]
     snapshot: SignedFile
     timestamp: SignedFile
 
@@ -104,7 +105,7 @@ def sign_batch(signers: Signers, request: SigningRequest) -> SignedRoles:
 
 
 def sign_bins(
-    signers: Signers, request: SigningRequest, bins: Mapping[str, Metadata[Targets]], serving: Sequence[str] = ()
+    signers: Signers, request: SigningRequest, bins: Mapping[str, Entries], serving: Sequence[str] = ()
 ) -> list[SignedFile]:
     """Sign whole bins, each with the request's version; for a move to another count of bins.
 
@@ -116,8 +117,8 @@ def sign_bins(
     """
     expires, threshold = request.expiry(Role.BINS), request.profile.roles[Role.BINS].threshold
     files = []
-    for name, metadata in bins.items():
-        content = signers.sign(Role.BINS, metadata, threshold)
+    for name, entries in bins.items():
+        content = signers.sign(Role.BINS, bin_metadata(request.version, expires, entries), threshold)
         files += [SignedFile(other, request.version, expires, content) for other in serving or (name,)]
     if not serving:
         _verify(request, files)
@@ -139,22 +140,22 @@ def sign_head(signers: Signers, request: SigningRequest, versions: Mapping[str, 
     return snapshot, timestamp
 
 
-def _bins(signers: Signers, request: SigningRequest) -> tuple[list[SignedFile], dict[str, Metadata[Targets]]]:
+def _bins(signers: Signers, request: SigningRequest) -> tuple[list[SignedFile], dict[str, Entries]]:
     expires = request.expiry(Role.BINS)
     threshold = request.profile.roles[Role.BINS].threshold
     edited = dict(request.taken)
     for name in request.changes:
         if name not in request.bins:
-            edited[name] = bin_metadata(request.version, expires)
+            edited[name] = {}
     files = []
-    for name, metadata in edited.items():
-        metadata.signed.version, metadata.signed.expires = request.version, expires
-        entries, unset = request.changes.get(name, ((), ()))
+    for name, entries in edited.items():
+        changed, unset = request.changes.get(name, ((), ()))
         for path in unset:
-            metadata.signed.targets.pop(path, None)
-        for entry in entries:
-            set_target(metadata.signed, entry)
-        files.append(SignedFile(name, request.version, expires, signers.sign(Role.BINS, metadata, threshold)))
+            entries.pop(path, None)
+        for entry in changed:
+            set_target(entries, entry)
+        content = signers.sign(Role.BINS, bin_metadata(request.version, expires, entries), threshold)
+        files.append(SignedFile(name, request.version, expires, content))
     empty = [name for name in request.bin_names if name not in request.bins and name not in edited]
     if empty:
         # An empty bin does not say which bin it is: one signature serves them all.

@@ -8,7 +8,9 @@ from tuf.api.metadata import Metadata, Snapshot, Targets
 
 from countermark.core.digest import Length, Sha256
 from countermark.core.names import TargetPath
-from shared.trust.metadata import TargetEntry, bin_metadata, read_bin, set_target, snapshot_metadata
+from shared.trust.metadata import Entries, TargetEntry, bin_metadata, read_bin, set_target, snapshot_metadata
+
+_MORE = b'{"signed":{"_type":"targets","expires":"","spec_version":"","targets":{},"version":1,"delegations":{}}}'
 
 EXPIRES = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -30,18 +32,21 @@ def test_a_snapshot_lists_shared_roles_and_bins_as_the_library_reads_them() -> N
     assert read.to_dict() == written
 
 
-def test_a_bin_is_read_as_the_library_reads_it() -> None:
-    """All targets with their kind, version and expiry; the signatures are left out, since it is signed anew."""
-    made = bin_metadata(4, EXPIRES)
+def test_a_bin_is_written_and_read_as_the_library_does() -> None:
+    """All targets with their kind, version and expiry; read to be signed anew, all targets are there."""
+    entries: Entries = {}
     for number in range(3):
         path = TargetPath(f"pointers/p{number}/_simple.json")
-        set_target(made.signed, TargetEntry(path, Sha256(f"{number:064x}"), Length(number), "page/v1"))
-    content = made.to_bytes()
-    assert read_bin(content).signed.to_dict() == Metadata[Targets].from_bytes(content).signed.to_dict()
-    assert read_bin(content).signatures == {}
+        set_target(entries, TargetEntry(path, Sha256(f"{number:064x}"), Length(number), "page/v1"))
+    content = bin_metadata(4, EXPIRES, entries).to_bytes()
+    read = Metadata[Targets].from_bytes(content).signed
+    assert (read.version, read.expires) == (4, EXPIRES)
+    assert read.to_dict()["targets"] == entries
+    assert read.targets["pointers/p2/_simple.json"].unrecognized_fields == {"custom": {"kind": "page/v1"}}
+    assert read_bin(content) == entries
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"signed":[]}', b'{"signed":{"_type":"targets"}}'])
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"signed":[]}', b'{"signed":{"_type":"targets"}}', _MORE])
 def test_what_is_no_bin_is_refused(content: bytes) -> None:
     """Damaged rows of the catalogue are an error that can be caught as one."""
     with pytest.raises(ValueError, match="no targets metadata"):
