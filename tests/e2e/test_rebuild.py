@@ -20,6 +20,7 @@ from tests.support.uploading import basic, post_file
 from tests.support.waiting import until
 
 _INDEX = "root/rebuilt"
+_OTHERS = ("root/rebuilt-a", "root/rebuilt-b")
 
 
 def test_a_lost_tree_is_laid_again_as_it_was(deployment: Deployment, tmp_path: Path) -> None:
@@ -59,17 +60,47 @@ def test_a_lost_tree_is_laid_again_as_it_was(deployment: Deployment, tmp_path: P
     assert reader.versions()["timestamp"] > versions["timestamp"]
 
 
-def upload(deployment: Deployment, token: str, name: str, version: str) -> None:
+def test_the_whole_tree_is_laid_again_as_it_was(deployment: Deployment, tmp_path: Path) -> None:
+    """With every index's tree gone at once, one command without a name brings all of them back with their bytes."""
+    for index in _OTHERS:
+        made = deployment.command("index", "create", index)
+        assert made.returncode == 0, made.stderr
+        token = deployment.token("--verbs", "read,upload", index=index)
+        upload(deployment, token, "phoenix", "1.0", index=index)
+        until_stored(deployment, {"phoenix": {"1.0"}}, index=index)
+    assert deployment.command("rebuild").returncode == 0
+    trees = deployment.tree / "indexes"
+    names = sorted(path.relative_to(trees) for path in trees.glob("*/*"))
+    before = {index: current_files(deployment.tree, index) for index in _OTHERS}
+    clients = {index: VerifyingClient(tmp_path / index.replace("/", "-")) for index in _OTHERS}
+
+    def proven(index: str, *options: str) -> bool:
+        repository = f"{deployment.api}/{index}"
+        dest = str(tmp_path / "proven" / index)
+        return (
+            clients[index]("download", "--repository", repository, "--dest", dest, "phoenix", *options).returncode == 0
+        )
+
+    assert all(proven(index, "--trust-on-first-use") for index in _OTHERS)
+
+    shutil.rmtree(trees)
+    done = deployment.command("rebuild")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.relative_to(trees) for path in trees.glob("*/*")) == names
+    assert {index: current_files(deployment.tree, index) for index in _OTHERS} == before
+    assert all(proven(index) for index in _OTHERS)
+
+
+def upload(deployment: Deployment, token: str, name: str, version: str, *, index: str = _INDEX) -> None:
     """Upload a wheel; on a busy machine it may be published after the answer."""
-    index = f"{deployment.api}/{_INDEX}"
-    answer = post_file(index, token, wheel_name(name, version), make_wheel(name, version))
+    answer = post_file(f"{deployment.api}/{index}", token, wheel_name(name, version), make_wheel(name, version))
     assert answer.status_code == 200, answer.text
 
 
-def until_stored(deployment: Deployment, versions: dict[str, set[str]]) -> None:
+def until_stored(deployment: Deployment, versions: dict[str, set[str]], *, index: str = _INDEX) -> None:
     """Return when the tree lists just these versions: it follows the commit, and that may follow the answer."""
     expected = {name: {wheel_name(name, version) for version in given} for name, given in versions.items()}
-    read = folder_reader(deployment.tree, _INDEX)
+    read = folder_reader(deployment.tree, index)
 
     def stored() -> bool:
         found = audit(read)
@@ -78,10 +109,10 @@ def until_stored(deployment: Deployment, versions: dict[str, set[str]]) -> None:
     until(f"the store lists {versions}", stored)
 
 
-def current_files(store: Path) -> dict[str, str]:
+def current_files(store: Path, index: str = _INDEX) -> dict[str, str]:
     """Return digests of all that the current metadata lead to, and of the plain and static files: path -> sha256."""
     named: set[str] = set()
-    read = folder_reader(store, _INDEX)
+    read = folder_reader(store, index)
 
     def noting(path: str) -> bytes | None:
         named.add(path)
@@ -89,7 +120,7 @@ def current_files(store: Path) -> dict[str, str]:
 
     found = audit(noting)
     assert found.faults == []
-    tree = store / "indexes" / _INDEX
+    tree = store / "indexes" / index
     named |= {str(path.relative_to(tree)) for part in ("simple", "pointers") for path in (tree / part).rglob("*.*")}
     contents = {path: read(path) for path in named}
     return {path: hashlib.sha256(content).hexdigest() for path, content in contents.items() if content is not None}
