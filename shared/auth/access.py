@@ -19,7 +19,9 @@ from shared.errors import ErrorKind, ServiceError
 
 _T = TypeVar("_T")
 
-_OF_THE_DIRECTORY = frozenset([ErrorKind.UNAUTHENTICATED, ErrorKind.FORBIDDEN, ErrorKind.NOT_FOUND])
+_OF_THE_DIRECTORY = frozenset([ErrorKind.FORBIDDEN, ErrorKind.NOT_FOUND])
+"""Refusals that something made a moment ago may end. Missing credentials are missing whatever the catalogue says, and
+unknown ones the verifier looks up itself: so the first request of an installer, sent without, costs no look."""
 
 
 async def decided(directory: Directory, decide: Callable[[], Awaitable[_T]]) -> _T:

@@ -139,6 +139,14 @@ class Directory:
             found = self.token(secret_sha256)
         return found
 
+    async def find_account(self, name: str) -> AccountRecord | None:
+        """Return a living account, looking once more at the catalogue when it is not known."""
+        found = self.account(name)
+        if found is None:
+            await self.look_again()
+            found = self.account(name)
+        return found
+
     async def look_again(self) -> None:
         """Return when what is in memory was read after this call: what is refused was not given a moment ago.
 

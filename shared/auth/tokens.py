@@ -43,6 +43,11 @@ def token_sha256(text: str) -> str | None:
     return hashlib.sha256(bare.encode()).hexdigest()
 
 
+def looks_like_token(text: str) -> bool:
+    """Return whether `text` begins as our tokens do, whether or not it is one."""
+    return text.removeprefix("pypi-").startswith((PREFIX, LOGIN_PREFIX))
+
+
 def _checksum(body: str) -> str:
     value = zlib.crc32(body.encode())
     digits = []

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from shared.auth.directory import Directory, TokenRecord
 from shared.auth.passwords import MAX_PASSWORD, password_matches
 from shared.auth.principal import NOBODY, Principal
-from shared.auth.tokens import token_sha256
+from shared.auth.tokens import looks_like_token, token_sha256
 from shared.clock import Clock
 
 MAX_HEADER = 8192
@@ -102,7 +102,10 @@ class Verifier:
         if pair is None:
             raise BadCredentials("the Authorization header is not understood; use Basic or Bearer with a token")
         user, password = pair
-        account = self._directory.account(user)
+        if looks_like_token(password):
+            # Its checksum is wrong, else it had been taken for a token: no account is asked for.
+            raise BadCredentials("the token is mistyped or cut short; copy it again")
+        account = await self._directory.find_account(user)
         if account is None or account.password_hash is None or len(password) > MAX_PASSWORD:
             raise BadCredentials("wrong token, user name or password")
         # The account's hash is part of the key: a changed password is a different key.

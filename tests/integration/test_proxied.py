@@ -132,7 +132,10 @@ async def test_a_large_body_is_streamed_through(chunked: bool) -> None:
 class OneToken(Directory):
     """A directory that knows one token, and has no catalogue to ask."""
 
-    async def find_token(self, secret_sha256: str) -> TokenRecord | None:
+    async def look_again(self) -> None:
+        """Find nothing new."""
+
+    def token(self, secret_sha256: str) -> TokenRecord | None:
         """Return the one token."""
         if secret_sha256 != token_sha256(SECRET):
             return None

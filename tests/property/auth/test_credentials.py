@@ -35,8 +35,8 @@ class _Known(Directory):
     def token(self, secret_sha256: str) -> TokenRecord | None:
         return self._known.get(secret_sha256)
 
-    async def find_token(self, secret_sha256: str) -> TokenRecord | None:
-        return self.token(secret_sha256)
+    async def look_again(self) -> None:
+        """Find nothing new."""
 
     def account(self, name: str) -> AccountRecord | None:
         return AccountRecord("bot", None) if name == "bot" else None
