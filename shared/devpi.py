@@ -5,16 +5,20 @@ Source: contract devpi sections 1, 17 and 23; architecture section 11.7.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
-from shared.problems import problem_of
+from shared.auth.access import credentials_in
+from shared.auth.principal import NOBODY, Principal
+from shared.auth.verifier import BadCredentials, Verifier
+from shared.errors import ErrorKind, ServiceError
+from shared.problems import Problem, problem_of
 from shared.settings import Settings
 
 API_VERSION = "2"
@@ -26,8 +30,42 @@ SERVER_VERSION = "6.20.3"
 MEDIA_TYPE = "application/json"
 """Bare: with a charset the client no longer finds the message."""
 
+_CARRIED = {
+    "X-DEVPI-API-VERSION": API_VERSION,
+    "X-DEVPI-SERVER-VERSION": SERVER_VERSION,
+    "Cache-Control": "no-store",
+}
+"""What every answer carries."""
+
 MAX_OUTSIDE_URL = 500
 """Characters of an `X-Outside-URL` header."""
+
+
+LOGIN_PATH = "/+login"
+"""Where the client logs in again."""
+
+
+class LoginEnded(ServiceError):
+    """The devpi client sent the token of a login that has ended: it drops the token when it is told so, and says so."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorKind.UNAUTHENTICATED, "Your login has ended: log in again with devpi login.")
+
+
+async def devpi_caller(verifier: Verifier, headers: Mapping[str, str]) -> Principal:
+    """Return who asks over devpi's API: wrong credentials are nobody's, and an error only where a right is missing.
+
+    Raises:
+        LoginEnded: by the client itself, with the token of a login that has ended.
+
+    Source: contract devpi sections 2, 22 and 23.
+    """
+    try:
+        return await verifier.verify(credentials_in(headers))
+    except BadCredentials as error:
+        if error.login and is_devpi_client(headers):
+            raise LoginEnded from error
+        return NOBODY
 
 
 def devpi_answer(
@@ -51,10 +89,15 @@ def devpi_answer(
     return _json(document, status, headers)
 
 
+def devpi_stream(parts: AsyncIterator[bytes]) -> Response:
+    """Return an answer of devpi's API whose JSON comes in parts."""
+    return StreamingResponse(parts, headers={**_CARRIED, "Content-Type": MEDIA_TYPE})
+
+
 def devpi_error(error: Exception) -> Response:
     """Return the answer to what cannot be served: `{"message"}`, which the client prints behind status and reason."""
     problem = problem_of(error)
-    return _json({"message": problem.detail}, problem.status, problem.headers)
+    return _json({"message": problem.detail}, problem.status, _headers_of(error, problem))
 
 
 def failed_upload(error: Exception) -> Response:
@@ -64,7 +107,8 @@ def failed_upload(error: Exception) -> Response:
     """
     problem = problem_of(error)
     told = f"{problem.status} {problem.detail}"
-    return _json({"message": told, "type": "actionlog", "result": [told]}, problem.status, problem.headers)
+    document = {"message": told, "type": "actionlog", "result": [told]}
+    return _json(document, problem.status, _headers_of(error, problem))
 
 
 def is_devpi_client(headers: Mapping[str, str]) -> bool:
@@ -92,6 +136,13 @@ def own_url(request: Request, settings: Settings) -> str:
     return f"{request.url.scheme}://{request.url.netloc}"
 
 
+def _headers_of(error: Exception, problem: Problem) -> dict[str, str]:
+    headers = dict(problem.headers)
+    if isinstance(error, LoginEnded):
+        headers["location"] = LOGIN_PATH
+    return headers
+
+
 def _is_address(text: str) -> bool:
     try:
         parts = urlsplit(text)
@@ -101,8 +152,6 @@ def _is_address(text: str) -> bool:
 
 
 def _json(document: Mapping[str, Any], status: int, headers: Mapping[str, str] | None) -> Response:
-    carried = {"X-DEVPI-API-VERSION": API_VERSION, "X-DEVPI-SERVER-VERSION": SERVER_VERSION, **(headers or {})}
-    carried["Cache-Control"] = "no-store"
-    answer = Response(orjson.dumps(document), status, headers=carried)
+    answer = Response(orjson.dumps(document), status, headers={**(headers or {}), **_CARRIED})
     answer.headers["Content-Type"] = MEDIA_TYPE
     return answer

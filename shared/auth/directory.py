@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from countermark.core.names import IndexName, parse_index_name
 from shared.auth.last_use import LastUse
 from shared.auth.principal import Grant, Resource, Scope, Verb
+from shared.auth.tokens import LOGIN_FORMAT_VERSION
 from shared.catalogue.tables import Account, Deployment, IndexBase, IndexRow, Token
 from shared.catalogue.tables import Grant as GrantRow
 from shared.ids import IndexId, TokenId
@@ -52,6 +53,8 @@ class TokenRecord:
     account: str
     scopes: tuple[Scope, ...]
     expires_at: datetime
+    login: bool = False
+    """Whether a login of the devpi client made it: good with its account's own name only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +88,16 @@ class _Snapshot:
     tokens: Mapping[str, TokenRecord] = field(default_factory=dict)
     by_name: Mapping[IndexName, IndexRecord] = field(default_factory=dict)
     by_id: Mapping[IndexId, IndexRecord] = field(default_factory=dict)
+    deleted: frozenset[IndexName] = frozenset()
 
 
 class Directory:
     """A snapshot of who and what there is, replaced whole at each refresh."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, *, no_password: str | None = None) -> None:
+        """Args: no_password: what to take for the password's hash of accounts that have none: an open devpi's."""
         self._engine = engine
+        self.no_password = no_password
         self._now = _Snapshot()
         self._refreshing = asyncio.Lock()
         self._looking = asyncio.Lock()
@@ -122,6 +128,10 @@ class Directory:
     def index_by_id(self, index_id: IndexId) -> IndexRecord | None:
         """Return a living index by its id."""
         return self._now.by_id.get(index_id)
+
+    def was_public(self, name: IndexName) -> bool:
+        """Return whether there was an index of this name that everyone could read, and which was deleted."""
+        return name in self._now.deleted
 
     def indexes(self) -> list[IndexRecord]:
         """Return all living indexes by name."""
@@ -179,11 +189,11 @@ class Directory:
             accounts = await connection.execute(
                 select(Account.name, Account.password_hash).where(Account.disabled_at.is_(None))
             )
-            living = {row.name: AccountRecord(row.name, row.password_hash) for row in accounts}
+            living = {row.name: AccountRecord(row.name, row.password_hash or self.no_password) for row in accounts}
             tokens = await connection.execute(
-                select(Token.secret_sha256, Token.id, Token.account, Token.scopes, Token.expires_at).where(
-                    Token.revoked_at.is_(None), Token.expires_at > func.now() - _EXPIRED_KEPT
-                )
+                select(
+                    Token.secret_sha256, Token.id, Token.account, Token.scopes, Token.expires_at, Token.format_version
+                ).where(Token.revoked_at.is_(None), Token.expires_at > func.now() - _EXPIRED_KEPT)
             )
             grants: dict[object, set[Grant]] = {}
             for row in await connection.execute(select(GrantRow.index_id, GrantRow.subject, GrantRow.verb)):
@@ -214,18 +224,29 @@ class Directory:
                     )
                 )
             ]
+            gone = await connection.execute(
+                select(IndexRow.owner, IndexRow.name).where(
+                    IndexRow.deleted_at.is_not(None), IndexRow.visibility == "public"
+                )
+            )
+            deleted = frozenset(IndexName(row.owner, row.name) for row in gone)
         return _Snapshot(
             default_index=None if default is None else parse_index_name(default),
             accounts=living,
             tokens={
                 row.secret_sha256: TokenRecord(
-                    TokenId(row.id), row.account, tuple(map(scope_from, row.scopes)), row.expires_at
+                    TokenId(row.id),
+                    row.account,
+                    tuple(map(scope_from, row.scopes)),
+                    row.expires_at,
+                    login=row.format_version == LOGIN_FORMAT_VERSION,
                 )
                 for row in tokens
                 if row.account in living
             },
             by_name={index.name: index for index in indexes},
             by_id={index.id: index for index in indexes},
+            deleted=deleted,
         )
 
 

@@ -20,6 +20,10 @@ LOGIN_PREFIX = "cms_1"
 """Begins the tokens of `+login`: good for the account's own name only, and for hours. Source: contract devpi 23."""
 
 FORMAT_VERSION = 1
+"""Of tokens that people make."""
+
+LOGIN_FORMAT_VERSION = 2
+"""Of tokens of `+login`."""
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TOKEN = re.compile(r"cm[ks]_1([0-9A-Za-z]{43})([0-9A-Za-z]{6})\Z")
@@ -46,6 +50,11 @@ def token_sha256(text: str) -> str | None:
 def looks_like_token(text: str) -> bool:
     """Return whether `text` begins as our tokens do, whether or not it is one."""
     return text.removeprefix("pypi-").startswith((PREFIX, LOGIN_PREFIX))
+
+
+def is_login_token(text: str) -> bool:
+    """Return whether a text has the form of a token of `+login`; never whether it is good."""
+    return text.startswith(LOGIN_PREFIX) and token_sha256(text) is not None
 
 
 def _checksum(body: str) -> str:

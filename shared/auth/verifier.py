@@ -1,8 +1,8 @@
 """From a request's credentials to a principal: one verifier, used by every service.
 
 Accepted: Basic with any user name and a token as password, Basic with a local account's name and password, Bearer
-with a
-token. Source: architecture section 11.9; contract python-index section 1.7.
+with a token. A token of a login of the devpi client is good in Basic with its account's own name alone.
+Source: architecture section 11.9; contracts python-index section 1.7 and devpi section 2.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import asyncio
 import base64
 import hashlib
 import time
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.auth.directory import Directory, TokenRecord
 from shared.auth.passwords import MAX_PASSWORD, password_matches
 from shared.auth.principal import NOBODY, Principal
-from shared.auth.tokens import looks_like_token, token_sha256
+from shared.auth.tokens import is_login_token, looks_like_token, token_sha256
 from shared.clock import Clock
 
 MAX_HEADER = 8192
@@ -46,10 +47,12 @@ class BadCredentials(Exception):
 
     Attributes:
         retry_after: set when there were too many wrong ones: when the next are looked at.
+        login: whether it is a token of the devpi client's login that is good no more.
     """
 
-    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: timedelta | None = None, login: bool = False) -> None:
         self.retry_after = retry_after
+        self.login = login
         super().__init__(message)
 
 
@@ -67,12 +70,13 @@ class Verifier:
         """Return the principal if memory alone can tell, None when `verify` is needed. For hot paths."""
         if header is None:
             return NOBODY
-        secret = _token_in(header)
-        if secret is None:
+        sent = _token_in(header)
+        if sent is None:
             return None
-        record = self._directory.token(secret)
+        record = self._directory.token(sent.sha256)
         now = self._clock.now()
-        return None if record is None or record.expires_at <= now else self._accepted(record, now)
+        good = record is not None and record.expires_at > now and sent.may_be(record)
+        return self._accepted(record, now) if record is not None and good else None
 
     async def verify(self, header: str | None) -> Principal:
         """Return who sends this Authorization header; the anonymous principal without one.
@@ -82,15 +86,17 @@ class Verifier:
         """
         if header is None:
             return NOBODY
-        secret = _token_in(header)
-        if secret is None:
+        sent = _token_in(header)
+        if sent is None:
             return await self._password(header)
-        record = await self._directory.find_token(secret)
-        if record is None:
-            raise BadCredentials("the token is unknown or was revoked; make a new one")
+        record = await self._directory.find_token(sent.sha256)
+        if record is None or not sent.may_be(record):
+            what = "log in again" if sent.login else "make a new one"
+            raise BadCredentials(f"the token is unknown or was revoked; {what}", login=sent.login)
         now = self._clock.now()
         if record.expires_at <= now:
-            raise BadCredentials("the token has expired; make a new one")
+            what = "log in again" if sent.login else "make a new one"
+            raise BadCredentials(f"the token has expired; {what}", login=sent.login)
         return self._accepted(record, now)
 
     def _accepted(self, record: TokenRecord, now: datetime) -> Principal:
@@ -127,6 +133,9 @@ class Verifier:
 
         Only names of living accounts come here, which bounds the memory.
         """
+        if self._directory.no_password is not None:
+            # An open devpi has nothing to guess.
+            return
         now = time.monotonic()
         tries, until = self._wrong.get(user, (0, 0.0))
         if until <= now:
@@ -137,18 +146,37 @@ class Verifier:
         self._wrong[user] = (tries + 1, until)
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A token as a request carries it: its digest, whether it has the form of a login's, and the user's name beside it,
+    None without one."""
+
+    sha256: str
+    login: bool
+    user: str | None
+
+    def may_be(self, record: TokenRecord) -> bool:
+        """Return whether the token may be used so: a login's goes with its account's own name."""
+        return not record.login or self.user == record.account
+
+
 def credentials_key(header: str) -> str:
     """Return under what name the requests with this header are counted; a token is the same in every spelling."""
-    return _token_in(header) or hashlib.sha256(header.encode()).hexdigest()
+    sent = _token_in(header)
+    return hashlib.sha256(header.encode()).hexdigest() if sent is None else sent.sha256
 
 
-def _token_in(header: str) -> str | None:
-    """Return the digest of the token a header carries, as Bearer, `token` or as the password of Basic."""
+def _token_in(header: str) -> _Sent | None:
+    """Return the token a header carries, as Bearer, `token` or as the password of Basic."""
     scheme, _, value = header.partition(" ")
     if len(header) <= MAX_HEADER and scheme.lower() in {"bearer", "token"}:
-        return token_sha256(value.strip()) or _NO_TOKEN
+        text = value.strip()
+        return _Sent(token_sha256(text) or _NO_TOKEN, is_login_token(text), None)
     pair = _basic(header)
-    return None if pair is None else token_sha256(pair[1])
+    digest = None if pair is None else token_sha256(pair[1])
+    if pair is None or digest is None:
+        return None
+    return _Sent(digest, is_login_token(pair[1]), pair[0])
 
 
 def _basic(header: str) -> tuple[str, str] | None:
@@ -156,7 +184,13 @@ def _basic(header: str) -> tuple[str, str] | None:
     if len(header) > MAX_HEADER or scheme.lower() != "basic":
         return None
     try:
-        user, colon, password = base64.b64decode(value.strip(), validate=True).decode("utf-8").partition(":")
-    except ValueError:  # Not base64, not ASCII, or not UTF-8 inside.
+        content = base64.b64decode(value.strip(), validate=True)
+    except ValueError:  # Not base64, or not ASCII.
         return None
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        # As requests, and with it the devpi client and twine, writes other letters.
+        text = content.decode("latin-1")
+    user, colon, password = text.partition(":")
     return (user, password) if colon else None

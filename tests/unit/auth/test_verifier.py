@@ -8,7 +8,7 @@ import pytest
 from shared.auth.directory import AccountRecord, Directory, TokenRecord
 from shared.auth.passwords import hash_password
 from shared.auth.principal import NOBODY, Verb
-from shared.auth.tokens import new_secret, token_sha256
+from shared.auth.tokens import LOGIN_PREFIX, new_secret, token_sha256
 from shared.auth.verifier import BadCredentials, Verifier
 from shared.catalogue.engine import open_engine
 from shared.ids import TokenId, new_uuid
@@ -137,3 +137,39 @@ async def test_a_password_that_matched_is_remembered_until_it_is_changed() -> No
 def test_every_verb_of_the_grant_table_is_a_verb() -> None:
     """The table's check constraint and the code name the same six."""
     assert {verb.value for verb in Verb} == {"read", "upload", "test-result", "remove", "approve", "configure"}
+
+
+async def test_a_logins_token_is_good_with_its_own_users_name_alone() -> None:
+    """In Basic; with another name, or as Bearer, it is wrong, and known for a login that is none."""
+    directory, secret = KnownDirectory(), new_secret(LOGIN_PREFIX)
+    digest = token_sha256(secret)
+    assert digest is not None
+    directory.tokens[digest] = TokenRecord(TokenId(new_uuid()), "alice", (), NOW + timedelta(hours=10), login=True)
+    verifier = Verifier(directory, SettableClock(NOW))
+    quick = verifier.quick(basic("alice", secret))
+    assert quick is not None
+    assert quick.account == "alice"
+    for header in (basic("bob", secret), basic("", secret), f"Bearer {secret}"):
+        assert verifier.quick(header) is None
+        with pytest.raises(BadCredentials) as caught:
+            await verifier.verify(header)
+        assert caught.value.login
+    with pytest.raises(BadCredentials) as other:
+        await verifier.verify(basic("x", new_secret()))
+    assert not other.value.login
+
+
+async def test_an_open_devpi_counts_no_tries() -> None:
+    """There is nothing to guess; elsewhere the eleventh wrong password is not looked at."""
+    for no_password, looked_at in ((hash_password(""), True), (None, False)):
+        directory = KnownDirectory()
+        directory.no_password = no_password
+        verifier = Verifier(directory, SettableClock(NOW))
+        for _ in range(10):
+            with pytest.raises(BadCredentials):
+                await verifier.verify(basic("ci", "wrong"))
+        if looked_at:
+            assert (await verifier.verify(basic("ci", PASSWORD))).account == "ci"
+        else:
+            with pytest.raises(BadCredentials, match="too many"):
+                await verifier.verify(basic("ci", PASSWORD))
