@@ -19,6 +19,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
 from countermark.core.names import IndexName, parse_index_name
+from gateway.index_lives import Birth, begin
 from gateway.writer import (
     CatalogueWriter,
     check_account,
@@ -30,13 +31,12 @@ from gateway.writer import (
 )
 from shared.auth.directory import scope_to
 from shared.auth.passwords import MAX_PASSWORD, hash_password
-from shared.auth.principal import ANONYMOUS, Scope, Verb
+from shared.auth.principal import Scope
 from shared.auth.tokens import FORMAT_VERSION, new_secret, token_sha256
-from shared.catalogue.tables import Account, Deployment, Grant, IndexRow, OwnerLink, Token
+from shared.catalogue.tables import Account, Deployment, OwnerLink, Token
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.errors import ErrorKind, ServiceError
 from shared.ids import IndexId, TokenId, new_uuid
-from shared.jobs.messages import PublishIndex
 
 MIN_PASSWORD = 12
 """Characters of a password at the least."""
@@ -114,8 +114,15 @@ class Accounts(CatalogueWriter):
                 raise ServiceError(ErrorKind.CONFLICT, f"The account {owner} exists already.")
             await self._commit(work)
 
-    async def set_password(self, name: str, password: str) -> None:
-        """Give an account another password: its links end at once, its sessions with the next look at the directory.
+    async def set_password(
+        self, name: str, password: str, *, keep: TokenId | None = None, every_token: bool = False
+    ) -> int:
+        """Give an account another password: its links and the devpi client's logins end at once, its sessions with the
+        next look at the directory. Returns how many tokens were revoked.
+
+        Args:
+            keep: the token that asks for it, which goes on.
+            every_token: revoke API tokens as well.
 
         Raises:
             ServiceError: INVALID for a password that cannot be used, NOT_FOUND when there is no such living account.
@@ -132,8 +139,10 @@ class Accounts(CatalogueWriter):
             if changed is None:
                 raise no_account(name)
             await self._end_links(work, name)
-            await self._record(work, "account.set-password", name)
+            revoked = await self._revoke_tokens(work, name, logins_only=not every_token, keep=keep)
+            await self._record(work, "account.set-password", name, tokens_revoked=revoked)
             await self._commit(work)
+        return revoked
 
     async def create_owner_link(self, account: str, *, lifetime: timedelta = OWNER_LINK_LIFETIME) -> str:
         """Make a one-time link for an account and return its secret, for `owner_link_url`; only its sha256 is kept.
@@ -185,12 +194,14 @@ class Accounts(CatalogueWriter):
                     update(Account).where(Account.name == account).values(password_hash=encoded)
                 )
                 await self._end_links(work, account)
-                await self._record(work, "account.set-password", account)
+                revoked = await self._revoke_tokens(work, account, logins_only=True)
+                await self._record(work, "account.set-password", account, tokens_revoked=revoked)
             await self._commit(work)
         return str(account)
 
     async def create_index(self, new: NewIndex) -> IndexId:
-        """Make a stage index with its grants, and ask for its first publication in the same transaction.
+        """Make a stage index with its grants, and ask for its first publication in the same transaction. One that was
+        deleted begins another life.
 
         Raises:
             ServiceError: INVALID for a name that cannot be used, NOT_FOUND when its owner does not exist, CONFLICT when
@@ -200,7 +211,8 @@ class Accounts(CatalogueWriter):
         check_description(new.description)
         async with UnitOfWork(self._engine) as work:
             await self._living(work, name.owner)
-            index_id = await self._add_index(work, new)
+            settings = {} if new.description is None else {"description": new.description}
+            index_id = await self._add_index(work, Birth(name, new.visibility, settings=settings))
             if index_id is None:
                 raise ServiceError(ErrorKind.CONFLICT, f"The index {name} exists already.")
             await self._commit(work)
@@ -282,15 +294,23 @@ class Accounts(CatalogueWriter):
             )
             if disabled is None:
                 return
-            revoked = await work.connection.execute(
-                update(Token).where(Token.account == name, Token.revoked_at.is_(None)).values(revoked_at=now)
-            )
+            revoked = await self._revoke_tokens(work, name)
             await self._end_links(work, name)
-            await self._record(work, "account.disable", name, tokens_revoked=revoked.rowcount)
+            await self._record(work, "account.disable", name, tokens_revoked=revoked)
             await self._commit(work)
 
-    async def init_deployment(self, default_index: IndexName, *, visibility: Visibility = "public") -> DeploymentInfo:
+    async def has_deployment(self) -> bool:
+        """Return whether the deployment's row is there."""
+        async with self._engine.connect() as connection:
+            return await connection.scalar(select(Deployment.id)) is not None
+
+    async def init_deployment(
+        self, default_index: IndexName, *, visibility: Visibility = "public", mirror: Birth | None = None
+    ) -> DeploymentInfo:
         """Make the deployment's row, the default index and its owner, or what is missing; safe to call at each start.
+
+        Args:
+            mirror: made beside the default index, when the deployment is made.
 
         Raises:
             ServiceError: CONFLICT when this catalogue belongs to a deployment with another default index.
@@ -310,7 +330,9 @@ class Accounts(CatalogueWriter):
             if made is not None:
                 await self._record(work, "deployment.create", str(row.id), default_index=str(name))
             await self._add_account(work, name.owner, None, None)
-            index_id = await self._add_index(work, NewIndex(name, visibility)) or await self._index_id(work, name)
+            index_id = await self._add_index(work, Birth(name, visibility)) or await self._index_id(work, name)
+            if mirror is not None and made is not None:
+                await self._add_index(work, mirror)
             await self._commit(work)
         return DeploymentInfo(row.id, name, index_id, made is not None)
 
@@ -325,39 +347,11 @@ class Accounts(CatalogueWriter):
             await self._record(work, "account.create", name)
         return added is not None
 
-    async def _add_index(self, work: UnitOfWork, new: NewIndex) -> IndexId | None:
-        name = new.name
-        index_id = await work.connection.scalar(
-            pg_insert(IndexRow)
-            .values(
-                id=new_uuid(),
-                owner=name.owner,
-                name=name.name,
-                life=1,
-                type="stage",
-                visibility=new.visibility,
-                volatile=False,
-                admission="strict",
-                settings={} if new.description is None else {"description": new.description},
-                created_at=self._clock.now(),
-            )
-            .on_conflict_do_nothing()
-            .returning(IndexRow.id)
-        )
-        if index_id is None:
-            return None
-        grants = [{"index_id": index_id, "subject": name.owner, "verb": verb.value} for verb in Verb]
-        if new.visibility == "public":
-            grants.append({"index_id": index_id, "subject": ANONYMOUS, "verb": Verb.READ.value})
-        await work.connection.execute(insert(Grant), grants)
-        await self._record(work, "index.create", str(name), visibility=new.visibility)
-        await work.enqueue(PublishIndex(IndexId(index_id)))
-        return IndexId(index_id)
-
-    async def _end_links(self, work: UnitOfWork, account: str) -> None:
-        """Use up what could still sign the account in without its password."""
-        unused = (OwnerLink.account == account, OwnerLink.used_at.is_(None))
-        await work.connection.execute(update(OwnerLink).where(*unused).values(used_at=self._clock.now()))
+    async def _add_index(self, work: UnitOfWork, birth: Birth) -> IndexId | None:
+        index_id = await begin(work, birth, self._clock.now())
+        if index_id is not None:
+            await self._record(work, "index.create", str(birth.name), visibility=birth.visibility, type=birth.type)
+        return index_id
 
     async def _indexes_exist(self, work: UnitOfWork, scopes: Sequence[Scope]) -> None:
         for scope in scopes:

@@ -6,17 +6,18 @@ Source: architecture sections 11.1 and 11.9.
 
 from __future__ import annotations
 
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import IndexName, InvalidName, parse_index_name, parse_owner
 from shared.auth.directory import CHANNEL
+from shared.auth.tokens import LOGIN_FORMAT_VERSION
 from shared.catalogue import audit
-from shared.catalogue.tables import Account, IndexRow
+from shared.catalogue.tables import Account, IndexRow, OwnerLink, Token
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import Clock
 from shared.errors import ErrorKind, ServiceError
-from shared.ids import IndexId
+from shared.ids import IndexId, TokenId
 
 MAX_DESCRIPTION = 300
 """Characters of an index's description."""
@@ -46,6 +47,26 @@ class CatalogueWriter:
         of_name = (Account.name == account, Account.disabled_at.is_(None))
         if await work.connection.scalar(select(Account.name).where(*of_name)) is None:
             raise no_account(account)
+
+    async def _end_links(self, work: UnitOfWork, account: str) -> None:
+        """Use up what could still sign the account in without its password."""
+        unused = (OwnerLink.account == account, OwnerLink.used_at.is_(None))
+        await work.connection.execute(update(OwnerLink).where(*unused).values(used_at=self._clock.now()))
+
+    async def _revoke_tokens(
+        self, work: UnitOfWork, account: str, *, logins_only: bool = False, keep: TokenId | None = None
+    ) -> int:
+        """Make an account's tokens useless, and return how many were not yet.
+
+        Args:
+            logins_only: only those of the devpi client's logins.
+            keep: the one that asks for it.
+        """
+        which = [Token.account == account, Token.revoked_at.is_(None)]
+        which += [Token.format_version == LOGIN_FORMAT_VERSION] if logins_only else []
+        which += [Token.id != keep] if keep is not None else []
+        revoked = await work.connection.execute(update(Token).where(*which).values(revoked_at=self._clock.now()))
+        return int(revoked.rowcount)
 
     async def _record(self, work: UnitOfWork, action: str, subject: str, **detail: object) -> None:
         now = self._clock.now()

@@ -62,7 +62,7 @@ class AccountRoutes:
         if not unlimited(principal):
             detail = "A token cannot set passwords, unless it may do everything everywhere: use the account's password."
             raise ServiceError(ErrorKind.FORBIDDEN, detail)
-        await self._callers.accounts(principal).set_password(name, payload.password)
+        await self._callers.accounts(principal).set_password(name, payload.password, keep=principal.token_id)
         await self._callers.directory.refresh()
 
 

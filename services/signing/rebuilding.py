@@ -94,6 +94,6 @@ async def _render(resources: Resources, index: IndexFacts, serials: dict[Project
     targets: dict[TargetPath, bytes] = {}
     for state in states:
         mine = [file for file in files if file.project_id == state.id]
-        plan = rules.plan_project(index.name, serials[state.id], state, mine)
+        plan = rules.plan_project(index.name, serials[state.id], state, mine, over=index.is_over(state))
         targets |= FORMATS[state.format].render(plan.page, {file.file_name for file in mine})
     return targets

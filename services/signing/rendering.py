@@ -71,13 +71,18 @@ class Renderer:
         async with self._resources.engine.connect() as connection:
             states = await publications.project_states(connection, projects)
             versions = {state.id: rules.asked_releases(batch.requests_for(state.id)) for state in states}
+            over = {state.id for state in states if batch.index.is_over(state)}
             known = {state.id: listing for state in states if (listing := self._listings.take(state)) is not None}
+            # What a life of the index that has ended shows is read whole: all of it goes.
+            known = {project: listing for project, listing in known.items() if project not in over}
             known = {project: listing for project, listing in known.items() if versions[project] is not None}
             releases = [(project, version) for project in known for version in versions[project] or ()]
             files = await publications.changed_files(connection, list(known), list(asked), releases)
             others = projects - known.keys()
             whole = {state.id for state in states if versions[state.id] is None}
             files += await publications.file_states(connection, others, list(asked), whole)
+        # Files that arrived while their index was deleted are never shown, and need no look at their bytes.
+        files = [file for file in files if file.project_id not in over or file.published]
         good, refused = await self._checked(batch, files, asked)
         by_project: dict[ProjectId, list[FileState]] = {}
         for file in good:
@@ -85,6 +90,8 @@ class Renderer:
         return [
             (state, by_project.get(state.id, []), known.get(state.id) or FORMATS[state.format].listing())
             for state in states
+            # A later life may have a project of the same name, whose page this must not replace.
+            if state.id not in over or state.id in by_project
         ], refused
 
     async def _checked(
@@ -112,7 +119,8 @@ def _render(batch: Batch, work: Work, refused: dict[OutboxId, str]) -> Rendered:
     targets: dict[TargetPath, bytes] = {}
     unset: list[TargetPath] = []
     for state, files, listing in work:
-        plan = rules.plan_project(batch.index.name, batch.serial, state, files, batch.requests_for(state.id))
+        asked, over = batch.requests_for(state.id), batch.index.is_over(state)
+        plan = rules.plan_project(batch.index.name, batch.serial, state, files, asked, over=over)
         for file in plan.dropped:
             listing.drop(file.file_name)
         for listed in plan.page.files:

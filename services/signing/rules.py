@@ -65,6 +65,8 @@ def plan_project(
     project: ProjectState,
     files: Sequence[FileState],
     requests: Sequence[Request] = (),
+    *,
+    over: bool = False,
 ) -> ProjectPlan:
     """Decide what a batch does to a project.
 
@@ -75,8 +77,9 @@ def plan_project(
         files: the project's visible files and those of the batch whose bytes were checked; all files that were not
             removed when the project's status changed. Files that the batch does not change may be left out.
         requests: what people asked for in this batch, for the journal, in their order.
+        over: the project is of a life of the index that has ended.
     """
-    visible = [] if project.status == QUARANTINED else [file for file in files if is_visible(file)]
+    visible = [] if over or project.status == QUARANTINED else [file for file in files if is_visible(file)]
     shown = {file.id for file in visible}
     added = tuple(file for file in visible if not file.published)
     dropped = tuple(file for file in files if file.published and file.id not in shown)
@@ -92,7 +95,7 @@ def plan_project(
         ),
         added=added,
         dropped=dropped,
-        journal=(*_asked(project, requests), *_journal(project, added, dropped)),
+        journal=(*_asked(project, requests), *_journal(project, added, dropped, over=over)),
     )
 
 
@@ -132,14 +135,16 @@ def _asked(project: ProjectState, requests: Iterable[Request]) -> Iterable[Journ
         yield JournalLine(project.name, request.version, action, request.actor)
 
 
-def _journal(project: ProjectState, added: Iterable[FileState], dropped: Iterable[FileState]) -> Iterable[JournalLine]:
+def _journal(
+    project: ProjectState, added: Iterable[FileState], dropped: Iterable[FileState], *, over: bool
+) -> Iterable[JournalLine]:
     """Say which files came and went. Quarantine is no coming and going: the journal has the change of status."""
     for file in added:
         if not file.was_published:
             action = f"add {file.package_type} file {file.file_name}"
             yield JournalLine(project.name, file.version, action, file.uploader)
     for file in dropped:
-        if not is_visible(file):
+        if over or not is_visible(file):
             yield JournalLine(project.name, file.version, f"remove file {file.file_name}", file.removed_by)
 
 

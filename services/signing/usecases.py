@@ -146,7 +146,8 @@ class Publisher:
         reached(FaultPoint.PUBLISH_TARGETS)
         await tree.put_metadata(store, batch.index.name, signed.files)
         reached(FaultPoint.PUBLISH_METADATA)
-        await self._commit(batch, rendered, signed)
+        if not await self._commit(batch, rendered, signed):
+            return True
         reached(FaultPoint.SWITCH_COMMITTED)
         self._resources.metrics.publication_seconds.observe(time.monotonic() - began)
         self._resources.metrics.publication_changes.observe(len(batch.waiting))
@@ -225,10 +226,16 @@ class Publisher:
         head = batch.head
         return SignedFile("snapshot", head.snapshot_version, head.snapshot_expires_at, contents["snapshot"])
 
-    async def _commit(self, batch: Batch, rendered: Rendered, signed: SignedRoles) -> None:
-        """The switch: everything of the batch becomes visible in one commit under the fence."""
+    async def _commit(self, batch: Batch, rendered: Rendered, signed: SignedRoles) -> bool:
+        """The switch: everything of the batch becomes visible in one commit under the fence.
+
+        Returns False when the index was deleted or made again meanwhile: what was rendered is not to be shown then.
+        """
         async with UnitOfWork(self._resources.engine) as work:
             await leases.guard(work.connection, batch.held)
+            if not await publications.unchanged(work.connection, batch.index):
+                log.info("publication_overtaken", index=str(batch.index.name), version=batch.version)
+                return False
             head = _new_head(batch, rendered, signed, self._resources.clock.now())
             await publications.insert_head(work.connection, batch.index.id, head)
             for outbox_id, fault in rendered.refused.items():
@@ -259,6 +266,7 @@ class Publisher:
             changes=len(batch.waiting),
             refused=len(rendered.refused),
         )
+        return True
 
     async def _lay_shared(self, batch: Batch) -> None:
         """Put the deployment's shared trust files into an index's tree, once per process and version."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import func, or_, select, text, update
+from sqlalchemy import Text, cast, func, literal, or_, select, text, update
 from sqlalchemy import insert as sql_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.catalogue.tables import Outbox
+from shared.catalogue.tables import File, Outbox, Project
 from shared.ids import IndexId, OutboxId, ProjectId
 from shared.jobs.messages import Envelope, InvalidMessage, Message, PublishIndex, ids_of, message_from
 
@@ -53,6 +53,17 @@ async def insert(connection: AsyncConnection, message: Message) -> OutboxId:
     added = (await connection.execute(row.returning(Outbox.id))).scalar_one()
     await connection.execute(text(f"NOTIFY {CHANNEL}"))
     return OutboxId(added)
+
+
+async def insert_for_projects(connection: AsyncConnection, index_id: IndexId, life: int) -> None:
+    """Add a publication for every project of one life of an index that has a file which was not removed."""
+    living = select(File.id).where(File.project_id == Project.id, File.removed_at.is_(None)).exists()
+    ids = func.jsonb_build_object("index_id", cast(Project.index_id, Text), "project_id", cast(Project.id, Text))
+    rows = select(literal(PublishIndex.kind), ids, Project.index_id).where(
+        Project.index_id == index_id, Project.life == life, living
+    )
+    await connection.execute(sql_insert(Outbox).from_select(["kind", "ids", "index_id"], rows))
+    await connection.execute(text(f"NOTIFY {CHANNEL}"))
 
 
 async def relax(connection: AsyncConnection) -> None:

@@ -23,6 +23,10 @@ class IndexFacts:
     public: bool
     deleted: bool
 
+    def is_over(self, project: ProjectState) -> bool:
+        """Return whether a project is of a life of the index that has ended: nothing of it is shown."""
+        return self.deleted or project.life != self.life
+
 
 @dataclass(frozen=True, slots=True)
 class HeadState:

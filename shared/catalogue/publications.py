@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Select, exists, func, insert, select, text, tuple_, update
+from sqlalchemy import Row, Select, exists, insert, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
@@ -40,14 +41,28 @@ from shared.catalogue.tables import (
     TufHead,
 )
 from shared.ids import AuditId, FileId, IndexId, ProjectId
+from shared.reading.resolution import MIRROR
 
 
 async def index_facts(connection: AsyncConnection, index_id: IndexId) -> IndexFacts | None:
-    """Return what signing needs to know of an index, None when there is no such row."""
+    """Return what signing needs to know of an index, None when there is no such row or it is a mirror, which is never
+    signed."""
+    row = (await connection.execute(_facts_of(index_id))).first()
+    return None if row is None or row.type == MIRROR else _facts(row)
+
+
+async def unchanged(connection: AsyncConnection, index: IndexFacts) -> bool:
+    """Return whether an index is as it was; until the end of the transaction it stays so."""
+    row = (await connection.execute(_facts_of(index.id).with_for_update(read=True))).one()
+    return _facts(row) == index
+
+
+def _facts_of(index_id: IndexId) -> Select[*tuple[Any, ...]]:
     columns = (IndexRow.id, IndexRow.owner, IndexRow.name, IndexRow.life, IndexRow.visibility, IndexRow.deleted_at)
-    row = (await connection.execute(select(*columns).where(IndexRow.id == index_id))).first()
-    if row is None:
-        return None
+    return select(*columns, IndexRow.type).where(IndexRow.id == index_id)
+
+
+def _facts(row: Row[*tuple[Any, ...]]) -> IndexFacts:
     return IndexFacts(
         IndexId(row.id),
         IndexName(row.owner, row.name),
@@ -207,9 +222,13 @@ def _file_state(row: Any) -> FileState:
 
 
 async def visible_projects(connection: AsyncConnection, index_id: IndexId) -> list[tuple[ProjectId, int]]:
-    """Return each project that has a page, with the serial of its current one: what a rebuild renders again."""
+    """Return each project that has a page, with the serial of its current one: what a rebuild renders again. Of several
+    of a name, from several lives of the index, the one whose page is current."""
     rows = await connection.execute(
-        select(Page.project_id, func.max(Page.serial)).where(Page.index_id == index_id).group_by(Page.project_id)
+        select(Page.project_id, Page.serial)
+        .where(Page.index_id == index_id)
+        .ext(distinct_on(Page.project_name))
+        .order_by(Page.project_name, Page.serial.desc())
     )
     return [(ProjectId(project_id), serial) for project_id, serial in rows]
 

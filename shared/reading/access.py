@@ -12,7 +12,7 @@ from shared.auth.directory import Directory, IndexRecord
 from shared.auth.principal import NOBODY, Verb
 from shared.auth.verifier import Verifier
 from shared.errors import ErrorKind, ServiceError
-from shared.faces import Face
+from shared.faces import Face, FaceKind
 from shared.http import bind_principal
 
 
@@ -43,10 +43,14 @@ class Access:
         index: its credentials would be sent to every index of the host.
 
         Raises:
-            ServiceError: NOT_FOUND; there is no such index, or the default index is not open.
+            ServiceError: NOT_FOUND; there is no such index, or the default index is not open. GONE; the file of an
+                index that was deleted.
         """
         name = face.index or self._directory.default_index
         record = None if name is None else self._directory.index(name)
+        was_there = face.index is not None and self._directory.was_public(face.index)
+        if record is None and was_there and face.kind is FaceKind.FILE:
+            raise ServiceError(ErrorKind.GONE, f"The index {face.index} was deleted.")
         if record is None:
             where = f"There is no index {face.index}." if face.index else "This deployment has no default index yet."
             raise ServiceError(ErrorKind.NOT_FOUND, where)
