@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.devpi.app import ROOT
 from gateway.limits import WRITE_BY_ADDRESS, WRITE_BY_TOKEN, Limits, address_of
 from gateway.proxies import behind
-from gateway.routes import Devpi, Nowhere, Own, ToService, is_form_like, route
+from gateway.routes import OWN_API_PREFIXES, Devpi, Nowhere, Own, ToService, is_form_like, misnamed, route
 from gateway.upstream import Proxied, Upstream
-from shared.auth.access import writer
+from shared.auth.access import credentials_in, writer
 from shared.auth.verifier import Verifier, credentials_key
+from shared.devpi import devpi_error, failed_upload, is_devpi_client, wants_json
 from shared.errors import ErrorKind, ServiceError
-from shared.faces import UPLOAD
+from shared.faces import UPLOAD, Face
 from shared.http import healthz, machine_stack
 from shared.metrics import Metrics
 from shared.problems import UnknownErrors, problem_answer, text_answer
@@ -31,7 +34,8 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class ApiParts:
-    """What the API host is made of; `v1` answers the gateway's own routes, `proxies` see `behind`.
+    """What the API host is made of; `v1` answers the gateway's own routes, `devpi` a document of devpi's API, `proxies`
+    see `behind`.
 
     With `verifier`, forms for an upload service in another process are passed on only with credentials that are known.
     """
@@ -39,11 +43,13 @@ class ApiParts:
     upstreams: Mapping[str, Upstream]
     readyz: Endpoint
     v1: ASGIApp
+    devpi: Callable[[Face], ASGIApp]
     limits: Limits
     ui_url: str
     metrics: Metrics | None = None
     proxies: tuple[str, ...] = ()
     verifier: Verifier | None = None
+    outside_url: str | None = None
 
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -79,18 +85,22 @@ class ApiHost:
                 await upstream(scope, receive, send)
             case Own.API:
                 await self._parts.v1(scope, receive, send)
+            case Own.ROOT if wants_json(_headers(scope)):
+                await self._parts.devpi(ROOT)(scope, receive, send)
             case Own() as own:
                 await self._own(own, scope, receive, send)
-            case Devpi():
-                detail = "There is nothing at this address. The pages of an index are at /owner/index/+simple/."
-                raise ServiceError(ErrorKind.NOT_FOUND, detail)
+            case Devpi(face):
+                await self._parts.devpi(face)(scope, receive, send)
             case Nowhere(detail):
+                fault = misnamed(scope["path"]) if scope["method"] == "PUT" else None
+                if fault is not None:
+                    raise ServiceError(ErrorKind.INVALID, fault)
                 raise ServiceError(ErrorKind.NOT_FOUND, detail)
 
     async def _count(self, scope: Scope) -> None:
         # The address first: it bounds how many credentials a stranger can have counted.
         await self._parts.limits.count(WRITE_BY_ADDRESS, address_of(scope.get("client")))
-        given = _header(scope, b"authorization")
+        given = credentials_in(_headers(scope))
         if given is not None:
             await self._parts.limits.count(WRITE_BY_TOKEN, credentials_key(given))
 
@@ -100,7 +110,7 @@ class ApiHost:
         What they permit is the service's matter, which checks them again.
         """
         if self._parts.verifier is not None:
-            await writer(self._parts.verifier, _header(scope, b"authorization"))
+            await writer(self._parts.verifier, credentials_in(_headers(scope)))
 
     async def _own(self, own: Own, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in {"GET", "HEAD"}:
@@ -122,18 +132,21 @@ def build_api(parts: ApiParts) -> ASGIApp:
     """Return the API listener's application: hot reads, then the machines' stack, then the routes."""
     routed = UnknownErrors(ApiHost(parts), problem_answer)
     readers = [reader for upstream in parts.upstreams.values() for reader in upstream.hot]
-    stack = behind(parts.proxies, machine_stack(routed, listener="api", metrics=parts.metrics))
+    stack = behind(parts.proxies, machine_stack(routed, listener="api", metrics=parts.metrics), parts.outside_url)
     return HotPath(readers, stack, None if parts.metrics is None else parts.metrics.tally("api"))
 
 
 def _in_the_form_of(scope: Scope, error: ServiceError) -> Response:
+    headers = _headers(scope)
+    if is_devpi_client(headers) or (wants_json(headers) and not scope["path"].startswith(OWN_API_PREFIXES)):
+        return failed_upload(error) if _is_form(scope) else devpi_error(error)
     return text_answer(error) if _is_form(scope) else problem_answer(error)
 
 
 def _is_form(scope: Scope) -> bool:
-    return is_form_like(scope["method"], _header(scope, b"content-type") or "")
+    return is_form_like(scope["method"], _headers(scope).get("content-type") or "")
 
 
-def _header(scope: Scope, wanted: bytes) -> str | None:
-    """Return a header's first value."""
-    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), None)
+def _headers(scope: Scope) -> Headers:
+    """Return the headers; of one that came twice, the first counts."""
+    return Headers(scope=scope)

@@ -19,6 +19,7 @@ from gateway.api import ApiParts, build_api
 from gateway.dashboard.desk import Backing, Desk
 from gateway.dashboard.remote import Remote
 from gateway.dashboard.token_sweep import TokenSweep
+from gateway.devpi.app import Devpi
 from gateway.limits import Limits
 from gateway.local_provider import LocalProvider, ProviderParts
 from gateway.login import Login, LoginParts
@@ -56,7 +57,7 @@ def create_app(
     addresses = addresses_of(resources.settings)
     ready = {**_checks(resources, upstreams), **(checks or {})}
     pages = Pages.with_script()
-    limits = Limits(resources.redis, resources.settings.limits)
+    limits = Limits(resources.redis, resources.settings.rate_limits)
     client, routes = _signing_in(resources, addresses, pages, limits)
     sessions = Sessions(resources.redis, resources.clock, resources.directory)
     login = Login(LoginParts(client, sessions, resources.redis, limits, resources.directory), https=addresses.https)
@@ -64,7 +65,18 @@ def create_app(
     proxies = resources.settings.listen.proxies
     verifier = Verifier(resources.directory, resources.clock)
     api = build_api(
-        ApiParts(upstreams, readiness(ready), v1, limits, addresses.ui, resources.metrics, proxies, verifier=verifier)
+        ApiParts(
+            upstreams,
+            readiness(ready),
+            v1,
+            Devpi.create(resources, limits, verifier).at,
+            limits,
+            addresses.ui,
+            resources.metrics,
+            proxies,
+            verifier=verifier,
+            outside_url=resources.settings.outside_url,
+        )
     )
     links = uses_local_provider(resources.settings)
     backing = Backing(resources.engine, resources.clock, resources.directory, limits, links=links)

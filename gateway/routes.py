@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
+from countermark.core.names import RESERVED_OWNERS, InvalidName, parse_owner
 from shared.faces import DOWNLOAD, GATEWAY, INDEX, UPLOAD, Face, parse_face, service_for
 
 SERVICES = (UPLOAD, INDEX, DOWNLOAD)
@@ -108,6 +109,32 @@ def plainly_written(path: str, raw_path: bytes) -> bool:
         return False
     segments = path[1:].split("/")
     return all(segment not in {"", ".", ".."} for segment in segments[:-1]) and segments[-1] not in {".", ".."}
+
+
+def misnamed(path: str) -> str | None:
+    """Return what is wrong with a path by which somebody wants to make an account or an index, in devpi's words; None
+    when it is no such path.
+    """
+    segments = path.strip("/").split("/")
+    if len(segments) > 2 or segments[0].startswith("+") or not all(segments):
+        return None
+    try:
+        parse_owner(segments[0])
+        kind, name = "indexname", segments[-1]
+    except InvalidName:
+        kind, name = "username", segments[0]
+    if name.lower() in RESERVED_OWNERS:
+        return f"username '{name}' is reserved for a path of this host."
+    shown = name[:100].encode("ascii", "backslashreplace").decode()
+    if _DEVPI_NAME.match(name):
+        return (
+            f"{kind} '{shown}' cannot be used here: use 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit."
+        )
+    return f"{kind} '{shown}' contains characters that aren't allowed. Any ascii symbol besides -.@_ is blocked."
+
+
+_DEVPI_NAME = re.compile(r"[^\x00-,/:-?\[-^`{-\x7f]+\Z")
+"""What devpi takes for a name: no control character, space or ASCII punctuation but `-`, `.`, `@`, `_`."""
 
 
 def is_form_like(method: str, content_type: str) -> bool:

@@ -159,6 +159,11 @@ class RateLimits(Section):
     passwords_by_account: int = Field(10, ge=0, description="passwords per five minutes for one account")
 
 
+NO_LIMITS = RateLimits(
+    writes_by_address=0, writes_by_token=0, logins_by_address=0, passwords_by_address=0, passwords_by_account=0
+)
+
+
 class Leaks(Section):
     """Who may tell of tokens that were found in public."""
 
@@ -180,6 +185,11 @@ class Settings(Section):
     data: Path = Field(Path("data"), description="folder of everything the embedded profile keeps")
     outside_url: str | None = Field(None, description="the API host as clients see it, without a trailing slash")
     outside_ui_url: str | None = Field(None, description="the UI host as people see it, without a trailing slash")
+    compat: Literal["none", "devpi-open"] = Field(
+        "none",
+        description="devpi-open: no passwords, no limits, anybody makes accounts, as a plain devpi-server; "
+        "on loopback alone",
+    )
     staleness: float = Field(
         2.0, gt=0, le=60, description="seconds after which a process that missed a notice looks again"
     )
@@ -197,6 +207,16 @@ class Settings(Section):
     limits: RateLimits = RateLimits()
     leaks: Leaks = Leaks()
     logging: Logging = Logging()
+
+    @property
+    def is_open_devpi(self) -> bool:
+        """Whether this answers as open as a plain devpi-server."""
+        return self.compat == "devpi-open"
+
+    @property
+    def rate_limits(self) -> RateLimits:
+        """`limits`; none of them for an open devpi."""
+        return NO_LIMITS if self.is_open_devpi else self.limits
 
     @property
     def staleness_bound(self) -> timedelta:

@@ -25,6 +25,9 @@ FORMAT = "python"
 MAX_RELEASES = 1000
 """Releases of a project that are looked at, the newest by time."""
 
+NAMES_AT_ONCE = 2000
+"""Names of a long list that are read with one query."""
+
 MAX_FILES = 2000
 """Files of a release that are listed, the newest by time; hundreds of wheels are many."""
 
@@ -154,6 +157,24 @@ def _line(
         files=sum(release.files for release in releases),
         updated_at=max((release.updated_at for release in releases), default=None),
     )
+
+
+async def living_names(
+    connection: AsyncConnection, index_id: IndexId, life: int, *, after: str | None = None
+) -> list[str]:
+    """Return the next `NAMES_AT_ONCE` names of an index's projects: those with a file, and those with a release that
+    never had one."""
+    of_project = File.project_id == Project.id
+    with_file = select(File.id).where(of_project, File.removed_at.is_(None)).exists()
+    bare = ~select(File.id).where(of_project, File.release_id == Release.id).exists()
+    registered = select(Release.id).where(Release.project_id == Project.id, bare).exists()
+    query = (
+        select(Project.name)
+        .where(Project.index_id == index_id, Project.life == life, Project.format == FORMAT, with_file | registered)
+        .order_by(Project.name)
+        .limit(NAMES_AT_ONCE)
+    )
+    return list(await connection.scalars(query if after is None else query.where(Project.name > after)))
 
 
 async def find_project(

@@ -26,7 +26,8 @@ def api_host(
     # Every limit is off, so nobody needs to listen at this address.
     limits = Limits(Redis(port=1), RateLimits(writes_by_address=0, writes_by_token=0))
     own = Starlette(routes=[Route("/{path:path}", _own, methods=["GET", "POST", "DELETE"])])
-    return build_api(ApiParts(upstreams, readiness(checks or {}), own, limits, "http://ui.test", verifier=verifier))
+    ready = readiness(checks or {})
+    return build_api(ApiParts(upstreams, ready, own, lambda _face: own, limits, "http://ui.test", verifier=verifier))
 
 
 async def _own(_request: Request) -> JSONResponse:

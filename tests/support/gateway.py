@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.accounts import Accounts
 from gateway.app import GatewayApps, create_app
+from gateway.index_rights import IndexRights
 from gateway.settings import addresses_of
 from gateway.upstream import Upstream
 from shared.auth.directory import Directory
+from shared.auth.passwords import hash_password
 from shared.catalogue.heads import Heads
 from shared.catalogue.listener import Listener
 from shared.jobs.memory_queue import MemoryQueue
@@ -47,6 +49,11 @@ class TestGateway:
     resources: Resources
     clock: SettableClock
     accounts: Accounts
+    rights: IndexRights
+
+    def wired(self, upstreams: Mapping[str, Upstream]) -> TestGateway:
+        """Return the same gateway in front of services that run on its resources."""
+        return replace(self, apps=create_app(self.resources, upstreams))
 
     def browser(self, *, address: str = "127.0.0.1") -> Browser:
         """Return a new browser on the UI."""
@@ -59,7 +66,8 @@ async def open_gateway(
 ) -> AsyncIterator[TestGateway]:
     """Wire a gateway as the launcher does, with a clock that tests move."""
     clock = SettableClock()
-    directory = Directory(servers.engine)
+    no_password = hash_password("") if settings is not None and settings.is_open_devpi else None
+    directory = Directory(servers.engine, no_password=no_password)
     redis = Redis.from_url(servers.valkey_url)
     resources = Resources(
         settings=settings or Settings(data=servers.folder),
@@ -75,6 +83,12 @@ async def open_gateway(
     await directory.refresh()
     try:
         apps = create_app(resources, upstreams or {})
-        yield TestGateway(apps, resources, clock, Accounts(servers.engine, clock, actor="test"))
+        yield TestGateway(
+            apps,
+            resources,
+            clock,
+            Accounts(servers.engine, clock, actor="test"),
+            IndexRights(servers.engine, clock, actor="test"),
+        )
     finally:
         await redis.aclose()

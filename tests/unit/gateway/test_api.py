@@ -71,8 +71,8 @@ async def test_identity_headers_do_not_reach_a_service() -> None:
 async def test_unknown_paths_are_problem_documents_for_programs_and_text_for_upload_tools() -> None:
     """Each face's errors take its form, and nothing redirects to a login."""
     async with _all() as client:
-        get = await client.get("/nothing")
-        form = await client.post("/nothing", files={"content": b"x"})
+        get = await client.get("/+nothing")
+        form = await client.post("/+nothing", files={"content": b"x"})
         root = await client.get("/")
     assert (get.status_code, get.headers["content-type"]) == (404, "application/problem+json")
     assert (form.status_code, form.headers["content-type"].partition(";")[0]) == (404, "text/plain")

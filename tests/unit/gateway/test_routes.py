@@ -6,7 +6,18 @@ from urllib.parse import unquote
 
 import pytest
 
-from gateway.routes import MAX_PATH, Destination, Devpi, Nowhere, Own, ToService, is_form_like, plainly_written, route
+from gateway.routes import (
+    MAX_PATH,
+    Destination,
+    Devpi,
+    Nowhere,
+    Own,
+    ToService,
+    is_form_like,
+    misnamed,
+    plainly_written,
+    route,
+)
 
 
 def _route(raw: str) -> Destination:
@@ -134,3 +145,28 @@ def test_hostile_paths_lead_nowhere(path: str) -> None:
 def test_upload_tools_are_known_by_their_body(method: str, content_type: str, form: bool) -> None:
     """Only a posted form gets plain text for an unknown path."""
     assert is_form_like(method, content_type) is form
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/a b", "username 'a b' contains characters that aren't allowed."),
+        ("/alice/x!", "indexname 'x!' contains characters that aren't allowed."),
+        ("/alice@example.org", "username 'alice@example.org' cannot be used here"),
+        ("/\u00fcber/dev", "username '\\xfcber' cannot be used here"),
+        ("/.x", "username '.x' cannot be used here"),
+        ("/Packages", "username 'Packages' is reserved for a path of this host."),
+    ],
+)
+def test_a_name_that_nobody_can_have_is_told_in_devpis_words(path: str, words: str) -> None:
+    """Of an account, or of an index; in ASCII."""
+    told = misnamed(path)
+    assert told is not None
+    assert told.startswith(words)
+    assert told.isascii()
+
+
+@pytest.mark.parametrize("path", ["/", "/+x", "/+simple/x", "/a/b/c!", "/a//b"])
+def test_other_paths_name_nobody(path: str) -> None:
+    """What is no account's and no index's path is not there at all."""
+    assert misnamed(path) is None
