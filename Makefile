@@ -4,6 +4,7 @@ PYTHON ?= python3
 DATA ?=
 API_PORT ?=
 UI_PORT ?=
+COMPAT ?=
 SET ?=
 PYTEST_ARGS ?=
 CHAOS_ARGS ?=
@@ -28,9 +29,9 @@ help: ## show this list
 
 setup: .venv/stamp-run ## make the environment that `make run` uses
 
-run: .venv/stamp-run ## start everything (DATA=./data API_PORT=3141 UI_PORT=3142)
+run: .venv/stamp-run ## start everything (DATA=./data API_PORT=3141 UI_PORT=3142 COMPAT=devpi-open)
 	@exec $(BIN)/countermark-server up --end-with-parent $(if $(DATA),--data "$(DATA)") \
-		$(if $(API_PORT),--api-port "$(API_PORT)") $(if $(UI_PORT),--ui-port "$(UI_PORT)")
+		$(if $(API_PORT),--api-port "$(API_PORT)") $(if $(UI_PORT),--ui-port "$(UI_PORT)") $(if $(COMPAT),--compat "$(COMPAT)")
 
 stack: .venv/stamp-run ## start the real profile: Postgres, Redis, S3, nginx, two of each process (DATA=./data-stack SET="key=value ...")
 	@exec $(BIN)/python -m deploy.stack --end-with-parent $(if $(DATA),--data "$(DATA)") \

@@ -41,14 +41,17 @@ async def add_user(settings: Settings, name: str, password: str | None, email: s
         await accounts.create_account(name, password=password, email=email)
 
 
-async def set_password(settings: Settings, name: str, password: str) -> None:
-    """Give an account a password.
+async def set_password(settings: Settings, name: str, password: str, *, keep_tokens: bool = False) -> int:
+    """Give an account a password, and return how many of its tokens ended.
+
+    Args:
+        keep_tokens: only the logins of the devpi client end.
 
     Raises:
         ServiceError: the password cannot be used, or there is no such account.
     """
     async with _accounts(settings) as accounts:
-        await accounts.set_password(name, password)
+        return await accounts.set_password(name, password, every_token=not keep_tokens)
 
 
 async def list_users(settings: Settings) -> list[Row]:

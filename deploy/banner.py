@@ -18,6 +18,7 @@ class Facts:
         programs: folder of `countermark` and `countermark-server`, as it can be written on a command line.
         owner_link: the one-time link; None when the deployment has its owner already.
         seconds: how long the start took.
+        open_devpi: whether it answers as open as a plain devpi-server.
     """
 
     api: str
@@ -27,6 +28,17 @@ class Facts:
     programs: str
     owner_link: str | None
     seconds: float
+    open_devpi: bool = False
+
+
+OPEN_DEVPI = (
+    "  !!  OPEN AS A PLAIN DEVPI-SERVER (compat = devpi-open)",
+    "  !!  root and every account without a password sign in with an empty one; anybody on this machine makes",
+    "  !!  accounts, uploads test results and guesses without limit; new indexes do not look into what is uploaded.",
+    "  !!  For scripts and test suites only. Start without --compat to close it again: empty passwords end then.",
+    "",
+)
+"""What is said loudly of a deployment that everybody on the machine may use."""
 
 
 def render(facts: Facts) -> str:
@@ -38,6 +50,7 @@ def render(facts: Facts) -> str:
         "",
         f"Countermark is ready ({facts.seconds:.1f} s); Ctrl-C stops it. Data: {facts.data}",
         "",
+        *(OPEN_DEVPI if facts.open_devpi else ()),
         f"  packages  {index}/+simple/",
         f"  people    {facts.ui}/",
     ]

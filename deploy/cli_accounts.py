@@ -33,6 +33,9 @@ indexes = new_group(
 _PASSWORD_LIMIT = 4096
 """Characters read from a password file or a pipe."""
 
+_ASKED_MOST = 3
+"""How often a new password is asked for that is typed twice."""
+
 PasswordFileOption = Annotated[
     Path | None,
     typer.Option("--password-file", metavar="FILE", help="Read the password from a file; - is standard input."),
@@ -61,15 +64,20 @@ def set_password(
     name: str,
     *,
     password_file: PasswordFileOption = None,
+    keep_tokens: Annotated[
+        bool, typer.Option("--keep-tokens", help="Leave the account's API tokens as they are.")
+    ] = False,
     data: DataOption = None,
     config: ConfigOption = None,
     pairs: SetOption = None,
 ) -> None:
-    """Give an account a new password, asked for at the terminal or read from a file."""
+    """Give an account a new password, asked for at the terminal or read from a file or a pipe; its tokens end."""
     settings = load_settings(data, config, pairs).settings
+    if password_file is None and not sys.stdin.isatty():
+        password_file = Path("-")
     password = _asked_password() if password_file is None else _password_from(password_file)
-    run(function("deploy.administration.set_password")(settings, name, password))
-    say(f"changed the password of {name}\n")
+    revoked = run(function("deploy.administration.set_password")(settings, name, password, keep_tokens=keep_tokens))
+    say(f"changed the password of {name}; tokens revoked: {revoked}\n")
 
 
 @users.command("list")
@@ -242,11 +250,9 @@ def _password_from(path: Path) -> str:
 
 
 def _asked_password() -> str:
-    if not sys.stdin.isatty():
-        raise UsageError(
-            "there is no terminal to ask for the password at: use --password-file FILE (- is standard input)"
-        )
-    password = getpass.getpass("New password: ")
-    if password != getpass.getpass("Once more: "):
-        raise UsageError("the two passwords differ: nothing was changed")
-    return password
+    for _ in range(_ASKED_MOST):
+        password = getpass.getpass("New password: ")
+        if password == getpass.getpass("Once more: "):
+            return password
+        say("the two passwords differ\n")
+    raise UsageError(f"the two passwords differed {_ASKED_MOST} times: nothing was changed")

@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Callable
 
+import structlog
+
 from deploy import assembly, banner, first_steps
 from deploy.data_folder import Running
 from deploy.embedded import Start
@@ -20,6 +22,8 @@ from shared.catalogue.clock_watch import ClockWatch
 from shared.clock import SystemClock
 from shared.settings import Settings
 
+log = structlog.get_logger()
+
 
 async def run(start: Start) -> None:
     """Run all services until the process is asked to stop.
@@ -29,6 +33,8 @@ async def run(start: Start) -> None:
         Stopped: the process was asked to stop before it was ready.
     """
     settings, stop = start.settings, start.stop
+    if settings.is_open_devpi:
+        log.warning("open_as_a_plain_devpi", compat=settings.compat, host=settings.listen.host)
     await stop.unless_asked(first_steps.prepare_catalogue(settings))
     async with open_resources(settings, SystemClock()) as resources:
         first = await stop.unless_asked(first_steps.take_first_steps(resources))
@@ -79,4 +85,5 @@ def _facts(start: Start, first: first_steps.FirstSteps) -> banner.Facts:
         programs=start.programs,
         owner_link=first.owner_link,
         seconds=time.monotonic() - start.began,
+        open_devpi=start.settings.is_open_devpi,
     )

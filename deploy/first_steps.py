@@ -7,24 +7,34 @@ load what makes keys and migrates tables.
 from __future__ import annotations
 
 import asyncio
+import importlib
 from dataclasses import dataclass
 from datetime import timedelta
 
 from countermark.core.names import IndexName
 from deploy.errors import LaunchError
 from gateway.accounts import Accounts, DeploymentInfo, owner_link_url
+from gateway.index_lives import Birth
 from gateway.settings import addresses_of
 from services.signing.ceremony import CeremonyNeeded, ensure_trust
+from shared.auth.principal import Verb
 from shared.catalogue import migrate
 from shared.catalogue.engine import CATALOGUE_AWAY
 from shared.catalogue.faults import catalogue_fault
 from shared.catalogue.schema import SchemaMismatch
 from shared.errors import ServiceError
+from shared.reading.resolution import MIRROR
 from shared.resources import Resources
 from shared.settings import Settings
 
 DEFAULT_INDEX = IndexName("root", "stable")
 """The index every deployment begins with: a public stage, not volatile. Source: architecture section 11.8."""
+
+PUBLIC_MIRROR = IndexName("root", "pypi")
+"""The mirror of the public index."""
+
+MIRROR_OWNERS = frozenset([Verb.READ, Verb.REMOVE, Verb.CONFIGURE])
+"""What the owner of a mirror may do: nobody uploads to one."""
 
 _PUBLICATION_TIMEOUT = timedelta(seconds=30)
 """How long the first publication may take: keys, 256 empty bins of one byte string, a snapshot and a timestamp."""
@@ -65,7 +75,8 @@ async def take_first_steps(resources: Resources) -> FirstSteps:
     try:
         # Keys first: an index that exists is published, and nothing can be signed without them.
         await ensure_trust(resources)
-        deployment = await accounts.init_deployment(DEFAULT_INDEX)
+        mirror = None if await accounts.has_deployment() else await asyncio.to_thread(public_mirror)
+        deployment = await accounts.init_deployment(DEFAULT_INDEX, mirror=mirror)
         link = None
         if deployment.created:
             secret = await accounts.create_owner_link(DEFAULT_INDEX.owner)
@@ -75,6 +86,21 @@ async def take_first_steps(resources: Resources) -> FirstSteps:
     except ServiceError as error:
         raise LaunchError(error.detail) from error
     return FirstSteps(deployment, link)
+
+
+def public_mirror() -> Birth:
+    """Return the mirror of the public index, as devpi makes it. Blocking: the library takes a while to load.
+
+    Source: contract devpi section 18.
+    """
+    # By name: only the first start needs it, and it brings an HTTP client and an HTML parser.
+    url = str(importlib.import_module("pypi_simple").PYPI_SIMPLE_ENDPOINT)
+    settings = {
+        "title": "PyPI",
+        "mirror_url": url,
+        "mirror_web_url_fmt": url.removesuffix("simple/") + "project/{name}/",
+    }
+    return Birth(PUBLIC_MIRROR, type=MIRROR, volatile=False, settings=settings, owner_verbs=MIRROR_OWNERS)
 
 
 async def until_published(resources: Resources, deployment: DeploymentInfo) -> None:

@@ -47,11 +47,14 @@ _SERVICES = {
 
 
 @app.command()
-def up(
+def up(  # noqa: PLR0913 - each is an option of the command line
     *,
     data: DataOption = None,
     api_port: Annotated[int | None, typer.Option(help="Port of the host for machines.", show_default="3141")] = None,
     ui_port: Annotated[int | None, typer.Option(help="Port of the host for people.", show_default="3142")] = None,
+    compat: Annotated[
+        str | None, typer.Option(help="devpi-open: as open as a plain devpi-server, on this machine alone.")
+    ] = None,
     config: ConfigOption = None,
     pairs: SetOption = None,
     end_with_parent: Annotated[
@@ -59,7 +62,7 @@ def up(
     ] = False,
 ) -> None:
     """Run everything in this process, with a Postgres and a Valkey of its own, until Ctrl-C."""
-    more = {"listen.api_port": api_port, "listen.ui_port": ui_port}
+    more = {"listen.api_port": api_port, "listen.ui_port": ui_port, "compat": compat}
     settings = load_settings(data, config, pairs, more).settings
     if end_with_parent:
         processes.end_with_parent()

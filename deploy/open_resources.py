@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,6 +13,7 @@ from redis.asyncio import Redis
 from deploy.errors import UsageError
 from shared.auth import directory as directory_module
 from shared.auth.directory import Directory
+from shared.auth.passwords import hash_password
 from shared.catalogue import heads as heads_module
 from shared.catalogue.engine import open_engine
 from shared.catalogue.heads import Heads
@@ -58,7 +60,8 @@ async def open_resources(
         metrics = Metrics()
         absent = ObjectStores(AbsentStore(), AbsentStore())
         objects = await _open_objects(settings, stack, metrics) if store else absent
-        directory, heads = Directory(engine), Heads(engine)
+        no_password = await asyncio.to_thread(hash_password, "") if settings.is_open_devpi else None
+        directory, heads = Directory(engine, no_password=no_password), Heads(engine)
         listener = Listener(database.get_secret_value(), tick=settings.staleness_bound)
         # Rights first: what a new head shows is then judged by the newest rights.
         listener.subscribe(directory_module.CHANNEL, directory.wake)

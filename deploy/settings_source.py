@@ -19,6 +19,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from deploy.errors import UsageError
+from gateway.settings import is_loopback
 from shared.settings import Settings
 
 FILE_NAME = "countermark.toml"
@@ -243,9 +244,25 @@ def _cross_check(settings: Settings) -> Iterator[str]:
     authorities = settings.objects.ca_file
     if authorities is not None and not authorities.is_file():
         yield f"objects.ca_file: there is no file {authorities}"
+    yield from _check_open(settings)
     ports = (settings.listen.api_port, settings.listen.ui_port)
     if ports[0] == ports[1] != 0:
         yield f"listen.ui_port: must differ from listen.api_port, both are {ports[0]}"
+
+
+def _check_open(settings: Settings) -> Iterator[str]:
+    """Yield a line for each way by which others than this machine could reach a deployment without passwords."""
+    if not settings.is_open_devpi:
+        return
+    told = {"outside_url": settings.outside_url, "outside_ui_url": settings.outside_ui_url}
+    hosts = {key: urlsplit(url).hostname or "" for key, url in told.items() if url is not None}
+    for key, host in ({"listen.host": settings.listen.host} | hosts).items():
+        if not is_loopback(host):
+            yield f"compat: devpi-open has no passwords and stays on this machine: {key} must be loopback, not {host}"
+    if settings.listen.proxies:
+        yield "compat: devpi-open has no passwords and stays on this machine: unset listen.trusted_proxies"
+    if settings.signing.profile != "development":
+        yield "compat: devpi-open is for development alone: set signing.profile = development"
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:

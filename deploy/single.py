@@ -19,7 +19,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from deploy import assembly
-from deploy.errors import LaunchError
+from deploy.errors import LaunchError, UsageError
 from deploy.listeners import HttpServer
 from deploy.needs import Needs, needs_of, until_there
 from deploy.open_resources import open_resources
@@ -144,6 +144,8 @@ def service_app(service: Service, needs: Needs, metrics: Metrics) -> ASGIApp:
 
 @asynccontextmanager
 async def _alone(settings: Settings, clock: Clock | None, *, store: bool = True) -> AsyncIterator[Alone]:
+    if settings.is_open_devpi:
+        raise UsageError("compat: devpi-open is for countermark-server up (make run) alone: unset COUNTERMARK_COMPAT")
     async with AsyncExitStack() as stack:
         patience = timedelta(seconds=settings.stopping.grace)
         try:

@@ -45,3 +45,9 @@ def test_a_folder_with_spaces_can_still_be_copied() -> None:
     text = render(replace(_FACTS, data=Path("/srv/it's my data")))
     (line,) = [line for line in text.splitlines() if "token create" in line]
     assert "/srv/it's my data" in shlex.split(line.split("$(")[1].rstrip(")"))
+
+
+def test_an_open_devpi_is_told_loudly() -> None:
+    """Nobody starts one without reading what it lets everybody do."""
+    assert "OPEN AS A PLAIN DEVPI-SERVER" in render(replace(_FACTS, open_devpi=True))
+    assert "OPEN" not in render(_FACTS)

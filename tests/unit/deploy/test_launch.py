@@ -57,6 +57,8 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["jobs", "retry"], "name one job by its ID, or use --all"),
         (["upload"], "database.url and queue.url must be set for a process of its own"),
         (["worker"], "set COUNTERMARK_DATABASE__URL and COUNTERMARK_QUEUE__URL"),
+        (["up", "--compat", "devpi"], "compat (command line): Input should be 'none' or 'devpi-open', not 'devpi'"),
+        (["up", "--compat", "devpi-open", "--set", "listen.host=0.0.0.0"], "listen.host must be loopback, not 0.0.0.0"),
         (["user", "passwd", "x", "--password-file", "/does/not/exist"], "the password cannot be read"),
     ],
 )

@@ -156,3 +156,21 @@ def test_the_data_folder_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Children have working folders of their own, so a relative folder is resolved where it was written."""
     monkeypatch.chdir(tmp_path)
     assert loaded({"data": "some/where"}).settings.data == tmp_path / "some" / "where"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("listen.host", "0.0.0.0", "listen.host must be loopback, not 0.0.0.0"),
+        ("outside_url", "https://packages.example.org", "outside_url must be loopback, not packages.example.org"),
+        ("outside_ui_url", "https://packages.example.org", "outside_ui_url must be loopback"),
+        ("listen.trusted_proxies", "10.0.0.1", "unset listen.trusted_proxies"),
+        ("signing.profile", "production", "set signing.profile = development"),
+    ],
+)
+def test_an_open_devpi_stays_on_this_machine(key: str, value: str, words: str) -> None:
+    """Whatever lets others in is refused; loopback is fine, and without `compat` all of it is."""
+    (line,) = faults({"compat": "devpi-open", key: value})
+    assert words in line
+    load(Sources({"compat": "devpi-open"}, {}))
+    load(Sources({key: value}, {}))
