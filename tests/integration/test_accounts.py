@@ -13,6 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import IndexName
+from deploy.first_steps import public_mirror
 from gateway.accounts import MAX_SCOPES, MAX_TOKEN_LIFETIME, MIN_PASSWORD, Accounts, NewIndex, NewToken
 from shared.auth.directory import CHANNEL, Directory
 from shared.auth.passwords import password_matches
@@ -20,7 +21,7 @@ from shared.auth.permissions import Decision, authorize
 from shared.auth.principal import NOBODY, Principal, Scope, Verb
 from shared.auth.tokens import token_sha256
 from shared.catalogue.outbox import waiting_changes
-from shared.catalogue.tables import Account, Audit, Deployment, IndexRow, OwnerLink, Token
+from shared.catalogue.tables import Account, Audit, Deployment, IndexRow, Outbox, OwnerLink, Token
 from shared.errors import ErrorKind, ServiceError
 from shared.ids import TokenId, new_uuid
 from tests.support.clock import SettableClock
@@ -57,6 +58,30 @@ async def test_a_deployment_is_made_once(engine: AsyncEngine, accounts: Accounts
         for table in (Deployment, Account, IndexRow):
             assert await connection.scalar(select(func.count()).select_from(table)) == 1
         assert len(await waiting_changes(connection, first.default_index_id, limit=10)) == 1
+
+
+async def test_a_deployment_begins_with_a_mirror_of_the_public_index(engine: AsyncEngine, accounts: Accounts) -> None:
+    """It is not volatile, nothing is to be published of it, and a later start makes none again."""
+    assert not await accounts.has_deployment()
+    made = await accounts.init_deployment(STABLE, mirror=public_mirror())
+    assert await accounts.has_deployment()
+    await accounts.init_deployment(STABLE, mirror=replace(public_mirror(), name=IndexName("root", "again")))
+    async with engine.connect() as connection:
+        rows = await connection.execute(select(IndexRow.name, IndexRow.type, IndexRow.volatile, IndexRow.settings))
+        indexes = {row.name: row for row in rows}
+        jobs = await connection.scalars(select(Outbox.index_id))
+        assert list(jobs) == [made.default_index_id]
+    assert indexes.keys() == {"stable", "pypi"}
+    mirror = indexes["pypi"]
+    assert (mirror.type, mirror.volatile, mirror.settings["title"]) == ("mirror", False, "PyPI")
+    assert mirror.settings["mirror_url"].startswith("https://")
+    assert mirror.settings["mirror_web_url_fmt"].endswith("/project/{name}/")
+    directory = Directory(engine)
+    await directory.refresh()
+    record = directory.index(IndexName("root", "pypi"))
+    assert record is not None
+    assert authorize(NOBODY, Verb.READ, record.resource()) is Decision.ALLOWED
+    assert authorize(Principal("root"), Verb.UPLOAD, record.resource()) is not Decision.ALLOWED
 
 
 async def test_another_default_index_is_refused(engine: AsyncEngine, accounts: Accounts) -> None:

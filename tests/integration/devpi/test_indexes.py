@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -364,3 +365,17 @@ async def test_two_gateways_say_the_same_at_once(gateway: TestGateway, other: Te
     assert (await root.result("/dave"))["indexes"]["dev"]["title"] == "x"
     assert (await root("DELETE", "/dave/dev")).status_code == 201
     assert (await there("GET", "/dave/dev")).status_code == 404
+
+
+async def test_changes_at_once_are_one_after_the_other(gateway: TestGateway, other: TestGateway) -> None:
+    """Of ten creations one is made; of ten additions through two gateways none is lost."""
+    alice = [DevpiUser(where, "alice") for where in (gateway, other)]
+    root = [DevpiUser(where, "root") for where in (gateway, other)]
+    made = await asyncio.gather(*(alice[n % 2]("PUT", "/alice/dev", {}) for n in range(10)))
+    assert sorted(answer.status_code for answer in made) == [200] + [409] * 9
+    users = await asyncio.gather(*(root[n % 2]("PUT", "/dave", {"password": "x"}) for n in range(4)))
+    assert sorted(answer.status_code for answer in users) == [201] + [409] * 3
+    added = [[f"acl_upload+=u{number}"] for number in range(10)]
+    await asyncio.gather(*(alice[n % 2]("PATCH", "/alice/dev", change) for n, change in enumerate(added)))
+    uploaders = (await alice[0].result("/alice/dev"))["acl_upload"]
+    assert sorted(uploaders) == ["alice", *(f"u{number}" for number in range(10))]

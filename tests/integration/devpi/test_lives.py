@@ -227,6 +227,11 @@ async def test_a_mirror_is_never_signed(deployment: Deployment) -> None:
     async with resources.engine.connect() as connection:
         jobs = select(func.count()).where(Outbox.index_id == index_id).select_from(Outbox)
         assert await connection.scalar(jobs) == 0
+    listed = (await deployment.alice.http.get("/api/v1/indexes")).json()["items"]
+    assert [(item["type"], item["serial"]) for item in listed if item["name"] == "alice/m"] == [("mirror", None)]
+    for part, status in (("projects", 200), ("publications", 200), ("head", 404)):
+        answer = await deployment.alice.http.get(f"/api/v1/indexes/alice/m/{part}")
+        assert answer.status_code == status, answer.text
     assert (await deployment.page("/alice/m/+simple/")).json()["projects"] == []
     assert (await deployment.page("/alice/m/+simple/widget/")).status_code == 404
     await deployment.alice("DELETE", "/alice/m")
