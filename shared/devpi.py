@@ -30,13 +30,6 @@ SERVER_VERSION = "6.20.3"
 MEDIA_TYPE = "application/json"
 """Bare: with a charset the client no longer finds the message."""
 
-_CARRIED = {
-    "X-DEVPI-API-VERSION": API_VERSION,
-    "X-DEVPI-SERVER-VERSION": SERVER_VERSION,
-    "Cache-Control": "no-store",
-}
-"""What every answer carries."""
-
 MAX_OUTSIDE_URL = 500
 """Characters of an `X-Outside-URL` header."""
 
@@ -91,7 +84,7 @@ def devpi_answer(
 
 def devpi_stream(parts: AsyncIterator[bytes]) -> Response:
     """Return an answer of devpi's API whose JSON comes in parts."""
-    return StreamingResponse(parts, headers={**_CARRIED, "Content-Type": MEDIA_TYPE})
+    return StreamingResponse(parts, headers=devpi_headers())
 
 
 def devpi_error(error: Exception) -> Response:
@@ -151,7 +144,11 @@ def _is_address(text: str) -> bool:
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and text.isprintable() and not parts.query
 
 
+def devpi_headers(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the headers of an answer of devpi's API, for one that `devpi_answer` does not write."""
+    versions = {"X-DEVPI-API-VERSION": API_VERSION, "X-DEVPI-SERVER-VERSION": SERVER_VERSION}
+    return {**versions, **(more or {}), "Cache-Control": "no-store", "Content-Type": MEDIA_TYPE}
+
+
 def _json(document: Mapping[str, Any], status: int, headers: Mapping[str, str] | None) -> Response:
-    answer = Response(orjson.dumps(document), status, headers={**(headers or {}), **_CARRIED})
-    answer.headers["Content-Type"] = MEDIA_TYPE
-    return answer
+    return Response(orjson.dumps(document), status, headers=devpi_headers(headers))
