@@ -111,8 +111,9 @@ def _render(batch: Batch, work: Work, refused: dict[OutboxId, str]) -> Rendered:
     plans: list[ProjectPlan] = []
     targets: dict[TargetPath, bytes] = {}
     unset: list[TargetPath] = []
+    arrived = {waiting.message.file_id for waiting in batch.waiting if waiting.message.file_id is not None}
     for state, files, listing in work:
-        plan = rules.plan_project(batch.index.name, batch.serial, state, files, batch.requests_for(state.id))
+        plan = rules.plan_project(batch.index.name, batch.serial, state, files, batch.requests_for(state.id), arrived)
         for file in plan.dropped:
             listing.drop(file.file_name)
         for listed in plan.page.files:

@@ -6,7 +6,7 @@ Source: architecture sections 5 and 11.2; trust contract section 2.6.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -16,6 +16,7 @@ from countermark.core.names import IndexName, TargetPath, latest_target, pointer
 from shared.catalogue import publication_rows as rows
 from shared.catalogue.publication_rows import CurrentFile, FileState, JournalLine, ProjectState, Request
 from shared.formats.interface import PageFile, ProjectPage
+from shared.ids import FileId
 from shared.trust.metadata import TargetEntry, kind_of
 from shared.trust.roles import RoleSpec
 
@@ -65,6 +66,7 @@ def plan_project(
     project: ProjectState,
     files: Sequence[FileState],
     requests: Sequence[Request] = (),
+    arrived: Collection[FileId] = (),
 ) -> ProjectPlan:
     """Decide what a batch does to a project.
 
@@ -75,6 +77,7 @@ def plan_project(
         files: the project's visible files and those of the batch whose bytes were checked; all files that were not
             removed when the project's status changed. Files that the batch does not change may be left out.
         requests: what people asked for in this batch, for the journal, in their order.
+        arrived: files that were uploaded; one may have been listed before, when its name was used again meanwhile.
     """
     visible = [] if project.status == QUARANTINED else [file for file in files if is_visible(file)]
     shown = {file.id for file in visible}
@@ -92,7 +95,7 @@ def plan_project(
         ),
         added=added,
         dropped=dropped,
-        journal=(*_asked(project, requests), *_journal(project, added, dropped)),
+        journal=(*_asked(project, requests), *_journal(project, added, dropped, arrived)),
     )
 
 
@@ -132,10 +135,12 @@ def _asked(project: ProjectState, requests: Iterable[Request]) -> Iterable[Journ
         yield JournalLine(project.name, request.version, action, request.actor)
 
 
-def _journal(project: ProjectState, added: Iterable[FileState], dropped: Iterable[FileState]) -> Iterable[JournalLine]:
+def _journal(
+    project: ProjectState, added: Iterable[FileState], dropped: Iterable[FileState], arrived: Collection[FileId]
+) -> Iterable[JournalLine]:
     """Say which files came and went. Quarantine is no coming and going: the journal has the change of status."""
     for file in added:
-        if not file.was_published:
+        if not file.was_published or file.id in arrived:
             action = f"add {file.package_type} file {file.file_name}"
             yield JournalLine(project.name, file.version, action, file.uploader)
     for file in dropped:

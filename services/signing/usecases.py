@@ -277,7 +277,9 @@ class Publisher:
 def _page(plan: ProjectPlan, rendered: Rendered) -> NewPage:
     entry = rendered.entries[page_target(plan.project.name)]
     files = 0 if plan.project.status == rules.QUARANTINED else len(rendered.listings[plan.project.id])
-    return NewPage(plan.project.id, plan.project.name, entry.sha256, entry.length, files)
+    # While a part of its files still waits to be dropped it is not gone.
+    gone = plan.project.removed and not rendered.listings[plan.project.id]
+    return NewPage(plan.project.id, plan.project.name, entry.sha256, entry.length, files, gone)
 
 
 def _new_head(batch: Batch, rendered: Rendered, signed: SignedRoles, now: datetime) -> NewHead:

@@ -23,13 +23,15 @@ import structlog
 from sqlalchemy.exc import IntegrityError
 
 from countermark.core.digest import Length, sha256_of
+from countermark.core.names import FileName
 from services.upload import rules
 from services.upload.form import ContentMissing, ReceivedForm, receive_form
 from shared.auth.access import require
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Principal, Verb
-from shared.catalogue import releases
+from shared.catalogue import overwriting, releases
 from shared.catalogue.heads import Expecting
+from shared.catalogue.overwriting import Added, NameBurnt, NameTaken, Way
 from shared.catalogue.releases import FileProgress, KnownFile, NewFile, SourceArchiveTaken
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.errors import ErrorKind, ServiceError
@@ -37,7 +39,6 @@ from shared.faults import FaultPoint, reached
 from shared.formats.interface import Coordinates, Inspected, InvalidFile
 from shared.formats.registry import FORMATS
 from shared.ids import FileId
-from shared.jobs.messages import PublishIndex
 from shared.objects.interface import Key, LocalFile, ObjectExists, ObjectStoreError, Put
 from shared.objects.keys import core_metadata_key, file_key
 from shared.resources import Resources
@@ -149,7 +150,7 @@ class Uploads:
         warnings = (*findings, *inspected.warnings, *look.warnings)
         new = replace(_new_file(form, coordinates, inspected, principal, self._resources), warnings=warnings)
         try:
-            file_id = await self._keep(index, new, expecting)
+            added = await self._keep(index, new, expecting)
         except SourceArchiveTaken as error:
             words = f"{coordinates.project} {coordinates.version} has a source archive already: {error}."
             raise ServiceError(ErrorKind.CONFLICT, words) from error
@@ -159,34 +160,26 @@ class Uploads:
             if again.known is None:
                 raise
             return _Admitted(again.known.id, already_there=True)
-        return _Admitted(file_id, already_there=False, warnings=warnings)
+        return _Admitted(added.file_id, added.there, () if added.there else warnings)
 
     async def _look(self, index: IndexRecord, coordinates: Coordinates, form: ReceivedForm) -> _Look:
-        """Look for the file: it may be there with the same bytes, or its name is free.
+        """Look for the file: it may be there with the same bytes, or its name is free, or may be used again.
 
         Raises:
             ServiceError: conflict, when the name is taken by other bytes or burnt; forbidden by the project's status.
         """
-        name = coordinates.file_name
         place = (index.id, index.life, coordinates.format, coordinates.project)
         confusable = None
         async with self._resources.engine.connect() as connection:
-            known = await releases.known_file(connection, index.id, index.life, name)
-            clash = await releases.path_key_taken(connection, index.id, form.sha256, name)
+            found = await overwriting.standing(connection, index, coordinates.file_name, form.sha256)
             status = await releases.project_status(connection, *place)
             if status is None:
                 confusable = await releases.confusable_project(connection, *place)
-        if known is not None and known.removed:
-            raise ServiceError(
-                ErrorKind.CONFLICT, f"{name} was removed from {index.name}: its name cannot be used again."
-            )
-        if known is not None and known.sha256 == form.sha256:
-            return _Look(known)
-        if known is not None or clash:
-            raise ServiceError(
-                ErrorKind.CONFLICT,
-                f"File already exists: {name} is in {index.name} with other bytes. Upload a new version.",
-            )
+        way = overwriting.way_for(index, coordinates.project, form.sha256, found)
+        if way is Way.THERE:
+            return _Look(found.living)
+        if way in (Way.TAKEN, Way.BURNT):
+            raise _conflict(index, coordinates.file_name, way)
         if status in {"archived", "quarantined"}:
             raise ServiceError(ErrorKind.FORBIDDEN, f"Project {coordinates.project} is {status}: it takes no uploads.")
         return _Look(None, () if status else tuple(rules.name_warnings(coordinates.project, confusable)))
@@ -236,23 +229,39 @@ class Uploads:
             words = "The file could not be stored; nothing was kept. Try again."
             raise ServiceError(ErrorKind.UNAVAILABLE, words, retry_after=_RETRY_AFTER) from error
 
-    async def _keep(self, index: IndexRecord, new: NewFile, expecting: Expecting) -> FileId:
-        side = "public" if index.public else "private"
+    async def _keep(self, index: IndexRecord, new: NewFile, expecting: Expecting) -> Added:
         async with UnitOfWork(self._resources.engine) as work:
-            project_id, file_id = await releases.insert_file(work.connection, index.id, index.life, side, new)
-            await work.enqueue(PublishIndex(index.id, project_id, file_id))
+            try:
+                added = await overwriting.add_file(work.connection, index, new)
+            except NameTaken as error:
+                raise _conflict(index, new.coordinates.file_name, Way.TAKEN) from error
+            except NameBurnt as error:
+                raise _conflict(index, new.coordinates.file_name, Way.BURNT) from error
+            if added.there:
+                return added
+            await work.enqueue(added.message(index))
             # Before the commit: the publication that shows the file cannot be told of earlier.
-            expecting.expect(file_id)
+            expecting.expect(added.file_id)
             await work.commit()
         reached(FaultPoint.UPLOAD_KEPT)
         log.info(
             "file_received",
-            file_id=str(file_id),
+            file_id=str(added.file_id),
             index=str(index.name),
             file_name=new.coordinates.file_name,
             length=new.length,
+            replaced=added.audit_id is not None,
         )
-        return file_id
+        return added
+
+
+def _conflict(index: IndexRecord, name: FileName, way: Way) -> ServiceError:
+    """Return what is told when a name cannot be used."""
+    if way is Way.BURNT:
+        words = f"{name} was removed from {index.name}: its name cannot be used again."
+    else:
+        words = f"File already exists: {name} is in {index.name} with other bytes. Upload a new version."
+    return ServiceError(ErrorKind.CONFLICT, words)
 
 
 def _read_form(form: ReceivedForm) -> Coordinates:
