@@ -126,6 +126,8 @@ def _asked(project: ProjectState, requests: Iterable[Request]) -> Iterable[Journ
         match request.action:
             case "release.yank" | "release.unyank" | "release.remove":
                 action = f"{request.action.removeprefix('release.')} release"
+            case "project.remove":
+                action = "remove project"
             case "file.yank" | "file.unyank":
                 action = f"{request.action.removeprefix('file.')} file {request.file}"
             case rows.STATUS_CHANGE:

@@ -24,15 +24,16 @@ from enum import Enum
 from typing import Any
 
 from packaging.utils import NormalizedName
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.digest import Sha256
 from countermark.core.names import FileName
 from shared.auth.directory import IndexRecord
-from shared.catalogue import audit, releases
+from shared.catalogue import audit, marks, releases
+from shared.catalogue.marks import Mark
 from shared.catalogue.releases import STRICT, KnownFile, NewFile, Room
-from shared.catalogue.tables import Attachment, File, Project, Release
+from shared.catalogue.tables import File, Project, Release
 from shared.ids import AuditId, FileId, ProjectId
 from shared.jobs.messages import PublishIndex
 
@@ -190,10 +191,7 @@ async def add_file(connection: AsyncConnection, index: IndexRecord, new: NewFile
 
 async def _remove_replaced(connection: AsyncConnection, index: IndexRecord, living: KnownFile, new: NewFile) -> AuditId:
     """Mark the file that has the name as removed, with its test results, and record who replaced it by what."""
-    mark = {"removed_at": new.uploaded_at, "removed_by": new.uploader}
-    await connection.execute(update(File).where(File.id == living.id).values(**mark, removed_reason="replaced"))
-    results = update(Attachment).where(Attachment.file_id == living.id, Attachment.removed_at.is_(None))
-    await connection.execute(results.values(**mark))
+    await marks.remove(connection, [living.id], Mark(new.uploaded_at, new.uploader, "replaced"))
     token = {} if new.token_id is None else {"token": str(new.token_id)}
     return await audit.record(
         connection,

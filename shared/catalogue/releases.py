@@ -242,6 +242,44 @@ async def open_release(
     Under admission `strict` its metadata are those of its first file, whatever was registered before; else each file
     adds the fields that it has.
     """
+    made = await _make_release(connection, project_id, new)
+    if made is not None:
+        return made
+    found = await release_named(connection, project_id, new.version, new.release_key)
+    assert found is not None
+    begins = Release.removed_at.is_not(None) if admission != STRICT else ~_has_files()
+    fields = literal(dict(new.fields), JSONB)
+    change = update(Release).where(Release.id == found.id)
+    if admission == STRICT:
+        change = change.where(begins).values(core_metadata=fields)
+    else:
+        change = change.values(core_metadata=case((begins, fields), else_=Release.core_metadata.concat(fields)))
+    await connection.execute(change.values(removed_at=None, removed_by=None))
+    return found.id
+
+
+async def register(connection: AsyncConnection, project_id: ProjectId, new: NewRelease, *, always: bool) -> bool:
+    """Add a release without a file, or replace the metadata of one; returns whether that changed anything.
+
+    Args:
+        always: also those of a release that has files.
+    """
+    made = await _make_release(connection, project_id, new)
+    if made is not None:
+        return True
+    found = await release_named(connection, project_id, new.version, new.release_key)
+    assert found is not None
+    fields = literal(dict(new.fields), JSONB)
+    differs = Release.core_metadata.is_distinct_from(fields) | Release.removed_at.is_not(None)
+    change = update(Release).where(Release.id == found.id, differs)
+    if not always:
+        change = change.where(~_has_files())
+    changed = await connection.execute(change.values(core_metadata=fields, removed_at=None, removed_by=None))
+    return changed.rowcount > 0
+
+
+async def _make_release(connection: AsyncConnection, project_id: ProjectId, new: NewRelease) -> ReleaseId | None:
+    """Add a release; returns None when the project has one of this version."""
     made = await connection.scalar(
         insert(Release)
         .values(
@@ -255,20 +293,11 @@ async def open_release(
         .on_conflict_do_nothing()
         .returning(Release.id)
     )
-    if made is not None:
-        return ReleaseId(made)
-    found = await release_named(connection, project_id, new.version, new.release_key)
-    assert found is not None
-    has_files = exists().where(File.release_id == Release.id, File.removed_at.is_(None))
-    begins = Release.removed_at.is_not(None) if admission != STRICT else ~has_files
-    fields = literal(dict(new.fields), JSONB)
-    change = update(Release).where(Release.id == found.id)
-    if admission == STRICT:
-        change = change.where(begins).values(core_metadata=fields)
-    else:
-        change = change.values(core_metadata=case((begins, fields), else_=Release.core_metadata.concat(fields)))
-    await connection.execute(change.values(removed_at=None, removed_by=None))
-    return found.id
+    return None if made is None else ReleaseId(made)
+
+
+def _has_files() -> ColumnElement[bool]:
+    return exists().where(File.release_id == Release.id, File.removed_at.is_(None))
 
 
 @dataclass(frozen=True, slots=True)
