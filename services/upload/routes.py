@@ -11,6 +11,8 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from countermark.core.names import IndexName
+from services.upload.attaching import Documentation
+from services.upload.attaching_routes import TestResults, documentation_answer
 from services.upload.form import DEFAULT_LIMITS
 from services.upload.schemas import FileState
 from services.upload.usecases import Receipt, Uploads
@@ -38,9 +40,13 @@ def form_app(resources: Resources, uploads: Uploads, verifier: Verifier) -> Fast
         require_some_project(principal, Verb.UPLOAD, index)
         return principal, index
 
+    test_results = TestResults(resources, uploads.attaching, verifier)
+
     @app.post("/{path:path}")
     async def upload(request: Request) -> Response:
         face = parse_face(request.scope["path"])
+        if face is not None and face.kind is FaceKind.FILE:
+            return await test_results.take(request, face)
         if face is None or face.kind is not FaceKind.INDEX:
             raise ServiceError(ErrorKind.NOT_FOUND, "Uploads go to the URL of an index: /{owner}/{index}/ or /legacy/.")
         # The token comes before the body: `Expect: 100-continue` is answered only when somebody reads.
@@ -49,7 +55,15 @@ def form_app(resources: Resources, uploads: Uploads, verifier: Verifier) -> Fast
         limit = resources.settings.uploads.max_file_bytes
         if int(request.headers.get("content-length") or 0) > limit + DEFAULT_LIMITS.max_overhead_bytes:
             raise ServiceError(ErrorKind.TOO_LARGE, f"The file is larger than {limit} bytes, the limit of this server.")
-        receipt = await uploads.receive(index, principal, request.headers.get("content-type", ""), request.stream())
+        receipt = await uploads.receive(
+            index,
+            principal,
+            request.headers.get("content-type", ""),
+            request.stream(),
+            documents=face.index is not None,
+        )
+        if isinstance(receipt, Documentation):
+            return documentation_answer(receipt, index)
         return _answer(receipt, str(index.name))
 
     @app.get("/{path:path}")

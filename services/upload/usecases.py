@@ -24,6 +24,8 @@ from sqlalchemy.exc import IntegrityError
 
 from countermark.core.digest import Length, sha256_of
 from services.upload import rules
+from services.upload.attaching import Attaching, Documentation
+from services.upload.attaching_rules import DOC_UPLOAD
 from services.upload.form import ContentMissing, ReceivedForm, receive_form
 from shared.auth.access import require
 from shared.auth.directory import IndexRecord
@@ -88,6 +90,7 @@ class Uploads:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._inspecting = asyncio.Semaphore(_INSPECTIONS_AT_ONCE)
+        self.attaching = Attaching(resources)
 
     @property
     def staging(self) -> Path:
@@ -95,9 +98,18 @@ class Uploads:
         return self._resources.settings.data / "staging"
 
     async def receive(
-        self, index: IndexRecord, principal: Principal, content_type: str, body: AsyncIterator[bytes]
-    ) -> Receipt:
+        self,
+        index: IndexRecord,
+        principal: Principal,
+        content_type: str,
+        body: AsyncIterator[bytes],
+        *,
+        documents: bool = False,
+    ) -> Receipt | Documentation:
         """Take one file from an upload form.
+
+        Args:
+            documents: whether forms that bring documentation are taken.
 
         Raises:
             ServiceError: invalid (400) with every fault found, forbidden, conflict, gone, too-large, unavailable.
@@ -110,9 +122,15 @@ class Uploads:
         try:
             form = await receive_form(body, content_type, folder=self.staging, max_file_bytes=limit)
         except ContentMissing as error:
-            _refuse_gone(error.fields)
+            if not (documents and _brings_documentation(error.fields)):
+                _refuse_gone(error.fields)
             raise
         reached(FaultPoint.UPLOAD_RECEIVED)
+        if documents and _brings_documentation(form.fields):
+            try:
+                return await self.attaching.document(index, principal, form)
+            finally:
+                await asyncio.to_thread(form.path.unlink, missing_ok=True)
         with self._resources.heads.expecting(index.id) as expecting:
             try:
                 admitted = await self._admit(index, principal, form, expecting)
@@ -275,6 +293,10 @@ def _read_form(form: ReceivedForm) -> Coordinates:
     if faults:
         raise ServiceError(ErrorKind.INVALID, _sentences("", faults))
     return coordinates
+
+
+def _brings_documentation(fields: rules.Fields) -> bool:
+    return rules.value_of(fields, ":action") == DOC_UPLOAD
 
 
 def _refuse_gone(fields: rules.Fields) -> None:

@@ -12,13 +12,14 @@ from datetime import datetime
 from typing import Any
 
 from packaging.utils import NormalizedName
-from sqlalchemy import ColumnElement, Select, func, select, update
+from sqlalchemy import ColumnElement, Select, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName
 from shared.catalogue.projects import FORMAT
+from shared.catalogue.releases import release_named
 from shared.catalogue.tables import Attachment, File, Project, Release, StoredObject
 from shared.ids import AttachmentId, FileId, IndexId, ProjectId, ReleaseId, new_uuid
 
@@ -88,6 +89,34 @@ class NewAttachment:
     history: Sequence[Mapping[str, Any]] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ReleaseLine:
+    """A release that documentation may be about; `living` when it was never emptied: not all that it had is removed."""
+
+    id: ReleaseId
+    version: str
+    living: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TestedFile:
+    """A living file that a test result is about."""
+
+    id: FileId
+    release_id: ReleaseId
+    project: NormalizedName
+
+
+@dataclass(frozen=True, slots=True)
+class NewRelease:
+    """A release that is made for its documentation; `key` is what equal versions have in common."""
+
+    project: NormalizedName
+    display_name: str
+    version: str
+    key: str
+
+
 class AddressTaken(Exception):
     """Other bytes have, or had, this address; it names these for ever."""
 
@@ -142,6 +171,78 @@ async def doc_of_release(connection: AsyncConnection, release_id: ReleaseId) -> 
     newest = query.order_by(Attachment.removed_at.desc().nulls_first(), Attachment.added_at.desc()).limit(1)
     row = (await connection.execute(newest)).first()
     return None if row is None else _from(row)
+
+
+async def releases_of(
+    connection: AsyncConnection, index_id: IndexId, life: int, project: NormalizedName, named: tuple[str, str] | None
+) -> list[ReleaseLine]:
+    """Return the releases of a project that a version may mean, the one written so first, or all without one.
+
+    Args:
+        named: a version as it is written, and what equal versions have in common; None for any.
+    """
+    files, attached = File.release_id == Release.id, Attachment.release_id == Release.id
+    has_some = exists().where(files, File.removed_at.is_(None)) | exists().where(
+        attached, Attachment.removed_at.is_(None)
+    )
+    never_had_any = ~exists().where(files) & ~exists().where(attached)
+    query = (
+        select(Release.id, Release.version, (has_some | never_had_any).label("living"))
+        .join(Project, Project.id == Release.project_id)
+        .where(Project.index_id == index_id, Project.life == life, Project.format == FORMAT, Project.name == project)
+    )
+    if named is None:
+        query = query.order_by(Release.created_at.desc())
+    else:
+        written, key = named
+        query = query.where((Release.version == written) | (Release.version_key == key))
+        query = query.order_by(Release.version != written)
+    rows = await connection.execute(query.limit(MOST))
+    return [ReleaseLine(ReleaseId(row.id), row.version, row.living) for row in rows]
+
+
+async def open_release(
+    connection: AsyncConnection, index_id: IndexId, life: int, new: NewRelease, at: datetime
+) -> ReleaseId:
+    """Return the release that documentation is about, made with its project where there is none.
+
+    Nobody else attaches documentation to it until the transaction ends.
+    """
+    keys = {"index_id": index_id, "life": life, "format": FORMAT, "name": new.project}
+    project = insert(Project).values(
+        id=new_uuid(), **keys, display_name=new.display_name, status="active", created_at=at
+    )
+    await connection.execute(project.on_conflict_do_nothing())
+    project_id = ProjectId((await connection.execute(select(Project.id).filter_by(**keys))).scalar_one())
+    release = insert(Release).values(
+        id=new_uuid(),
+        project_id=project_id,
+        version=new.version,
+        version_key=new.key,
+        core_metadata={"name": new.display_name, "version": new.version},
+        created_at=at,
+    )
+    await connection.execute(release.on_conflict_do_nothing())
+    found = await release_named(connection, project_id, new.version, new.key)
+    assert found is not None
+    await connection.execute(select(Release.id).where(Release.id == found.id).with_for_update(key_share=True))
+    return found.id
+
+
+async def tested_file(
+    connection: AsyncConnection, index_id: IndexId, life: int, path_key: str, file_name: FileName
+) -> TestedFile | None:
+    """Return the file that has an address now, kept from being removed until the transaction ends; None without."""
+    row = (
+        await connection.execute(
+            select(File.id, File.release_id, Project.name)
+            .join(Project, Project.id == File.project_id)
+            .where(File.index_id == index_id, File.path_key == path_key, File.file_name == file_name)
+            .where(Project.life == life, File.removed_at.is_(None))
+            .with_for_update(of=File, read=True)
+        )
+    ).first()
+    return None if row is None else TestedFile(FileId(row.id), ReleaseId(row.release_id), NormalizedName(row.name))
 
 
 async def results_of_file(connection: AsyncConnection, file_id: FileId) -> int:
