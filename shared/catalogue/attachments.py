@@ -151,9 +151,18 @@ async def of_files(connection: AsyncConnection, files: Sequence[FileId]) -> list
 
 
 async def docs_of_project(
-    connection: AsyncConnection, index_id: IndexId, life: int, project: NormalizedName
+    connection: AsyncConnection,
+    index_id: IndexId,
+    life: int,
+    project: NormalizedName,
+    named: tuple[str, str] | None = None,
 ) -> list[Attached]:
-    """Return the documentation that releases of a project have now, in no order; one of each release."""
+    """Return the documentation that releases of a project have now, in no order; one of each release.
+
+    Args:
+        named: a version as it is written, and what equal versions have in common: only the release so written, else
+            the one that it equals. None for all.
+    """
     query = _attached(life).where(
         Project.index_id == index_id,
         Project.life == life,
@@ -162,7 +171,13 @@ async def docs_of_project(
         Attachment.kind == DOC,
         Attachment.removed_at.is_(None),
     )
-    return [_from(row) for row in await connection.execute(query.order_by(Attachment.added_at.desc()).limit(MOST))]
+    if named is None:
+        query = query.order_by(Attachment.added_at.desc()).limit(MOST)
+    else:
+        written, key = named
+        query = query.where((Release.version == written) | (Release.version_key == key))
+        query = query.order_by(Release.version != written).limit(1)
+    return [_from(row) for row in await connection.execute(query)]
 
 
 async def doc_of_release(connection: AsyncConnection, release_id: ReleaseId) -> Attached | None:
