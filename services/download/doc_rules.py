@@ -119,7 +119,7 @@ def member_path(wanted: DocWanted, members: Container[str]) -> str | Elsewhere:
     Raises:
         ServiceError: NOT_FOUND; there is none.
     """
-    page = f"{wanted.path.rstrip('/')}/{INDEX_PAGE}"
+    page = f"{wanted.path.removesuffix('/')}/{INDEX_PAGE}"
     if wanted.path.endswith("/"):
         if page in members:
             return page
@@ -138,7 +138,7 @@ def _which(version: str) -> str | Which:
 def _relative(asked: list[str], meant: list[str], query: bytes) -> str:
     """Return a reference from one path to another of the same index, whatever prefix the host puts before both."""
     up = "../" * (len(asked) - 1 - _PLACE_SEGMENTS)
-    below = "/".join(quote(segment) for segment in meant[_PLACE_SEGMENTS:])
+    below = "/".join(quote(segment, safe="+!") for segment in meant[_PLACE_SEGMENTS:])
     return f"{up}{below}" + (f"?{query.decode('latin-1')}" if query else "")
 
 

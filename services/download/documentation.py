@@ -97,10 +97,16 @@ class Page:
 class Documentation:
     """The use cases of reading documentation."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, memory: int = DIRECTORIES_BYTES) -> None:
+        """Args: memory: bytes of central directories kept at the most."""
         self._resources = resources
         self._candidates: Shelf[Hashable, _Candidates] = Shelf(_ANSWERS_BYTES)
-        self._directories: Shelf[Hashable, _Opened] = Shelf(DIRECTORIES_BYTES)
+        self._directories: Shelf[Hashable, _Opened] = Shelf(memory)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of central directories in memory, roughly."""
+        return self._directories.size
 
     async def find(self, place: Place, wanted: DocWanted) -> Page | Elsewhere:
         """Return the page that a path means.
