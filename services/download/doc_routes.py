@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.download import doc_rules
-from services.download.doc_rules import STRICT, Elsewhere
+from services.download.doc_rules import HEAD_BYTES, STRICT, Elsewhere, equipped
 from services.download.documentation import Documentation, Page
 from services.download.settings import Limits
 from services.download.usecases import BrokenOff
@@ -91,24 +91,26 @@ class DocRoutes:
         await self._send(place, found, kept, send, head=head)
 
     async def _send(self, place: Place, page: Page, kept: Headers, send: Send, *, head: bool) -> None:
-        kind = doc_rules.media_type(page.path)
-        headers = doc_rules.described(kind, page.member.length, kept, open_=place.open)
-        if head:
+        """Send a page or another file.
+
+        Raises:
+            ServiceError: it cannot be read; nothing was sent.
+            BrokenOff: it cannot be finished.
+        """
+        kind, length = doc_rules.media_type(page.path), page.member.length
+        if head and not kind.page:
+            headers = doc_rules.described(kind, length, kept, open_=place.open)
             await send_prepared(send, Prepared(200, headers, b""), head=True)
             return
+        whole = length <= self._limits.small
         async with aclosing(self._documentation.content(page)) as content:
-            try:
-                if page.member.length <= self._limits.small:
-                    body = b"".join([piece async for piece in content])
-                    await send_prepared(send, Prepared(200, headers, body), head=False)
-                    return
-                first = await anext(content)
-            except UnreadableZip as error:
-                log.warning("documentation_unreadable", key=page.key, member=page.path[:200], error=str(error))
-                raise ServiceError(
-                    ErrorKind.NOT_FOUND, f"File {page.path} cannot be read from documentation."
-                ) from error
-            await self._stream(page, headers, (first, content), send)
+            beginning = await _beginning(page, content, length if whole else HEAD_BYTES)
+            body = equipped(beginning) if kind.page else beginning
+            headers = doc_rules.described(kind, length + len(body) - len(beginning), kept, open_=place.open)
+            if head or whole:
+                await send_prepared(send, Prepared(200, headers, body), head=head)
+            else:
+                await self._stream(page, headers, (body, content), send)
 
     async def _stream(
         self,
@@ -130,6 +132,25 @@ class DocRoutes:
     async def _piece(self, piece: bytes, send: Send) -> None:
         async with asyncio.timeout(self._limits.stall_seconds):
             await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+
+async def _beginning(page: Page, content: AsyncIterator[bytes], least: int) -> bytes:
+    """Read the first `least` bytes of a page or some more; all, when it is not longer, and then its checksum is right.
+
+    Raises:
+        ServiceError: NOT_FOUND; they cannot be read. UNAVAILABLE; the store failed.
+    """
+    read = bytearray()
+    try:
+        async for piece in content:
+            read += piece
+            if len(read) >= least and len(read) < page.member.length:
+                break
+    except UnreadableZip as error:
+        log.warning("documentation_unreadable", key=page.key, member=page.path[:200], error=str(error))
+        words = f"File {page.path[:300]} cannot be read from the documentation."
+        raise ServiceError(ErrorKind.NOT_FOUND, _ascii(words)) from error
+    return bytes(read)
 
 
 def _ascii(text: str) -> str:

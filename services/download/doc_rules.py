@@ -147,6 +147,7 @@ class MediaType:
     """How files with an extension are served.
 
     Attributes:
+        page: whether scripts of it run as a page's own: it gets `EQUIPMENT`.
         shared: whether pages without an origin may read them: what fonts, scripts' data and styles need.
         saved: whether browsers keep them and show nothing.
     """
@@ -154,14 +155,15 @@ class MediaType:
     name: bytes
     shared: bool = False
     saved: bool = False
+    page: bool = False
 
 
 _TEXT = MediaType(b"text/plain; charset=utf-8", shared=True)
 _UNKNOWN = MediaType(b"application/octet-stream", shared=True, saved=True)
 
 _MEDIA_TYPES: dict[str, MediaType] = {
-    "html": MediaType(b"text/html; charset=utf-8"),
-    "htm": MediaType(b"text/html; charset=utf-8"),
+    "html": MediaType(b"text/html; charset=utf-8", page=True),
+    "htm": MediaType(b"text/html; charset=utf-8", page=True),
     "xml": MediaType(b"application/xml"),
     "svg": MediaType(b"image/svg+xml"),
     "css": MediaType(b"text/css; charset=utf-8", shared=True),
@@ -204,6 +206,20 @@ CONTENT_SECURITY_POLICY = (
 """What documentation may do: its scripts run, but in an origin of their own that is nobody's, and load nothing from
 other hosts. Never `allow-same-origin`: the pages lie on the host of the API. Source: ADR 0025."""
 
+EQUIPMENT = (
+    b'<script>for(const n of["localStorage","sessionStorage"])try{self[n]}catch{const m=new Map;'
+    b"Object.defineProperty(self,n,{configurable:true,value:{getItem:k=>m.get(String(k))??null,"
+    b"setItem:(k,v)=>{m.set(String(k),String(v))},removeItem:k=>{m.delete(String(k))},clear:()=>m.clear(),"
+    b"key:i=>[...m.keys()][i]??null,get length(){return m.size}}})}</script>"
+)
+"""What a page needs beside its own to work without an origin: a storage that forgets. Reading the real one raises, and
+the themes of Sphinx and MkDocs end their scripts then, search among them. Source: ADR 0025."""
+
+HEAD_BYTES = 64 * 1024
+"""Bytes in which the head of a page begins."""
+
+_HEAD = re.compile(rb"<head(\s[^>]*)?>", re.IGNORECASE)
+
 STRICT: Headers = (
     (b"content-security-policy", CONTENT_SECURITY_POLICY),
     NOSNIFF,
@@ -218,6 +234,18 @@ def media_type(path: str) -> MediaType:
     """Return how a file is served, by its extension alone; what is unknown is never shown."""
     found = _EXTENSION.search(path)
     return _UNKNOWN if found is None else _MEDIA_TYPES.get(found[1].lower(), _UNKNOWN)
+
+
+def equipped(beginning: bytes) -> bytes:
+    """Return a page's beginning with `EQUIPMENT` in its head; a page without a head stays as it is.
+
+    Args:
+        beginning: `HEAD_BYTES` or more of the page, or all.
+    """
+    head = _HEAD.search(beginning, 0, HEAD_BYTES)
+    if head is None:
+        return beginning
+    return beginning[: head.end()] + EQUIPMENT + beginning[head.end() :]
 
 
 def etag_of(sha256: Sha256) -> bytes:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.digest import sha256_of
 from countermark.core.names import FileName
-from services.download.doc_rules import DocWanted, Which
+from services.download.doc_rules import EQUIPMENT, DocWanted, Which
 from services.download.documentation import Documentation, Page
 from shared.auth.principal import Scope, Verb
 from shared.catalogue.tables import Project
@@ -74,6 +74,20 @@ class TestPages:
         assert answer.headers["cache-control"] == "max-age=60"
         head = await client.head(f"{HERE}/{path}")
         assert (dict(head.headers), head.content) == (dict(answer.headers), b"")
+
+    async def test_with_a_head_get_a_storage(self, client: httpx2.AsyncClient, library: Library) -> None:
+        """Small pages and streamed ones, and their length is right, also for HEAD."""
+        pages = {
+            "index.html": b"<html><head></head>small",
+            "large.html": b"<html><head></head>" + b"large" * 300_000,
+        }
+        await library.add("3.0", zip_of(pages))
+        for path, page in pages.items():
+            address = f"/root/stable/thing/3.0/+doc/{path}"
+            answer = await client.get(address)
+            assert answer.content == page.replace(b"<head>", b"<head>" + EQUIPMENT)
+            assert answer.headers["content-length"] == str(len(answer.content))
+            assert (await client.head(address)).headers == answer.headers
 
     async def test_are_sandboxed(self, client: httpx2.AsyncClient, library: Library) -> None:
         """Every answer, also errors and redirects: no origin of ours, no guessing, no frames, no cookies."""

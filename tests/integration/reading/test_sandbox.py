@@ -16,9 +16,9 @@ from tests.support.reading import Reading
 from tests.support.real import CHROMIUM, CHROMIUM_FLAGS
 from tests.support.serving import served
 
-PAGE = b"""<!doctype html>
+PAGE = b"""<!doctype html><html><head><meta charset="utf-8">
 <link rel="stylesheet" href="_static/theme.css">
-<h1 id="title">Thing</h1>
+</head><body><h1 id="title">Thing</h1>
 <form action="search.html"><input name="q"><button>Search</button></form>
 <img id="own" src="_static/picture.svg">
 <script>document.body.dataset.inline = "ran"; document.body.dataset.origin = self.origin;</script>
@@ -28,7 +28,7 @@ SCRIPT = b"""
 const told = document.body.dataset;
 const tries = {
   cookie: () => document.cookie,
-  storage: () => localStorage.getItem("theme"),
+  storage: () => { told.kept = String(localStorage.getItem("theme")); localStorage.setItem("theme", "dark"); },
 };
 for (const [name, attempt] of Object.entries(tries)) {
   try { attempt(); told[name] = "allowed"; } catch (error) { told[name] = error.name; }
@@ -89,7 +89,12 @@ async def test_documentation_is_a_site_and_a_stranger(chromium: Browser, site: s
     assert await page.evaluate("document.getElementById('own').naturalWidth") == 9
     assert (told["inline"], told["data"]) == ("ran", "allowed")
     assert told["origin"] == "null"
-    assert (told["cookie"], told["storage"]) == ("SecurityError", "SecurityError")
+    assert told["cookie"] == "SecurityError"
+    assert (told["storage"], told["kept"]) == ("allowed", "null")
+    assert await page.evaluate("localStorage.getItem('theme')") == "dark"
+    await page.reload()
+    await page.wait_for_selector("body[data-done=yes]", state="attached")
+    assert await page.evaluate("document.body.dataset.kept") == "null", "it forgets"
     assert (told["account"], told["upload"], told["elsewhere"]) == ("TypeError", "TypeError", "TypeError")
     await page.fill("input", "word")
     await page.click("button")

@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from services.download.doc_rules import (
     CONTENT_SECURITY_POLICY,
+    EQUIPMENT,
+    HEAD_BYTES,
     DocWanted,
     Elsewhere,
     Which,
     described,
+    equipped,
     kept_headers,
     media_type,
     member_path,
@@ -113,6 +116,15 @@ def test_the_sandbox_has_no_origin() -> None:
     sources = {source for name, value in policy.items() if name != b"sandbox" for source in value.split()}
     assert sources == {b"'none'", b"'self'", b"'unsafe-inline'", b"data:"}
     assert b"data:" not in policy[b"script-src"]
+
+
+def test_pages_get_a_storage_in_their_head() -> None:
+    """Right behind the beginning of the head, whatever is in it; what has no head stays as it is."""
+    for head in (b"<head>", b'<HEAD lang="en">', b"<head\n class=x>"):
+        page = b"<!doctype html><html>" + head + b"<title>x</title>"
+        assert equipped(page) == b"<!doctype html><html>" + head + EQUIPMENT + b"<title>x</title>"
+    for page in (b"", b"<h1>x</h1>", b"<header>", b"<header class=x>", b" " * HEAD_BYTES + b"<head>"):
+        assert equipped(page) == page
 
 
 @given(st.text(max_size=40), st.lists(st.sampled_from(["..", ".", "", "a", "%2e", "+doc", "+d"]), max_size=5))
