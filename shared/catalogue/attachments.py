@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from packaging.utils import NormalizedName
-from sqlalchemy import ColumnElement, Select, exists, func, select, update
+from sqlalchemy import Select, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -30,7 +30,7 @@ TEST_RESULT = "test-result"
 """Kind: what a test run found about a file, JSON."""
 
 MOST = 10_000
-"""Attachments of one release, or documentations of one project, that are looked at; the newest of more."""
+"""Releases or documentations of one project that are looked at; the newest of more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,20 +134,6 @@ async def at_path(
     )
     row = (await connection.execute(query)).first()
     return None if row is None else _from(row)
-
-
-async def of_releases(connection: AsyncConnection, releases: Sequence[ReleaseId]) -> list[Attached]:
-    """Return what is attached to releases and to their files now, the oldest first."""
-    query = _attached().where(Attachment.release_id.in_(releases), Attachment.removed_at.is_(None))
-    rows = await connection.execute(query.order_by(Attachment.added_at.desc(), Attachment.id.desc()).limit(MOST))
-    return [_from(row) for row in reversed(rows.all())]
-
-
-async def of_files(connection: AsyncConnection, files: Sequence[FileId]) -> list[Attached]:
-    """Return what is attached to files now, the oldest first."""
-    query = _attached().where(Attachment.file_id.in_(files), Attachment.removed_at.is_(None))
-    rows = await connection.execute(query.order_by(Attachment.added_at.desc(), Attachment.id.desc()).limit(MOST))
-    return [_from(row) for row in reversed(rows.all())]
 
 
 async def docs_of_project(
@@ -305,34 +291,7 @@ async def remove(
     connection: AsyncConnection, attachments: Sequence[AttachmentId], *, at: datetime, by: str | None
 ) -> None:
     """Mark attachments as removed."""
-    await _mark(connection, Attachment.id.in_(attachments), at, by)
-
-
-async def remove_of_files(
-    connection: AsyncConnection, files: Sequence[FileId], *, at: datetime, by: str | None
-) -> None:
-    """Mark the test results of files as removed: they go with their file, also when it is overwritten."""
-    await _mark(connection, Attachment.file_id.in_(files), at, by)
-
-
-async def remove_of_releases(
-    connection: AsyncConnection, releases: Sequence[ReleaseId], *, at: datetime, by: str | None
-) -> None:
-    """Mark everything attached to releases and to their files as removed."""
-    await _mark(connection, Attachment.release_id.in_(releases), at, by)
-
-
-async def remove_of_project(
-    connection: AsyncConnection, project_id: ProjectId, *, at: datetime, by: str | None
-) -> None:
-    """Mark everything attached to the releases of a project as removed."""
-    await _mark(
-        connection, Attachment.release_id.in_(select(Release.id).where(Release.project_id == project_id)), at, by
-    )
-
-
-async def _mark(connection: AsyncConnection, which: ColumnElement[bool], at: datetime, by: str | None) -> None:
-    living = update(Attachment).where(which, Attachment.removed_at.is_(None))
+    living = update(Attachment).where(Attachment.id.in_(attachments), Attachment.removed_at.is_(None))
     await connection.execute(living.values(removed_at=at, removed_by=by))
 
 

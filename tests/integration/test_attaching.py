@@ -16,8 +16,8 @@ from countermark.core.digest import sha256_of
 from services.upload.attaching import MAX_RESULT_BYTES
 from shared.auth.principal import ANONYMOUS, AUTHENTICATED, Scope, Verb
 from shared.catalogue import attachments
-from shared.catalogue.tables import File, Outbox, Project, Release, StoredObject
-from shared.ids import FileId, ReleaseId
+from shared.catalogue.tables import Attachment, File, Outbox, Project, Release, StoredObject
+from shared.ids import AttachmentId
 from shared.objects.keys import file_key
 from tests.support.archives import make_wheel, zip_of
 from tests.support.attached import attached_rows, grant, send_docs, set_index
@@ -145,8 +145,8 @@ class TestDocumentation:
         await send_docs(uploader, DOCS)
         now = uploader.resources.clock.now()
         async with engine.begin() as connection:
-            release = (await connection.execute(select(Release.id))).scalar_one()
-            await attachments.remove_of_releases(connection, [ReleaseId(release)], at=now, by="root")
+            doc = (await connection.execute(select(Attachment.id))).scalar_one()
+            await attachments.remove(connection, [AttachmentId(doc)], at=now, by="root")
         burnt = await send_docs(uploader, DOCS)
         words = "widget-1.0.doc.zip was removed from root/stable: its name cannot be used again.\n"
         assert (burnt.status_code, burnt.text) == (409, words)
@@ -312,15 +312,14 @@ class TestResults:
             assert answer.json()["message"].startswith("The test result is longer than 10485760 bytes")
         assert len(await attached_rows(engine)) == 1
 
-    async def test_go_with_their_file(
+    async def test_count_on_after_a_removal(
         self, uploader: Uploader, engine: AsyncEngine, address: str, tester: dict[str, str]
     ) -> None:
-        """Marked with it, and counted on: a name is never used twice."""
+        """A name is never used twice."""
         await uploader.http.post(address, content=REPORT, headers=tester)
         async with engine.begin() as connection:
-            file_id = FileId((await connection.execute(select(File.id))).scalar_one())
+            result = (await connection.execute(select(Attachment.id))).scalar_one()
             gone = uploader.resources.clock.now()
-            assert len(await attachments.of_files(connection, [file_id])) == 1
-            await attachments.remove_of_files(connection, [file_id], at=gone, by="root")
-            assert await attachments.of_files(connection, [file_id]) == []
-            assert await attachments.results_of_file(connection, file_id) == 1
+            await attachments.remove(connection, [AttachmentId(result)], at=gone, by="root")
+        told = (await uploader.http.post(address, content=REPORT, headers=tester)).json()["result"]
+        assert told.partition("#")[0].endswith("-1")
