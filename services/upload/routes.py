@@ -12,6 +12,8 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from countermark.core.names import IndexName
+from services.upload.attaching import Documentation
+from services.upload.attaching_routes import TestResults, documentation_answer
 from services.upload.devpi import Removing
 from services.upload.form import DEFAULT_LIMITS
 from services.upload.schemas import FileState
@@ -45,10 +47,13 @@ class Uploading:
         self._resources = resources
         self._uploads = uploads
         self._verifier = verifier
+        self._test_results = TestResults(resources, uploads.attaching, verifier)
 
     async def post(self, request: Request) -> Response:
         """Take an upload form."""
         face = parse_face(request.scope["path"])
+        if face is not None and face.kind is FaceKind.FILE:
+            return await self._test_results.take(request, face)
         if face is None or face.kind is not FaceKind.INDEX:
             raise ServiceError(ErrorKind.NOT_FOUND, "Uploads go to the URL of an index: /{owner}/{index}/ or /legacy/.")
         # The token comes before the body: `Expect: 100-continue` is answered only when somebody reads.
@@ -57,6 +62,8 @@ class Uploading:
         if int(request.headers.get("content-length") or 0) > limit + DEFAULT_LIMITS.max_overhead_bytes:
             raise ServiceError(ErrorKind.TOO_LARGE, f"The file is larger than {limit} bytes, the limit of this server.")
         receipt = await self._uploads.receive(sent, request.headers.get("content-type", ""), request.stream())
+        if isinstance(receipt, Documentation):
+            return documentation_answer(receipt, sent)
         return Response() if receipt is None else _answer(receipt, sent)
 
     async def _sent(self, name: IndexName | None, headers: Mapping[str, str]) -> Sent:

@@ -38,6 +38,7 @@ class Action(StrEnum):
 
     FILE_UPLOAD = "file_upload"
     SUBMIT = "submit"
+    DOC_UPLOAD = "doc_upload"
 
 
 _ACTIONS = {action.value: action for action in Action}

@@ -25,6 +25,7 @@ from sqlalchemy.exc import IntegrityError
 from countermark.core.digest import Length, sha256_of
 from countermark.core.names import FileName
 from services.upload import devpi_rules, rules
+from services.upload.attaching import Attaching, Documentation
 from services.upload.form import ContentMissing, ReceivedForm, receive_form
 from services.upload.inspecting import Inspector, sentences
 from services.upload.registering import Registry
@@ -90,14 +91,18 @@ class Uploads:
         self._resources = resources
         self._inspector = Inspector(resources)
         self._registry = Registry(resources)
+        self.attaching = Attaching(resources)
 
     @property
     def staging(self) -> Path:
         """The folder in which bodies lie until they are admitted; on the store's file system where that is a folder."""
         return self._resources.settings.data / "staging"
 
-    async def receive(self, sent: Sent, content_type: str, body: AsyncIterator[bytes]) -> Receipt | None:
-        """Do what an upload form asks for: take one file, or register a release, of which there is no receipt.
+    async def receive(
+        self, sent: Sent, content_type: str, body: AsyncIterator[bytes]
+    ) -> Receipt | Documentation | None:
+        """Do what an upload form asks for: take one file, documentation, or register a release, of which there is no
+        receipt.
 
         Raises:
             ServiceError: invalid (400) with every fault found, forbidden, conflict, gone, too-large, unavailable.
@@ -118,15 +123,17 @@ class Uploads:
                 admitted = await self._act(sent, form, expecting)
             finally:
                 await asyncio.to_thread(form.path.unlink, missing_ok=True)
-            if admitted is None:
-                return None
+            if not isinstance(admitted, _Admitted):
+                return admitted
             serial = await expecting.published(admitted.file_id, self._resources.settings.uploads.publish_wait)
         return Receipt(admitted.file_id, form.file_name, admitted.already_there, serial, admitted.warnings)
 
-    async def _act(self, sent: Sent, form: ReceivedForm, expecting: Expecting) -> _Admitted | None:
+    async def _act(self, sent: Sent, form: ReceivedForm, expecting: Expecting) -> _Admitted | Documentation | None:
         match rules.action_of(form.fields, on_index=sent.on_index):
             case Action.FILE_UPLOAD:
                 return await self._admit(sent, form, expecting)
+            case Action.DOC_UPLOAD:
+                return await self.attaching.document(sent, form)
             case Action.SUBMIT:
                 await self._registry.register(sent, form.fields)
                 return None
