@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from services.download.api import api_app
 from services.download.counting import Downloads
+from services.download.doc_routes import DocRoutes
+from services.download.documentation import Documentation
 from services.download.hot import DownloadHotReader
 from services.download.reader import Reader
 from services.download.routes import DownloadRoutes, Reading
@@ -17,7 +19,7 @@ from shared.service import Service
 
 
 def create_service(resources: Resources, limits: Limits | None = None) -> Service:
-    """Return the download service: files, their `.metadata`, the `uri`s of pointers, and download counts.
+    """Return the download service: files, `.metadata`, the `uri`s of pointers, documentation, and download counts.
 
     Args:
         limits: bounds of memory and time; the defaults fit the smallest deployment.
@@ -26,7 +28,8 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     verifier = Verifier(resources.directory, resources.clock)
     access = Access(resources.directory, verifier)
     reading = Reading(Reader(resources, limits), Downloads(resources.engine, resources.clock, limits.flush_seconds))
-    files = UnknownErrors(DownloadRoutes(resources, limits, access, reading), problem_answer)
+    routes = DocRoutes(Documentation(resources), limits, access, DownloadRoutes(resources, limits, access, reading))
+    files = UnknownErrors(routes, problem_answer)
     return Service(
         name="download",
         app=beside(api_app(resources, verifier), files),

@@ -30,6 +30,7 @@ class Entry:
         kept: headers of every answer, also of a 304.
         body: the bytes, checked, when the file is small.
         group: what it is dropped with; see `shared.reading.shelf`.
+        until: bounds how long it is remembered (monotonic seconds); None for what a publication drops.
     """
 
     counted: FileId | None
@@ -45,7 +46,7 @@ class Entry:
     full: Prepared
     not_modified: Prepared
     size: int
-    until: None = None
+    until: float | None = None
     lags: None = None
 
     def part(self, span: Span) -> list[tuple[bytes, bytes]]:

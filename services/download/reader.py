@@ -9,6 +9,7 @@ import time
 
 from countermark.core.names import NormalizedName
 from services.download import usecases
+from services.download.attached import or_attached
 from services.download.entries import Entry, Refused
 from services.download.rules import FileWanted
 from services.download.settings import Limits
@@ -50,11 +51,15 @@ class Reader:
         found = self.kept(key)
         if found is None:
             self._shelf.drop_kept(key)
-            found = await self._shelf.fetch(key, lambda: usecases.find(self._resources, self._limits, where, wanted))
+            found = await self._shelf.fetch(key, lambda: self._find(where, wanted))
         if isinstance(found, Refused):
             # A new one each time: an exception collects the traceback of every raise.
             raise ServiceError(found.error.kind, found.error.detail)
         return found
+
+    async def _find(self, where: Place, wanted: FileWanted) -> Entry | Refused:
+        found = await usecases.find(self._resources, self._limits, where, wanted)
+        return await or_attached(self._resources, self._limits, where, wanted, found)
 
     def _changed(self, head: Head, projects: frozenset[str]) -> None:
         """Drop what a head changed."""

@@ -19,6 +19,10 @@ from shared.reading.headers import Asked, parse_http_date
 METADATA_SUFFIX = ".metadata"
 """What a wheel's address ends with to mean its METADATA. Source: PEP 658."""
 
+_TEST_RESULT = re.compile(r"\.toxresult-[0-9]{14}-[0-9]{1,9}\Z")
+"""What the names of test results have behind that of their file. Source: contract devpi section 10."""
+
+_DOCUMENTATION = ".doc.zip"
 _DEVPI_PATH = re.compile(r"([0-9a-f]{3})/([0-9a-f]{13})/([^/]+)\Z")
 _POINTER_PATH = re.compile(r"files/([0-9a-f]{2})/([0-9a-f]{62})/([^/]+)\Z")
 _SPAN = re.compile(r"([0-9]{0,18})-([0-9]{0,18})\Z")
@@ -71,11 +75,22 @@ def wanted_at(face: Face) -> FileWanted | None:
         return None
     digest, name = found[1] + found[2], found[3]
     metadata = name.endswith(METADATA_SUFFIX)
+    result = _TEST_RESULT.search(name)
     try:
-        file_name = parse_file_name(name.removesuffix(METADATA_SUFFIX) if metadata else name)
+        if result is not None:
+            # Longer than any file's name by its ending.
+            file_name = FileName(parse_file_name(name[: result.start()]) + result[0])
+        else:
+            file_name = parse_file_name(name.removesuffix(METADATA_SUFFIX) if metadata else name)
     except InvalidName:
         return None
     return FileWanted(digest[:16], file_name, metadata, Sha256(digest) if face.kind is FaceKind.TUF else None)
+
+
+def names_attachment(wanted: FileWanted) -> bool:
+    """Return whether a name may be that of documentation or of a test result; pointers name neither."""
+    name = wanted.file_name
+    return wanted.sha256 is None and (name.endswith(_DOCUMENTATION) or _TEST_RESULT.search(name) is not None)
 
 
 def refusal(wanted: FileWanted, facts: FileFacts | None) -> ServiceError | None:

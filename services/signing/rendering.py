@@ -118,9 +118,17 @@ def _render(batch: Batch, work: Work, refused: dict[OutboxId, str]) -> Rendered:
     plans: list[ProjectPlan] = []
     targets: dict[TargetPath, bytes] = {}
     unset: list[TargetPath] = []
+    arrived = {waiting.message.file_id for waiting in batch.waiting if waiting.message.file_id is not None}
     for state, files, listing in work:
-        asked, over = batch.requests_for(state.id), batch.index.is_over(state)
-        plan = rules.plan_project(batch.index.name, batch.serial, state, files, asked, over=over)
+        plan = rules.plan_project(
+            batch.index.name,
+            batch.serial,
+            state,
+            files,
+            batch.requests_for(state.id),
+            arrived=arrived,
+            over=batch.index.is_over(state),
+        )
         for file in plan.dropped:
             listing.drop(file.file_name)
         for listed in plan.page.files:

@@ -6,7 +6,7 @@ Source: architecture sections 5 and 11.2; trust contract section 2.6.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -16,6 +16,7 @@ from countermark.core.names import IndexName, TargetPath, latest_target, pointer
 from shared.catalogue import publication_rows as rows
 from shared.catalogue.publication_rows import CurrentFile, FileState, JournalLine, ProjectState, Request
 from shared.formats.interface import PageFile, ProjectPage
+from shared.ids import FileId
 from shared.trust.metadata import TargetEntry, kind_of
 from shared.trust.roles import RoleSpec
 
@@ -66,6 +67,7 @@ def plan_project(
     files: Sequence[FileState],
     requests: Sequence[Request] = (),
     *,
+    arrived: Collection[FileId] = (),
     over: bool = False,
 ) -> ProjectPlan:
     """Decide what a batch does to a project.
@@ -77,6 +79,7 @@ def plan_project(
         files: the project's visible files and those of the batch whose bytes were checked; all files that were not
             removed when the project's status changed. Files that the batch does not change may be left out.
         requests: what people asked for in this batch, for the journal, in their order.
+        arrived: files that were uploaded; one may have been listed before, when its name was used again meanwhile.
         over: the project is of a life of the index that has ended.
     """
     visible = [] if over or project.status == QUARANTINED else [file for file in files if is_visible(file)]
@@ -95,7 +98,7 @@ def plan_project(
         ),
         added=added,
         dropped=dropped,
-        journal=(*_asked(project, requests), *_journal(project, added, dropped, over=over)),
+        journal=(*_asked(project, requests), *_journal(project, added, dropped, arrived, over=over)),
     )
 
 
@@ -126,6 +129,8 @@ def _asked(project: ProjectState, requests: Iterable[Request]) -> Iterable[Journ
         match request.action:
             case "release.yank" | "release.unyank" | "release.remove":
                 action = f"{request.action.removeprefix('release.')} release"
+            case "project.remove":
+                action = "remove project"
             case "file.yank" | "file.unyank":
                 action = f"{request.action.removeprefix('file.')} file {request.file}"
             case rows.STATUS_CHANGE:
@@ -136,11 +141,16 @@ def _asked(project: ProjectState, requests: Iterable[Request]) -> Iterable[Journ
 
 
 def _journal(
-    project: ProjectState, added: Iterable[FileState], dropped: Iterable[FileState], *, over: bool
+    project: ProjectState,
+    added: Iterable[FileState],
+    dropped: Iterable[FileState],
+    arrived: Collection[FileId],
+    *,
+    over: bool,
 ) -> Iterable[JournalLine]:
     """Say which files came and went. Quarantine is no coming and going: the journal has the change of status."""
     for file in added:
-        if not file.was_published:
+        if not file.was_published or file.id in arrived:
             action = f"add {file.package_type} file {file.file_name}"
             yield JournalLine(project.name, file.version, action, file.uploader)
     for file in dropped:

@@ -282,10 +282,12 @@ class Publisher:
         self._laid.update(wanted)
 
 
-def _page(plan: ProjectPlan, rendered: Rendered) -> NewPage:
+def _page(batch: Batch, plan: ProjectPlan, rendered: Rendered) -> NewPage:
     entry = rendered.entries[page_target(plan.project.name)]
     files = 0 if plan.project.status == rules.QUARANTINED else len(rendered.listings[plan.project.id])
-    return NewPage(plan.project.id, plan.project.name, entry.sha256, entry.length, files)
+    # While a part of its files still waits to be dropped it is not gone.
+    gone = (plan.project.removed or batch.index.is_over(plan.project)) and not rendered.listings[plan.project.id]
+    return NewPage(plan.project.id, plan.project.name, entry.sha256, entry.length, files, gone)
 
 
 def _new_head(batch: Batch, rendered: Rendered, signed: SignedRoles, now: datetime) -> NewHead:
@@ -300,7 +302,7 @@ def _new_head(batch: Batch, rendered: Rendered, signed: SignedRoles, now: dateti
         timestamp_expires_at=signed.timestamp.expires_at,
         timestamp=signed.timestamp.content,
         tuf_files=[NewTufFile(f.role, f.version, f.sha256, f.expires_at, f.content) for f in signed.files],
-        pages=[_page(plan, rendered) for plan in rendered.plans],
+        pages=[_page(batch, plan, rendered) for plan in rendered.plans],
         shown=[(file.id, plan.project.id) for plan in rendered.plans for file in plan.added],
         hidden=[file.id for plan in rendered.plans for file in plan.dropped],
         journal=[line for plan in rendered.plans for line in plan.journal],

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
+from services.upload.answering import ByClient
+from services.upload.devpi import Removing
 from services.upload.management import management_router
 from services.upload.managing import Projects
-from services.upload.routes import api_router, form_app
+from services.upload.removing import Removals
+from services.upload.routes import Uploading, api_router, devpi_app
 from services.upload.staging import PartsSweep, StagingSweep
 from services.upload.usecases import Uploads
 from shared.auth.verifier import Verifier
 from shared.bodies import BoundedBodies, OwnPagesOnly, own_origin
 from shared.errors import ErrorKind, ServiceError
-from shared.problems import install_problem_handlers, problem_answer, text_answer
+from shared.problems import install_problem_handlers, problem_answer
 from shared.resources import Resources
 from shared.service import Service
 
@@ -28,10 +31,9 @@ def create_service(resources: Resources) -> Service:
     """Return the upload service: the form routes of every index, and its share of `/api/v1`."""
     uploads = Uploads(resources)
     verifier = Verifier(resources.directory, resources.clock)
-    forms = form_app(resources, uploads, verifier)
     origin = own_origin(resources.settings)
-    forms.add_middleware(OwnPagesOnly, origin=origin)
-    install_problem_handlers(forms, text_answer)
+    uploading = Uploading(resources, uploads, verifier)
+    removing = Removing(resources, Removals(resources), verifier)
     app = FastAPI(title="Countermark upload", version="1", docs_url=None, redoc_url=None)
     app.include_router(api_router(resources, uploads, verifier))
     app.include_router(management_router(resources, Projects(resources), verifier))
@@ -40,7 +42,7 @@ def create_service(resources: Resources) -> Service:
     app.add_middleware(OwnPagesOnly, origin=origin, below="/api/")
     install_problem_handlers(app, problem_answer)
     # Last: it matches every path that is not of the API.
-    app.mount("/", forms)
+    app.mount("/", ByClient(lambda: devpi_app(uploading, removing), origin))
     age = resources.settings.uploads.staging_limit
     staging = StagingSweep(uploads.staging, age, resources.clock)
     parts = PartsSweep(resources.objects, age, resources.clock)

@@ -99,7 +99,7 @@ class ContentMissing(ServiceError):
 
     def __init__(self, fields: Mapping[str, list[str]]) -> None:
         self.fields = fields
-        super().__init__(ErrorKind.INVALID, "The form has no file: send it as the part 'content'.")
+        super().__init__(ErrorKind.INVALID, "content file field not found: send the file as the part content.")
 
 
 async def receive_form(

@@ -129,7 +129,7 @@ class Projects:
             await marks.yank(work.connection, to_do, mark)
             return to_do
 
-        return await self._mark_files(_wanted(place, principal, "yank", reason=words), change)
+        return await self._mark_files(wanted_of(place, principal, "yank", reason=words), change)
 
     async def unyank(self, place: Place, principal: Principal) -> int | None:
         """Take the yank of a release, or of one file, back; otherwise as `yank`."""
@@ -139,10 +139,10 @@ class Projects:
             await marks.unyank(work.connection, to_do)
             return to_do
 
-        return await self._mark_files(_wanted(place, principal, "unyank"), change)
+        return await self._mark_files(wanted_of(place, principal, "unyank"), change)
 
     async def remove(self, place: Place, principal: Principal) -> int | None:
-        """Remove the files of a release, or one; their names stay burnt. Otherwise as `yank`.
+        """Remove a release, or one file of it; what is left without a file goes as well. Otherwise as `yank`.
 
         What was removed before is not gone for this: the answer is the same again.
         """
@@ -152,32 +152,32 @@ class Projects:
             await marks.remove(work.connection, to_do, mark)
             return to_do
 
-        return await self._mark_files(_wanted(place, principal, "remove"), change, again=True)
+        return await self._mark_files(wanted_of(place, principal, "remove"), change, removal=True)
 
     async def set_status(self, place: Place, principal: Principal, status: str, reason: str | None) -> int | None:
         """Change the status of a project; otherwise as `yank`."""
-        wanted = _wanted(place, principal, "status", status=status, reason=reason or None)
+        wanted = wanted_of(place, principal, "status", status=status, reason=reason or None)
         assert wanted.action == STATUS_CHANGE
         async with UnitOfWork(self._resources.engine) as work:
             project = await self._locked(work, place)
             changed = (project.status, project.status_reason) != (status, reason or None)
             if changed:
                 await marks.set_status(work.connection, project.id, status, reason or None)
-            jobs = await self._settle(work, wanted, project.id, changed=changed)
-        return await self._shown(place, jobs)
+            jobs = await settle(self._resources, work, wanted, project.id, changed=changed)
+        return await shown(self._resources, place, jobs)
 
     async def _mark_files(
         self,
         wanted: Wanted,
         change: Callable[[UnitOfWork, Sequence[MarkedFile], Mark], Awaitable[list[FileId]]],
         *,
-        again: bool = False,
+        removal: bool = False,
     ) -> int | None:
         """Do a change to the living files that are meant.
 
         Args:
             change: marks what is not marked yet and returns it.
-            again: whether files that were all removed before are no error.
+            removal: whether files that were all removed before are no error, and what is left empty goes.
         """
         async with UnitOfWork(self._resources.engine) as work:
             project = await self._locked(work, wanted.place)
@@ -190,12 +190,15 @@ class Projects:
             if not meant:
                 raise ServiceError(ErrorKind.NOT_FOUND, f"There is no file {place}.")
             living = [file for file in meant if not file.removed]
-            if not living and not again:
+            if not living and not removal:
                 raise ServiceError(ErrorKind.GONE, f"{place} was removed.")
             mark = Mark(self._resources.clock.now(), wanted.actor, wanted.detail.get("reason"))
             changed = await change(work, living, mark) if living else []
-            jobs = await self._settle(work, wanted, project.id, changed=bool(changed))
-        return await self._shown(place, jobs)
+            if changed and removal:
+                whole = place.file_name is None
+                await marks.remove_emptied(work.connection, project.id, release.id, mark, whole=whole)
+            jobs = await settle(self._resources, work, wanted, project.id, changed=bool(changed))
+        return await shown(self._resources, place, jobs)
 
     async def _locked(self, work: UnitOfWork, place: Place) -> LockedProject:
         project = await marks.lock_project(work.connection, place.index.id, place.index.life, place.project)
@@ -203,41 +206,43 @@ class Projects:
             raise _no_project(place)
         return project
 
-    async def _settle(
-        self, work: UnitOfWork, wanted: Wanted, project_id: ProjectId, *, changed: bool
-    ) -> list[OutboxId]:
-        """Record a change, ask for its publication and commit; returns the jobs that it waits for.
 
-        What is as it was asked for may still wait for its publication, asked for by somebody before.
-        """
-        place = wanted.place
-        if not changed:
-            return await outbox.open_changes(work.connection, place.index.id, project_id)
-        audit_id = await audit.record(
-            work.connection,
-            at=self._resources.clock.now(),
-            actor=wanted.actor,
-            action=wanted.action,
-            subject=str(place),
-            **wanted.detail,
-        )
-        job = await work.enqueue(PublishIndex(place.index.id, project_id, audit_id=audit_id))
-        await work.commit()
-        log.info("project_changed", action=wanted.action, subject=str(place), actor=wanted.actor)
-        return [job]
+async def settle(
+    resources: Resources, work: UnitOfWork, wanted: Wanted, project_id: ProjectId, *, changed: bool
+) -> list[OutboxId]:
+    """Record a change, ask for its publication and commit; returns the jobs that it waits for.
 
-    async def _shown(self, place: Place, jobs: Sequence[OutboxId]) -> int | None:
-        """Wait until changes are served here; returns the serial of the project's page, None when the time ran out."""
-        wait = self._resources.settings.uploads.publish_wait
-        served = await self._resources.heads.wait_settled(place.index.id, jobs, wait)
-        if served is None:
-            return None
-        async with self._resources.engine.connect() as connection:
-            page = await heads.current_page(connection, place.index.id, place.project)
-        return served if page is None else page.serial
+    What is as it was asked for may still wait for its publication, asked for by somebody before.
+    """
+    place = wanted.place
+    if not changed:
+        return await outbox.open_changes(work.connection, place.index.id, project_id)
+    audit_id = await audit.record(
+        work.connection,
+        at=resources.clock.now(),
+        actor=wanted.actor,
+        action=wanted.action,
+        subject=str(place),
+        **wanted.detail,
+    )
+    job = await work.enqueue(PublishIndex(place.index.id, project_id, audit_id=audit_id))
+    await work.commit()
+    log.info("project_changed", action=wanted.action, subject=str(place), actor=wanted.actor)
+    return [job]
 
 
-def _wanted(place: Place, principal: Principal, verb: str, **detail: Any) -> Wanted:
+async def shown(resources: Resources, place: Place, jobs: Sequence[OutboxId]) -> int | None:
+    """Wait until changes are served here; returns the serial of the project's page, None when the time ran out."""
+    served = await resources.heads.wait_settled(place.index.id, jobs, resources.settings.uploads.publish_wait)
+    if served is None:
+        return None
+    async with resources.engine.connect() as connection:
+        page = await heads.current_page(connection, place.index.id, place.project)
+    return served if page is None else page.serial
+
+
+def wanted_of(place: Place, principal: Principal, verb: str, **detail: Any) -> Wanted:
+    """Return a change as it is recorded."""
     parts = {"project": place.project, "version": place.version, "file": place.file_name}
     told = {name: value for name, value in (parts | detail).items() if value is not None}
     if principal.token_id is not None:

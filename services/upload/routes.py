@@ -1,63 +1,100 @@
 """The upload URLs of indexes, and the state of a file that was uploaded: parses and answers, nothing else.
 
-Source: contract python-index sections 2.1 and 2.2; architecture section 11.7.
+Source: contract python-index sections 2.1 and 2.2; contract devpi sections 1, 9 and 23; architecture section 11.7.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import UUID
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from countermark.core.names import IndexName
+from services.upload.attaching import Documentation
+from services.upload.attaching_routes import TestResults, documentation_answer
+from services.upload.devpi import Removing
 from services.upload.form import DEFAULT_LIMITS
 from services.upload.schemas import FileState
+from services.upload.sending import Sent
 from services.upload.usecases import Receipt, Uploads
-from shared.auth.access import credentials_in, decided, reader, require, require_some_project, resolve, writer
+from shared.auth.access import (
+    credentials_in,
+    decided,
+    may_read,
+    reader,
+    require,
+    resolve,
+    writer,
+)
 from shared.auth.directory import IndexRecord
-from shared.auth.principal import Principal, Verb
+from shared.auth.principal import NOBODY, Verb
 from shared.auth.verifier import Verifier
+from shared.devpi import is_devpi_client
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import FaceKind, parse_face
 from shared.ids import FileId, IndexId
+from shared.reading.resolution import MIRROR
 from shared.resources import Resources
 
 
-def form_app(resources: Resources, uploads: Uploads, verifier: Verifier) -> FastAPI:
-    """Return the application of the form routes, whose errors are text/plain."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+class Uploading:
+    """Answers posts to the URLs of indexes. What is no form for an index belongs to modules of its own: a post of JSON
+    to an index is a push, one to a file a test result."""
 
-    async def uploader(name: IndexName | None, authorization: str | None) -> tuple[Principal, IndexRecord]:
-        principal = await writer(verifier, authorization)
+    def __init__(self, resources: Resources, uploads: Uploads, verifier: Verifier) -> None:
+        self._resources = resources
+        self._uploads = uploads
+        self._verifier = verifier
+        self._test_results = TestResults(resources, uploads.attaching, verifier)
+
+    async def post(self, request: Request) -> Response:
+        """Take an upload form."""
+        face = parse_face(request.scope["path"])
+        if face is not None and face.kind is FaceKind.FILE:
+            return await self._test_results.take(request, face)
+        if face is None or face.kind is not FaceKind.INDEX:
+            raise ServiceError(ErrorKind.NOT_FOUND, "Uploads go to the URL of an index: /{owner}/{index}/ or /legacy/.")
+        # The token comes before the body: `Expect: 100-continue` is answered only when somebody reads.
+        sent = await decided(self._resources.directory, lambda: self._sent(face.index, request.headers))
+        limit = self._resources.settings.uploads.max_file_bytes
+        if int(request.headers.get("content-length") or 0) > limit + DEFAULT_LIMITS.max_overhead_bytes:
+            raise ServiceError(ErrorKind.TOO_LARGE, f"The file is larger than {limit} bytes, the limit of this server.")
+        receipt = await self._uploads.receive(sent, request.headers.get("content-type", ""), request.stream())
+        if isinstance(receipt, Documentation):
+            return documentation_answer(receipt, sent)
+        return Response() if receipt is None else _answer(receipt, sent)
+
+    async def _sent(self, name: IndexName | None, headers: Mapping[str, str]) -> Sent:
+        """Return who sends to which index, when they may upload something there. Source: contract devpi section 9."""
+        directory = self._resources.directory
+        known = None if name is None else directory.index(name)
+        if known is not None and may_read(NOBODY, known):
+            _refuse_mirror(known)
+        principal = await writer(self._verifier, credentials_in(headers))
         if principal.token_id is None:
             # Contract sections 2.3 (row 1) and 6: what a build machine holds must be scoped, expiring and revocable.
             words = "Passwords are not taken for uploads: make a token with the right to upload, and send it instead."
             raise ServiceError(ErrorKind.FORBIDDEN, words)
-        index = resolve(resources.directory, name)
-        require_some_project(principal, Verb.UPLOAD, index)
-        return principal, index
+        sent = Sent(resolve(directory, name), principal, on_index=name is not None, devpi=is_devpi_client(headers))
+        sent.permit()
+        _refuse_mirror(sent.index)
+        return sent
 
-    @app.post("/{path:path}")
-    async def upload(request: Request) -> Response:
-        face = parse_face(request.scope["path"])
-        if face is None or face.kind is not FaceKind.INDEX:
-            raise ServiceError(ErrorKind.NOT_FOUND, "Uploads go to the URL of an index: /{owner}/{index}/ or /legacy/.")
-        # The token comes before the body: `Expect: 100-continue` is answered only when somebody reads.
-        authorization = credentials_in(request.headers)
-        principal, index = await decided(resources.directory, lambda: uploader(face.index, authorization))
-        limit = resources.settings.uploads.max_file_bytes
-        if int(request.headers.get("content-length") or 0) > limit + DEFAULT_LIMITS.max_overhead_bytes:
-            raise ServiceError(ErrorKind.TOO_LARGE, f"The file is larger than {limit} bytes, the limit of this server.")
-        receipt = await uploads.receive(index, principal, request.headers.get("content-type", ""), request.stream())
-        return _answer(receipt, str(index.name))
 
-    @app.get("/{path:path}")
-    async def where(request: Request) -> Response:
-        raise ServiceError(
-            ErrorKind.NOT_FOUND, f"This is an upload URL. Pages are at {request.scope['path'].rstrip('/')}/+simple/."
-        )
+async def _where(request: Request) -> Response:
+    raise ServiceError(
+        ErrorKind.NOT_FOUND, f"This is an upload URL. Pages are at {request.scope['path'].rstrip('/')}/+simple/."
+    )
 
+
+def devpi_app(uploading: Uploading, removing: Removing) -> FastAPI:
+    """Return the application of everything below an index's URL; how it tells of errors, `answering` decides."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.add_api_route("/{path:path}", uploading.post, methods=["POST"])
+    app.add_api_route("/{path:path}", removing.delete, methods=["DELETE"])
+    app.add_api_route("/{path:path}", _where, methods=["GET"])
     return app
 
 
@@ -97,14 +134,23 @@ def api_router(resources: Resources, uploads: Uploads, verifier: Verifier) -> AP
     return router
 
 
-def _answer(receipt: Receipt, index: str) -> Response:
+def _answer(receipt: Receipt, sent: Sent) -> Response:
     """Answer exactly 200: the devpi client takes nothing else for success. Warnings stand below the one line."""
+    index = sent.index
     warnings = "".join(f"Warning: {warning}\n" for warning in receipt.warnings)
+    if receipt.serial is not None and sent.devpi:
+        again = receipt.already_there and not index.volatile
+        return PlainTextResponse("200 Upload of identical file to non volatile index.\n" if again else "")
     if receipt.serial is not None:
         words = "was already there" if receipt.already_there else "is published"
-        return PlainTextResponse(f"{receipt.file_name} {words} in {index}, serial {receipt.serial}.\n{warnings}")
+        return PlainTextResponse(f"{receipt.file_name} {words} in {index.name}, serial {receipt.serial}.\n{warnings}")
     status = f"/api/v1/files/{receipt.file_id}"
     return PlainTextResponse(
-        f"{receipt.file_name} is stored; its publication in {index} is pending: see {status}\n{warnings}",
+        f"{receipt.file_name} is stored; its publication in {index.name} is pending: see {status}\n{warnings}",
         headers={"Link": f'<{status}>; rel="status"'},
     )
+
+
+def _refuse_mirror(index: IndexRecord) -> None:
+    if index.type == MIRROR:
+        raise ServiceError(ErrorKind.NOT_FOUND, "cannot submit to mirror index")

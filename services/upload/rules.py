@@ -1,18 +1,20 @@
 """The checks of an upload that need nothing but its form and what its file says. Pure; every fault is reported at once.
 
-Source: contract python-index sections 2.1, 2.3 and 2.5.
+Source: contract python-index sections 2.1, 2.3 and 2.5; contract devpi sections 9 and 23.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
+from shared.errors import ErrorKind, ServiceError
 from shared.formats.interface import Coordinates, Inspected
 
 Fields = Mapping[str, Sequence[str]]
@@ -31,23 +33,53 @@ def value_of(fields: Fields, name: str) -> str | None:
     return values[0].strip() if values and values[0].strip() not in {"", "UNKNOWN"} else None
 
 
-def gone_action(fields: Fields) -> str | None:
-    """Return the form's action if it is one that upload URLs once had, None otherwise."""
-    action = value_of(fields, ":action")
-    return action if action in _GONE else None
+class Action(StrEnum):
+    """What a form asks for."""
+
+    FILE_UPLOAD = "file_upload"
+    SUBMIT = "submit"
+    DOC_UPLOAD = "doc_upload"
 
 
-def form_faults(fields: Fields) -> list[str]:
-    """Return what is wrong with the form itself, one sentence each."""
+_ACTIONS = {action.value: action for action in Action}
+
+
+def action_of(fields: Fields, *, on_index: bool) -> Action:
+    """Return what a form asks for.
+
+    Args:
+        on_index: whether it was sent to an index's own URL, where devpi's actions are served.
+
+    Raises:
+        ServiceError: gone, for what upload URLs once did; invalid for anything else.
+    """
+    given = value_of(fields, ":action")
+    if given is None:
+        raise ServiceError(ErrorKind.INVALID, ":action field not found: send it with the value file_upload.")
+    action = _ACTIONS.get(given)
+    if given in _GONE and (action is None or not on_index):
+        words = f"The action {given} is not served here: upload files with :action = file_upload."
+        raise ServiceError(ErrorKind.GONE, words)
+    if action is None:
+        raise ServiceError(ErrorKind.INVALID, f"action {given[:100]!a} not supported")
+    return action
+
+
+def form_faults(fields: Fields, *, strict: bool = True, digests: bool = True) -> list[str]:
+    """Return what is wrong with the form of a file, one sentence each.
+
+    Args:
+        strict: whether it must say all that upload tools say; what admission `devpi` needs it looks for itself.
+        digests: whether it must have one; the devpi client sends none.
+    """
     faults = []
-    if value_of(fields, ":action") != "file_upload":
-        faults.append("The field :action must be file_upload.")
     if value_of(fields, "protocol_version") not in {None, "1"}:
         faults.append("The field protocol_version must be 1.")
-    missing = [name for name in ("metadata_version", "name", "version", "filetype") if value_of(fields, name) is None]
+    wanted = ("metadata_version", "name", "version", "filetype") if strict else ()
+    missing = [name for name in wanted if value_of(fields, name) is None]
     if missing:
         faults.append(f"Fields are missing: {', '.join(missing)}.")
-    if all(value_of(fields, name) is None for name in _DIGESTS):
+    if digests and all(value_of(fields, name) is None for name in _DIGESTS):
         faults.append(f"One digest at least is needed: {', '.join(_DIGESTS)}.")
     if value_of(fields, "attestations") is not None:
         # Contract section 4.1: verify or refuse with words; peers drop the field in silence.

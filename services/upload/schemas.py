@@ -112,7 +112,7 @@ class FileItem(_Model):
 
     id: UUID
     filename: str
-    package_type: Literal["sdist", "bdist_wheel"]
+    package_type: str = Field(description="the word of the upload form: sdist, bdist_wheel, bdist_egg and so on")
     length: int = Field(description="bytes")
     sha256: str
     blake2b_256: str

@@ -3,8 +3,8 @@
 1. The caller has settled who uploads and that they may upload something here (before any byte was read).
 2. Stream the body to the staging folder while hashing (`form.receive_form`).
 3. Check the form, the name, the digests; then the right to this project.
-4. The same bytes again: done. Other bytes under the same name: refused.
-5. Inspect the file; compare it with the form.
+4. The same bytes again: done. Other bytes under the same name: refused, but on a volatile index.
+5. Inspect the file; compare it with the form. Under admission `devpi` the form is taken at its word.
 6. Put the bytes, absent only; then one transaction: project, release, file, outbox.
 7. Wait a bounded time until the publication that lists the file is served by this process.
 
@@ -23,21 +23,26 @@ import structlog
 from sqlalchemy.exc import IntegrityError
 
 from countermark.core.digest import Length, sha256_of
-from services.upload import rules
+from countermark.core.names import FileName
+from services.upload import devpi_rules, rules
+from services.upload.attaching import Attaching, Documentation
 from services.upload.form import ContentMissing, ReceivedForm, receive_form
-from shared.auth.access import require
+from services.upload.inspecting import Inspector, sentences
+from services.upload.registering import Registry
+from services.upload.rules import Action
+from services.upload.sending import Sent
 from shared.auth.directory import IndexRecord
-from shared.auth.principal import Principal, Verb
-from shared.catalogue import releases
+from shared.auth.principal import Principal
+from shared.catalogue import overwriting, releases
 from shared.catalogue.heads import Expecting
-from shared.catalogue.releases import FileProgress, KnownFile, NewFile, SourceArchiveTaken
+from shared.catalogue.overwriting import Added, NameBurnt, NameTaken, Way
+from shared.catalogue.releases import STRICT, FileProgress, KnownFile, NewFile, SourceArchiveTaken
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.errors import ErrorKind, ServiceError
 from shared.faults import FaultPoint, reached
 from shared.formats.interface import Coordinates, Inspected, InvalidFile
 from shared.formats.registry import FORMATS
 from shared.ids import FileId
-from shared.jobs.messages import PublishIndex
 from shared.objects.interface import Key, LocalFile, ObjectExists, ObjectStoreError, Put
 from shared.objects.keys import core_metadata_key, file_key
 from shared.resources import Resources
@@ -46,9 +51,6 @@ log = structlog.get_logger()
 
 _RETRY_AFTER = timedelta(seconds=10)
 """When a client may try again after the store failed; by then it was asked several times."""
-
-_INSPECTIONS_AT_ONCE = 2
-"""Files inspected at the same time: inspection is CPU work in threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,9 @@ class Uploads:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._inspecting = asyncio.Semaphore(_INSPECTIONS_AT_ONCE)
+        self._inspector = Inspector(resources)
+        self._registry = Registry(resources)
+        self.attaching = Attaching(resources)
 
     @property
     def staging(self) -> Path:
@@ -95,31 +99,44 @@ class Uploads:
         return self._resources.settings.data / "staging"
 
     async def receive(
-        self, index: IndexRecord, principal: Principal, content_type: str, body: AsyncIterator[bytes]
-    ) -> Receipt:
-        """Take one file from an upload form.
+        self, sent: Sent, content_type: str, body: AsyncIterator[bytes]
+    ) -> Receipt | Documentation | None:
+        """Do what an upload form asks for: take one file, documentation, or register a release, of which there is no
+        receipt.
 
         Raises:
             ServiceError: invalid (400) with every fault found, forbidden, conflict, gone, too-large, unavailable.
                 Nothing is kept.
         """
-        if index.type != "stage":
-            raise ServiceError(ErrorKind.FORBIDDEN, f"{index.name} is a mirror: upload to a stage index.")
         self.staging.mkdir(parents=True, exist_ok=True, mode=0o700)
         limit = self._resources.settings.uploads.max_file_bytes
         try:
             form = await receive_form(body, content_type, folder=self.staging, max_file_bytes=limit)
         except ContentMissing as error:
-            _refuse_gone(error.fields)
-            raise
+            if rules.action_of(error.fields, on_index=sent.on_index) is not Action.SUBMIT:
+                raise
+            await self._registry.register(sent, error.fields)
+            return None
         reached(FaultPoint.UPLOAD_RECEIVED)
-        with self._resources.heads.expecting(index.id) as expecting:
+        with self._resources.heads.expecting(sent.index.id) as expecting:
             try:
-                admitted = await self._admit(index, principal, form, expecting)
+                admitted = await self._act(sent, form, expecting)
             finally:
                 await asyncio.to_thread(form.path.unlink, missing_ok=True)
+            if not isinstance(admitted, _Admitted):
+                return admitted
             serial = await expecting.published(admitted.file_id, self._resources.settings.uploads.publish_wait)
         return Receipt(admitted.file_id, form.file_name, admitted.already_there, serial, admitted.warnings)
+
+    async def _act(self, sent: Sent, form: ReceivedForm, expecting: Expecting) -> _Admitted | Documentation | None:
+        match rules.action_of(form.fields, on_index=sent.on_index):
+            case Action.FILE_UPLOAD:
+                return await self._admit(sent, form, expecting)
+            case Action.DOC_UPLOAD:
+                return await self.attaching.document(sent, form)
+            case Action.SUBMIT:
+                await self._registry.register(sent, form.fields)
+                return None
 
     async def progress(self, file_id: FileId) -> FileProgress:
         """Return how far a file has come.
@@ -133,90 +150,53 @@ class Uploads:
             raise ServiceError(ErrorKind.NOT_FOUND, "There is no such file.")
         return found
 
-    async def _admit(
-        self, index: IndexRecord, principal: Principal, form: ReceivedForm, expecting: Expecting
-    ) -> _Admitted:
+    async def _admit(self, sent: Sent, form: ReceivedForm, expecting: Expecting) -> _Admitted:
         """Return the file that is there already, or the one that was added."""
-        coordinates = _read_form(form)
-        require(principal, Verb.UPLOAD, index, coordinates.project)
-        look = await self._look(index, coordinates, form)
+        coordinates = _read_form(sent, form)
+        sent.permit(coordinates.project)
+        look = await self._look(sent, coordinates, form)
         if look.known is not None:
             return _Admitted(look.known.id, already_there=True)
-        inspected = await self._inspect(form, coordinates)
-        findings = await self._scan(form, coordinates)
-        await self._store(index, form, inspected)
+        inspected = await self._inspector.inspect(sent.index.admission, form, coordinates)
+        await self._store(sent.index, form, inspected)
         reached(FaultPoint.UPLOAD_STORED)
-        warnings = (*findings, *inspected.warnings, *look.warnings)
-        new = replace(_new_file(form, coordinates, inspected, principal, self._resources), warnings=warnings)
+        warnings = (*inspected.warnings, *look.warnings)
+        new = replace(_new_file(form, coordinates, inspected, sent.principal, self._resources), warnings=warnings)
         try:
-            file_id = await self._keep(index, new, expecting)
+            added = await self._keep(sent, new, expecting)
         except SourceArchiveTaken as error:
             words = f"{coordinates.project} {coordinates.version} has a source archive already: {error}."
             raise ServiceError(ErrorKind.CONFLICT, words) from error
         except IntegrityError:
             # Another request took the name between our look and our commit: it is the same file, or a conflict.
-            again = await self._look(index, coordinates, form)
+            again = await self._look(sent, coordinates, form)
             if again.known is None:
                 raise
             return _Admitted(again.known.id, already_there=True)
-        return _Admitted(file_id, already_there=False, warnings=warnings)
+        return _Admitted(added.file_id, added.there, () if added.there else warnings)
 
-    async def _look(self, index: IndexRecord, coordinates: Coordinates, form: ReceivedForm) -> _Look:
-        """Look for the file: it may be there with the same bytes, or its name is free.
+    async def _look(self, sent: Sent, coordinates: Coordinates, form: ReceivedForm) -> _Look:
+        """Look for the file: it may be there with the same bytes, or its name is free, or may be used again.
 
         Raises:
             ServiceError: conflict, when the name is taken by other bytes or burnt; forbidden by the project's status.
         """
-        name = coordinates.file_name
+        index = sent.index
         place = (index.id, index.life, coordinates.format, coordinates.project)
         confusable = None
         async with self._resources.engine.connect() as connection:
-            known = await releases.known_file(connection, index.id, index.life, name)
-            clash = await releases.path_key_taken(connection, index.id, form.sha256, name)
+            found = await overwriting.standing(connection, index, coordinates.file_name, form.sha256)
             status = await releases.project_status(connection, *place)
             if status is None:
                 confusable = await releases.confusable_project(connection, *place)
-        if known is not None and known.removed:
-            raise ServiceError(
-                ErrorKind.CONFLICT, f"{name} was removed from {index.name}: its name cannot be used again."
-            )
-        if known is not None and known.sha256 == form.sha256:
-            return _Look(known)
-        if known is not None or clash:
-            raise ServiceError(
-                ErrorKind.CONFLICT,
-                f"File already exists: {name} is in {index.name} with other bytes. Upload a new version.",
-            )
+        way = overwriting.way_for(index, coordinates.project, form.sha256, found)
+        if way is Way.THERE:
+            return _Look(found.living)
+        if way in (Way.TAKEN, Way.BURNT):
+            raise _conflict(sent, coordinates.file_name, way)
         if status in {"archived", "quarantined"}:
             raise ServiceError(ErrorKind.FORBIDDEN, f"Project {coordinates.project} is {status}: it takes no uploads.")
         return _Look(None, () if status else tuple(rules.name_warnings(coordinates.project, confusable)))
-
-    async def _inspect(self, form: ReceivedForm, coordinates: Coordinates) -> Inspected:
-        async with self._inspecting:
-            try:
-                inspected = await asyncio.to_thread(FORMATS[coordinates.format].inspect, form.path, coordinates)
-            except InvalidFile as error:
-                raise ServiceError(ErrorKind.INVALID, _sentences(f"{coordinates.file_name}:", error.issues)) from error
-            # Ten thousand requirements take a fifth of a second to parse.
-            faults = await asyncio.to_thread(rules.metadata_faults, form.fields, inspected)
-        if faults:
-            raise ServiceError(ErrorKind.INVALID, _sentences("", faults))
-        return inspected
-
-    async def _scan(self, form: ReceivedForm, coordinates: Coordinates) -> tuple[str, ...]:
-        """Look for hidden code; what is found is advice, unless the operator refuses it."""
-        wanted = self._resources.settings.uploads.scan
-        if wanted == "off":
-            return ()
-        async with self._inspecting:
-            found = await asyncio.to_thread(FORMATS[coordinates.format].scan, form.path, coordinates)
-        if found:
-            log.warning(
-                "upload_scanned", file_name=coordinates.file_name, findings=len(found), refused=wanted == "refuse"
-            )
-        if found and wanted == "refuse":
-            raise ServiceError(ErrorKind.INVALID, _sentences(f"{coordinates.file_name}:", found))
-        return found
 
     async def _store(self, index: IndexRecord, form: ReceivedForm, inspected: Inspected) -> None:
         """Put the bytes under their digest: what is there already under that name is the same content."""
@@ -236,29 +216,48 @@ class Uploads:
             words = "The file could not be stored; nothing was kept. Try again."
             raise ServiceError(ErrorKind.UNAVAILABLE, words, retry_after=_RETRY_AFTER) from error
 
-    async def _keep(self, index: IndexRecord, new: NewFile, expecting: Expecting) -> FileId:
-        side = "public" if index.public else "private"
+    async def _keep(self, sent: Sent, new: NewFile, expecting: Expecting) -> Added:
+        index = sent.index
         async with UnitOfWork(self._resources.engine) as work:
-            project_id, file_id = await releases.insert_file(work.connection, index.id, index.life, side, new)
-            await work.enqueue(PublishIndex(index.id, project_id, file_id))
+            try:
+                added = await overwriting.add_file(work.connection, index, new)
+            except NameTaken as error:
+                raise _conflict(sent, new.coordinates.file_name, Way.TAKEN) from error
+            except NameBurnt as error:
+                raise _conflict(sent, new.coordinates.file_name, Way.BURNT) from error
+            if added.there:
+                return added
+            await work.enqueue(added.message(index))
             # Before the commit: the publication that shows the file cannot be told of earlier.
-            expecting.expect(file_id)
+            expecting.expect(added.file_id)
             await work.commit()
         reached(FaultPoint.UPLOAD_KEPT)
         log.info(
             "file_received",
-            file_id=str(file_id),
+            file_id=str(added.file_id),
             index=str(index.name),
             file_name=new.coordinates.file_name,
             length=new.length,
+            replaced=added.audit_id is not None,
         )
-        return file_id
+        return added
 
 
-def _read_form(form: ReceivedForm) -> Coordinates:
+def _conflict(sent: Sent, name: FileName, way: Way) -> ServiceError:
+    """Return what is told when a name cannot be used."""
+    if way is Way.BURNT:
+        words = f"{name} was removed from {sent.index.name}: its name cannot be used again."
+    elif sent.devpi:
+        words = f"{name} already exists in non-volatile index"
+    else:
+        words = f"File already exists: {name} is in {sent.index.name} with other bytes. Upload a new version."
+    return ServiceError(ErrorKind.CONFLICT, words)
+
+
+def _read_form(sent: Sent, form: ReceivedForm) -> Coordinates:
     """Check everything that needs no look into the file."""
-    _refuse_gone(form.fields)
-    faults = rules.form_faults(form.fields)
+    strict = sent.index.admission == STRICT
+    faults = rules.form_faults(form.fields, strict=strict, digests=not sent.devpi)
     computed = {
         "sha256_digest": form.sha256,
         "blake2_256_digest": form.blake2b_256,
@@ -266,28 +265,18 @@ def _read_form(form: ReceivedForm) -> Coordinates:
     }
     faults += rules.digest_faults(form.fields, computed)
     try:
-        coordinates = FORMATS["python"].parse_name(form.file_name)
+        if strict:
+            coordinates = FORMATS["python"].parse_name(form.file_name)
+        else:
+            coordinates = devpi_rules.coordinates_in(form.fields, form.file_name)
     except InvalidFile as error:
-        raise ServiceError(ErrorKind.INVALID, _sentences(f"{form.file_name}:", [*error.issues, *faults])) from error
-    faults += rules.identity_faults(form.fields, coordinates)
-    if form.length == 0:
-        faults.append("The file is empty.")
+        head = f"{form.file_name}:" if strict else ""
+        raise ServiceError(ErrorKind.INVALID, sentences(head, [*error.issues, *faults])) from error
+    if strict:
+        faults += rules.identity_faults(form.fields, coordinates)
     if faults:
-        raise ServiceError(ErrorKind.INVALID, _sentences("", faults))
+        raise ServiceError(ErrorKind.INVALID, sentences("", faults))
     return coordinates
-
-
-def _refuse_gone(fields: rules.Fields) -> None:
-    gone = rules.gone_action(fields)
-    if gone is not None:
-        words = f"The action {gone} is not served here: upload files with :action = file_upload."
-        raise ServiceError(ErrorKind.GONE, words)
-
-
-def _sentences(head: str, faults: list[str] | tuple[str, ...]) -> str:
-    """Join faults into lines, the most telling first, as ASCII."""
-    text = "\n".join(faults) if not head else f"{head} {faults[0]}" + "".join(f"\n{fault}" for fault in faults[1:])
-    return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
 def _new_file(

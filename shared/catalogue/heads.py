@@ -256,10 +256,10 @@ class Heads:
 
 
 async def current_page(connection: AsyncConnection, index_id: IndexId, project: str) -> PageRef | None:
-    """Return the current page document of a project, None when it never was published."""
+    """Return the current page document of a project, None when it never was published, or was removed."""
     row = (
         await connection.execute(
-            select(Page.project_name, Page.serial, Page.sha256, Page.length, Page.files)
+            select(Page.project_name, Page.serial, Page.sha256, Page.length, Page.files, Page.gone)
             .where(Page.index_id == index_id, Page.project_name == project)
             .order_by(Page.serial.desc())
             .limit(1)
@@ -267,7 +267,7 @@ async def current_page(connection: AsyncConnection, index_id: IndexId, project: 
     ).first()
     return (
         None
-        if row is None
+        if row is None or row.gone
         else PageRef(row.project_name, row.serial, Sha256(row.sha256), Length(row.length), row.files)
     )
 

@@ -162,18 +162,10 @@ def _line(
 async def living_names(
     connection: AsyncConnection, index_id: IndexId, life: int, *, after: str | None = None
 ) -> list[str]:
-    """Return the next `NAMES_AT_ONCE` names of an index's projects: those with a file, and those with a release that
-    never had one."""
-    of_project = File.project_id == Project.id
-    with_file = select(File.id).where(of_project, File.removed_at.is_(None)).exists()
-    bare = ~select(File.id).where(of_project, File.release_id == Release.id).exists()
-    registered = select(Release.id).where(Release.project_id == Project.id, bare).exists()
-    query = (
-        select(Project.name)
-        .where(Project.index_id == index_id, Project.life == life, Project.format == FORMAT, with_file | registered)
-        .order_by(Project.name)
-        .limit(NAMES_AT_ONCE)
-    )
+    """Return the next `NAMES_AT_ONCE` names of an index's projects, those without files as well."""
+    of_life = (Project.index_id == index_id, Project.life == life, Project.format == FORMAT)
+    query = select(Project.name).where(*of_life, Project.removed_at.is_(None))
+    query = query.order_by(Project.name).limit(NAMES_AT_ONCE)
     return list(await connection.scalars(query if after is None else query.where(Project.name > after)))
 
 

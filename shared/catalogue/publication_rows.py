@@ -52,7 +52,7 @@ class CurrentFile:
 @dataclass(frozen=True, slots=True)
 class ProjectState:
     """A project of an index as its page shows it; `page_sha256` is of its current page document, None before the
-    first."""
+    first, and `removed` whether it was removed."""
 
     id: ProjectId
     name: NormalizedName
@@ -61,6 +61,7 @@ class ProjectState:
     status_reason: str | None
     life: int
     page_sha256: Sha256 | None = None
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +116,14 @@ class NewTufFile:
 
 @dataclass(frozen=True, slots=True)
 class NewPage:
-    """A page document as published."""
+    """A page document as published; `gone` when it is of a project that was removed."""
 
     project_id: ProjectId
     project_name: NormalizedName
     sha256: Sha256
     length: Length
     files: int
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

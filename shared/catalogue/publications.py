@@ -121,7 +121,8 @@ async def project_states(connection: AsyncConnection, ids: Collection[ProjectId]
     columns = (Project.id, Project.name, Project.format, Project.status, Project.status_reason, Project.life)
     page = select(Page.sha256).where(Page.index_id == Project.index_id, Page.project_id == Project.id)
     newest = page.order_by(Page.serial.desc()).limit(1).scalar_subquery()
-    rows = await connection.execute(select(*columns, newest.label("page_sha256")).where(Project.id.in_(ids)))
+    removed = Project.removed_at.is_not(None).label("removed")
+    rows = await connection.execute(select(*columns, newest.label("page_sha256"), removed).where(Project.id.in_(ids)))
     return [ProjectState(**row._mapping) for row in rows]
 
 
@@ -347,6 +348,7 @@ async def _show_and_hide(connection: AsyncConnection, index_id: IndexId, head: N
                     "sha256": page.sha256,
                     "length": page.length,
                     "files": page.files,
+                    "gone": page.gone,
                 }
                 for page in head.pages
             ],

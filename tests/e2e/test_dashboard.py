@@ -17,15 +17,11 @@ from playwright.sync_api import Browser, Page, StorageState, ViewportSize, sync_
 
 from tests.support.archives import Project
 from tests.support.processes import Deployment
-from tests.support.real import CHROMIUM
+from tests.support.real import CHROMIUM, CHROMIUM_FLAGS
 from tests.support.team import INDEX, ORCHARD, VAULT, seed, upload
 from tests.support.uploading import basic
 from tests.support.waiting import until
 
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 DESK, PHONE = ViewportSize(width=1200, height=800), ViewportSize(width=390, height=800)
 LOOKS: dict[str, tuple[Literal["light", "dark"], ViewportSize]] = {
     "light": ("light", DESK),
@@ -80,7 +76,7 @@ def chromium() -> Iterator[Browser]:
     if not CHROMIUM.exists():
         pytest.skip(f"there is no {CHROMIUM}")
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_FLAGS)
         yield browser
         browser.close()
 

@@ -377,10 +377,10 @@ async def test_no_upload_url_answers_405_or_a_problem_document(uploader: Uploade
 
 
 async def test_an_old_action_is_gone(uploader: Uploader) -> None:
-    """`submit` answers 410 with what to do, though its form has no file."""
+    """`submit` to the host's upload URL answers 410 with what to do, though its form has no file."""
     headers = basic(uploader.token) | {"content-type": "multipart/form-data; boundary=b"}
     body = b'--b\r\nContent-Disposition: form-data; name=":action"\r\n\r\nsubmit\r\n--b--\r\n'
-    answer = await uploader.http.post("/root/stable/", content=body, headers=headers)
+    answer = await uploader.http.post("/legacy/", content=body, headers=headers)
     assert answer.status_code == 410
     assert "file_upload" in answer.text
 

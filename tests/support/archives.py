@@ -312,3 +312,46 @@ def _central(entry: ZipEntry, header: ZipHeader, offset: int) -> bytes:
 
 def _or(value: int | None, true: int) -> int:
     return true if value is None else value
+
+
+def zip_bomb(path: str, megabytes: int) -> bytes:
+    """Return a zip whose one member unpacks to zeros; its checksum is left out."""
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = deflater.compress(bytes(1 << 20)) + deflater.flush(zlib.Z_FULL_FLUSH)
+    # Blocks that end flushed stand alone; the last is an empty one.
+    data = block * megabytes + b"\x03\x00"
+    header = ZipHeader(path.encode(), 0, 8, 0, len(data), megabytes << 20)
+    return raw_zip([ZipEntry(header, header, data)])
+
+
+def overlapping_zip(copies: int, data: bytes = b"x" * 1000) -> bytes:
+    """Return a zip in which many names of the directory share one member's bytes: it unpacks to a multiple of them."""
+    shared = zip_entry("shared", data)
+    assert shared.central is not None
+    body = bytearray(raw_zip([shared])[: 30 + len("shared") + len(data)])
+    start = len(body)
+    for number in range(copies):
+        body += _central(shared, replace(shared.central, name=b"%06d" % number), 0)
+    body += struct.pack("<4sHHHHLLH", b"PK\x05\x06", 0, 0, copies, copies, len(body) - start, start, 0)
+    return bytes(body)
+
+
+def streamed_zip(members: Mapping[str, bytes]) -> bytes:
+    """Return a zip as it is written to a pipe: sizes and checksums follow the data."""
+
+    class Pipe(io.RawIOBase):
+        def __init__(self) -> None:
+            self.written = bytearray()
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: object) -> int:
+            self.written += bytes(data)  # type: ignore[call-overload]
+            return len(bytes(data))  # type: ignore[call-overload]
+
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, data in members.items():
+            archive.writestr(zipfile.ZipInfo(path, _EPOCH), data)
+    return bytes(pipe.written)

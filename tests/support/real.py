@@ -19,6 +19,12 @@ from tests.support.servers import running
 CHROMIUM = Path("/usr/bin/chromium")
 """Where Debian puts the browser."""
 
+CHROMIUM_FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+"""What keeps it to itself."""
+
 NEEDING_PROGRAMS = frozenset({"real_programs", "s3", "plain_s3"})
 """Fixtures for which the programs have to be there."""
 

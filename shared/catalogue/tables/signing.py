@@ -153,7 +153,7 @@ class PublishedFile(Base):
 
 class Page(Base):
     """Writer: signing. The digest of a project's page document as of `serial`; the newest row of a project is
-    current."""
+    current. `gone`: the project was removed; its document is signed empty, and no page is served."""
 
     __tablename__ = "page"
     __table_args__ = (
@@ -167,3 +167,4 @@ class Page(Base):
     sha256: Mapped[str]
     length: Mapped[int]
     files: Mapped[int]
+    gone: Mapped[bool] = mapped_column(default=False, server_default=text("false"))

@@ -19,7 +19,10 @@ from shared.catalogue.tables.base import Base, Json
 
 
 class Project(Base):
-    """Writer: upload. A named thing in one life of an index; `name` is normalised, `display_name` as first uploaded."""
+    """Writer: upload. A named thing in one life of an index; `name` is normalised, `display_name` as first uploaded.
+
+    One without files is registered, or it was removed: then `removed_at` says so, and it is found no more.
+    """
 
     __tablename__ = "project"
     __table_args__ = (
@@ -38,6 +41,8 @@ class Project(Base):
     status: Mapped[str] = mapped_column(default="active")
     status_reason: Mapped[str | None]
     created_at: Mapped[datetime]
+    removed_at: Mapped[datetime | None]
+    removed_by: Mapped[str | None]
 
 
 class Release(Base):
@@ -45,6 +50,7 @@ class Release(Base):
 
     `version_key` is the same for versions that are one release (1.0 and 1.0.0). It is null where an older release of
     the project has it: before there were keys, each spelling was a release, and what was signed of it stays.
+    `removed_at` as in `Project`.
     """
 
     __tablename__ = "release"
@@ -55,6 +61,8 @@ class Release(Base):
     version_key: Mapped[str | None]
     core_metadata: Mapped[Json] = mapped_column("metadata", JSONB())
     created_at: Mapped[datetime]
+    removed_at: Mapped[datetime | None]
+    removed_by: Mapped[str | None]
 
 
 class File(Base):

@@ -16,12 +16,15 @@ from packaging.version import Version
 from countermark.core.names import FileName, TargetPath, latest_target, page_target, pointer_target
 from countermark.core.pointer import Latest, Pointer, Resource
 from shared.formats.interface import PageFile, ProjectPage
-from shared.formats.python.names import WHEEL, is_universal_wheel
+from shared.formats.python.names import SDIST, WHEEL, is_universal_wheel
 from shared.formats.python.pages import QUARANTINED, encode_file, page_document
 from shared.objects.keys import file_key
 
 _FINAL, _PRE_RELEASE, _YANKED = range(3)
 """What a plain download prefers, best first."""
+
+_RANKS = {WHEEL: 1, SDIST: 2}
+"""What a plain download prefers of one release, beside a wheel for every Python 3."""
 
 _OVERHEAD = 600
 """Bytes that an entry's objects weigh beside its encoded form, measured with one version for each file."""
@@ -138,8 +141,9 @@ def _latest(page: ProjectPage, entries: Sequence[_Entry]) -> Latest:
 
 
 def _preference(entry: _Entry) -> tuple[int, FileName]:
-    """Return what orders the files of a release for a plain download: wheel for every Python 3, other wheel, sdist."""
+    """Return what orders the files of a release for a plain download: wheel for every Python 3, other wheel, sdist,
+    anything else."""
     file_name = entry.place[2]
     if is_universal_wheel(file_name):
         return 0, file_name
-    return (1 if entry.package_type == WHEEL else 2), file_name
+    return _RANKS.get(entry.package_type, 3), file_name

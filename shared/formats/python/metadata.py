@@ -178,7 +178,7 @@ def normalised_version(text: str) -> str | None:
         return None
 
 
-def _comparable(specifiers: str) -> bool:
+def comparable(specifiers: str) -> bool:
     """Tell whether specifiers can be evaluated; those that cannot be parsed are reported elsewhere."""
     try:
         parsed = SpecifierSet(specifiers)
@@ -196,7 +196,7 @@ def _check_values(raw: RawMetadata, source: str, issues: Issues) -> None:
     if len(raw.get("summary", "")) > MAX_SUMMARY:
         issues.add(f"{source}: the summary is longer than {MAX_SUMMARY} characters.")
     requires_python = raw.get("requires_python", "")
-    if len(requires_python) <= _MAX_PARSED and not _comparable(requires_python):
+    if len(requires_python) <= _MAX_PARSED and not comparable(requires_python):
         # pip compares it for every file of a page, and would fail on the whole page.
         issues.add(f"{source}: no installer can compare the versions in Requires-Python.")
     for label, url in raw.get("project_urls", {}).items():

@@ -5,6 +5,7 @@ from packaging.utils import NormalizedName
 
 from countermark.core.names import FileName
 from services.upload import rules
+from shared.errors import ErrorKind, ServiceError
 from shared.formats.interface import Coordinates, Inspected
 
 WIDGET = Coordinates(
@@ -37,16 +38,36 @@ def test_a_complete_form_has_no_faults() -> None:
 def test_all_faults_of_a_form_come_at_once() -> None:
     """An empty form is told everything it lacks."""
     text = "\n".join(rules.form_faults({"protocol_version": ["2"], "name": ["UNKNOWN"]}))
-    for words in (":action must be file_upload", "protocol_version", "metadata_version, name, version", "digest"):
+    for words in ("protocol_version", "metadata_version, name, version", "digest"):
         assert words in text
 
 
 @pytest.mark.parametrize("action", ["submit", "submit_pkg_info", "doc_upload"])
 def test_old_actions_are_gone(action: str) -> None:
-    """What upload URLs once did is told apart from what they never did."""
-    assert rules.gone_action(FORM | {":action": [action]}) == action
-    assert rules.gone_action(FORM | {":action": ["anything"]}) is None
-    assert rules.gone_action(FORM) is None
+    """What the host's upload URL once did is told apart from what it never did."""
+    with pytest.raises(ServiceError) as raised:
+        rules.action_of(FORM | {":action": [action]}, on_index=False)
+    assert raised.value.kind is ErrorKind.GONE
+
+
+def test_an_index_takes_files_and_registrations() -> None:
+    """On an index's own URL `submit` is served; elsewhere, and for anything else, the words say what is wrong."""
+    assert rules.action_of(FORM, on_index=False) is rules.Action.FILE_UPLOAD
+    assert rules.action_of(FORM | {":action": ["submit"]}, on_index=True) is rules.Action.SUBMIT
+    for fields, words in (({}, ":action field not found"), ({":action": ["dance"]}, "action 'dance' not supported")):
+        with pytest.raises(ServiceError) as raised:
+            rules.action_of(fields, on_index=True)
+        assert raised.value.kind is ErrorKind.INVALID
+        assert raised.value.detail.startswith(words)
+
+
+def test_the_devpi_client_sends_no_digest_and_its_admission_needs_less() -> None:
+    """Each is let off its own part of a form, and of no other."""
+    bare = {name: values for name, values in FORM.items() if name not in {"sha256_digest", "filetype"}}
+    assert len(rules.form_faults(bare)) == 2
+    assert rules.form_faults(bare, strict=False, digests=False) == []
+    assert "digest" in rules.form_faults(bare, strict=False)[0]
+    assert "filetype" in rules.form_faults(bare, digests=False)[0]
 
 
 def test_every_digest_given_must_match() -> None:
