@@ -3,7 +3,7 @@ workers."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -53,6 +53,16 @@ async def insert(connection: AsyncConnection, message: Message) -> OutboxId:
     added = (await connection.execute(row.returning(Outbox.id))).scalar_one()
     await connection.execute(text(f"NOTIFY {CHANNEL}"))
     return OutboxId(added)
+
+
+async def insert_all(connection: AsyncConnection, messages: Sequence[Message]) -> list[OutboxId]:
+    """Add jobs in one statement, otherwise as `insert`; returns their numbers."""
+    if not messages:
+        return []
+    rows = [{"kind": message.kind, "ids": ids_of(message), "index_id": message.index_id} for message in messages]
+    added = await connection.scalars(sql_insert(Outbox).returning(Outbox.id), rows)
+    await connection.execute(text(f"NOTIFY {CHANNEL}"))
+    return [OutboxId(number) for number in added]
 
 
 async def relax(connection: AsyncConnection) -> None:
@@ -153,13 +163,21 @@ async def listing(connection: AsyncConnection, *, dead: bool, limit: int = 100) 
 
 
 async def waiting_changes(connection: AsyncConnection, index_id: IndexId, *, limit: int) -> list[Waiting]:
-    """Return the oldest open `publish_index` rows of an index: the batch that waits."""
-    rows = await connection.execute(
-        select(Outbox.id, Outbox.kind, Outbox.ids)
+    """Return the oldest open `publish_index` rows of an index: the batch that waits.
+
+    Args:
+        limit: how many; what one transaction asked for stays together, so that there may be more.
+    """
+    query = (
+        select(Outbox.id, Outbox.kind, Outbox.ids, Outbox.created_at)
         .where(Outbox.index_id == index_id, Outbox.kind == PublishIndex.kind, *_OPEN)
         .order_by(Outbox.id)
-        .limit(limit)
     )
+    rows = list(await connection.execute(query.limit(limit)))
+    if len(rows) == limit:
+        # Rows of one transaction have its time; the others of the last row's are about to follow.
+        rest = query.where(Outbox.created_at == rows[-1].created_at, Outbox.id > rows[-1].id)
+        rows += await connection.execute(rest)
     found = []
     for row in rows:
         message = message_from(row.kind, row.ids)
