@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
+from services.upload.forwarding import Forwarder
 from services.upload.management import management_router
 from services.upload.managing import Projects
+from services.upload.push_routes import PushRoutes
+from services.upload.pushing import Pushes
 from services.upload.routes import api_router, form_app
 from services.upload.staging import PartsSweep, StagingSweep
 from services.upload.usecases import Uploads
@@ -28,7 +31,8 @@ def create_service(resources: Resources) -> Service:
     """Return the upload service: the form routes of every index, and its share of `/api/v1`."""
     uploads = Uploads(resources)
     verifier = Verifier(resources.directory, resources.clock)
-    forms = form_app(resources, uploads, verifier)
+    pushes = PushRoutes(resources, Pushes(resources, uploads.staging), Forwarder(resources), verifier)
+    forms = form_app(resources, uploads, pushes, verifier)
     origin = own_origin(resources.settings)
     forms.add_middleware(OwnPagesOnly, origin=origin)
     install_problem_handlers(forms, text_answer)

@@ -12,6 +12,7 @@ from fastapi.responses import PlainTextResponse, Response
 
 from countermark.core.names import IndexName
 from services.upload.form import DEFAULT_LIMITS
+from services.upload.push_routes import PushRoutes, is_push
 from services.upload.schemas import FileState
 from services.upload.usecases import Receipt, Uploads
 from shared.auth.access import credentials_in, decided, reader, require, require_some_project, resolve, writer
@@ -24,7 +25,7 @@ from shared.ids import FileId, IndexId
 from shared.resources import Resources
 
 
-def form_app(resources: Resources, uploads: Uploads, verifier: Verifier) -> FastAPI:
+def form_app(resources: Resources, uploads: Uploads, pushes: PushRoutes, verifier: Verifier) -> FastAPI:
     """Return the application of the form routes, whose errors are text/plain."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
@@ -41,6 +42,8 @@ def form_app(resources: Resources, uploads: Uploads, verifier: Verifier) -> Fast
     @app.post("/{path:path}")
     async def upload(request: Request) -> Response:
         face = parse_face(request.scope["path"])
+        if face is not None and face.index is not None and is_push(face, request):
+            return await pushes.answer(request, face.index)
         if face is None or face.kind is not FaceKind.INDEX:
             raise ServiceError(ErrorKind.NOT_FOUND, "Uploads go to the URL of an index: /{owner}/{index}/ or /legacy/.")
         # The token comes before the body: `Expect: 100-continue` is answered only when somebody reads.
