@@ -25,6 +25,12 @@ class FaultPoint(StrEnum):
     UPLOAD_KEPT = "upload.kept"
     """Project, release, file and outbox row are committed; nobody was answered."""
 
+    PUSH_CARRIED = "push.carried"
+    """What a push takes along lies on the target's side of the store; no row says so."""
+
+    PUSH_KEPT = "push.kept"
+    """All rows of a push are committed; nobody was answered."""
+
     RELAY_CLAIMED = "relay.claimed"
     """Rows of the outbox are claimed, none was sent."""
 

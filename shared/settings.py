@@ -9,7 +9,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from shared.outside import Outside, parse_outside
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    """Return what stands between commas."""
+    return tuple(part for piece in text.split(",") if (part := piece.strip()))
 
 
 class Section(BaseModel):
@@ -64,6 +71,24 @@ class Uploads(Section):
         "warn", description="what becomes of a file whose Python members look like hidden code"
     )
 
+    push_to: str = Field(
+        "",
+        description="upload URLs of other servers, by commas, to which, or below which, users may have releases "
+        "pushed; and networks such as 10.0.0.0/8 in which the hosts of these URLs may be though they are not public",
+    )
+    push_seconds: float = Field(50.0, ge=1, le=3600, description="seconds that a push to another server takes at most")
+
+    @field_validator("push_to")
+    @classmethod
+    def _are_places(cls, value: str) -> str:
+        parse_outside(_parts(value))
+        return value
+
+    @property
+    def outside(self) -> Outside:
+        """`push_to` taken apart."""
+        return parse_outside(_parts(self.push_to))
+
     @property
     def staging_limit(self) -> timedelta:
         """`staging_age` as a duration."""
@@ -109,7 +134,7 @@ class Listen(Section):
     @property
     def proxies(self) -> tuple[str, ...]:
         """`trusted_proxies` as a list."""
-        return tuple(part for text in self.trusted_proxies.split(",") if (part := text.strip()))
+        return _parts(self.trusted_proxies)
 
 
 class Stopping(Section):

@@ -6,8 +6,11 @@ from fastapi import FastAPI
 
 from services.upload.answering import ByClient
 from services.upload.devpi import Removing
+from services.upload.forwarding import Forwarder
 from services.upload.management import management_router
 from services.upload.managing import Projects
+from services.upload.push_routes import PushRoutes
+from services.upload.pushing import Pushes
 from services.upload.removing import Removals
 from services.upload.routes import Uploading, api_router, devpi_app
 from services.upload.staging import PartsSweep, StagingSweep
@@ -31,8 +34,9 @@ def create_service(resources: Resources) -> Service:
     """Return the upload service: the form routes of every index, and its share of `/api/v1`."""
     uploads = Uploads(resources)
     verifier = Verifier(resources.directory, resources.clock)
+    pushes = PushRoutes(resources, Pushes(resources, uploads.staging), Forwarder(resources), verifier)
     origin = own_origin(resources.settings)
-    uploading = Uploading(resources, uploads, verifier)
+    uploading = Uploading(resources, uploads, pushes, verifier)
     removing = Removing(resources, Removals(resources), verifier)
     app = FastAPI(title="Countermark upload", version="1", docs_url=None, redoc_url=None)
     app.include_router(api_router(resources, uploads, verifier))

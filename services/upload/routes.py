@@ -16,6 +16,7 @@ from services.upload.attaching import Documentation
 from services.upload.attaching_routes import TestResults, documentation_answer
 from services.upload.devpi import Removing
 from services.upload.form import DEFAULT_LIMITS
+from services.upload.push_routes import PushRoutes, is_push
 from services.upload.schemas import FileState
 from services.upload.sending import Sent
 from services.upload.usecases import Receipt, Uploads
@@ -43,9 +44,10 @@ class Uploading:
     """Answers posts to the URLs of indexes. What is no form for an index belongs to modules of its own: a post of JSON
     to an index is a push, one to a file a test result."""
 
-    def __init__(self, resources: Resources, uploads: Uploads, verifier: Verifier) -> None:
+    def __init__(self, resources: Resources, uploads: Uploads, pushes: PushRoutes, verifier: Verifier) -> None:
         self._resources = resources
         self._uploads = uploads
+        self._pushes = pushes
         self._verifier = verifier
         self._test_results = TestResults(resources, uploads.attaching, verifier)
 
@@ -54,6 +56,8 @@ class Uploading:
         face = parse_face(request.scope["path"])
         if face is not None and face.kind is FaceKind.FILE:
             return await self._test_results.take(request, face)
+        if face is not None and face.index is not None and is_push(face, request):
+            return await self._pushes.answer(request, face.index)
         if face is None or face.kind is not FaceKind.INDEX:
             raise ServiceError(ErrorKind.NOT_FOUND, "Uploads go to the URL of an index: /{owner}/{index}/ or /legacy/.")
         # The token comes before the body: `Expect: 100-continue` is answered only when somebody reads.

@@ -3,7 +3,7 @@ workers."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,7 +12,7 @@ from sqlalchemy import Text, cast, func, literal, or_, select, text, update
 from sqlalchemy import insert as sql_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.catalogue.tables import File, Outbox, Project
+from shared.catalogue.tables import Outbox, Project
 from shared.ids import IndexId, OutboxId, ProjectId
 from shared.jobs.messages import Envelope, InvalidMessage, Message, PublishIndex, ids_of, message_from
 
@@ -56,14 +56,24 @@ async def insert(connection: AsyncConnection, message: Message) -> OutboxId:
 
 
 async def insert_for_projects(connection: AsyncConnection, index_id: IndexId, life: int) -> None:
-    """Add a publication for every project of one life of an index that has a file which was not removed."""
-    living = select(File.id).where(File.project_id == Project.id, File.removed_at.is_(None)).exists()
+    """Add a publication for every project of one life of an index that was not removed, also without files."""
+    living = Project.removed_at.is_(None)
     ids = func.jsonb_build_object("index_id", cast(Project.index_id, Text), "project_id", cast(Project.id, Text))
     rows = select(literal(PublishIndex.kind), ids, Project.index_id).where(
         Project.index_id == index_id, Project.life == life, living
     )
     await connection.execute(sql_insert(Outbox).from_select(["kind", "ids", "index_id"], rows))
     await connection.execute(text(f"NOTIFY {CHANNEL}"))
+
+
+async def insert_all(connection: AsyncConnection, messages: Sequence[Message]) -> list[OutboxId]:
+    """Add jobs in one statement, otherwise as `insert`; returns their numbers."""
+    if not messages:
+        return []
+    rows = [{"kind": message.kind, "ids": ids_of(message), "index_id": message.index_id} for message in messages]
+    added = await connection.scalars(sql_insert(Outbox).returning(Outbox.id), rows)
+    await connection.execute(text(f"NOTIFY {CHANNEL}"))
+    return [OutboxId(number) for number in added]
 
 
 async def relax(connection: AsyncConnection) -> None:
@@ -164,13 +174,21 @@ async def listing(connection: AsyncConnection, *, dead: bool, limit: int = 100) 
 
 
 async def waiting_changes(connection: AsyncConnection, index_id: IndexId, *, limit: int) -> list[Waiting]:
-    """Return the oldest open `publish_index` rows of an index: the batch that waits."""
-    rows = await connection.execute(
-        select(Outbox.id, Outbox.kind, Outbox.ids)
+    """Return the oldest open `publish_index` rows of an index: the batch that waits.
+
+    Args:
+        limit: how many; what one transaction asked for stays together, so that there may be more.
+    """
+    query = (
+        select(Outbox.id, Outbox.kind, Outbox.ids, Outbox.created_at)
         .where(Outbox.index_id == index_id, Outbox.kind == PublishIndex.kind, *_OPEN)
         .order_by(Outbox.id)
-        .limit(limit)
     )
+    rows = list(await connection.execute(query.limit(limit)))
+    if len(rows) == limit:
+        # Rows of one transaction have its time; the others of the last row's are about to follow.
+        rest = query.where(Outbox.created_at == rows[-1].created_at, Outbox.id > rows[-1].id)
+        rows += await connection.execute(rest)
     found = []
     for row in rows:
         message = message_from(row.kind, row.ids)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, exists, insert, select, text, tuple_, update
+from sqlalchemy import Row, Select, case, exists, func, insert, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -187,11 +187,18 @@ async def changed_files(
 _IS_OPEN = PublishedFile.file_id.is_not(None)
 
 
+_LAST_STEP = File.history[-1]
+_BROUGHT_BY = case(
+    (_LAST_STEP["what"].astext == "push", func.coalesce(_LAST_STEP["who"].astext, "")), else_=File.uploader
+).label("uploader")
+"""Who brought a file into this index: of one that was pushed here, whoever pushed it and not who made it elsewhere."""
+
+
 def _file_rows() -> Select[*tuple[Any, ...]]:
     earlier = aliased(PublishedFile)
     was_open = exists().where(earlier.index_id == File.index_id, earlier.file_id == File.id)
     columns = (File.id, File.project_id, Release.version, File.file_name, File.package_type, File.sha256, File.length)
-    more = (File.requires_python, File.core_metadata_sha256, File.uploaded_at, File.uploader, File.yanked_at)
+    more = (File.requires_python, File.core_metadata_sha256, File.uploaded_at, _BROUGHT_BY, File.yanked_at)
     marks = (File.yanked_reason, File.removed_at, File.removed_by, File.held_at, _IS_OPEN.label("published"))
     return (
         select(*columns, *more, *marks, (_IS_OPEN | was_open).label("was_published"))

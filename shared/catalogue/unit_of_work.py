@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -43,6 +44,10 @@ class UnitOfWork:
     async def enqueue(self, message: Message) -> OutboxId:
         """Add a job that is sent if and only if this transaction commits; wakes the relay at the commit."""
         return await outbox.insert(self.connection, message)
+
+    async def enqueue_all(self, messages: Sequence[Message]) -> list[OutboxId]:
+        """Add jobs that end up in one publication, otherwise as `enqueue`."""
+        return await outbox.insert_all(self.connection, messages)
 
     async def commit(self) -> None:
         """Make everything done so far durable."""

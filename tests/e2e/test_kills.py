@@ -26,12 +26,17 @@ from tests.support.processes import Deployment, public_tree, start_deployment
 from tests.support.real import programs_or_skip, running_servers
 from tests.support.tree_audit import Found, audit, folder_reader
 from tests.support.tuf_reader import TreeReader
-from tests.support.uploading import post_file
+from tests.support.uploading import basic, post_file
 
 _PROJECT = "victim"
 
 _BEFORE_COMMIT = {FaultPoint.UPLOAD_RECEIVED, FaultPoint.UPLOAD_STORED}
 """Points at which nothing of the upload is durable."""
+
+_OF_A_PUSH = (FaultPoint.PUSH_CARRIED, FaultPoint.PUSH_KEPT)
+"""Points that an upload does not come by."""
+
+_OF_AN_UPLOAD = [point for point in FaultPoint if point not in _OF_A_PUSH]
 
 _PATIENCE = 30.0
 """Seconds in which a restarted deployment must have done what it owes, on a busy machine."""
@@ -124,7 +129,9 @@ def site(place: tuple[Path, Path, tuple[str, ...]]) -> Site:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("number", "point"), list(enumerate(FaultPoint, 1)), ids=[point.value for point in FaultPoint])
+@pytest.mark.parametrize(
+    ("number", "point"), list(enumerate(_OF_AN_UPLOAD, 1)), ids=[point.value for point in _OF_AN_UPLOAD]
+)
 def test_a_death_loses_nothing_and_shows_nothing_half(site: Site, number: int, point: FaultPoint) -> None:
     """Killed at any point: clients see the old or the new state, what was acknowledged is published, versions grow."""
     before = site.look()
@@ -163,17 +170,71 @@ def test_a_death_loses_nothing_and_shows_nothing_half(site: Site, number: int, p
         deployment.process.end()
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("point", [*_OF_A_PUSH, FaultPoint.SIGN_SIGNED, FaultPoint.SWITCH_COMMITTED])
+def test_a_push_that_dies_is_done_or_never_was(site: Site, point: FaultPoint) -> None:
+    """All files of the release are in the target, or none; pushed again, all are, and in one publication."""
+    target, version = f"root/{point.value.replace('.', '-')}", f"9.{len(point.value)}"
+    names = {f"{_PROJECT}-{version}-{build}-py3-none-any.whl" for build in range(3)}
+    deployment = site.start()
+    try:
+        assert deployment.command("index", "create", target).returncode == 0
+        for name in sorted(names):
+            wheel = make_wheel(_PROJECT, version, extra_members={f"{_PROJECT}/build.txt": name.encode()})
+            assert post_file(f"{deployment.api}/root/stable", site.token, name, wheel).status_code == 200
+        token = deployment.token("--verbs", "read,upload", index="*")
+        _until_idle(deployment)
+    finally:
+        deployment.process.end()
+
+    deployment = site.start(point.value, "1", "kill")
+    sending = threading.Thread(target=_push, args=(deployment, token, version, target))
+    sending.start()
+    try:
+        assert deployment.process.wait(_PATIENCE) == -signal.SIGKILL, deployment.process.output[-3000:]
+    finally:
+        deployment.process.end()
+        sending.join()
+
+    deployment = site.start()
+    try:
+        _until_idle(deployment)
+        kept = point is not FaultPoint.PUSH_CARRIED
+        assert _page(deployment, target) == (names if kept else set())
+        assert _push(deployment, token, version, target) == (409 if kept else 200)
+        _until_idle(deployment)
+        assert _page(deployment, target) == names
+        _until_stored(deployment, site, target)
+        found = audit(folder_reader(site.objects, target))
+        assert (found.faults, found.listed(_PROJECT)) == ([], names)
+    finally:
+        deployment.process.end()
+
+
+def _push(deployment: Deployment, token: str, version: str, target: str) -> int | None:
+    """Push a release of the default index once; a cut connection is no answer."""
+    document = {"name": _PROJECT, "version": version, "targetindex": target}
+    try:
+        return httpx2.request(
+            "PUSH", f"{deployment.api}/root/stable", json=document, headers=basic(token), timeout=60
+        ).status_code
+    except httpx2.TransportError:
+        return None
+
+
 def _attempt(version: str) -> Attempt:
     return Attempt(make_wheel(_PROJECT, version), f"{_PROJECT}-{version}-py3-none-any.whl")
 
 
-def _page(deployment: Deployment) -> set[str]:
+def _page(deployment: Deployment, index: str = "root/stable") -> set[str]:
     answer = httpx2.get(
-        f"{deployment.api}/root/stable/+simple/{_PROJECT}/",
+        f"{deployment.api}/{index}/+simple/{_PROJECT}/",
         headers={"accept": "application/vnd.pypi.simple.v1+json"},
         timeout=20,
     )
-    return {file["filename"] for file in answer.json()["files"]}
+    return (
+        set() if answer.status_code == httpx2.codes.NOT_FOUND else {file["filename"] for file in answer.json()["files"]}
+    )
 
 
 def _until_listed(deployment: Deployment, name: str) -> None:
@@ -192,9 +253,10 @@ def _until_idle(deployment: Deployment) -> None:
         time.sleep(0.1)
 
 
-def _until_stored(deployment: Deployment, site: Site) -> None:
+def _until_stored(deployment: Deployment, site: Site, index: str = "root/stable") -> None:
     """Return when the store holds the timestamp that is served: who reads the bare bucket sees what all see."""
-    stored, until = site.reader.tree / "metadata" / "timestamp.json", time.monotonic() + _PATIENCE
-    while stored.read_bytes() != deployment.get("/root/stable/+tuf/metadata/timestamp.json").content:
+    stored = site.objects / "indexes" / index / "metadata" / "timestamp.json"
+    until = time.monotonic() + _PATIENCE
+    while stored.read_bytes() != deployment.get(f"/{index}/+tuf/metadata/timestamp.json").content:
         assert time.monotonic() < until, deployment.process.output[-3000:]
         time.sleep(0.2)

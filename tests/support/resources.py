@@ -27,10 +27,16 @@ Scan = Literal["off", "warn", "refuse"]
 
 @asynccontextmanager
 async def service_resources(
-    engine: AsyncEngine, folder: Path, *, clock: Clock | None = None, publish_wait: float = 0.0, scan: Scan = "warn"
+    engine: AsyncEngine,
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    publish_wait: float = 0.0,
+    scan: Scan = "warn",
+    push_to: str = "",
 ) -> AsyncIterator[Resources]:
     """Open resources on `engine`, with everything else in `folder`."""
-    uploads = Uploads(publish_wait=publish_wait, max_file_bytes=20_000_000, scan=scan)
+    uploads = Uploads(publish_wait=publish_wait, max_file_bytes=20_000_000, scan=scan, push_to=push_to)
     settings = Settings(data=folder, uploads=uploads)
     public, private = FolderStore(folder / "public"), FolderStore(folder / "private", private=True)
     url = engine.url.render_as_string(hide_password=False)

@@ -1,0 +1,320 @@
+"""A push to another index: the same bytes under new rows, all files or none, in one transaction and one publication.
+
+1. Take the release as it stands in the source; refuse what is held.
+2. Where the indexes are on different sides of the store, or the target asks for more than the source did: copy the
+   objects, look into the files. Objects nobody names harm nobody.
+3. One transaction: project and release of the target locked, conflicts found, rows added and marked, history, audit,
+   one outbox row for each file.
+4. Wait a bounded time until the publication is served by this process.
+
+Source: contract devpi section 11; architecture sections 11.1, 11.7 and 11.8; ADR 0024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+from sqlalchemy.exc import IntegrityError
+
+from services.upload import push_rules as rules
+from services.upload.carrying import Carrier
+from services.upload.push_rules import ActionLine, Push
+from shared.auth.directory import IndexRecord
+from shared.auth.principal import Principal
+from shared.catalogue import outbox, promoting, releases
+from shared.catalogue.marks import Mark
+from shared.catalogue.overwriting import NameBurnt, NameTaken
+from shared.catalogue.projects import FORMAT
+from shared.catalogue.promoting import Plan, Row, TargetRelease
+from shared.catalogue.promotion_rows import Carried, CarriedAttachment, SourceRelease
+from shared.catalogue.releases import STRICT, NewRelease
+from shared.catalogue.unit_of_work import UnitOfWork
+from shared.errors import ErrorKind, ServiceError
+from shared.faults import FaultPoint, reached
+from shared.formats.python.names import SDIST, release_key
+from shared.ids import AuditId, OutboxId
+from shared.jobs.messages import PublishIndex
+from shared.resources import Resources
+
+log = structlog.get_logger()
+
+MAX_FILES = 2000
+"""Files of one push."""
+
+_TRIES = 3
+"""How often a push is tried that met uploads of the same files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What a push takes along: by name, already without what it leaves out."""
+
+    release: SourceRelease
+    files: Sequence[Carried]
+    attachments: Sequence[CarriedAttachment]
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A push that is allowed: from where, to where, by whom and when."""
+
+    push: Push
+    source: IndexRecord
+    target: IndexRecord
+    principal: Principal
+    at: datetime
+
+    @property
+    def step(self) -> Row:
+        """The entry that the history of everything pushed gets."""
+        return rules.push_step(self.principal.account, str(self.source.name), str(self.target.name), self.at)
+
+    @property
+    def mark(self) -> Mark:
+        """What is written beside what goes."""
+        return Mark(self.at, self.principal.account or "", "replaced")
+
+    def record(self, action: str, subject: str, **detail: object) -> Row:
+        """Return a row of the audit table about something in the target."""
+        token = self.principal.token_id
+        told = detail if token is None else detail | {"token": str(token)}
+        actor = self.principal.account or ""
+        return {"at": self.at, "actor": actor, "action": action, "subject": f"{self.target.name}/{subject}"} | {
+            "detail": told
+        }
+
+    def audited(self, release: SourceRelease, files: int) -> Row:
+        """Return the row of the audit table about the push itself."""
+        told = {"project": release.project, "version": release.version, "source": str(self.source.name)}
+        return self.record("release.push", f"{release.project}/{release.version}", **told, files=files)
+
+    def objects(self, carried: Sequence[Carried | CarriedAttachment]) -> list[Row]:
+        """Return what the target's side of the object store holds of it."""
+        side = "public" if self.target.public else "private"
+        return [
+            {"side": side, "sha256": one.sha256, "file_name": one.file_name, "length": one.length, "stored_at": self.at}
+            for one in carried
+        ]
+
+
+class Pushes:
+    """The use cases of pushing to an index; `staging` is the folder of what arrives."""
+
+    def __init__(self, resources: Resources, staging: Path) -> None:
+        self._resources = resources
+        self._staging = staging
+
+    async def pick(self, source: IndexRecord, push: Push) -> Parcel:
+        """Return what a push takes along.
+
+        Raises:
+            ServiceError: invalid, when there is no such release on this very index; not-found, when it has nothing to
+                take along; forbidden, when some of it is held.
+        """
+        name, version = canonicalize_name(push.name), _normalised(push.version)
+        async with self._resources.engine.connect() as connection:
+            release = await promoting.source_release(connection, source.id, source.life, name, version)
+            files = [] if release is None else await promoting.living_files(connection, release.id)
+            attached = [] if release is None else await promoting.living_attachments(connection, release.id)
+        if release is None:
+            words = f"there are no files for {push.name} {push.version} on stage {source.name}"
+            raise ServiceError(ErrorKind.INVALID, words)
+        wanted = [one for one in attached if (push.docs if one.file_id is None else push.files)]
+        parcel = Parcel(release, files if push.files else [], wanted)
+        if not parcel.files and not parcel.attachments:
+            raise ServiceError(ErrorKind.NOT_FOUND, f"no release/files found for {push.name} {push.version}")
+        if len(parcel.files) + len(parcel.attachments) > MAX_FILES:
+            raise ServiceError(
+                ErrorKind.INVALID, f"The release has more than {MAX_FILES} files: too many for one push."
+            )
+        _refuse_held(source, parcel)
+        return parcel
+
+    async def promote(
+        self, push: Push, parcel: Parcel, source: IndexRecord, target: IndexRecord, principal: Principal
+    ) -> list[ActionLine]:
+        """Make a release of one index a release of another; returns what was done, line by line.
+
+        Raises:
+            ServiceError: invalid with every fault, when the target does not admit the files; forbidden by the status
+                of its project; conflict, when a name is taken or burnt; unavailable. Nothing was pushed then.
+        """
+        order = _Order(push, source, target, principal, self._resources.clock.now())
+        parcel = await self._carried(order, parcel)
+        reached(FaultPoint.PUSH_CARRIED)
+        for left in reversed(range(_TRIES)):
+            try:
+                jobs = await self._commit(order, parcel)
+                break
+            except IntegrityError as error:
+                # An upload took a name between our look and our commit: now it is seen.
+                if left == 0:
+                    words = "The same files are being uploaded at the same time: try again."
+                    raise ServiceError(ErrorKind.CONFLICT, words) from error
+        reached(FaultPoint.PUSH_KEPT)
+        if jobs:
+            wait = self._resources.settings.uploads.publish_wait
+            await self._resources.heads.wait_settled(target.id, jobs, wait)
+        return rules.action_log(push, str(target.name), parcel.files, parcel.attachments)
+
+    async def _carried(self, order: _Order, parcel: Parcel) -> Parcel:
+        """Bring the bytes to where the target keeps them, and return the files as the target admits them."""
+        stores = self._resources.objects
+        source, target = stores.side(public=order.source.public), stores.side(public=order.target.public)
+        carrier = Carrier(source, target, self._staging)
+        again = order.target.admission == "strict" and order.source.admission != "strict" and parcel.files
+        if order.source.public != order.target.public:
+            # What is looked into again has its core metadata put by that.
+            bare = [replace(file, core_metadata_sha256=None) for file in parcel.files] if again else parcel.files
+            await carrier.copy([*bare, *parcel.attachments])
+        if not again:
+            return parcel
+        release = parcel.release
+        key = release.version_key or release_key(release.version)
+        found = await carrier.readmit(parcel.files, key, self._resources.settings.uploads)
+        # The file is the only truth here: the form that came with it said more than it may.
+        first = found[0]
+        told = replace(release, version=first.version, version_key=key, fields=first.inspected.fields)
+        return Parcel(told, [one.file for one in found], parcel.attachments)
+
+    async def _commit(self, order: _Order, parcel: Parcel) -> list[OutboxId]:
+        """Add everything to the target; returns the jobs whose publication shows it.
+
+        Raises:
+            ServiceError: as `promote`.
+            sqlalchemy.exc.IntegrityError: an upload took a name first.
+        """
+        target = order.target
+        async with UnitOfWork(self._resources.engine) as work:
+            release = await _opened(work, order, parcel.release)
+            plan = await _planned(work, order, release, parcel)
+            overwritten = await _replace(work, order, parcel.release, plan)
+            step = order.step
+            histories = {
+                file.file_name: [
+                    *rules.overwrite_step(plan.overwrites.get(file.file_name), order.at),
+                    *rules.history_after(file.history, step),
+                ]
+                for file in plan.added
+            }
+            ids = await promoting.write_files(work.connection, release, plan, histories)
+            ids |= {file.id: plan.kept[file.file_name] for file in parcel.files if file.file_name in plan.kept}
+            about = [
+                (one, None if one.file_id is None else ids[one.file_id], rules.history_after(one.history, step))
+                for one in parcel.attachments
+            ]
+            written = await promoting.write_attachments(work.connection, release, about, order.mark)
+            await promoting.note_objects(work.connection, order.objects([*plan.added, *written]))
+            if not plan.added and not written:
+                await work.commit()
+                return await outbox.open_changes(work.connection, target.id, release.project_id)
+            await promoting.record_all(work.connection, [order.audited(parcel.release, len(plan.added))])
+            jobs = await work.enqueue_all(
+                [
+                    PublishIndex(target.id, release.project_id, ids[file.id], overwritten.get(file.file_name))
+                    for file in plan.added
+                ]
+            )
+            await work.commit()
+        log.info("release_pushed", source=str(order.source.name), target=str(target.name), files=len(plan.added))
+        return jobs
+
+
+async def _opened(work: UnitOfWork, order: _Order, release: SourceRelease) -> TargetRelease:
+    """Return the release of the target that files go into, made where there is none.
+
+    Raises:
+        ServiceError: forbidden by the status of its project.
+    """
+    target = order.target
+    key = release.version_key or release_key(release.version)
+    names = (FORMAT, release.project, release.display_name, release.version, key)
+    new = NewRelease(*names, release.fields, order.at)
+    project_id = await releases.open_project(work.connection, target.id, target.life, new, alone=True)
+    status = await releases.project_status(work.connection, target.id, target.life, FORMAT, release.project)
+    if status in {"archived", "quarantined"}:
+        raise ServiceError(ErrorKind.FORBIDDEN, f"Project {release.project} is {status}: it takes no uploads.")
+    release_id = await releases.open_release(work.connection, project_id, new, target.admission)
+    opened = TargetRelease(target.id, project_id, release_id)
+    if target.volatile:
+        await promoting.describe(work.connection, opened, release.fields)
+    return opened
+
+
+async def _planned(work: UnitOfWork, order: _Order, release: TargetRelease, parcel: Parcel) -> Plan:
+    """Decide what becomes of everything.
+
+    Raises:
+        ServiceError: conflict, in devpi's words where it has some.
+    """
+    target = order.target
+    found = await promoting.standings(work.connection, target, parcel.files)
+    try:
+        plan = promoting.plan(target, parcel.release.project, parcel.files, found)
+    except NameTaken as error:
+        words = f"{error} already exists in non-volatile index"
+        if target.volatile:
+            words = f"{error} belongs to another project of {target.name}, or other bytes had its address"
+        raise ServiceError(ErrorKind.CONFLICT, words) from error
+    except NameBurnt as error:
+        words = f"{error} was removed from {target.name}: its name cannot be used again"
+        raise ServiceError(ErrorKind.CONFLICT, words) from error
+    sources = [file.file_name for file in plan.added if file.package_type == SDIST]
+    if sources and target.admission == STRICT:
+        other = await promoting.other_source_archive(work.connection, release, sources)
+        if other is not None or len(sources) > 1:
+            at = f"{parcel.release.project} {parcel.release.version}"
+            words = f"{at} has a source archive already: {other or sources[0]}."
+            raise ServiceError(ErrorKind.CONFLICT, words)
+    if not target.volatile and any(one.file_id is None for one in parcel.attachments):
+        there = await promoting.living_documentation(work.connection, release)
+        if there is not None:
+            raise ServiceError(ErrorKind.CONFLICT, f"{there} already exists in non-volatile index")
+    return plan
+
+
+async def _replace(work: UnitOfWork, order: _Order, release: SourceRelease, plan: Plan) -> dict[str, AuditId]:
+    """Remove the files that others replace; returns the record of each replacement, by file name."""
+    await promoting.remove_replaced(work.connection, plan.replaced, order.mark)
+    by_name = {file.file_name: file for file in plan.added}
+    rows = [
+        order.record(
+            "file.overwrite",
+            f"{release.project}/{old.version}/{old.file_name}",
+            # As its release writes it: with it signing finds the file that goes.
+            version=old.version,
+            file=old.file_name,
+            replaced=old.sha256,
+            sha256=by_name[old.file_name].sha256,
+        )
+        for old in plan.replaced
+    ]
+    numbers = await promoting.record_all(work.connection, rows)
+    return {old.file_name: number for old, number in zip(plan.replaced, numbers, strict=True)}
+
+
+def _normalised(version: str) -> str:
+    """Return a version as releases have it; one that is none (admission `devpi` takes such) as it is written."""
+    try:
+        return str(Version(version))
+    except InvalidVersion:
+        return version
+
+
+def _refuse_held(source: IndexRecord, parcel: Parcel) -> None:
+    """Refuse what may not be downloaded either: it must not find its way out by another index."""
+    project = parcel.release.project
+    if parcel.release.status == "quarantined":
+        raise ServiceError(
+            ErrorKind.FORBIDDEN, f"Project {project} is quarantined in {source.name}: nothing is pushed."
+        )
+    held = [file.file_name for file in parcel.files if file.held]
+    if held:
+        words = f"Held for review in {source.name}, so that nothing is pushed: {', '.join(held[:20])}."
+        raise ServiceError(ErrorKind.FORBIDDEN, words)
