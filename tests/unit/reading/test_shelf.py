@@ -16,7 +16,7 @@ class Thing:
 
     text: str
     size: int = 10
-    group: str = "all"
+    groups: tuple[str, ...] = ("all",)
     lags: float | None = None
 
 
@@ -76,9 +76,9 @@ def test_growth_counts_for_what_is_still_kept() -> None:
 def test_groups() -> None:
     """A group is dropped together, whatever else is kept."""
     kept = shelf()
-    kept.put("a", Thing("a", group="one"))
-    kept.put("b", Thing("b", group="one"))
-    kept.put("c", Thing("c", group="two"))
+    kept.put("a", Thing("a", groups=("one",)))
+    kept.put("b", Thing("b", groups=("one",)))
+    kept.put("c", Thing("c", groups=("two",)))
     kept.drop_group("one")
     kept.drop_group("none")
     assert [name for name in "abc" if kept.get(name)] == ["c"]
