@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.objects.interface import ObjectStores
-from tests.integration.reading.constants import JSON, METADATA, PIP, V1_HTML, WHEEL
+from tests.integration.reading.constants import JSON, LARGE, METADATA, PIP, V1_HTML, WHEEL
 from tests.integration.reading.family import Family
 from tests.support.factories import make_project, make_token, now
 from tests.support.reading import Reading, counted_queries
@@ -152,6 +152,16 @@ class TestFiles:
         assert (await top.head(url)).headers["content-length"] == "8"
         assert (await top.get(url, headers={"if-none-match": whole.headers["etag"]})).status_code == 304
         assert (await top.get(f"/a/top/+tuf/files/{file.sha256[:2]}/{file.sha256[2:]}/{WHEEL}")).status_code == 404
+
+    async def test_large_files(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """A large file of a private base is streamed, whole and in parts."""
+        await family.make("b/secret", public=False)
+        await family.make("a/top", "b/secret")
+        file = await family.publish("b/secret", WHEEL, LARGE)
+        url = f"/a/top/+f/{file.path}"
+        assert (await top.get(url)).content == LARGE
+        part = await top.get(url, headers={"range": "bytes=-1000"})
+        assert (part.status_code, part.content) == (206, LARGE[-1000:])
 
     async def test_other_bytes_of_a_nearer_index(self, family: Family, top: httpx2.AsyncClient) -> None:
         """Under a name that a nearer index shows with other bytes, a base's file is not served; memory forgets it."""
