@@ -34,18 +34,18 @@ async def or_attached(
         attached = await at_path(connection, record.id, record.life, wanted.path_key, wanted.file_name)
     if attached is None:
         # It may be there in a moment, and no publication would tell.
-        return Refused(found.error, found.group, until)
-    group = (record.id, attached.project)
+        return Refused(found.error, found.groups, until)
+    groups = ((record.id, attached.project),)
     refused = _refusal(attached)
     if refused is not None:
-        return Refused(refused, group, until)
+        return Refused(refused, groups, until)
     key = file_key(attached.sha256, attached.file_name)
     stored = Stored(None, key, record.public, attached.sha256, attached.length, attached.added_at)
     body = None
     if stored.length <= limits.small:
         store = resources.objects.side(public=record.public)
         body = await load_checked(store, key, stored.sha256, limits.small)
-    entry = make_entry(stored, body, group, open_=place.open)
+    entry = make_entry(stored, body, groups, open_=place.open)
     entry.until = until
     return entry
 

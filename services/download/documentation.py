@@ -61,7 +61,7 @@ class _Candidates:
     docs: tuple[Attached, ...]
     until: float
     size: int = field(init=False)
-    group: Hashable = None
+    groups: tuple[Hashable, ...] = ()
     lags: None = None
 
     def __post_init__(self) -> None:
@@ -75,7 +75,7 @@ class _Opened:
 
     directory: Directory | None
     size: int = field(init=False)
-    group: Hashable = None
+    groups: tuple[Hashable, ...] = ()
     lags: None = None
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from countermark.core.digest import Length, Sha256
@@ -18,6 +18,9 @@ from shared.service import Prepared
 OVERHEAD = 2048
 """Bytes that an entry weighs beside its body, roughly."""
 
+PER_GROUP = 200
+"""Bytes that each of an entry's groups weighs, roughly."""
+
 
 @dataclass(slots=True, eq=False)
 class Entry:
@@ -29,7 +32,7 @@ class Entry:
         etag: the digest in quotes: the bytes under an address never change.
         kept: headers of every answer, also of a 304.
         body: the bytes, checked, when the file is small.
-        group: what it is dropped with; see `shared.reading.shelf`.
+        groups: what it is dropped with, each once; see `shared.reading.shelf`.
         until: bounds how long it is remembered (monotonic seconds); None for what a publication drops.
     """
 
@@ -42,7 +45,7 @@ class Entry:
     etag: bytes
     kept: Headers
     body: bytes | None
-    group: Hashable
+    groups: tuple[Hashable, ...]
     full: Prepared
     not_modified: Prepared
     size: int
@@ -74,10 +77,14 @@ class Refused:
     """A file that is not served, and why; `until` bounds how long it is remembered (monotonic seconds)."""
 
     error: ServiceError
-    group: Hashable
+    groups: tuple[Hashable, ...]
     until: float | None
-    size: int = OVERHEAD
+    size: int = field(init=False)
     lags: None = None
+
+    def __post_init__(self) -> None:
+        """Account for what is held."""
+        self.size = OVERHEAD + PER_GROUP * len(self.groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +99,7 @@ class Stored:
     modified: datetime
 
 
-def make_entry(stored: Stored, body: bytes | None, group: Hashable, *, open_: bool) -> Entry:
+def make_entry(stored: Stored, body: bytes | None, groups: tuple[Hashable, ...], *, open_: bool) -> Entry:
     """Return the entry of a file; its answers are made here, once.
 
     Args:
@@ -114,10 +121,10 @@ def make_entry(stored: Stored, body: bytes | None, group: Hashable, *, open_: bo
         etag=etag,
         kept=headers,
         body=body,
-        group=group,
+        groups=groups,
         full=Prepared(200, described(headers, stored.length), body or b""),
         not_modified=Prepared(304, headers, b""),
-        size=OVERHEAD + len(body or b""),
+        size=OVERHEAD + PER_GROUP * len(groups) + len(body or b""),
     )
 
 

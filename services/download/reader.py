@@ -18,10 +18,12 @@ from shared.errors import ServiceError
 from shared.ids import IndexId
 from shared.reading.access import Place
 from shared.reading.shelf import Shelf
+from shared.reading.views import View
 from shared.resources import Resources
 
-EntryKey = tuple[IndexId, bool, bool, FileWanted]
-"""An index, whether everyone may read it, whether it keeps its files on the public side, and the file."""
+EntryKey = tuple[IndexId, bool, bool, FileWanted, View | None]
+"""An index, whether everyone may read it, whether it keeps its files on the public side, the file, and what the index
+is merged with: a view that changed is another one."""
 
 
 class Reader:
@@ -62,20 +64,25 @@ class Reader:
         return await or_attached(self._resources, self._limits, where, wanted, found)
 
     def _changed(self, head: Head, projects: frozenset[str]) -> None:
-        """Drop what a head changed."""
+        """Drop what a head changed, of its index and of those that are based on it."""
         index_id = head.index_id
         if index_id not in self._known:
             # The first head this process learns of comes without names: whatever was read before may be older.
             self._known.add(index_id)
-            self._shelf.drop_if(lambda key: key[0] == index_id)
+            self._shelf.drop_if(lambda key: _shows(key, index_id))
             return
         for project in projects:
             self._shelf.drop_group((index_id, NormalizedName(project)))
         self._shelf.drop_group((index_id, usecases.ABSENT))
         # Which project a look-up under way will find is not known yet; doing it again costs one query.
-        self._shelf.doubt(lambda key: key[0] == index_id)
+        self._shelf.doubt(lambda key: _shows(key, index_id))
+
+
+def _shows(key: EntryKey, index_id: IndexId) -> bool:
+    """Return whether what is kept under a key may be a file of an index."""
+    return key[0] == index_id or (key[4] is not None and index_id in key[4].ids)
 
 
 def key_of(where: Place, wanted: FileWanted) -> EntryKey:
     """Return under what a file is kept."""
-    return where.record.id, where.open, where.record.public, wanted
+    return where.record.id, where.open, where.record.public, wanted, where.view

@@ -42,6 +42,11 @@ class FileWanted:
     metadata: bool
     sha256: Sha256 | None = None
 
+    @property
+    def own(self) -> bool:
+        """Whether the file is the index's own: `uri`s of pointers are, since bases have repositories of their own."""
+        return self.sha256 is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Span:

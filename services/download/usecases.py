@@ -10,10 +10,13 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.download.entries import Entry, Refused, Stored, make_entry
 from services.download.rules import FileWanted, Span, refusal
 from services.download.settings import Limits
+from shared.auth.directory import IndexRecord
+from shared.catalogue.merged import files_named, standings
 from shared.catalogue.reading import file_facts
 from shared.errors import ErrorKind, ServiceError
 from shared.objects.interface import ByteRange, ObjectNotFound, ObjectStoreError, OpenObject, Presigner
@@ -21,6 +24,9 @@ from shared.objects.keys import core_metadata_key, file_key
 from shared.reading.access import Place
 from shared.reading.facts import FileFacts
 from shared.reading.loading import RETRY_AFTER, load_checked, unavailable
+from shared.reading.merging import file_in_view, shut_in_view
+from shared.reading.resolution import MIRROR
+from shared.reading.views import View
 from shared.resources import Resources
 
 log = structlog.get_logger()
@@ -41,23 +47,58 @@ class BrokenOff(Exception):
 async def find(resources: Resources, limits: Limits, place: Place, wanted: FileWanted) -> Entry | Refused:
     """Return the file that an address of an index means, with its bytes when it is small, or why it is not served.
 
+    What the index itself shows is served, else what its merged view shows under this address; else the index's own rows
+    say why not.
+
     Raises:
-        ServiceError: UNAVAILABLE; a small file is missing in the store, damaged, or cannot be read.
+        ServiceError: UNAVAILABLE; a small file is missing in the store, damaged, or cannot be read. NOT_FOUND; a
+            mirror's upstream cannot be reached, which is not remembered.
     """
     record = place.record
+    if record.type == MIRROR:
+        detail = f"The upstream of {record.name} cannot be reached, and {wanted.file_name} is not kept here."
+        raise ServiceError(ErrorKind.NOT_FOUND, detail)
     async with resources.engine.connect() as connection:
         facts = await file_facts(connection, record.id, wanted.path_key, wanted.file_name)
-    refused = refusal(wanted, facts)
-    if facts is None or refused is not None:
+        owner, shown = record, facts
+        if place.view is not None and not wanted.own and (facts is None or not facts.visible):
+            owner, shown = await _inherited(connection, place.view, wanted, facts) or (record, facts)
+    refused = refusal(wanted, shown)
+    if shown is None or refused is not None:
         assert refused is not None, "what is not known is refused"
-        group = (record.id, ABSENT if facts is None or refused.kind is ErrorKind.NOT_FOUND else facts.project)
-        return Refused(refused, group, time.monotonic() + limits.absent_seconds)
-    stored = _stored(facts, wanted, public=record.public)
+        what = ABSENT if shown is None or refused.kind is ErrorKind.NOT_FOUND else shown.project
+        return Refused(refused, place.groups(what), time.monotonic() + limits.absent_seconds)
+    stored = _stored(shown, wanted, public=owner.public)
     body = None
     if stored.length <= limits.small:
-        store = resources.objects.side(public=record.public)
+        store = resources.objects.side(public=owner.public)
         body = await load_checked(store, stored.key, stored.sha256, limits.small)
-    return make_entry(stored, body, (record.id, facts.project), open_=place.open)
+    return make_entry(stored, body, place.groups(shown.project), open_=place.open)
+
+
+async def _inherited(
+    connection: AsyncConnection, view: View, wanted: FileWanted, own: FileFacts | None
+) -> tuple[IndexRecord, FileFacts] | None:
+    """Return the file that an address means by way of an index's bases, with the index that it belongs to.
+
+    One that is in quarantine in the index itself is returned as its own, held.
+
+    Args:
+        own: what the index itself has under the address, and does not show.
+    """
+    named = await files_named(connection, view.ids, view.order[0].id, wanted.file_name)
+    if not any(facts.visible and facts.sha256.startswith(wanted.path_key) for _, facts in named):
+        return None
+    projects = {facts.project for _, facts in named}
+    states = {project: await standings(connection, view.ids, project) for project in projects}
+    found = file_in_view(view.order, wanted.path_key, named, states)
+    if (
+        found is None
+        and own is None
+        and (shut := shut_in_view(view.order[0].id, wanted.path_key, named, states)) is not None
+    ):
+        return view.order[0], shut
+    return found
 
 
 @asynccontextmanager

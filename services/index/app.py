@@ -6,7 +6,7 @@ from services.index.api import api_app
 from services.index.hot import IndexHotReader
 from services.index.jobs import job_handlers
 from services.index.reader import Reader
-from services.index.routes import IndexRoutes
+from services.index.routes import IndexRoutes, no_documents
 from services.index.settings import Limits
 from shared.auth.verifier import Verifier
 from shared.problems import UnknownErrors, text_answer
@@ -26,9 +26,10 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     verifier = Verifier(resources.directory, resources.clock)
     access = Access(resources.directory, verifier)
     reader = Reader(resources, limits)
+    routes = IndexRoutes(access, reader, resources.settings, no_documents)
     return Service(
         name="index",
-        app=beside(api_app(resources, verifier), UnknownErrors(IndexRoutes(access, reader), text_answer)),
+        app=beside(api_app(resources, verifier), UnknownErrors(routes, text_answer)),
         hot=(IndexHotReader(access, reader),),
         handlers=job_handlers(resources, limits),
     )

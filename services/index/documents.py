@@ -27,6 +27,9 @@ _VARIANTS = len(Media) * len(Coding)
 _OVERHEAD = 2048
 """Bytes that a variant's headers and objects weigh beside its body, roughly."""
 
+_PER_GROUP = 200
+"""Bytes that each of a document's groups weighs, roughly."""
+
 PAGE_CACHING = (b"public, max-age=0, must-revalidate", b"private, max-age=0, must-revalidate")
 """Cache-Control of pages that everyone may read, and of others.
 
@@ -77,7 +80,7 @@ class Document:
     """A page, project list, metadata file or target.
 
     Attributes:
-        group: what it is dropped with; see `shared.reading.shelf`.
+        groups: what it is dropped with, each once; see `shared.reading.shelf`.
         variants: by `place`, as far as they were made.
         until: monotonic seconds after which it is out of date, None for as long as it is kept.
         lags: seconds for which a big project list may lag behind its index, None for all else.
@@ -86,7 +89,7 @@ class Document:
 
     shape: Shape
     body: bytes
-    group: Hashable
+    groups: tuple[Hashable, ...]
     html: Callable[[bytes], bytes] | None = None
     until: float | None = None
     lags: float | None = None
@@ -97,7 +100,7 @@ class Document:
 
     def __post_init__(self) -> None:
         """Account for what is held from the beginning."""
-        self.size = len(self.body) + _OVERHEAD
+        self.size = len(self.body) + _OVERHEAD + _PER_GROUP * len(self.groups)
 
     def make(self, media: Media, coding: Coding) -> int:
         """Make a variant and the uncompressed one it comes from; returns how many bytes it grew by. Blocking."""
@@ -130,9 +133,9 @@ class Document:
         return Variant(etag, Prepared(self.status, headers, body), Prepared(304, common, b""))
 
 
-def absent(open_: bool, text: bytes, group: Hashable, until: float) -> Document:
+def absent(open_: bool, text: bytes, groups: tuple[Hashable, ...], until: float) -> Document:
     """Return what is kept of something that does not exist: the same 404 whatever form is asked for."""
-    document = Document(Shape(open_, (b"no-store", b"no-store")), text, group, until=until, status=404)
+    document = Document(Shape(open_, (b"no-store", b"no-store")), text, groups, until=until, status=404)
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text))]
     answer = Prepared(404, [*headers, NO_STORE, vary(open_, forms=True), NOSNIFF, *CORS], text)
     document.variants = [Variant(b"", answer, answer)] * _VARIANTS

@@ -57,7 +57,7 @@ class IndexHotReader:
         if route is None or scope["query_string"]:
             return None
         asked = asked_by(scope["headers"])
-        if not self._access.quick(route.where, asked.authorization):
+        if asked.absolute or not self._access.quick(route.where, asked.authorization):
             return None
         document = self._reader.kept(route.key)
         if document is None:

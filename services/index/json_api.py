@@ -19,6 +19,7 @@ from packaging.version import Version
 from countermark.core.digest import Sha256
 from countermark.core.names import FileName, IndexName, NormalizedName
 from shared.catalogue.reading import FileDetails, ReleaseDetails
+from shared.formats.python.merged import origin_of
 from shared.formats.python.pages import QUARANTINED
 
 _TEXTS = (
@@ -89,9 +90,23 @@ def shown_version(page: SignedPage, wanted: str) -> str | None:
     return next((listed for listed in page.versions if Version(listed) == version), None)
 
 
+def release_origin(
+    page: SignedPage, version: str, details: Mapping[tuple[Sha256, FileName], FileDetails], index: IndexName
+) -> IndexName:
+    """Return the index that a listed release belongs to: of several that have it the nearest.
+
+    Args:
+        index: the one whose page it is; a release without a listed file is its own.
+    """
+    for file in page.files:
+        if _details(file, details).version == version:
+            return origin_of(file, index)
+    return index
+
+
 @dataclass(frozen=True, slots=True)
 class Composer:
-    """Everything a document is made of."""
+    """Everything a document is made of; `index` is the one that the release belongs to."""
 
     index: IndexName
     addresses: Addresses

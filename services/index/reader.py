@@ -11,20 +11,31 @@ import time
 from collections.abc import Awaitable, Callable
 
 from countermark.core.names import NormalizedName
-from services.index import usecases
+from services.index import merging, usecases
 from services.index.documents import Document, Variant, place
-from services.index.rules import Coding, JsonWanted, ListWanted, Media, MetadataWanted, PageWanted, TargetWanted
+from services.index.rules import (
+    SIGNED_ROOT,
+    Coding,
+    JsonWanted,
+    ListWanted,
+    Media,
+    MetadataWanted,
+    PageWanted,
+    TargetWanted,
+)
 from services.index.settings import Limits
 from shared.catalogue.heads import Head
 from shared.ids import IndexId
 from shared.reading.access import Place
 from shared.reading.shelf import Shelf
+from shared.reading.views import View
 from shared.resources import Resources
 
 Readable = ListWanted | PageWanted | JsonWanted | MetadataWanted | TargetWanted
 
-DocumentKey = tuple[IndexId, bool, Readable]
-"""An index, whether everyone may read it (that decides the headers), and what is wanted of it."""
+DocumentKey = tuple[IndexId, bool, Readable, View | None]
+"""An index, whether everyone may read it (that decides the headers), what is wanted of it, and what it is merged
+with: a view that changed is another one."""
 
 TIMESTAMP = MetadataWanted("timestamp", None)
 
@@ -46,8 +57,7 @@ class Reader:
             return document
         if document.lags is None:
             return None
-        head = self._resources.heads.get(key[0])
-        if head is None or head.serial != document.shape.serial:
+        if self._serial(key) != document.shape.serial:
             return None
         # A big list is looked at every few seconds, but rendered again only after a change.
         document.until = time.monotonic() + document.lags
@@ -84,11 +94,11 @@ class Reader:
         resources, limits = self._resources, self._limits
         match wanted:
             case PageWanted():
-                return lambda: usecases.load_page(resources, limits, where, wanted)
+                return lambda: self._load_page(where, wanted)
             case JsonWanted():
                 return lambda: self._load_json(where, wanted)
             case ListWanted():
-                return lambda: usecases.load_list(resources, limits, where)
+                return lambda: self._load_list(where)
             case TargetWanted():
                 return lambda: usecases.load_target(resources, limits, where, wanted)
             case MetadataWanted(version=None):
@@ -96,35 +106,63 @@ class Reader:
             case MetadataWanted():
                 return lambda: usecases.load_metadata(resources, limits, where, wanted)
 
+    async def _load_page(self, where: Place, wanted: PageWanted) -> Document:
+        if wanted.root != SIGNED_ROOT:
+            signed = await self.document(where, PageWanted(wanted.project))
+            return await asyncio.to_thread(usecases.respelled_page, where, wanted, signed)
+        if where.view is None:
+            return await usecases.load_page(self._resources, self._limits, where, wanted)
+        return await merging.load_merged_page(self._resources, self._limits, where, where.view, wanted)
+
+    async def _load_list(self, where: Place) -> Document:
+        if where.view is None:
+            return await usecases.load_list(self._resources, self._limits, where)
+        return await merging.load_merged_list(self._resources, self._limits, where, where.view)
+
     async def _load_json(self, where: Place, wanted: JsonWanted) -> Document:
         """Make a document of the JSON API from the page that is served now."""
         signed = await self.document(where, PageWanted(wanted.project))
         return await usecases.load_json(self._resources, self._limits, where, wanted, signed)
 
     def _changed(self, head: Head, projects: frozenset[str]) -> None:
-        """Drop what a head changed."""
+        """Drop what a head changed, of its index and of those that are based on it."""
         index_id = head.index_id
         if index_id not in self._known:
             # The first head this process learns of comes without names: whatever was read before may be older.
             self._known.add(index_id)
-            self._shelf.drop_if(lambda key: key[0] == index_id)
+            self._shelf.drop_if(lambda key: _shows(key, index_id))
             return
         for project in projects:
             self._shelf.drop_group((index_id, NormalizedName(project)))
-        self._shelf.doubt(lambda key: key[0] == index_id and _project_of(key[2]) in projects)
+        self._shelf.doubt(lambda key: _project_of(key[2]) in projects and _shows(key, index_id))
         for open_ in (True, False):
-            self._shelf.drop((index_id, open_, TIMESTAMP))
-            listed = self._shelf.get((index_id, open_, ListWanted()))
-            if listed is None or (listed.lags is None and listed.shape.serial != head.serial):
-                self._shelf.drop((index_id, open_, ListWanted()))
+            self._shelf.drop((index_id, open_, TIMESTAMP, None))
+        for key in self._shelf.in_group((index_id, usecases.LISTED)):
+            listed = self._shelf.get(key)
+            if listed is not None and listed.lags is None and listed.shape.serial != self._serial(key):
+                self._shelf.drop_kept(key)
+        self._shelf.doubt(lambda key: isinstance(key[2], ListWanted) and _shows(key, index_id))
         self._shelf.drop_group((index_id, usecases.ABSENT))
-        self._shelf.doubt(lambda key: key[0] == index_id and isinstance(key[2], MetadataWanted))
+        self._shelf.doubt(lambda key: isinstance(key[2], MetadataWanted) and key[0] == index_id)
+
+    def _serial(self, key: DocumentKey) -> int:
+        """Return the serial that a list is made with now."""
+        if key[3] is not None:
+            return merging.view_serial(self._resources, key[3])
+        head = self._resources.heads.get(key[0])
+        return 0 if head is None else head.serial
 
 
 def _project_of(wanted: Readable) -> str | None:
     return wanted.project if isinstance(wanted, PageWanted | JsonWanted) else None
 
 
+def _shows(key: DocumentKey, index_id: IndexId) -> bool:
+    """Return whether what is kept under a key shows something of an index."""
+    return key[0] == index_id or (key[3] is not None and index_id in key[3].ids)
+
+
 def key_of(where: Place, wanted: Readable) -> DocumentKey:
-    """Return under what a document is kept."""
-    return where.record.id, where.open, wanted
+    """Return under what a document is kept. Metadata and targets are an index's own, whatever its bases."""
+    merged = isinstance(wanted, PageWanted | ListWanted | JsonWanted)
+    return where.record.id, where.open, wanted, where.view if merged else None

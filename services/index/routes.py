@@ -5,8 +5,12 @@ A plain ASGI callable; `shared.reading.answers` says why.
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.index.documents import PAGE_CACHING, vary
 from services.index.reader import Reader, key_of
@@ -20,23 +24,37 @@ from services.index.rules import (
     Wanted,
     choose_coding,
     choose_media,
+    chooses_page,
+    page_of,
+    unslashed_page,
     wanted_at,
 )
+from shared.devpi import own_url
 from shared.errors import ErrorKind, ServiceError
-from shared.faces import parse_face, service_for
+from shared.faces import Face, FaceKind, parse_face, service_for
 from shared.problems import text_answer
 from shared.reading.access import Access, Place
 from shared.reading.answers import CORS, NO_STORE, NOSNIFF, other_method, send_prepared, with_headers
 from shared.reading.headers import MAX_HEADER, Asked, asked_by, not_modified
 from shared.service import Prepared
+from shared.settings import Settings
+
+_DOCUMENTS = frozenset([FaceKind.PROJECT, FaceKind.VERSION])
 
 
 class IndexRoutes:
-    """The routes `+simple/`, `pypi/` and `+tuf/` of every index, and their aliases for the default index."""
+    """The routes `+simple/`, `pypi/` and `+tuf/` of every index, and their aliases for the default index.
 
-    def __init__(self, access: Access, reader: Reader) -> None:
+    devpi's documents of projects and releases are answered by another application, unless their address is asked for a
+    simple page.
+    """
+
+    def __init__(self, access: Access, reader: Reader, settings: Settings, documents: ASGIApp) -> None:
+        """Args: documents: answers devpi's documents of projects and releases."""
         self._access = access
         self._reader = reader
+        self._settings = settings
+        self._documents = documents
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -45,38 +63,55 @@ class IndexRoutes:
         if scope["method"] not in ("GET", "HEAD"):
             await other_method(scope["method"])(scope, receive, send)
             return
+        headers, face = Headers(scope=scope), parse_face(scope["path"])
+        if (
+            face is not None
+            and face.kind in _DOCUMENTS
+            and not chooses_page(face, headers.get("user-agent"), headers.get("accept"))
+        ):
+            await self._documents(scope, receive, send)
+            return
         try:
-            answer = await self._answer(scope)
+            answer = await self._answer(scope, face, headers)
         except ServiceError as error:
-            headers = [NO_STORE, NOSNIFF, vary(False, forms=True), *CORS]
-            answer = with_headers(text_answer(error), headers)
+            answer = with_headers(text_answer(error), [NO_STORE, NOSNIFF, vary(False, forms=True), *CORS])
         if isinstance(answer, Prepared):
             await send_prepared(send, answer, head=scope["method"] == "HEAD")
         else:
             await answer(scope, receive, send)
 
-    async def _answer(self, scope: Scope) -> Prepared | Response:
+    async def _answer(self, scope: Scope, face: Face | None, headers: Headers) -> Prepared | Response:
         """Find the answer; the right to read is checked before anything is said about what exists in the index.
 
         Raises:
             ServiceError: what the client is told instead.
         """
         path, asked = scope["path"], asked_by(scope["headers"])
-        face = parse_face(path)
         if face is None or service_for(face) != "index":
             raise ServiceError(ErrorKind.NOT_FOUND, "There is nothing at this address.")
         where = await self._access.enter(face, asked.authorization)
-        wanted = wanted_at(path, face)
+        wanted = page_of(face) if face.kind is FaceKind.PROJECT else wanted_at(path, face)
+        if isinstance(wanted, Elsewhere) and wanted.status == HTTPStatus.MOVED_PERMANENTLY:
+            media = choose_media(_text(asked.accept), scope["query_string"])
+            wanted = unslashed_page(face, media, headers.get("user-agent")) or wanted
         if wanted is None:
             raise ServiceError(ErrorKind.NOT_FOUND, f"There is nothing at this address of index {where.record.name}.")
         if isinstance(wanted, Elsewhere):
             return _moved(wanted, scope["query_string"], where)
+        if asked.absolute and isinstance(wanted, PageWanted):
+            wanted = PageWanted(wanted.project, f"{own_url(Request(scope), self._settings)}/{where.record.name}/")
         media, coding = _chosen(asked, scope["query_string"], wanted)
         document = await self._reader.document(where, wanted)
         variant = await self._reader.variant(key_of(where, wanted), document, media, coding)
         if document.status == 200 and not_modified(asked, variant.etag, None):
             return variant.not_modified
         return variant.full
+
+
+async def no_documents(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer for devpi's documents of projects and releases where there are none."""
+    error = ServiceError(ErrorKind.NOT_FOUND, "There is nothing at this address.")
+    await with_headers(text_answer(error), [NO_STORE, NOSNIFF, *CORS])(scope, receive, send)
 
 
 def _chosen(asked: Asked, query: bytes, wanted: Wanted) -> tuple[Media, Coding]:
@@ -97,8 +132,9 @@ def _chosen(asked: Asked, query: bytes, wanted: Wanted) -> tuple[Media, Coding]:
 def _moved(elsewhere: Elsewhere, query: bytes, where: Place) -> Response:
     location = elsewhere.location + (f"?{query.decode('latin-1')}" if query else "")
     caching = PAGE_CACHING[0 if where.open else 1].decode()
-    response = Response(status_code=301, headers={"location": location, "cache-control": caching})
-    return with_headers(response, [vary(where.open, forms=True), *CORS])
+    response = Response(status_code=elsewhere.status, headers={"location": location, "cache-control": caching})
+    name, choosing = vary(where.open, forms=True)
+    return with_headers(response, [(name, choosing + b", User-Agent"), *CORS])
 
 
 def _text(value: bytes | None) -> str | None:

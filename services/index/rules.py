@@ -14,6 +14,7 @@ from countermark.core.digest import Sha256
 from countermark.core.names import InvalidName, NormalizedName, TargetPath, parse_project_name, parse_target_path
 from shared.faces import Face, FaceKind
 from shared.formats.python.metadata import normalised_version
+from shared.reading.headers import asks_for_pages, is_installer
 
 MAX_RANGES = 64
 """Media ranges or codings of one header that are read."""
@@ -24,6 +25,9 @@ MAX_QUERY = 2048
 
 MAX_VERSION = 256
 """Characters of a version that is looked for."""
+
+SIGNED_ROOT = "../../"
+"""What the links of signed page documents begin with (architecture section 11.4)."""
 
 
 class Media(IntEnum):
@@ -119,9 +123,10 @@ class ListWanted:
 
 @dataclass(frozen=True, slots=True)
 class PageWanted:
-    """A project's page."""
+    """A project's page; `root` is what its links begin with: where the index is, as seen from the page."""
 
     project: NormalizedName
+    root: str = SIGNED_ROOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +155,13 @@ class TargetWanted:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """The canonical address is `location`: relative to the one asked for, so that it holds behind any proxy."""
+    """The canonical address is `location`: relative to the one asked for, so that it holds behind any proxy.
+
+    `status` is 301 where it is the same for all clients, 302 where others get something else here.
+    """
 
     location: str
+    status: int = 301
 
 
 Wanted = ListWanted | PageWanted | JsonWanted | MetadataWanted | TargetWanted | Elsewhere
@@ -192,6 +201,40 @@ def _page_at(rest: str) -> PageWanted | Elsewhere | None:
     if name == project and slash:
         return PageWanted(project)
     return Elsewhere(f"../{project}/" if slash else f"{project}/")
+
+
+def chooses_page(face: Face, user_agent: str | None, accept: str | None) -> bool:
+    """Return whether a request to devpi's document of a project is for its simple page instead.
+
+    Installers are often given the index's own address (`pip -i https://host/owner/index`). Whoever names devpi's JSON
+    gets that.
+    Source: contract devpi sections 1 (item 11), 7 and 8.
+    """
+    return face.kind is FaceKind.PROJECT and asks_for_pages(user_agent, accept)
+
+
+def page_of(face: Face) -> Elsewhere | None:
+    """Return where the simple page of a project is, from the address of devpi's document of it; None for no project."""
+    name = face.rest.removesuffix("/")
+    try:
+        project = parse_project_name(name)
+    except InvalidName:
+        return None
+    return Elsewhere(f"{'../' if face.rest.endswith('/') else ''}+simple/{project}/", 302)
+
+
+def unslashed_page(face: Face, media: Media | None, user_agent: str | None) -> PageWanted | None:
+    """Return the page that is answered directly though its address lacks the slash at the end; None: it is redirected.
+
+    Installers and whoever wants JSON get it at once, with links that hold from there. Source: contract devpi section 8.
+    """
+    if face.kind is not FaceKind.SIMPLE or "/" in face.rest or not (media is Media.JSON or is_installer(user_agent)):
+        return None
+    try:
+        project = parse_project_name(face.rest)
+    except InvalidName:
+        return None
+    return PageWanted(project, "../") if project == face.rest else None
 
 
 def _json_at(rest: str) -> JsonWanted | Elsewhere | None:

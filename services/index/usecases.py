@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from functools import partial
 
 import orjson
 
-from countermark.core.names import page_target
+from countermark.core.digest import Sha256
+from countermark.core.names import FileName, NormalizedName, page_target
 from services.index.documents import (
     IMMUTABLE_CACHING,
     PAGE_CACHING,
@@ -21,21 +23,39 @@ from services.index.documents import (
     absent,
     page_shape,
 )
-from services.index.json_api import Addresses, Composer, SignedPage, latest_version, read_page, shown_version
-from services.index.rules import JsonWanted, MetadataWanted, PageWanted, TargetWanted
+from services.index.json_api import (
+    Addresses,
+    Composer,
+    SignedPage,
+    latest_version,
+    read_page,
+    release_origin,
+    shown_version,
+)
+from services.index.rules import SIGNED_ROOT, JsonWanted, MetadataWanted, PageWanted, TargetWanted
 from services.index.settings import Limits
 from shared.catalogue.heads import current_page, current_pages
+from shared.catalogue.merged import in_indexes
 from shared.catalogue.reading import file_details, metadata_digest, release_details
+from shared.errors import ErrorKind, ServiceError
 from shared.formats.python.html import page_html, project_list_html
+from shared.formats.python.merged import merged_document
 from shared.formats.python.pages import project_list_json, signed_link
 from shared.objects.interface import ObjectStore
 from shared.objects.keys import metadata_key, target_key
 from shared.reading.access import Place
 from shared.reading.loading import load_checked
+from shared.reading.resolution import MIRROR
 from shared.resources import Resources
 
 ABSENT = "absent"
 """Group of what is known not to exist in an index; it ends with the index's next head."""
+
+LISTED = "listed"
+"""Group of the lists of projects that an index is part of."""
+
+_SIGNED_LINK = b'"url":"' + SIGNED_ROOT.encode() + b"+f/"
+"""How a link begins in a page document; within a text the quotation marks would be escaped."""
 
 _TARGET_TYPES = {"json": b"application/json", "pointer": b"application/yaml", "note": b"text/plain; charset=utf-8"}
 """Content-Type by a target's extension. Source: RFC 9512 for YAML; a note is C2SP text."""
@@ -47,18 +67,60 @@ async def load_page(resources: Resources, limits: Limits, place: Place, wanted: 
     """Return a project's page from its signed document; a document of status 404 when it never was published.
 
     Raises:
-        ServiceError: UNAVAILABLE; the stored document is missing, damaged or cannot be read.
+        ServiceError: UNAVAILABLE; the stored document is missing, damaged or cannot be read. NOT_FOUND; a mirror's
+            upstream cannot be reached, which is not remembered.
     """
     record = place.record
+    if record.type == MIRROR:
+        detail = f"The upstream of {record.name} cannot be reached, and nothing of {wanted.project} is kept here."
+        raise ServiceError(ErrorKind.NOT_FOUND, detail)
     async with resources.engine.connect() as connection:
         page = await current_page(connection, record.id, wanted.project)
+        there = {} if page is not None else await in_indexes(connection, [record.id], wanted.project)
     if page is None:
-        text = f"There is no project {wanted.project} in index {record.name}.\n"
-        return _absent(limits, place, text)
+        # Registered without files: the name is taken, and nobody is to look for it elsewhere.
+        return (empty_page if there else no_project)(limits, place, wanted.project)
     key = target_key(record.name, page_target(wanted.project), page.sha256)
     body = await load_checked(_store(resources, place), key, page.sha256, limits.document)
-    shape = page_shape(place.open, page.serial)
-    return Document(shape, body, (record.id, wanted.project), html=partial(page_html, link=signed_link))
+    return page_of_signed(place, wanted.project, page.serial, body)
+
+
+def page_of_signed(place: Place, project: NormalizedName, serial: int, body: bytes) -> Document:
+    """Return the page that a page document makes, signed or merged."""
+    shape = page_shape(place.open, serial)
+    return Document(shape, body, place.groups(project), html=partial(page_html, link=signed_link))
+
+
+def empty_page(limits: Limits, place: Place, project: NormalizedName) -> Document:
+    """Return the page of a project that is registered and never was published. Source: contract devpi section 8."""
+    document = page_of_signed(place, project, 0, merged_document(place.record.name, project, 0, ()))
+    # No publication tells when the name is given up.
+    document.until = time.monotonic() + limits.absent_seconds
+    return document
+
+
+def no_project(limits: Limits, place: Place, project: NormalizedName) -> Document:
+    """Return what is kept of a project that is not there."""
+    among = "" if place.view is None else " and its bases"
+    return _absent(limits, place, f"There is no project {project} in index {place.record.name}{among}.\n")
+
+
+def respelled_page(place: Place, wanted: PageWanted, signed: Document) -> Document:
+    """Return a page whose links begin with another root than those of signed documents.
+
+    Args:
+        signed: the page with links as they are signed, or what is kept of its absence.
+    """
+    if signed.status != 200:
+        assert signed.until is not None
+        return absent(place.open, signed.body, signed.groups, signed.until)
+    root = orjson.dumps(wanted.root)[1:-1]
+    body = signed.body.replace(_SIGNED_LINK, b'"url":"' + root + b"+f/")
+
+    def link(sha256: Sha256, file_name: FileName) -> str:
+        return wanted.root + signed_link(sha256, file_name).removeprefix(SIGNED_ROOT)
+
+    return Document(signed.shape, body, signed.groups, html=partial(page_html, link=link), until=signed.until)
 
 
 async def load_json(
@@ -79,18 +141,20 @@ async def load_json(
     page, chosen = await asyncio.to_thread(_listed, signed.body, wanted.version)
     if not page.versions or (wanted.version is not None and chosen is None):
         return _absent(limits, place, nothing)
+    members = {record.name: record} if place.view is None else {member.name: member for member in place.view.order}
     async with resources.engine.connect() as connection:
-        details = await file_details(connection, record.id, project, chosen)
+        details = await file_details(connection, [member.id for member in members.values()], project, chosen)
     version = await asyncio.to_thread(latest_version, page, details) if chosen is None else chosen
+    origin = release_origin(page, version, details, record.name)
     async with resources.engine.connect() as connection:
-        release = await release_details(connection, record.id, project, version)
+        release = await release_details(connection, members[origin].id, project, version)
     if release is None:
         return _absent(limits, place, nothing)
     addresses = Addresses(f"{_outside(resources)}/{record.name}/", project)
-    composer = Composer(record.name, addresses, page, details)
+    composer = Composer(origin, addresses, page, details)
     body = await asyncio.to_thread(composer.compose, version, release, all_releases=wanted.version is None)
     shape = Shape(place.open, PAGE_CACHING, page.serial)
-    return Document(shape, body, (record.id, project))
+    return Document(shape, body, place.groups(project))
 
 
 async def load_list(resources: Resources, limits: Limits, place: Place) -> Document:
@@ -101,9 +165,20 @@ async def load_list(resources: Resources, limits: Limits, place: Place) -> Docum
     begun = time.monotonic()
     async with resources.engine.connect() as connection:
         pages = await current_pages(connection, record.id)
-    projects = [(page.project, page.serial) for page in pages]
+    return await list_document(limits, place, serial, [(page.project, page.serial) for page in pages], begun)
+
+
+async def list_document(
+    limits: Limits, place: Place, serial: int, projects: Sequence[tuple[str, int]], begun: float
+) -> Document:
+    """Return the list of these projects.
+
+    Args:
+        projects: (name, serial), in the order they are to be listed.
+        begun: when they began to be looked up, in monotonic seconds.
+    """
     body = await asyncio.to_thread(project_list_json, serial, projects)
-    document = Document(page_shape(place.open, serial), body, (record.id, None), html=list_html)
+    document = Document(page_shape(place.open, serial), body, place.groups(LISTED), html=list_html)
     if len(projects) > limits.big_list:
         document.lags = limits.list_seconds
         document.until = begun + limits.list_seconds
@@ -131,7 +206,7 @@ async def load_metadata(resources: Resources, limits: Limits, place: Place, want
         return _absent(limits, place, f"Index {record.name} has no {wanted.version}.{wanted.role}.json.\n")
     key = metadata_key(record.name, wanted.role, wanted.version)
     body = await load_checked(_store(resources, place), key, digest, limits.document)
-    return Document(Shape(place.open, IMMUTABLE_CACHING), body, (record.id, None))
+    return Document(Shape(place.open, IMMUTABLE_CACHING), body, ())
 
 
 async def load_target(resources: Resources, limits: Limits, place: Place, wanted: TargetWanted) -> Document:
@@ -147,7 +222,7 @@ async def load_target(resources: Resources, limits: Limits, place: Place, wanted
     body = await load_checked(store, key, wanted.sha256, limits.document)
     content_type = _TARGET_TYPES[wanted.target.rpartition(".")[2]]
     shape = Shape(place.open, IMMUTABLE_CACHING, content_types=(content_type,))
-    return Document(shape, body, (place.record.id, None))
+    return Document(shape, body, ())
 
 
 async def load_timestamp(resources: Resources, limits: Limits, place: Place) -> Document:
@@ -155,7 +230,7 @@ async def load_timestamp(resources: Resources, limits: Limits, place: Place) -> 
     head = resources.heads.get(place.record.id)
     if head is None:
         return _absent(limits, place, _UNPUBLISHED.format(place.record.name))
-    return Document(Shape(place.open, TIMESTAMP_CACHING), head.timestamp, (head.index_id, None))
+    return Document(Shape(place.open, TIMESTAMP_CACHING), head.timestamp, ())
 
 
 def list_html(document: bytes) -> bytes:
@@ -184,7 +259,7 @@ def _outside(resources: Resources) -> str:
 
 def _absent(limits: Limits, place: Place, text: str) -> Document:
     until = time.monotonic() + limits.absent_seconds
-    return absent(place.open, text.encode(), (place.record.id, ABSENT), until)
+    return absent(place.open, text.encode(), place.groups(ABSENT), until)
 
 
 def _store(resources: Resources, place: Place) -> ObjectStore:

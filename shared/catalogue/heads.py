@@ -8,7 +8,7 @@ tick. Everything served follows the head (architecture section 11.2).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -274,19 +274,20 @@ async def current_page(connection: AsyncConnection, index_id: IndexId, project: 
 
 async def current_pages(connection: AsyncConnection, index_id: IndexId) -> list[PageRef]:
     """Return the current page documents of all projects with at least one file, by name."""
+    return [page async for pages in newest_pages(connection, index_id) for page in pages if page.files]
+
+
+async def newest_pages(connection: AsyncConnection, index_id: IndexId) -> AsyncIterator[list[PageRef]]:
+    """Yield the current page documents of all projects, also of those without a file, by name, in parts."""
     newest = (
         select(Page.project_name, Page.serial, Page.sha256, Page.length, Page.files)
         .where(Page.index_id == index_id)
         .ext(distinct_on(Page.project_name))
         .order_by(Page.project_name, Page.serial.desc())
     )
-    pages: list[PageRef] = []
     # In parts, with other work in between: fifty thousand rows at once would hold up every request.
     async with connection.stream(newest, execution_options={"yield_per": _ROWS_AT_ONCE}) as result:
         async for rows in result.partitions():
-            pages += [
-                PageRef(row.project_name, row.serial, Sha256(row.sha256), Length(row.length), row.files)
-                for row in rows
-                if row.files
+            yield [
+                PageRef(row.project_name, row.serial, Sha256(row.sha256), Length(row.length), row.files) for row in rows
             ]
-    return pages

@@ -5,11 +5,11 @@ Each is bounded and uses an index; none runs for what is in memory already (arch
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import Select, exists, func, select
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -53,6 +53,17 @@ async def file_facts(
     Args:
         path_key: the first 16 hex digits of the file's sha256.
     """
+    query = facts_query().where(File.index_id == index_id, File.path_key == path_key, File.file_name == file_name)
+    row = (await connection.execute(query)).first()
+    return None if row is None else facts_from(row, file_name)
+
+
+def facts_query(*more: Any) -> Select[*tuple[Any, ...]]:
+    """Return the query that `facts_from` reads the rows of; whoever calls says of which files.
+
+    Args:
+        more: columns that are wanted beside.
+    """
     shown = PublishedFile.file_id == File.id
     columns = (
         File.id,
@@ -68,15 +79,11 @@ async def file_facts(
         exists().where(shown, PublishedFile.to_serial.is_(None)).label("visible"),
         exists().where(shown, PublishedFile.index_id == File.index_id).label("was_visible"),
     )
-    row = (
-        await connection.execute(
-            select(*columns, *marks, *status, *states)
-            .join(Project, Project.id == File.project_id)
-            .where(File.index_id == index_id, File.path_key == path_key, File.file_name == file_name)
-        )
-    ).first()
-    if row is None:
-        return None
+    return select(*columns, *marks, *status, *states, *more).join(Project, Project.id == File.project_id)
+
+
+def facts_from(row: Any, file_name: FileName) -> FileFacts:
+    """Return what a row of `facts_query` says."""
     digest, length = row.core_metadata_sha256, row.core_metadata_length
     return FileFacts(
         id=FileId(row.id),
@@ -113,14 +120,15 @@ class ReleaseDetails:
 
 
 async def file_details(
-    connection: AsyncConnection, index_id: IndexId, project: NormalizedName, version: str | None
+    connection: AsyncConnection, index_ids: Collection[IndexId], project: NormalizedName, version: str | None
 ) -> dict[tuple[Sha256, FileName], FileDetails]:
-    """Return what is known of every file a project ever had, or of those of one version, by digest and name."""
+    """Return what is known of every file a project ever had in some indexes, or of those of one version, by digest and
+    name."""
     query = (
         select(File.sha256, File.file_name, Release.version, File.package_type, File.md5, File.blake2b_256)
         .join(Release, Release.id == File.release_id)
         .join(Project, Project.id == File.project_id)
-        .where(Project.index_id == index_id, Project.format == PYTHON, Project.name == project)
+        .where(Project.index_id.in_(index_ids), Project.format == PYTHON, Project.name == project)
     )
     if version is not None:
         query = query.where(Release.version == version)

@@ -5,6 +5,7 @@ Source: architecture section 11.5; contract python-index sections 1.2.3 and 1.7.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from shared.auth.access import decided, identified, may_read, require
@@ -14,14 +15,31 @@ from shared.auth.verifier import Verifier
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, FaceKind
 from shared.http import bind_principal
+from shared.ids import IndexId
+from shared.reading.views import View, Views
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An index that a path means; `open` = everyone may read it, with or without credentials."""
+    """An index that a path means.
+
+    Attributes:
+        open: whether everyone may read it, with or without credentials. Its bases are not asked: what they show here
+            is for whoever may read this index.
+        view: the index together with its bases, None for one without.
+    """
 
     record: IndexRecord
     open: bool
+    view: View | None = None
+
+    def groups(self, what: Hashable) -> tuple[tuple[IndexId, Hashable], ...]:
+        """Return the groups of something that is kept in memory: `what` in this index and in each of its bases.
+
+        A publication of any of them then drops it; see `shared.reading.shelf`.
+        """
+        ids = (self.record.id,) if self.view is None else self.view.ids
+        return tuple((index_id, what) for index_id in ids)
 
 
 class Access:
@@ -30,6 +48,7 @@ class Access:
     def __init__(self, directory: Directory, verifier: Verifier) -> None:
         self._directory = directory
         self._verifier = verifier
+        self._views = Views(directory)
 
     @property
     def generation(self) -> int:
@@ -58,7 +77,7 @@ class Access:
         if face.index is None and not everyone:
             detail = "The default index is not open to everyone: use its own address, /<owner>/<index>/+simple/."
             raise ServiceError(ErrorKind.NOT_FOUND, detail)
-        return Place(record, everyone)
+        return Place(record, everyone, self._views.of(record))
 
     def quick(self, place: Place, authorization: bytes | None) -> bool:
         """Return whether memory alone can tell that the caller may read. For hot paths; False means: ask `enter`."""

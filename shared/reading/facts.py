@@ -1,4 +1,4 @@
-"""What the catalogue says of a file that is asked for. Pure."""
+"""What the catalogue says of a file that is asked for, and of a project in an index. Pure."""
 
 from __future__ import annotations
 
@@ -33,3 +33,29 @@ class FileFacts:
     was_visible: bool
     removed: bool
     held_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a project stands in an index.
+
+    Attributes:
+        registered: whether the index's present life knows it, with files or without.
+        files: that its current page lists.
+        quarantined: why it is in quarantine, "" without words, None when it is not. A mark: it shows with the next
+            publication.
+    """
+
+    registered: bool
+    files: int
+    quarantined: str | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the index holds the name: what others have under it does not show without its leave."""
+        return self.registered or self.files > 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether its quarantine shows."""
+        return self.quarantined is not None and self.files == 0

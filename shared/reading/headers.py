@@ -5,6 +5,7 @@ Source: RFC 9110 sections 5.6.7 (dates), 8.8.3 (entity tags) and 13 (conditional
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,13 @@ MAX_HEADER = 4096
 
 MAX_ETAGS = 64
 """Entity tags of one If-None-Match that are compared."""
+
+MAX_AGENT = 2048
+"""Bytes of a User-Agent that are looked at; pip's has about 300."""
+
+_INSTALLER = re.compile(r"\b(?:pip|uv|setuptools|distribute|pex)/")
+_SIMPLE_TYPE = "application/vnd.pypi.simple."
+_DOCUMENT_TYPE = "application/json"
 
 _HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"
 
@@ -30,6 +38,8 @@ class Asked:
     if_modified_since: bytes | None = None
     if_range: bytes | None = None
     range: bytes | None = None
+    absolute: bool = False
+    """Whether pages are to print absolute URLs (contract devpi section 8)."""
 
 
 def asked_by(headers: Iterable[tuple[bytes, bytes]]) -> Asked:
@@ -56,6 +66,8 @@ def asked_by(headers: Iterable[tuple[bytes, bytes]]) -> Asked:
             asked.if_range = value
         elif name == b"range":
             asked.range = value
+        elif name == b"x-devpi-absolute-urls":
+            asked.absolute = True
     return asked
 
 
@@ -73,6 +85,23 @@ def etag_matches(if_none_match: bytes, etag: bytes) -> bool:
         return True
     tags = [tag.strip() for tag in if_none_match[:MAX_HEADER].split(b",", MAX_ETAGS)[:MAX_ETAGS]]
     return tags == [b"*"] or etag in {tag.removeprefix(b"W/") for tag in tags}
+
+
+def is_installer(user_agent: str | None) -> bool:
+    """Return whether a client installs packages, by its User-Agent. Source: contract devpi section 8."""
+    return user_agent is not None and _INSTALLER.search(user_agent[:MAX_AGENT]) is not None
+
+
+def asks_for_pages(user_agent: str | None, accept: str | None) -> bool:
+    """Return whether a client at an address of devpi's documents wants the simple pages that belong to it.
+
+    Installers do, and whoever accepts a type of simple pages; but whoever names devpi's JSON gets that.
+    Source: contract devpi sections 7 and 8.
+    """
+    types = {part.partition(";")[0].strip().lower() for part in (accept or "")[:MAX_HEADER].split(",")}
+    if _DOCUMENT_TYPE in types:
+        return False
+    return is_installer(user_agent) or any(name.startswith(_SIMPLE_TYPE) for name in types)
 
 
 def http_date(moment: datetime) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Generic, Protocol, TypeVar
 
 _TRIES = 8
@@ -21,8 +21,8 @@ class Shelved(Protocol):
     size: int
 
     @property
-    def group(self) -> Hashable:
-        """What it is dropped with."""
+    def groups(self) -> Iterable[Hashable]:
+        """What it is dropped with: with any of these."""
 
     @property
     def lags(self) -> float | None:
@@ -69,7 +69,8 @@ class Shelf(Generic[K, V]):
         """Keep a value, in place of what was there."""
         self.drop_kept(key)
         self._held[key] = value
-        self._groups.setdefault(value.group, set()).add(key)
+        for group in value.groups:
+            self._groups.setdefault(group, set()).add(key)
         self.size += value.size
         self._shrink()
 
@@ -112,14 +113,19 @@ class Shelf(Generic[K, V]):
         if value is None:
             return
         self.size -= value.size
-        keys = self._groups[value.group]
-        keys.discard(key)
-        if not keys:
-            del self._groups[value.group]
+        for group in value.groups:
+            keys = self._groups[group]
+            keys.discard(key)
+            if not keys:
+                del self._groups[group]
+
+    def in_group(self, group: Hashable) -> list[K]:
+        """Return the keys of everything kept in a group."""
+        return list(self._groups.get(group, ()))
 
     def drop_group(self, group: Hashable) -> None:
         """Forget everything kept in a group. Loads under way are for `doubt`: they do not know their group yet."""
-        for key in list(self._groups.get(group, ())):
+        for key in self.in_group(group):
             self.drop_kept(key)
 
     def drop_if(self, matches: Callable[[K], bool]) -> None:

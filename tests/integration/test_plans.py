@@ -8,9 +8,10 @@ from packaging.utils import NormalizedName
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from shared.catalogue import releases
+from countermark.core.names import FileName
+from shared.catalogue import merged, releases
 from shared.ids import FileId
-from tests.support.factories import make_file, make_index
+from tests.support.factories import make_file, make_index, now
 
 
 async def plan_of(engine: AsyncEngine, query: Callable[[AsyncConnection], Awaitable[object]]) -> str:
@@ -62,3 +63,28 @@ async def test_the_refusal_of_a_file_is_found_by_an_index(engine: AsyncEngine) -
         assert await releases.progress(connection, file.id) is not None
 
     assert "ix_outbox_dead" in await plan_of(engine, query)
+
+
+async def test_a_merged_view_is_looked_up_by_indexes(engine: AsyncEngine) -> None:
+    """Who knows a project, who shows a file of a name, what is held: never a look at all rows, with any members."""
+    made = [await make_index(engine, f"a/i{number}") for number in range(3)]
+    for index in made:
+        await make_file(engine, index, "widget-1.0.tar.gz", str(index.name).encode())
+    async with engine.begin() as connection:
+        await connection.execute(text("update file set held_at = :at"), {"at": now()})
+        shown = "insert into published_file (index_id, file_id, project_id, from_serial, to_serial)"
+        await connection.execute(text(f"{shown} select index_id, id, project_id, 1, 2 from file"))
+    ids, name, file_name = [index.id for index in made], NormalizedName("widget"), FileName("widget-1.0.tar.gz")
+
+    async def known(connection: AsyncConnection) -> None:
+        assert set(await merged.standings(connection, ids, name)) == set(ids)
+
+    async def named(connection: AsyncConnection) -> None:
+        files = await merged.files_named(connection, ids, ids[0], file_name)
+        assert [(index_id, facts.visible) for index_id, facts in files] == [(ids[0], False)]
+
+    async def held(connection: AsyncConnection) -> None:
+        assert await merged.held_names(connection, ids[0], name) == {file_name}
+
+    for query in (known, named, held):
+        assert "Seq Scan" not in await plan_of(engine, query)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b, md5
 
 from packaging.utils import canonicalize_name
-from sqlalchemy import func, insert, select
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -18,7 +18,7 @@ from shared.auth.directory import CHANNEL as DIRECTORY
 from shared.auth.directory import scope_to
 from shared.auth.principal import ANONYMOUS, Scope, Verb
 from shared.auth.tokens import FORMAT_VERSION, new_secret, token_sha256
-from shared.catalogue.tables import Account, Deployment, File, Grant, IndexRow, Project, Release, Token
+from shared.catalogue.tables import Account, Deployment, File, Grant, IndexBase, IndexRow, Project, Release, Token
 from shared.formats.python.names import release_key
 from shared.ids import FileId, IndexId, ProjectId, new_uuid
 
@@ -68,12 +68,18 @@ async def make_account(engine: AsyncEngine, name: str = "root", *, password_hash
 
 
 async def make_index(
-    engine: AsyncEngine, name: str = "root/stable", *, public: bool = True, readers: Sequence[str] | None = None
+    engine: AsyncEngine,
+    name: str = "root/stable",
+    *,
+    public: bool = True,
+    readers: Sequence[str] | None = None,
+    kind: str = "stage",
 ) -> MadeIndex:
-    """Insert a stage index, its owner, and who may read it.
+    """Insert an index, its owner, and who may read it.
 
     Args:
         readers: subjects of the read grant; everyone for a public index, the owner for a private one.
+        kind: `stage` or `mirror`.
     """
     index = parse_index_name(name)
     await make_account(engine, index.owner)
@@ -84,7 +90,7 @@ async def make_index(
                 id=index_id,
                 owner=index.owner,
                 name=index.name,
-                type="stage",
+                type=kind,
                 visibility="public" if public else "private",
                 volatile=False,
                 admission="strict",
@@ -98,6 +104,21 @@ async def make_index(
         await connection.execute(insert(Grant), grants)
         await connection.execute(select(func.pg_notify(DIRECTORY, "")))
     return MadeIndex(index_id, index, public)
+
+
+async def set_bases(engine: AsyncEngine, index: MadeIndex, *bases: str, **options: object) -> None:
+    """Base an index on others, in order and in place of what it was based on; tells every process.
+
+    Args:
+        options: settings of the index that change with it (`mirror_whitelist`, `mirror_whitelist_inheritance`).
+    """
+    async with engine.begin() as connection:
+        await connection.execute(delete(IndexBase).where(IndexBase.index_id == index.id))
+        for position, base in enumerate(map(parse_index_name, bases)):
+            names = {"base_owner": base.owner, "base_name": base.name}
+            await connection.execute(insert(IndexBase).values(index_id=index.id, position=position, **names))
+        await connection.execute(update(IndexRow).where(IndexRow.id == index.id).values(settings=options))
+        await connection.execute(select(func.pg_notify(DIRECTORY, "")))
 
 
 async def make_default(engine: AsyncEngine, index: MadeIndex) -> None:

@@ -18,6 +18,7 @@ from shared.clock import SystemClock
 from shared.ids import FileId, new_uuid
 from shared.objects.interface import ObjectStores
 from tests.integration.reading.constants import LARGE, METADATA, WHEEL
+from tests.support.factories import make_index, set_bases
 from tests.support.published import Published
 from tests.support.reading import Reading, counted_queries, open_reading
 
@@ -78,6 +79,17 @@ class TestWhatCounts:
                 await client.get(path, headers={"range": "bytes=-5"})
                 await client.get(f"{path}.metadata")
         assert (await counted(client))["total"] == 0
+
+    async def test_downloads_through_another_index(
+        self, client: httpx2.AsyncClient, reading: Reading, stable: Published, engine: AsyncEngine
+    ) -> None:
+        """What is downloaded through an index that is based on another counts where the bytes live."""
+        await set_bases(engine, await make_index(engine, "a/top"), "root/stable")
+        await reading.news()
+        async with flushing(reading):
+            await client.get(f"/a/top/+f/{stable.visible[WHEEL].path}")
+        assert (await counted(client))["total"] == 1
+        assert (await client.get(COUNTS.replace("root/stable", "a/top"))).status_code == 404
 
     async def test_removed_files_stay_in_the_total(
         self, client: httpx2.AsyncClient, reading: Reading, stable: Published

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import Key, ObjectStoreError, ObjectStores
 from tests.integration.reading.constants import LARGE, METADATA
-from tests.support.factories import make_index, make_token
+from tests.support.factories import make_index, make_token, set_bases
 from tests.support.published import Published
 from tests.support.reading import Reading, open_reading
 from tests.support.s3_server import S3Server
@@ -53,6 +53,21 @@ async def publishing(
     reading = open_reading(engine, stores, redirect=redirect)
     await reading.news()
     yield published, reading, f"/root/stable/+f/{made.path}"
+
+
+async def test_a_base_hands_out_its_own_side(engine: AsyncEngine, signing: ObjectStores) -> None:
+    """A large file of a base comes from where the base keeps it, for as long as the index that was asked allows."""
+    async with publishing(engine, signing) as (base, reading, _):
+        top = await make_index(engine, "a/top", public=False)
+        await set_bases(engine, top, str(base.index.name))
+        token = await make_token(engine, "a")
+        await reading.news()
+        path = next(iter(base.visible.values())).path
+        async with reading.client(token=token) as client:
+            answer = await client.get(f"/a/top/+f/{path}")
+    assert answer.status_code == 302
+    assert answer.headers["location"].startswith("http://store.test/files/")
+    assert answer.headers["location"].endswith("?seconds=300")
 
 
 class TestRedirect:

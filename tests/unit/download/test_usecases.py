@@ -29,7 +29,7 @@ async def body(*chunks: bytes) -> AsyncGenerator[bytes, None]:
 def entry_of(content: bytes) -> Entry:
     """Return the entry of a large file."""
     stored = Stored(None, KEY, True, sha256_of(content), Length(len(content)), MOMENT)
-    return make_entry(stored, None, "group", open_=True)
+    return make_entry(stored, None, (), open_=True)
 
 
 async def received(entry: Entry, *chunks: bytes) -> bytes:

@@ -16,7 +16,7 @@ BODY = b'{"files":[' + b'"thing",' * 500 + b"0]}"
 
 def page(*, open_: bool = True) -> Document:
     """Return a page whose HTML is the JSON in capitals."""
-    return Document(page_shape(open_, 7), BODY, "group", html=bytes.upper)
+    return Document(page_shape(open_, 7), BODY, ("group",), html=bytes.upper)
 
 
 @pytest.mark.parametrize("media", Media)
@@ -74,7 +74,7 @@ def test_not_modified_repeats_what_caches_need() -> None:
 
 def test_what_does_not_shrink_goes_out_plain() -> None:
     """A few bytes are not made longer by compressing them."""
-    document = Document(Shape(True, IMMUTABLE_CACHING), b"{}", "group")
+    document = Document(Shape(True, IMMUTABLE_CACHING), b"{}", ("group",))
     document.make(Media.JSON, Coding.GZIP)
     variant = document.variants[place(Media.JSON, Coding.GZIP)]
     assert variant is not None
@@ -85,7 +85,7 @@ def test_what_does_not_shrink_goes_out_plain() -> None:
 
 def test_absence_matches_no_tag() -> None:
     """What does not exist is 404 in every form, is stored by nobody and has no tag."""
-    document = absent(True, b"no such thing\n", "group", until=1.0)
+    document = absent(True, b"no such thing\n", ("group",), until=1.0)
     assert {variant.full.status for variant in document.variants if variant is not None} == {404}
     headers = dict(document.variants[0].full.headers) if document.variants[0] else {}
     assert headers[b"cache-control"] == b"no-store"

@@ -23,6 +23,9 @@ from services.index.rules import (
     Wanted,
     choose_coding,
     choose_media,
+    chooses_page,
+    page_of,
+    unslashed_page,
     wanted_at,
 )
 from shared.faces import parse_face
@@ -218,3 +221,50 @@ class TestPaths:
             again = parse_face(there)
             assert again is not None
             assert isinstance(wanted_at(there, again), JsonWanted)
+
+
+class TestDevpiAddresses:
+    """Contract devpi sections 7 and 8."""
+
+    @pytest.mark.parametrize(
+        ("path", "location"),
+        [
+            ("/a/b/Thing_x", "+simple/thing-x/"),
+            ("/a/b/thing/", "../+simple/thing/"),
+            ("/a/b/-", None),
+        ],
+    )
+    def test_page_of_a_project(self, path: str, location: str | None) -> None:
+        """From the address of a project's document its page is one relative step away."""
+        face = parse_face(path)
+        assert face is not None
+        assert page_of(face) == (None if location is None else Elsewhere(location, 302))
+
+    @pytest.mark.parametrize(
+        ("path", "chosen"), [("/a/b/thing", True), ("/a/b/thing/1.0", False), ("/a/b/+simple/thing/", False)]
+    )
+    def test_where_a_page_may_be_meant(self, path: str, chosen: bool) -> None:
+        """An installer is sent to a page from a project's address alone."""
+        face = parse_face(path)
+        assert face is not None
+        assert chooses_page(face, "pip/26.3", None) is chosen
+        assert not chooses_page(face, "pip/26.3", "application/json")
+
+    @pytest.mark.parametrize(
+        ("path", "media", "agent", "direct"),
+        [
+            ("/a/b/+simple/thing", Media.HTML, "pip/26.3", True),
+            ("/a/b/+simple/thing", Media.JSON, None, True),
+            ("/a/b/+simple/thing", Media.HTML, "curl/8", False),
+            ("/a/b/+simple/thing", None, "curl/8", False),
+            ("/a/b/+simple/Thing", Media.JSON, "pip/26.3", False),
+            ("/a/b/+simple/Thing/", Media.JSON, "pip/26.3", False),
+            ("/a/b/+simple", Media.JSON, "pip/26.3", False),
+            ("/a/b/pypi/thing/json/", Media.JSON, "pip/26.3", False),
+        ],
+    )
+    def test_pages_without_a_slash(self, path: str, media: Media | None, agent: str | None, direct: bool) -> None:
+        """Installers and readers of JSON get a page without the slash, others and other spellings do not."""
+        face = parse_face(path)
+        assert face is not None
+        assert unslashed_page(face, media, agent) == (PageWanted(NormalizedName("thing"), "../") if direct else None)

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.reading.headers import MAX_ETAGS, Asked, asked_by, etag_matches, http_date, not_modified, parse_http_date
+from shared.reading.headers import (
+    MAX_ETAGS,
+    Asked,
+    asked_by,
+    asks_for_pages,
+    etag_matches,
+    http_date,
+    is_installer,
+    not_modified,
+    parse_http_date,
+)
 
 MOMENT = datetime(2026, 11, 20, 10, 41, 7, 250_000, tzinfo=UTC)
 
@@ -63,3 +73,50 @@ def test_any_bytes_are_answered(match: bytes, since: bytes) -> None:
     if not_modified(Asked(if_none_match=match), b'"a"', MOMENT):
         assert b'"a"' in match or match.strip() == b"*"
     not_modified(Asked(if_modified_since=since), b'"a"', MOMENT)
+
+
+@pytest.mark.parametrize(
+    ("agent", "installs"),
+    [
+        ('pip/26.3 {"ci":null}', True),
+        ("uv/0.13.8", True),
+        ("Python/3.13 setuptools/80.0", True),
+        ("something (pex/2.1)", True),
+        ("distribute/0.6", True),
+        ("devpi-client/7.3.0", False),
+        ("pipx/1.0", False),
+        ("notpip/1", False),
+        ("curl/8.5", False),
+        ("x" * 5000 + " pip/26.3", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_installers_by_their_names(agent: str | None, installs: bool) -> None:
+    """A client installs packages when one of five names stands at the beginning of a word of its User-Agent."""
+    assert is_installer(agent) is installs
+
+
+@pytest.mark.parametrize(
+    ("agent", "accept", "pages"),
+    [
+        ("pip/26.3", "application/vnd.pypi.simple.v1+json, text/html; q=0.01", True),
+        ("pip/26.3", None, True),
+        ("pip/26.3", "application/json", False),
+        ("curl/8", "application/vnd.pypi.simple.v1+json", True),
+        ("curl/8", "text/html, Application/VND.pypi.simple.latest+HTML;q=0.2", True),
+        ("curl/8", "application/vnd.pypi.simple.v1+json, application/json", False),
+        ("curl/8", "*/*", False),
+        ("Mozilla/5.0", "text/html,*/*;q=0.8", False),
+        (None, None, False),
+    ],
+)
+def test_who_wants_pages_where_documents_are(agent: str | None, accept: str | None, pages: bool) -> None:
+    """Installers and whoever accepts a type of simple pages; never who names devpi's JSON."""
+    assert asks_for_pages(agent, accept) is pages
+
+
+def test_a_wish_for_absolute_links_is_seen() -> None:
+    """The header counts by being there, also when it is empty."""
+    assert asked_by([(b"x-devpi-absolute-urls", b"")]).absolute
+    assert not asked_by([(b"accept", b"*/*")]).absolute

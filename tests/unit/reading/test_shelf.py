@@ -16,7 +16,7 @@ class Thing:
 
     text: str
     size: int = 10
-    group: str = "all"
+    groups: tuple[str, ...] = ("all",)
     lags: float | None = None
 
 
@@ -76,9 +76,9 @@ def test_growth_counts_for_what_is_still_kept() -> None:
 def test_groups() -> None:
     """A group is dropped together, whatever else is kept."""
     kept = shelf()
-    kept.put("a", Thing("a", group="one"))
-    kept.put("b", Thing("b", group="one"))
-    kept.put("c", Thing("c", group="two"))
+    kept.put("a", Thing("a", groups=("one",)))
+    kept.put("b", Thing("b", groups=("one",)))
+    kept.put("c", Thing("c", groups=("two",)))
     kept.drop_group("one")
     kept.drop_group("none")
     assert [name for name in "abc" if kept.get(name)] == ["c"]
@@ -165,3 +165,20 @@ async def test_failure_is_everybodys_and_not_kept() -> None:
     assert [type(result) for result in results] == [OSError] * 3
     failing = False
     assert (await kept.fetch("a", load)).text == "there"
+
+
+def test_a_thing_of_several_groups_goes_with_any() -> None:
+    """What belongs to two groups is dropped with either, and the other knows nothing of it any more."""
+    kept = shelf()
+    kept.put("a", Thing("a", groups=("one", "two")))
+    kept.put("b", Thing("b", groups=("two",)))
+    assert sorted(kept.in_group("two")) == ["a", "b"]
+    kept.drop_group("one")
+    assert kept.get("a") is None
+    assert kept.in_group("two") == ["b"]
+    kept.put("a", Thing("a", groups=("one", "two")))
+    kept.put("a", Thing("again", groups=("one",)))
+    kept.drop_group("two")
+    assert kept.get("b") is None
+    assert kept.get("a") is not None
+    assert kept.size == 10

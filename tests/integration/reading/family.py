@@ -1,0 +1,69 @@
+"""Indexes with bases for the tests of merged views, and what happens to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.catalogue.tables import Project
+from shared.objects.interface import ObjectStores
+from tests.support.factories import MadeFile, make_index, set_bases
+from tests.support.published import Published
+from tests.support.reading import Reading
+
+
+@dataclass(slots=True)
+class Family:
+    """Indexes by name, in one catalogue and one process."""
+
+    engine: AsyncEngine
+    reading: Reading
+    stores: ObjectStores
+    indexes: dict[str, Published] = field(default_factory=dict)
+
+    async def make(self, name: str, *bases: str, **options: object) -> Published:
+        """Make an index, or give one other bases."""
+        if name not in self.indexes:
+            public = bool(options.pop("public", True))
+            kind = str(options.pop("kind", "stage"))
+            made = await make_index(self.engine, name, public=public, kind=kind)
+            self.indexes[name] = Published(self.engine, self.stores, made)
+        await set_bases(self.engine, self.indexes[name].index, *bases, **options)
+        return self.indexes[name]
+
+    async def publish(self, name: str, file_name: str, content: bytes, metadata: bytes | None = None) -> MadeFile:
+        """Publish a file in an index, and tell the process of it."""
+        published = self.indexes[name]
+        file = await published.upload(file_name, content, metadata)
+        await published.publish(file)
+        await self.reading.news()
+        return file
+
+    async def hide(self, name: str, file: MadeFile, **marks: object) -> None:
+        """Mark a file and publish what that changes."""
+        await self.indexes[name].mark(file, **marks)
+        await self.indexes[name].publish(hidden=[file])
+        await self.reading.news()
+
+    async def quarantine(self, name: str, reason: str) -> None:
+        """Put the project of an index into quarantine."""
+        published = self.indexes[name]
+        await self._status(published, "quarantined", reason)
+        published.status = "quarantined"
+        await published.publish(hidden=list(published.visible.values()))
+        await self.reading.news()
+
+    async def release(self, name: str, *files: MadeFile) -> None:
+        """End a quarantine, after which these files show again."""
+        published = self.indexes[name]
+        await self._status(published, "active", None)
+        published.status = "active"
+        await published.publish(*files)
+        await self.reading.news()
+
+    async def _status(self, published: Published, status: str, reason: str | None) -> None:
+        async with self.engine.begin() as connection:
+            marked = update(Project).where(Project.index_id == published.index.id)
+            await connection.execute(marked.values(status=status, status_reason=reason))

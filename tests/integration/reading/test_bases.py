@@ -1,0 +1,399 @@
+"""Indexes with bases: pages, lists, the JSON API and files through one merged view. Contract devpi section 15."""
+
+from __future__ import annotations
+
+import httpx2
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.objects.interface import ObjectStores
+from tests.integration.reading.constants import JSON, LARGE, METADATA, PIP, V1_HTML, WHEEL
+from tests.integration.reading.family import Family
+from tests.support.factories import make_project, make_token, now
+from tests.support.reading import Reading, counted_queries
+
+PAGE = "/a/top/+simple/thing/"
+SDIST = "thing-0.9.tar.gz"
+
+
+@pytest.fixture
+async def family(engine: AsyncEngine, reading: Reading, stores: ObjectStores) -> Family:
+    """Three stages above each other and a mirror; nothing is published."""
+    family = Family(engine, reading, stores)
+    await family.make("a/top", "a/mid")
+    await family.make("a/mid", "a/low", "root/pypi")
+    await family.make("a/low")
+    await family.make("root/pypi", kind="mirror")
+    await reading.news()
+    return family
+
+
+@pytest.fixture
+async def top(family: Family) -> httpx2.AsyncClient:
+    """A client that nobody knows."""
+    return family.reading.client()
+
+
+async def listed(client: httpx2.AsyncClient, path: str = PAGE) -> list[str]:
+    """Return the file names of a page, in its order; an absent page has none."""
+    answer = await client.get(path, headers={"accept": JSON})
+    return [file["filename"] for file in answer.json()["files"]] if answer.status_code == 200 else []
+
+
+class TestPages:
+    """What a merged page shows."""
+
+    async def test_nearest_first_with_its_origin(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """Each name once, the nearest index wins, versions are united, links stay under the index that was asked."""
+        await family.publish("a/low", WHEEL, b"far")
+        await family.publish("a/low", SDIST, b"old")
+        await family.publish("a/top", "thing-2.0.tar.gz", b"new")
+        near = await family.publish("a/mid", WHEEL, b"near")
+        page = (await top.get(PAGE, headers={"accept": PIP})).json()
+        assert [(file["filename"], file.get("_origin")) for file in page["files"]] == [
+            ("thing-2.0.tar.gz", None), (WHEEL, "a/mid"), (SDIST, "a/low"),
+        ]  # fmt: skip
+        assert page["versions"] == ["2.0", "1.0", "0.9"]
+        assert page["files"][1]["hashes"] == {"sha256": near.sha256}
+        assert {file["url"][:9] for file in page["files"]} == {"../../+f/"}
+        html = await top.get(PAGE, headers={"accept": "text/html"})
+        assert html.text.count("<a href=") == 3
+        assert f"{near.sha256[3:16]}/{WHEEL}#sha256={near.sha256}" in html.text
+
+    async def test_headers_and_codings(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """A merged page has the headers of any other: strong tags, a serial that is the members' sum, every coding."""
+        await family.publish("a/low", WHEEL, b"far")
+        await family.publish("a/low", SDIST, b"old")
+        await family.publish("a/mid", "thing-2.0.tar.gz", b"new")
+        for coding in ("identity", "gzip", "br", "zstd"):
+            for accept in (JSON, V1_HTML, "text/html"):
+                headers = {"accept": accept, "accept-encoding": coding}
+                answer = await top.get(PAGE, headers=headers)
+                assert answer.headers["etag"].startswith('"')
+                assert answer.headers["x-pypi-last-serial"] == "3"
+                assert answer.headers["cache-control"] == "public, max-age=0, must-revalidate"
+                same = await top.get(PAGE, headers=headers | {"if-none-match": answer.headers["etag"]})
+                assert (same.status_code, same.content) == (304, b"")
+        assert (await top.head(PAGE)).headers["content-length"] == str(len((await top.get(PAGE)).content))
+
+    async def test_alone_it_is_the_signed_document(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """A project that no base has is answered as it was signed."""
+        await family.publish("a/top", WHEEL, b"own")
+        answer = await top.get(PAGE, headers={"accept": JSON})
+        assert answer.content == family.indexes["a/top"].pages["thing"]
+
+    async def test_names_that_nobody_has(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """404 twice, also from memory, and found as soon as a base publishes it."""
+        for _ in range(2):
+            answer = await top.get(PAGE)
+            assert (answer.status_code, answer.headers["cache-control"]) == (404, "no-store")
+        await family.publish("a/low", WHEEL, b"far")
+        assert await listed(top) == [WHEEL]
+
+    async def test_a_name_that_is_registered_only(
+        self, family: Family, top: httpx2.AsyncClient, engine: AsyncEngine
+    ) -> None:
+        """A project without files has an empty page, merged or not: nobody is to look for the name elsewhere."""
+        await make_project(engine, family.indexes["a/mid"].index, "Thing")
+        for path in (PAGE, "/a/mid/+simple/thing/"):
+            answer = await top.get(path, headers={"accept": JSON})
+            assert (answer.status_code, answer.json()["files"], answer.json()["versions"]) == (200, [], [])
+        await make_project(engine, family.indexes["a/low"].index, "Other")
+        assert (await top.get("/a/low/+simple/other/")).status_code == 200
+
+    async def test_the_list_is_the_union(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """Every project with a page of files is listed once, by name; changes of any member show at once."""
+        await family.publish("a/low", WHEEL, b"far")
+        await family.publish("a/mid", WHEEL, b"near")
+        await family.publish("a/mid", "alpha-1.0.tar.gz", b"alpha")
+        listing = await top.get("/a/top/+simple/", headers={"accept": JSON})
+        assert listing.json() == {
+            "meta": {"api-version": "1.4", "_last-serial": 3},
+            "projects": [{"name": "alpha", "_last-serial": 2}, {"name": "thing", "_last-serial": 2}],
+        }
+        zulu = await family.publish("a/low", "zulu-1.0.tar.gz", b"zulu")
+        names = (await top.get("/a/top/+simple/", headers={"accept": JSON})).json()["projects"]
+        assert [project["name"] for project in names] == ["alpha", "thing", "zulu"]
+        await family.hide("a/low", zulu, removed_at=now())
+        assert "zulu" not in (await top.get("/a/top/+simple/")).text
+
+    async def test_json_api(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """The JSON API lists what the page lists, and describes a release as the nearest index that shows it does."""
+        far = await family.publish("a/low", WHEEL, b"far")
+        await family.publish("a/low", SDIST, b"old")
+        near = await family.publish("a/mid", "thing-1.0.tar.gz", b"near")
+        await family.indexes["a/low"].describe(far, summary="far away")
+        await family.indexes["a/mid"].describe(near, summary="near by")
+        document = (await top.get("/a/top/pypi/thing/json")).json()
+        assert document["info"]["summary"] == "near by"
+        assert {version: len(files) for version, files in document["releases"].items()} == {"1.0": 2, "0.9": 1}
+        assert {file["url"].rpartition("/+f/")[0] for file in document["urls"]} == {"http://127.0.0.1:3141/a/top"}
+        assert document["ownership"]["roles"] == [{"role": "Owner", "user": "a"}]
+        older = (await top.get("/a/top/pypi/thing/0.9/json")).json()
+        assert [file["filename"] for file in older["urls"]] == [SDIST]
+        assert (await top.get("/a/top/pypi/thing/3.0/json")).status_code == 404
+        await family.publish("a/low", "thing-3.0.tar.gz", b"newest")
+        assert (await top.get("/a/top/pypi/thing/3.0/json")).status_code == 200
+
+
+class TestFiles:
+    """Whose bytes are served at an address below an index with bases."""
+
+    async def test_inherited_files(self, family: Family, top: httpx2.AsyncClient, engine: AsyncEngine) -> None:
+        """A base's file is served below the index that was asked: whole, in parts, HEAD, 304 and its metadata."""
+        file = await family.publish("a/low", WHEEL, b"far away", METADATA)
+        url = f"/a/top/+f/{file.path}"
+        whole = await top.get(url)
+        assert (whole.content, whole.headers["etag"]) == (b"far away", f'"{file.sha256}"')
+        assert whole.headers["cache-control"].startswith("public")
+        assert (await top.get(f"{url}.metadata")).content == METADATA
+        part = await top.get(url, headers={"range": "bytes=4-"})
+        assert (part.status_code, part.content) == (206, b"away")
+        assert (await top.head(url)).headers["content-length"] == "8"
+        assert (await top.get(url, headers={"if-none-match": whole.headers["etag"]})).status_code == 304
+        assert (await top.get(f"/a/top/+tuf/files/{file.sha256[:2]}/{file.sha256[2:]}/{WHEEL}")).status_code == 404
+
+    async def test_large_files(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """A large file of a private base is streamed, whole and in parts."""
+        await family.make("b/secret", public=False)
+        await family.make("a/top", "b/secret")
+        file = await family.publish("b/secret", WHEEL, LARGE)
+        url = f"/a/top/+f/{file.path}"
+        assert (await top.get(url)).content == LARGE
+        part = await top.get(url, headers={"range": "bytes=-1000"})
+        assert (part.status_code, part.content) == (206, LARGE[-1000:])
+
+    async def test_other_bytes_of_a_nearer_index(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """Under a name that a nearer index shows with other bytes, a base's file is not served; memory forgets it."""
+        far = await family.publish("a/low", WHEEL, b"far")
+        assert (await top.get(f"/a/top/+f/{far.path}")).content == b"far"
+        near = await family.publish("a/mid", WHEEL, b"near")
+        assert (await top.get(f"/a/top/+f/{far.path}")).status_code == 404
+        assert (await top.get(f"/a/top/+f/{near.path}")).content == b"near"
+        assert (await top.get(f"/a/low/+f/{far.path}")).content == b"far"
+        await family.hide("a/mid", near, removed_at=now())
+        assert (await top.get(f"/a/top/+f/{far.path}")).content == b"far"
+        assert (await top.get(f"/a/top/+f/{near.path}")).status_code == 404, "it never was a/top's own"
+
+    async def test_removed_from_the_index_itself(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """What was removed is 410; what a base still shows under the same address is a file of the view again."""
+        own = await family.publish("a/top", WHEEL, b"same")
+        await family.hide("a/top", own, removed_at=now())
+        assert (await top.get(f"/a/top/+f/{own.path}")).status_code == 410
+        assert await listed(top) == []
+        await family.publish("a/low", WHEEL, b"same")
+        assert await listed(top) == [WHEEL]
+        assert (await top.get(f"/a/top/+f/{own.path}")).content == b"same"
+
+    async def test_replaced_in_the_index_itself(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """The old bytes of a replaced file stay 410, also when a base has exactly these."""
+        old = await family.publish("a/top", WHEEL, b"old")
+        await family.publish("a/low", WHEEL, b"old")
+        await family.hide("a/top", old, removed_at=now())
+        await family.publish("a/top", WHEEL, b"new")
+        assert (await top.get(f"/a/top/+f/{old.path}")).status_code == 410
+        assert (await top.get(f"/a/low/+f/{old.path}")).content == b"old"
+
+    async def test_held_by_the_index_itself(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """A name that the index holds for review is on no page and served from nowhere, until it is let go."""
+        far = await family.publish("a/low", WHEEL, b"far")
+        own = await family.publish("a/top", WHEEL, b"own")
+        await family.hide("a/top", own, held_at=now(), held_reason="suspicious")
+        answer = await top.get(f"/a/top/+f/{own.path}")
+        assert (answer.status_code, "suspicious" in answer.text) == (403, True)
+        assert (await top.get(f"/a/top/+f/{far.path}")).status_code == 404
+        assert await listed(top) == []
+        await family.indexes["a/top"].mark(own, held_at=None, held_reason=None)
+        await family.indexes["a/top"].publish(own)
+        await family.reading.news()
+        assert (await top.get(f"/a/top/+f/{own.path}")).content == b"own"
+
+    async def test_a_pending_file_holds_no_name(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """A file that was uploaded and held before it ever showed hides nothing of a base."""
+        far = await family.publish("a/low", WHEEL, b"far")
+        pending = await family.indexes["a/top"].upload(WHEEL, b"pending")
+        await family.indexes["a/top"].mark(pending, held_at=now(), held_reason="review")
+        assert await listed(top) == [WHEEL]
+        assert (await top.get(f"/a/top/+f/{far.path}")).content == b"far"
+        assert (await top.get(f"/a/top/+f/{pending.path}")).status_code == 403
+
+    async def test_held_by_a_base(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """What a base holds does not show, and is not there: holds are told by the index that was asked alone."""
+        file = await family.publish("a/mid", WHEEL, b"near")
+        assert (await top.get(f"/a/top/+f/{file.path}")).status_code == 200
+        await family.hide("a/mid", file, held_at=now(), held_reason="suspicious")
+        assert await listed(top) == []
+        assert (await top.get(f"/a/top/+f/{file.path}")).status_code == 404
+        assert (await top.get(f"/a/mid/+f/{file.path}")).status_code == 403
+
+    async def test_quarantine(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """Where a nearer index has a project in quarantine, nothing of it comes from behind that index."""
+        far = await family.publish("a/low", WHEEL, b"far")
+        near = await family.publish("a/mid", SDIST, b"near")
+        own = await family.publish("a/top", "thing-2.0.tar.gz", b"own")
+        await family.quarantine("a/mid", "malware")
+        assert await listed(top) == ["thing-2.0.tar.gz"]
+        assert [(await top.get(f"/a/top/+f/{file.path}")).status_code for file in (far, near, own)] == [404, 404, 200]
+        await family.quarantine("a/top", "also here")
+        page = (await top.get(PAGE, headers={"accept": JSON})).json()
+        assert (page["files"], page["project-status"]["status"]) == ([], "quarantined")
+        assert "thing" not in (await top.get("/a/top/+simple/")).text
+        refused = [await top.get(f"/a/top/+f/{file.path}") for file in (far, own)]
+        assert [(answer.status_code, "also here" in answer.text) for answer in refused] == [(403, True)] * 2
+        await family.release("a/top", own)
+        await family.release("a/mid", near)
+        assert await listed(top) == ["thing-2.0.tar.gz", SDIST, WHEEL]
+        assert (await top.get(f"/a/top/+f/{far.path}")).content == b"far"
+
+
+class TestMirrors:
+    """Mirrors without an upstream: contract devpi section 14; the guard of python-index section 5.3."""
+
+    async def test_asked_directly(self, family: Family, top: httpx2.AsyncClient, engine: AsyncEngine) -> None:
+        """A page is 404 with the reason and is not remembered; the list is empty; a file is 404."""
+        for path in ("/root/pypi/+simple/thing/", "/root/pypi/pypi/thing/json"):
+            for _ in range(2):
+                answer = await top.get(path)
+                assert (answer.status_code, answer.headers["cache-control"]) == (404, "no-store")
+                assert "upstream of root/pypi cannot be reached" in answer.text
+        listing = await top.get("/root/pypi/+simple/", headers={"accept": JSON})
+        assert (listing.status_code, listing.json()["projects"]) == (200, [])
+        answer = await top.get(f"/root/pypi/+f/012/3456789abcdef/{WHEEL}")
+        assert (answer.status_code, "upstream of root/pypi" in answer.text) == (404, True)
+
+    async def test_asked_through_a_base(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """A mirror that cannot be reached is skipped: the page has what the others have."""
+        await family.publish("a/low", WHEEL, b"far")
+        assert await listed(top) == [WHEEL]
+        assert (await top.get("/a/top/+simple/unknown/")).status_code == 404
+
+
+class TestFreshness:
+    """Architecture sections 5 (items 1 and 7), 9 and 11.5."""
+
+    async def test_warm_reads_make_no_query(self, family: Family, top: httpx2.AsyncClient, engine: AsyncEngine) -> None:
+        """Pages, lists, the JSON API and files of an index with bases come from memory in every form."""
+        file = await family.publish("a/low", WHEEL, b"far", METADATA)
+        await family.publish("a/mid", SDIST, b"near")
+        paths = [PAGE, "/a/top/+simple/", "/a/top/pypi/thing/json", f"/a/top/+f/{file.path}"]
+        paths += [f"/a/top/+f/{file.path}.metadata", "/a/top/+simple/nothing/"]
+        for accept in (PIP, JSON, V1_HTML, "text/html"):
+            for coding in ("identity", "gzip", "br", "zstd"):
+                headers = {"accept": accept, "accept-encoding": coding}
+                cold = [await top.get(path, headers=headers) for path in paths]
+                with counted_queries(engine) as queries:
+                    warm = [await top.get(path, headers=headers) for path in paths]
+                assert queries == []
+                assert [answer.status_code for answer in warm] == [200] * 5 + [404]
+                assert [answer.content for answer in warm] == [answer.content for answer in cold]
+
+    async def test_warm_pages_are_answered_before_the_framework(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """The hot reader itself has the merged page, file and list."""
+        file = await family.publish("a/low", WHEEL, b"far")
+        readers = (*family.reading.index.hot, *family.reading.download.hot)
+        for path in (PAGE, "/a/top/+simple/", f"/a/top/+f/{file.path}"):
+            await top.get(path, headers={"accept": JSON})
+            headers = [(b"accept", JSON.encode())]
+            scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": headers}
+            assert any(reader(scope) is not None for reader in readers), path
+
+    async def test_a_cold_page_costs_few_queries(
+        self, family: Family, top: httpx2.AsyncClient, engine: AsyncEngine
+    ) -> None:
+        """However many members there are, a page costs two look-ups and a file three at the most."""
+        for number in range(20):
+            await family.make(f"a/more{number}")
+        await family.make("a/top", "a/mid", *(f"a/more{number}" for number in range(20)))
+        file = await family.publish("a/low", WHEEL, b"far")
+        await family.publish("a/top", SDIST, b"own")
+        with counted_queries(engine) as queries:
+            assert len(await listed(top)) == 2
+        assert len(queries) == 2
+        with counted_queries(engine) as queries:
+            assert (await top.get(f"/a/top/+f/{file.path}")).status_code == 200
+        assert len(queries) == 3
+
+    async def test_other_projects_stay_in_memory(
+        self, family: Family, top: httpx2.AsyncClient, engine: AsyncEngine
+    ) -> None:
+        """A publication of a base costs the merged pages of what it touches, a new token or right none."""
+        await family.publish("a/low", WHEEL, b"far")
+        await listed(top)
+        await family.publish("a/low", "other-1.0.tar.gz", b"other")
+        await make_token(engine)
+        await family.reading.news()
+        with counted_queries(engine) as queries:
+            assert await listed(top) == [WHEEL]
+        assert queries == []
+
+    async def test_bases_change(self, family: Family, top: httpx2.AsyncClient, engine: AsyncEngine) -> None:
+        """Other bases, circles, and a base that is gone show with the next look at the directory."""
+        file = await family.publish("a/low", WHEEL, b"far")
+        near = await family.publish("a/mid", SDIST, b"near")
+        assert await listed(top) == [SDIST, WHEEL]
+        assert (await top.get(f"/a/top/+f/{file.path}")).status_code == 200
+        await family.make("a/top", "a/mid", "a/none", "a/top")
+        await family.make("a/mid", "a/top")
+        await family.reading.news()
+        assert await listed(top) == [SDIST]
+        assert (await top.get(f"/a/top/+f/{file.path}")).status_code == 404
+        await family.make("a/top")
+        await family.reading.news()
+        assert (await top.get(PAGE)).status_code == 404
+        assert (await top.get(f"/a/top/+f/{near.path}")).status_code == 404
+        await family.make("a/top", "a/low")
+        await family.reading.news()
+        assert await listed(top) == [WHEEL]
+
+    async def test_a_circle_of_fifty(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """Fifty indexes in a circle all show the one file that the last of them has."""
+        for number in range(50):
+            await family.make(f"a/ring{number}", f"a/ring{(number + 1) % 50}")
+        file = await family.publish("a/ring49", WHEEL, b"round")
+        for number in (0, 25, 49):
+            assert await listed(top, f"/a/ring{number}/+simple/thing/") == [WHEEL]
+            assert (await top.get(f"/a/ring{number}/+f/{file.path}")).content == b"round"
+
+    async def test_big_lists_lag(self, family: Family, stores: ObjectStores, engine: AsyncEngine) -> None:
+        """Nothing of a merged list is older than what the process knows, unless it is a big one."""
+        await family.publish("a/low", WHEEL, b"far")
+        async with family.reading.client() as client:
+            assert "thing" in (await client.get("/a/top/+simple/")).text
+            with counted_queries(engine) as queries:
+                await client.get("/a/top/+simple/")
+            assert queries == []
+
+
+class TestRights:
+    """Architecture section 11.5: rights are decided on the index that was asked."""
+
+    async def test_a_private_base(self, family: Family, top: httpx2.AsyncClient, engine: AsyncEngine) -> None:
+        """Who may read an index reads what its bases show there, and nothing at the bases' own addresses."""
+        await family.make("b/secret", public=False)
+        file = await family.publish("b/secret", WHEEL, b"secret")
+        await family.make("a/top", "b/secret")
+        await family.reading.news()
+        assert await listed(top) == [WHEEL]
+        assert (await top.get(f"/a/top/+f/{file.path}")).content == b"secret"
+        assert (await top.get("/b/secret/+simple/thing/")).status_code == 401
+        assert (await top.get(f"/b/secret/+f/{file.path}")).status_code == 401
+
+    async def test_a_private_index(self, family: Family, top: httpx2.AsyncClient, engine: AsyncEngine) -> None:
+        """What a private index shows of an open base is for its readers, and marked as private."""
+        await family.make("b/secret", "a/low", public=False)
+        file = await family.publish("a/low", WHEEL, b"open")
+        token = await make_token(engine, "b")
+        await family.reading.news()
+        paths = ("/b/secret/+simple/thing/", f"/b/secret/+f/{file.path}")
+        async with family.reading.client(token=token) as reader:
+            for path in (*paths, *paths):
+                answer = await reader.get(path)
+                assert answer.status_code == 200
+                assert answer.headers["cache-control"].startswith("private")
+        assert {(await top.get(path)).status_code for path in paths} == {401}
+
+    async def test_knowing_a_digest_gives_nothing(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """A file of an index that is no base is not served, whatever is asked."""
+        await family.make("a/else")
+        file = await family.publish("a/else", WHEEL, b"else")
+        assert (await top.get(f"/a/top/+f/{file.path}")).status_code == 404
