@@ -100,9 +100,11 @@ def _is_address(text: str) -> bool:
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and text.isprintable() and not parts.query
 
 
+def devpi_headers(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the headers of an answer of devpi's API, for one that `devpi_answer` does not write."""
+    versions = {"X-DEVPI-API-VERSION": API_VERSION, "X-DEVPI-SERVER-VERSION": SERVER_VERSION}
+    return {**versions, **(more or {}), "Cache-Control": "no-store", "Content-Type": MEDIA_TYPE}
+
+
 def _json(document: Mapping[str, Any], status: int, headers: Mapping[str, str] | None) -> Response:
-    carried = {"X-DEVPI-API-VERSION": API_VERSION, "X-DEVPI-SERVER-VERSION": SERVER_VERSION, **(headers or {})}
-    carried["Cache-Control"] = "no-store"
-    answer = Response(orjson.dumps(document), status, headers=carried)
-    answer.headers["Content-Type"] = MEDIA_TYPE
-    return answer
+    return Response(orjson.dumps(document), status, headers=devpi_headers(headers))

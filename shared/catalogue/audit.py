@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.catalogue.tables import Audit
@@ -25,3 +25,8 @@ async def record(
     """
     row = insert(Audit).values(at=at, actor=actor, action=action, subject=subject, detail=detail)
     return AuditId((await connection.execute(row.returning(Audit.id))).scalar_one())
+
+
+async def newest(connection: AsyncConnection) -> int:
+    """Return the deployment's newest number, 0 before the first: what `X-DEVPI-SERIAL` says (architecture 11.10)."""
+    return await connection.scalar(select(func.max(Audit.id))) or 0
