@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.download.api import api_app
 from services.download.counting import Downloads
+from services.download.devpi_files import DevpiFiles
 from services.download.hot import DownloadHotReader
 from services.download.reader import Reader
 from services.download.routes import DownloadRoutes, Reading
@@ -27,9 +28,10 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     access = Access(resources.directory, verifier)
     reading = Reading(Reader(resources, limits), Downloads(resources.engine, resources.clock, limits.flush_seconds))
     files = UnknownErrors(DownloadRoutes(resources, limits, access, reading), problem_answer)
+    reads = DevpiFiles(resources, access, reading.reader).before(files)
     return Service(
         name="download",
-        app=beside(api_app(resources, verifier), files),
+        app=beside(api_app(resources, verifier), reads),
         hot=(DownloadHotReader(access, reading.reader, reading.downloads),),
         loops=(reading.downloads.run,),
     )
