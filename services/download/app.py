@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.download.api import api_app
 from services.download.counting import Downloads
+from services.download.devpi_files import DevpiFiles
 from services.download.doc_routes import DocRoutes
 from services.download.documentation import Documentation
 from services.download.hot import DownloadHotReader
@@ -30,9 +31,10 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     reading = Reading(Reader(resources, limits), Downloads(resources.engine, resources.clock, limits.flush_seconds))
     routes = DocRoutes(Documentation(resources), limits, access, DownloadRoutes(resources, limits, access, reading))
     files = UnknownErrors(routes, problem_answer)
+    reads = DevpiFiles(resources, access, reading.reader).before(files)
     return Service(
         name="download",
-        app=beside(api_app(resources, verifier), files),
+        app=beside(api_app(resources, verifier), reads),
         hot=(DownloadHotReader(access, reading.reader, reading.downloads),),
         loops=(reading.downloads.run,),
     )

@@ -19,6 +19,9 @@ from shared.reading.access import Access, Place
 from shared.reading.headers import asked_by, not_modified
 from shared.service import Prepared
 
+_DEVPI = b"application/json"
+"""Who asks for this may mean what devpi says of a file, and not its bytes."""
+
 MAX_REMEMBERED = 20_000
 """Paths that are remembered with their meaning; beyond that, all are forgotten and read again."""
 
@@ -48,6 +51,8 @@ class DownloadHotReader:
         if route is None:
             return None
         asked = asked_by(scope["headers"])
+        if asked.accept is not None and _DEVPI in asked.accept:
+            return None
         if not self._access.quick(route.where, asked.authorization):
             return None
         entry = self._reader.kept(route.key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.index.api import api_app
+from services.index.devpi_documents import DevpiDocuments
 from services.index.hot import IndexHotReader
 from services.index.jobs import job_handlers
 from services.index.reader import Reader
@@ -17,7 +18,7 @@ from shared.service import Service
 
 
 def create_service(resources: Resources, limits: Limits | None = None) -> Service:
-    """Return the index service: pages, the JSON API, TUF metadata, what was published, and the job that lays pages.
+    """Return the index service: pages, the JSON API, TUF metadata, devpi's documents, and the job that lays pages.
 
     Args:
         limits: bounds of memory and time; the defaults fit the smallest deployment.
@@ -27,9 +28,10 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     access = Access(resources.directory, verifier)
     reader = Reader(resources, limits)
     routes = IndexRoutes(access, reader, resources.settings, no_documents)
+    reads = DevpiDocuments(resources, access).before(UnknownErrors(routes, text_answer))
     return Service(
         name="index",
-        app=beside(api_app(resources, verifier), UnknownErrors(routes, text_answer)),
+        app=beside(api_app(resources, verifier), reads),
         hot=(IndexHotReader(access, reader),),
         handlers=job_handlers(resources, limits),
     )

@@ -60,7 +60,7 @@ def is_visible(file: FileState) -> bool:
     return not file.removed and not file.held
 
 
-def plan_project(
+def plan_project(  # noqa: PLR0913 - what a batch knows of one project
     index: IndexName,
     serial: int,
     project: ProjectState,

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.objects.interface import ObjectStores
 from tests.integration.reading.constants import METADATA, WHEEL
+from tests.support.devpi_reading import DEVPI
 from tests.support.factories import make_default, make_index
 from tests.support.published import Published
 from tests.support.reading import Reading, open_reading, open_stores
@@ -51,4 +52,13 @@ async def client(reading: Reading, stable: Published) -> AsyncIterator[httpx2.As
     """A client of a process that knows the public index."""
     await reading.news()
     async with reading.client() as client:
+        yield client
+
+
+@pytest.fixture
+async def devpi(reading: Reading, stable: Published) -> AsyncIterator[httpx2.AsyncClient]:
+    """The devpi client's way of asking, without credentials."""
+    await reading.news()
+    async with reading.client() as client:
+        client.headers.update(DEVPI)
         yield client

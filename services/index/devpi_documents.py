@@ -1,0 +1,219 @@
+"""Answers devpi's documents of projects and versions, and its request to read a project's page anew.
+
+Documents are read from the catalogue at each request and kept nowhere: test results and documentation show at once, and
+no publication tells of them. What a request costs is bounded: a handful of statements, then the metadata part by part,
+and a document of many parts is sent while it is written.
+Source: contract devpi sections 3, 4, 7, 15 and 23; architecture section 11.5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from http import HTTPStatus
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.index.devpi_rules import (
+    DocumentWanted,
+    Nothing,
+    Plan,
+    RefreshWanted,
+    Renamed,
+    is_devpi,
+    is_known,
+    members_showing,
+    no_project,
+    no_version,
+    parts_of,
+    plan_of,
+    releases_in,
+    verdata,
+    version_in,
+    wanted_at,
+    weight_of,
+    written,
+)
+from shared.auth.directory import IndexRecord
+from shared.catalogue import audit
+from shared.catalogue.devpi_reading import VersionSought, holdings_of, metadata_of
+from shared.devpi import devpi_answer, devpi_error, devpi_headers, is_devpi_client, own_url
+from shared.errors import ErrorKind, ServiceError
+from shared.faces import Face, parse_face
+from shared.formats.python.names import release_key
+from shared.ids import ReleaseId
+from shared.problems import UnknownErrors
+from shared.reading.access import Access
+from shared.reading.answers import NOSNIFF, with_headers
+from shared.reading.devpi_rows import Holdings
+from shared.reading.headers import asked_by
+from shared.reading.resolution import resolution_order
+from shared.resources import Resources
+
+_QUICK = 64 << 10
+"""Bytes of stored metadata that are read on the spot; more are in a thread, where they hold up nobody."""
+
+_WRITERS = 4
+"""Parts of documents that are written at the same time: it bounds what they take of memory and of the pool."""
+
+_BEGIN, _END = b'{"type":"projectconfig","result":{', b"}}"
+
+
+class DevpiDocuments:
+    """The routes `/{owner}/{index}/{project}[/{version}]`, and `refresh` of pages."""
+
+    def __init__(self, resources: Resources, access: Access) -> None:
+        self._resources = resources
+        self._access = access
+        self._writing = asyncio.Semaphore(_WRITERS)
+
+    def before(self, others: ASGIApp) -> ASGIApp:
+        """Return an application that answers what is devpi's, and leaves the rest to `others`."""
+        documents = UnknownErrors(self, devpi_error)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await (documents if scope["type"] == "http" and _is_devpi(scope) else others)(scope, receive, send)
+
+        return app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request that is devpi's."""
+        request = Request(scope)
+        try:
+            answer = await self._answer(request)
+        except ServiceError as error:
+            answer = devpi_error(error)
+            if error.kind is ErrorKind.UNAUTHENTICATED and is_devpi_client(request.headers):
+                # The client drops a token that ended only when the answer says where to get another one.
+                answer.headers["Location"] = f"{self._base(request)}/+login"
+        send = _without_body(send) if scope["method"] == "HEAD" else send
+        await with_headers(answer, [NOSNIFF])(scope, receive, send)
+
+    def _base(self, request: Request) -> str:
+        return own_url(request, self._resources.settings)
+
+    async def _answer(self, request: Request) -> Response:
+        """Find the answer; the right to read is checked before anything is said about what exists in the index.
+
+        Raises:
+            ServiceError: what the client is told instead.
+        """
+        scope = request.scope
+        face = parse_face(scope["path"])
+        assert face is not None, "`before` lets nothing else through"
+        record = await self._entered(face, scope)
+        index_url = f"{self._base(request)}{face.base}"
+        match wanted_at(face, scope["query_string"]):
+            case Nothing(detail):
+                raise ServiceError(ErrorKind.NOT_FOUND, detail)
+            case Renamed(path):
+                return _elsewhere(index_url + path, scope["query_string"])
+            case RefreshWanted(project):
+                # Nothing here comes from elsewhere yet, so the page is as new as it gets.
+                return _elsewhere(f"{index_url}+simple/{project}/", b"")
+            case DocumentWanted() as wanted:
+                return await self._document(request, record, wanted)
+
+    async def _entered(self, face: Face, scope: Scope) -> IndexRecord:
+        """Return the index, which the caller may read.
+
+        Raises:
+            ServiceError: as `Access.enter`; an index that is not there is told in devpi's words.
+        """
+        try:
+            return (await self._access.enter(face, asked_by(scope["headers"]).authorization)).record
+        except ServiceError as error:
+            if error.kind is not ErrorKind.NOT_FOUND or face.index is None:
+                raise
+            detail = f"The stage {face.index} could not be found."
+            raise ServiceError(ErrorKind.NOT_FOUND, detail) from error
+
+    async def _document(self, request: Request, record: IndexRecord, wanted: DocumentWanted) -> Response:
+        """Return the document of a project or version.
+
+        Raises:
+            ServiceError: NOT_FOUND; there is no such project or version.
+        """
+        order = (record,) if wanted.own else resolution_order(record, self._resources.directory.index)
+        holdings, serial = await self._holdings(order, wanted)
+        members = members_showing(order, wanted.project, holdings)
+        plan = plan_of(members, holdings, self._base(request))
+        headers = {"X-DEVPI-SERIAL": str(serial)}
+        if wanted.version is not None:
+            version = version_in(plan, wanted.version)
+            found = None if version is None else verdata(plan[version], await self._metadata(plan))
+            if found is None:
+                raise ServiceError(ErrorKind.NOT_FOUND, no_version(wanted.project, wanted.version).detail)
+            return devpi_answer("versiondata", found, headers=headers)
+        if not plan and not is_known(members, holdings) and not await self._known_to_bases(record, wanted):
+            raise ServiceError(ErrorKind.NOT_FOUND, no_project(wanted.project).detail)
+        parts = list(parts_of(plan))
+        if len(parts) > 1:
+            body = self._written(() if request.method == "HEAD" else parts)
+            return StreamingResponse(body, headers=devpi_headers(headers))
+        return Response(b"".join([text async for text in self._written(parts)]), headers=devpi_headers(headers))
+
+    async def _known_to_bases(self, record: IndexRecord, wanted: DocumentWanted) -> bool:
+        """Return whether a project is there for one who leaves out bases: then it has no versions, else it is 404."""
+        if not wanted.own or not record.bases:
+            return False
+        order = resolution_order(record, self._resources.directory.index)
+        holdings, _ = await self._holdings(order, wanted)
+        return is_known(members_showing(order, wanted.project, holdings), holdings)
+
+    async def _holdings(self, order: Sequence[IndexRecord], wanted: DocumentWanted) -> tuple[Holdings, int]:
+        """Return what the members of a view have of a project, and the deployment's serial as of just before."""
+        sought = None if wanted.version is None else VersionSought(wanted.version, release_key(wanted.version))
+        async with self._resources.engine.connect() as connection:
+            serial = await audit.newest(connection)
+            lives = {member.id: member.life for member in order}
+            return await holdings_of(connection, lives, wanted.project, sought), serial
+
+    async def _written(self, parts: Sequence[Plan]) -> AsyncIterator[bytes]:
+        """Write a project's document; no connection is held while a client takes what was written."""
+        yield _BEGIN
+        between = b""
+        for part in parts:
+            async with self._writing:
+                metadata = await self._metadata(part)
+                if weight_of(part) <= _QUICK:
+                    text = written(part, metadata)
+                else:
+                    text = await asyncio.to_thread(written, part, metadata)
+            if text:
+                yield between + text
+                between = b","
+        yield _END
+
+    async def _metadata(self, plan: Plan) -> dict[ReleaseId, str]:
+        """Return the metadata of a plan's releases, by release."""
+        async with self._resources.engine.connect() as connection:
+            return await metadata_of(connection, releases_in(plan))
+
+
+def _is_devpi(scope: Scope) -> bool:
+    face, asked = parse_face(scope["path"]), asked_by(scope["headers"])
+    agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
+    return face is not None and is_devpi(face, scope["method"], asked.accept or b"", agent)
+
+
+def _elsewhere(location: str, query: bytes) -> Response:
+    more = f"?{query.decode('latin-1')}" if query else ""
+    return Response(status_code=HTTPStatus.FOUND, headers=devpi_headers({"Location": location + more}))
+
+
+def _without_body(send: Send) -> Send:
+    """Return a sender for HEAD: what is sent are the headers."""
+    ended = False
+
+    async def bare(message: Message) -> None:
+        nonlocal ended
+        if message["type"] == "http.response.start":
+            await send(message)
+        elif not ended:
+            ended = True
+            await send({"type": "http.response.body", "body": b""})
+
+    return bare
