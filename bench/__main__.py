@@ -19,6 +19,7 @@ from bench.apart import measure_ingress, measure_processes
 from bench.crowds import measure_crowds
 from bench.errors import NotMeasured
 from bench.growth import measure_growth
+from bench.imports import measure_imports
 from bench.install import measure_install
 from bench.large import measure_large
 from bench.load import CONNECTIONS, Generator
@@ -33,8 +34,8 @@ from bench.starts import measure_memory, measure_starts
 from bench.uploads import measure_uploads
 
 _PARTS = (
-    "start", "memory", "processes", "uploads", "crowds", "large", "s3", "install", "pages", "ingress", "roots",
-    "growth", "scale",
+    "start", "memory", "processes", "uploads", "crowds", "large", "s3", "import", "install", "pages", "ingress",
+    "roots", "growth", "scale",
 )  # fmt: skip
 _LOADED = {"pages", "ingress", "roots", "growth", "large"}
 """Parts that load servers with reads."""
@@ -74,6 +75,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--crowd", type=int, default=128, help="uploads of a round of crowds (default: %(default)s)")
     parser.add_argument("--megabytes", type=int, default=500, help="size of the large upload (default: %(default)s)")
     parser.add_argument("--s3-megabytes", type=int, default=2000, help="size of the S3 upload (default: %(default)s)")
+    parser.add_argument("--imported", type=int, default=5_000, help="files of the import (default: %(default)s)")
     parser.add_argument("--projects", type=int, default=10_000, help="projects of roots (default: %(default)s)")
     parser.add_argument("--files", type=int, default=10_000, help="files of growth's project (default: %(default)s)")
     parser.add_argument(
@@ -139,6 +141,7 @@ def _measurements(
         "crowds": lambda folder: measure_crowds(options.crowd, programs(), folder),
         "large": lambda folder: measure_large(plan(), options.megabytes, folder, notes),
         "s3": lambda folder: measure_s3(options.s3_megabytes, programs(), folder),
+        "import": partial(measure_imports, options.imported),
         "install": lambda folder: measure_install(programs(), nginx.program(), folder),
         "pages": lambda folder: measure_pages(plan(), folder, notes),
         "ingress": lambda folder: measure_ingress(plan(), folder, notes),

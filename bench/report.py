@@ -24,6 +24,7 @@ BYTES = Unit("B")
 MEGABYTES = Unit("MB", 1)
 SPEED = Unit("MB/s")
 UPLOADS = Unit("uploads/s", 1)
+FILES_RATE = Unit("files/s")
 
 
 @dataclass(frozen=True, slots=True)

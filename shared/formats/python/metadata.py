@@ -95,18 +95,9 @@ def parse_core_metadata(data: bytes, source: str, coordinates: Coordinates) -> C
         coordinates: what the file name says.
     """
     try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        return _fault(f"{source} is not UTF-8.")
-    if _NUL in text:
-        return _fault(f"{source} holds a NUL character.")
-    headers = HeaderParser().parsestr(text)
-    if any(header in headers for header in _MIME_HEADERS):
-        # The e-mail parser behind `packaging` would decode or split the body as these say; others would not.
-        return _fault(f"{source} has MIME headers (Content-Type or the like), which core metadata do not have.")
-    if len(headers) > _MAX_FIELDS:
-        return _fault(f"{source} has more than {_MAX_FIELDS} fields.")
-    raw, unparsed = parse_email(text)
+        raw, unparsed = _parsed(data)
+    except _Unreadable as error:
+        return _fault(f"{source} {error}.")
     issues = Issues()
     modern = _check_fields(raw, unparsed, source, issues)
     _check_coordinates(raw, source, coordinates, issues)
@@ -118,6 +109,42 @@ def parse_core_metadata(data: bytes, source: str, coordinates: Coordinates) -> C
         issues=issues.sentences(),
         warnings=advice(raw, source),
     )
+
+
+def fields_of(data: bytes) -> dict[str, Any] | None:
+    """Return the fields of core metadata whatever faults they have, None when they cannot be read in one way only.
+
+    Args:
+        data: at most `MAX_METADATA_BYTES` bytes.
+
+    Returns:
+        `packaging.metadata.RawMetadata` keys -> text, lists of text, or label -> URL; JSON-ready.
+    """
+    try:
+        raw, _ = _parsed(data)
+    except _Unreadable:
+        return None
+    return dict(sorted(raw.items()))
+
+
+class _Unreadable(Exception):
+    """The bytes are no core metadata; the message goes on after the name of their source."""
+
+
+def _parsed(data: bytes) -> tuple[RawMetadata, Mapping[str, object]]:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _Unreadable("is not UTF-8") from error
+    if _NUL in text:
+        raise _Unreadable("holds a NUL character")
+    headers = HeaderParser().parsestr(text)
+    if any(header in headers for header in _MIME_HEADERS):
+        # The e-mail parser behind `packaging` would decode or split the body as these say; others would not.
+        raise _Unreadable("has MIME headers (Content-Type or the like), which core metadata do not have")
+    if len(headers) > _MAX_FIELDS:
+        raise _Unreadable(f"has more than {_MAX_FIELDS} fields")
+    return parse_email(text)
 
 
 def _fault(sentence: str) -> CoreMetadata:

@@ -1,0 +1,64 @@
+"""Pages of simple indexes, as other registries write them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from deploy.importing.simple_pages import JSON_TYPE, UnreadablePage, read_files, read_projects
+
+_PAGE = "https://host/simple/hello/"
+
+
+def test_json_pages_are_read() -> None:
+    """Digests, yanks, requirements and times come along; links begin at the page."""
+    files = [
+        {"filename": "hello-1.0.tar.gz", "url": "../../f/hello-1.0.tar.gz", "hashes": {"sha256": "AB", "md5": "cd"}},
+        {
+            "filename": "hello-1.1.tar.gz",
+            "url": "https://files/hello-1.1.tar.gz",
+            "hashes": {},
+            "yanked": "bad",
+            "requires-python": ">=3.9",
+            "upload-time": "2026-01-02T03:04:05.678Z",
+        },
+    ]
+    body = json.dumps({"meta": {"api-version": "1.1"}, "name": "hello", "files": files}).encode()
+    first, second = read_files(body, JSON_TYPE, _PAGE)
+    assert (first.url, first.best_digest(), first.yanked) == ("https://host/f/hello-1.0.tar.gz", ("sha256", "ab"), None)
+    assert (second.best_digest(), second.yanked, second.requires_python) == (None, "bad", ">=3.9")
+    assert str(second.uploaded_at) == "2026-01-02 03:04:05+00:00"
+
+
+def test_html_pages_are_read() -> None:
+    """Fragments are digests, attributes are what they say, escaped characters are themselves."""
+    body = b"""<html><body><a href="../../f/hello%2B-1.0.tar.gz#sha256=AB12" data-requires-python="&gt;=3.9"
+        data-yanked="">hello-1.0.tar.gz</a><a name="x">no link</a><a href="x-1.zip#egg=x">x</a></body></html>"""
+    first, second = read_files(body, "text/html; charset=utf-8", _PAGE)
+    assert (first.file_name, first.best_digest()) == ("hello+-1.0.tar.gz", ("sha256", "ab12"))
+    assert (first.requires_python, first.yanked) == (">=3.9", "")
+    assert (second.digests, second.yanked) == ({}, None)
+
+
+def test_lists_of_projects_are_read() -> None:
+    """In both forms, by what they are called."""
+    document = json.dumps({"meta": {"api-version": "1.0"}, "projects": [{"name": "a"}, {"name": "b"}]}).encode()
+    assert read_projects(document, JSON_TYPE) == ["a", "b"]
+    assert read_projects(b'<a href="a/">A</a> <a href="/simple/b/"></a>', "text/html") == ["A", "b"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"<html>", "text/plain"),
+        (b"nonsense", JSON_TYPE),
+        (b"[]", JSON_TYPE),
+        (b'{"meta": {"api-version": "2.0"}, "files": []}', JSON_TYPE),
+        (b'{"meta": {"api-version": "1.0"}, "files": [1]}', JSON_TYPE),
+    ],
+)
+def test_what_is_no_page_is_told(body: bytes, kind: str) -> None:
+    """A page of another kind or version is not guessed at."""
+    with pytest.raises(UnreadablePage):
+        read_files(body, kind, _PAGE)
