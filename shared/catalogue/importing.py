@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from packaging.utils import NormalizedName
-from sqlalchemy import func, select, text, tuple_
+from sqlalchemy import func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -163,6 +163,7 @@ async def add_releases(
         at, project = one.coordinates, projects[one.coordinates.project]
         release = by_version.get((project, at.version)) or by_key[project, at.release_key]
         found[at.project, at.version] = (project, release)
+    await _unmark(connection, Release, [release for _, release in found.values()])
     return found
 
 
@@ -287,7 +288,17 @@ async def _projects(
     # By name, so that two transactions that add the same projects wait for each other and do not deadlock.
     await connection.execute(insert(Project).on_conflict_do_nothing(), [new[name] for name in sorted(new)])
     rows = await connection.execute(_ids(place, new, Project.id, Project.name))
-    return {NormalizedName(row.name): ProjectId(row.id) for row in rows}
+    found = {NormalizedName(row.name): ProjectId(row.id) for row in rows}
+    await _unmark(connection, Project, found.values())
+    return found
+
+
+async def _unmark(
+    connection: AsyncConnection, table: type[Project | Release], ids: Iterable[ProjectId | ReleaseId]
+) -> None:
+    """Take back that projects or releases were removed: they get files again."""
+    removed = update(table).where(table.id.in_(list(ids)), table.removed_at.is_not(None))
+    await connection.execute(removed.values(removed_at=None, removed_by=None))
 
 
 def _ids(place: Place, names: Collection[NormalizedName], *columns: Any) -> Any:

@@ -1,14 +1,14 @@
 """Which releases and projects were removed, and which pages are of none any more.
 
-Revision: 0010, after 0009. A release or a project without files is registered unless it was removed: the first answers
+Revision: 0011, after 0010. A release or a project without files is registered unless it was removed: the first answers
 with nothing to list, the other is not found. What lost its last file before there was a mark gets one here.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010"
-down_revision = "0009"
+revision = "0011"
+down_revision = "0010"
 
 _RELEASES = """
 update release set removed_at = lost.at, removed_by = lost.by
