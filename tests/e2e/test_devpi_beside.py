@@ -71,10 +71,12 @@ def test_two_answers_that_differ_are_told_apart() -> None:
     """The comparison names the smallest place that differs, also where one side has nothing."""
     ask = Ask("x", "GET", "/")
     theirs = {"status": 200, "body": {"a": [1, {"b": 2}], "c": 3}}
-    ours = {"status": 404, "body": {"a": [1, {"b": 4}], "d": 5}}
+    ours = {"status": 200, "body": {"a": [1, {"b": 4}], "d": 5}}
     assert [(one.where, one.theirs, one.ours) for one in differing(ask, theirs, ours)] == [
         ("body.a.1.b", "2", "4"),
         ("body.c", "3", "nothing"),
         ("body.d", "nothing", "5"),
-        ("status", "200", "404"),
     ]
+    failed = {"status": 404, "words": "no"}
+    assert [one.where for one in differing(ask, theirs, failed)] == ["status"]
+    assert [one.where for one in differing(ask, {"status": 403, "words": "never"}, failed)] == ["status", "words"]

@@ -52,34 +52,29 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield Site(url, "")
 
 
-@pytest.fixture
-def root(site: Site, tools: Tools) -> DevpiClient:
-    """The client of root, logged in."""
-    client = DevpiClient(tools, site.url)
+@pytest.fixture(scope="module")
+def root(site: Site, tool_programs: Path, tmp_path_factory: pytest.TempPathFactory) -> DevpiClient:
+    """The client of root, logged in once: how many logins an address may try is limited."""
+    client = DevpiClient(Tools(tool_programs, tmp_path_factory.mktemp("home")), site.url)
     client.login("root", site.root)
     return client
 
 
 @pytest.fixture
-def devpi(root: DevpiClient, request: pytest.FixtureRequest) -> DevpiClient:
+def devpi(root: DevpiClient, tools: Tools, me: str) -> DevpiClient:
     """The client of a new account, which is called as the test, logged in; it uses an index `dev` of its own."""
-    name = account_of(request)
-    root("user", "-c", name, f"password={PASSWORD}")
-    root.login(name, PASSWORD)
-    root("index", "-c", "dev")
-    root("use", f"{name}/dev")
-    return root
-
-
-def account_of(request: pytest.FixtureRequest) -> str:
-    """Return the account of a test."""
-    return re.sub(r"\[.*|^test_", "", request.node.name)[:20].strip("_").replace("_", "-")
+    root("user", "-c", me, f"password={PASSWORD}")
+    client = DevpiClient(tools, root.url)
+    client.login(me, PASSWORD)
+    client("index", "-c", "dev")
+    client("use", f"{me}/dev")
+    return client
 
 
 @pytest.fixture
 def me(request: pytest.FixtureRequest) -> str:
     """The account of the test."""
-    return account_of(request)
+    return re.sub(r"\[.*|^test_", "", request.node.name).replace("_", "-")
 
 
 def test_accounts(site: Site, tools: Tools) -> None:
@@ -238,7 +233,7 @@ def test_push(devpi: DevpiClient, me: str, tmp_path: Path) -> None:
     )
 
 
-def test_push_onward(devpi: DevpiClient, me: str, site: Site, tmp_path: Path) -> None:
+def test_push_onward(devpi: DevpiClient, tmp_path: Path) -> None:
     """A release is pushed to what a `.pypirc` names only where the server was told that it may."""
     devpi("upload", "--from-dir", make_dist(tmp_path / "dist", "1.0", name="hello-onward"))
     (devpi.tools.home / ".pypirc").write_text(
@@ -375,7 +370,7 @@ def test_configurations(devpi: DevpiClient, me: str, tools: Tools, tmp_path: Pat
     assert installed(consumer / ".venv") == {"hello-cfg": "1.0"}
 
 
-def test_rights(devpi: DevpiClient, root: DevpiClient, me: str, site: Site, tmp_path: Path) -> None:
+def test_rights(devpi: DevpiClient, me: str, tmp_path: Path) -> None:
     """Who is not in `acl_upload` is refused by the client's own words, and so is whoever logged off."""
     file = make_dist(tmp_path / "dist", "1.0", name="hello-rights") / wheel_name("hello-rights", "1.0")
     devpi("index", "dev", "acl_upload=root")

@@ -93,10 +93,15 @@ class Side:
         path = self._path(ask.path)
         got = httpx2.request(ask.method, f"{self.url}{path}", content=ask.body, headers=headers, timeout=60)
         self._keep(ask, got)
-        said: dict[str, Any] = {"status": got.status_code, "type": got.headers.get("content-type", "")}
+        said: dict[str, Any] = {"status": got.status_code}
         for name in ask.compares:
             said[f"header {name}"] = self._plain(got.headers.get(name, ""))
-        if ask.method != "HEAD":
+        if got.is_redirect:
+            return said
+        said["type"] = got.headers.get("content-type", "")
+        if got.is_error:
+            said["words"] = self._plain(words_of(got))
+        elif ask.method != "HEAD":
             said.update(self._content(got))
         return said
 
@@ -128,10 +133,6 @@ class Side:
             return {"body": self._cleaned(_sorted(got.json()))}
         if kind == "text/html" and got.status_code == httpx2.codes.OK and "<a" in got.text:
             return {"links": self._cleaned(sorted(links_of(got.text), key=lambda link: link["text"]))}
-        if kind in {"text/html", "text/plain"} and got.status_code >= httpx2.codes.BAD_REQUEST:
-            return {"words": self._plain(words_of(got.text))}
-        if httpx2.codes.MULTIPLE_CHOICES <= got.status_code < httpx2.codes.BAD_REQUEST:
-            return {}
         if len(got.content) > _SHORT or not got.content.isascii():
             return {"sha256": hashlib.sha256(got.content).hexdigest()}
         return {"text": self._plain(got.text)}
@@ -173,15 +174,27 @@ def _cleaned_member(side: Side, key: str, value: Any) -> Any:
     return side._cleaned(value)
 
 
-def differing(ask: Ask, theirs: Any, ours: Any, where: str = "") -> Iterator[Different]:
-    """Yield the places in which two answers differ, down to the smallest part that does."""
+def differing(ask: Ask, theirs: dict[str, Any], ours: dict[str, Any]) -> Iterator[Different]:
+    """Yield the places in which two answers differ, down to the smallest part that does.
+
+    Of answers with other statuses only those are compared, and the words where both are errors.
+    """
+    if theirs["status"] == ours["status"]:
+        yield from _within(ask, theirs, ours, "")
+        return
+    for place in ("status", "words"):
+        if place in theirs and place in ours and theirs[place] != ours[place]:
+            yield Different(ask.name, place, _shown(theirs[place]), _shown(ours[place]))
+
+
+def _within(ask: Ask, theirs: Any, ours: Any, where: str) -> Iterator[Different]:
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for key in sorted(theirs.keys() | ours.keys()):
             place = f"{where}.{key}" if where else key
-            yield from differing(ask, theirs.get(key, _ABSENT), ours.get(key, _ABSENT), place)
+            yield from _within(ask, theirs.get(key, _ABSENT), ours.get(key, _ABSENT), place)
     elif isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
         for number, (one, other) in enumerate(zip(theirs, ours, strict=True)):
-            yield from differing(ask, one, other, f"{where}.{number}")
+            yield from _within(ask, one, other, f"{where}.{number}")
     elif theirs != ours:
         yield Different(ask.name, where, _shown(theirs), _shown(ours))
 
@@ -198,10 +211,18 @@ def _shown(value: Any) -> str:
     return repr(value) if isinstance(value, _Absent) else json.dumps(value, sort_keys=True)
 
 
-def words_of(text: str) -> str:
-    """Return what a page of an error says: its title where it is HTML, without the status in front."""
-    title = re.search(r"<title>(.*?)</title>", text, re.DOTALL)
-    said = _Text.of(title[1] if title else text)
+def words_of(got: httpx2.Response) -> str:
+    """Return what an error says, without the status in front, wherever it says it.
+
+    That is the message of JSON, the text of plain text, the title of a page, or the last paragraph of devpi-web's pages.
+    """
+    said = got.text
+    if "json" in got.headers.get("content-type", ""):
+        said = str(got.json().get("message", ""))
+    elif "html" in got.headers.get("content-type", ""):
+        titles = re.findall(r"<title>(.*?)</title>", said, re.DOTALL)
+        content = re.findall(r"<p>(.*?)</p>", said.partition('<div id="content">')[2], re.DOTALL)
+        said = _Text.of((content or titles or [said])[-1])
     return re.sub(r"^\d{3} ", "", " ".join(said.split()))
 
 
