@@ -214,7 +214,7 @@ def _shown(value: Any) -> str:
 def words_of(got: httpx2.Response) -> str:
     """Return what an error says, without the status in front, wherever it says it.
 
-    That is the message of JSON, the text of plain text, the title of a page, or the last paragraph of devpi-web's pages.
+    That is the message of JSON, the text of plain text, the title of a page, or the last paragraph of devpi-web's.
     """
     said = got.text
     if "json" in got.headers.get("content-type", ""):
