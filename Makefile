@@ -69,6 +69,7 @@ lock: .venv/stamp-dev ## compile the lock files again from what the two pyprojec
 	$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
 	$(COMPILE) bench/requirements.in -o requirements-bench.lock
 	$(COMPILE) tests/e2e/requirements.in -o requirements-e2e.lock
+	$(COMPILE) tests/e2e/devpi-server.in -o requirements-devpi.lock
 
 # A warm start looks at these stamps alone.
 .venv/stamp-run: $(INPUTS)

@@ -29,6 +29,7 @@ def faults_of(root: Path) -> Iterator[str]:
         "requirements-dev.lock": groups["dev"],
         "requirements-bench.lock": _listed((root / "bench" / "requirements.in").read_text(encoding="utf-8")),
         "requirements-e2e.lock": _listed((root / "tests" / "e2e" / "requirements.in").read_text(encoding="utf-8")),
+        "requirements-devpi.lock": _listed((root / "tests" / "e2e" / "devpi-server.in").read_text(encoding="utf-8")),
     }
     for name, requirements in asked.items():
         text = (root / name).read_text(encoding="utf-8")

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.processes import Deployment, start_deployment, start_stack
 from tests.support.real import find_programs
-from tests.support.tools import CACHE, NotReachable, Tools, install_tools
+from tests.support.tools import CACHE, NotReachable, Tools, install_devpi_server, install_tools
 
 
 @pytest.fixture(scope="session")
@@ -48,12 +48,22 @@ def stack_data() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def tool_programs() -> Path:
     """The folder of programs of the locked tools; installed once, which needs a package registry."""
+    return _or_skip(install_tools)
+
+
+@pytest.fixture(scope="session")
+def devpi_server_programs() -> Path:
+    """The folder of programs of devpi-server; installed once, which needs a package registry."""
+    return _or_skip(install_devpi_server)
+
+
+def _or_skip(install: Callable[[Path], Path]) -> Path:
     try:
-        return install_tools(CACHE)
+        return install(CACHE)
     except NotReachable as error:
         if os.environ.get("CI"):
             raise
-        pytest.skip(f"no package registry answers, from which the real clients could be installed: {error}")
+        pytest.skip(f"no package registry answers, from which the real programs could be installed: {error}")
 
 
 @pytest.fixture

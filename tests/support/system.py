@@ -12,7 +12,7 @@ import sys
 from deploy.errors import LaunchError
 from deploy.stack.programs import cache_folder, ensure_programs, install_packages
 from tests.support.real import CHROMIUM
-from tests.support.tools import CACHE, NotReachable, install_tools
+from tests.support.tools import CACHE, NotReachable, install_devpi_server, install_tools
 
 
 def main() -> int:
@@ -40,8 +40,11 @@ def _browser() -> None:
 def _clients() -> None:
     try:
         install_tools(CACHE)
+        install_devpi_server(CACHE)
     except (NotReachable, RuntimeError) as error:
-        raise LaunchError(f"the real clients of the end-to-end suite cannot be installed: {error}") from error
+        raise LaunchError(
+            f"the real clients and devpi-server of the end-to-end suite cannot be installed: {error}"
+        ) from error
 
 
 def _say(text: str) -> None:

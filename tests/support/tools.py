@@ -1,6 +1,7 @@
 """The tools of the client matrix, in an environment of their own that `requirements-e2e.lock` pins, unmodified.
 
-The environment lies outside the tree, is made at the first call, and is kept until the lock changes.
+So is devpi-server, by `requirements-devpi.lock`. The environments lie outside the tree, are made at the first call, and
+are kept until their lock changes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from tests.support.processes import ROOT, program
 CACHE = Path.home() / ".cache" / "countermark-e2e"
 """Where the environment is kept."""
 
-_LOCK = ROOT / "requirements-e2e.lock"
+_CLIENTS = ROOT / "requirements-e2e.lock"
+_DEVPI_SERVER = ROOT / "requirements-devpi.lock"
 
 _PASSED_ON = frozenset({"PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT"})
 """What a tool sees of this process's environment: nothing that configures it."""
@@ -58,13 +60,16 @@ class Tools:
         """Return the same tools with further environment variables."""
         return Tools(self.programs, self.home, {**self.settings, **settings})
 
-    def run(self, name: str, *arguments: str | Path, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, name: str, *arguments: str | Path, folder: Path | None = None, answers: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         """Run one tool to its end, its output and its errors in `stdout`, as a terminal shows them.
 
         Args:
             name: the program.
             arguments: its arguments.
             folder: the project it is called in; the home when left out.
+            answers: what it reads where it asks; it has no terminal to ask at.
         """
         inherited = {key: value for key, value in os.environ.items() if key in _PASSED_ON}
         inherited["PATH"] = f"{self.programs}{os.pathsep}{inherited.get('PATH', os.defpath)}"
@@ -72,17 +77,18 @@ class Tools:
             [str(self.programs / name), *map(str, arguments)],
             cwd=folder or self.home,
             env=inherited | _QUIET | _homes(self.home) | dict(self.settings),
-            stdin=subprocess.DEVNULL,
+            input=answers,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
             text=True,
             check=False,
             timeout=100,
         )
 
-    def done(self, name: str, *arguments: str | Path, folder: Path | None = None) -> str:
+    def done(self, name: str, *arguments: str | Path, folder: Path | None = None, answers: str = "") -> str:
         """Run one tool, which has to succeed, and return what it said."""
-        ended = self.run(name, *arguments, folder=folder)
+        ended = self.run(name, *arguments, folder=folder, answers=answers)
         assert ended.returncode == 0, f"{name} {' '.join(map(str, arguments))}:\n{ended.stdout}"
         return ended.stdout
 
@@ -115,8 +121,19 @@ def install_tools(cache: Path) -> Path:
         NotReachable: it has to be made, and no package registry answers.
         RuntimeError: it cannot be made for another reason.
     """
-    digest = hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:12]
-    folder = cache / f"tools-{sys.version_info.major}.{sys.version_info.minor}-{digest}"
+    return _environment(cache, "tools", _CLIENTS, "--only-binary", ":all:")
+
+
+def install_devpi_server(cache: Path) -> Path:
+    """Return the folder of programs of an environment with devpi-server alone; arguments and errors as of the tools."""
+    # Of this one there is no wheel.
+    built = ("--only-binary", ":all:", "--no-binary", "pyramid-chameleon")
+    return _environment(cache, "devpi-server", _DEVPI_SERVER, *built)
+
+
+def _environment(cache: Path, name: str, pins: Path, *built: str) -> Path:
+    digest = hashlib.sha256(pins.read_bytes()).hexdigest()[:12]
+    folder = cache / f"{name}-{sys.version_info.major}.{sys.version_info.minor}-{digest}"
     stamp = folder / "complete"
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
@@ -124,7 +141,7 @@ def install_tools(cache: Path) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not stamp.exists():
             _install("venv", "--clear", "--python", sys.executable, str(folder))
-            pinned = ("--require-hashes", "--only-binary", ":all:", "-r", str(_LOCK))
+            pinned = ("--require-hashes", *built, "-r", str(pins))
             _install("pip", "install", "--compile-bytecode", "--python", str(folder / "bin" / "python"), *pinned)
             stamp.touch()
     return folder / "bin"

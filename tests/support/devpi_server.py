@@ -1,0 +1,53 @@
+"""A real devpi-server from the registry, as it comes, to be asked the same as ours; it never asks anything upstream."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+
+from tests.support.processes import Process
+from tests.support.waiting import until
+
+_HOST = "127.0.0.1"
+
+
+@contextmanager
+def devpi_server(programs: Path, folder: Path, *options: str) -> Iterator[str]:
+    """Run devpi-server on data of its own; gives its URL without a trailing slash.
+
+    Args:
+        programs: folder of the programs of the locked tools.
+        folder: an empty folder.
+        options: more of its command line; by default root's password is empty, as its set-up leaves it.
+    """
+    data, port = folder / "devpi", _free_port()
+    made = [str(programs / "devpi-init"), "--serverdir", str(data)]
+    subprocess.run(made, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    argv = (str(programs / "devpi-server"), "--serverdir", str(data), "--host", _HOST, "--port", str(port))
+    process = Process((*argv, "--offline-mode", *options), folder / "devpi.log")
+    process.start()
+    try:
+        url = f"http://{_HOST}:{port}"
+        until("devpi-server answers", lambda: _answers(process, url))
+        yield url
+    finally:
+        process.end()
+
+
+def _answers(process: Process, url: str) -> bool:
+    assert process.runs, process.output
+    try:
+        return httpx2.get(f"{url}/+api", timeout=5).status_code == httpx2.codes.OK
+    except httpx2.TransportError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        return int(probe.getsockname()[1])
