@@ -155,13 +155,13 @@ def test_skip_existing_takes_a_conflict_as_fine(
 def test_a_wrong_token_is_refused_in_words(
     deployment: Deployment, tools: Tools, publisher: Publisher, tmp_path: Path
 ) -> None:
-    """With a token that nobody has, the tool fails with what the server says about it, and nothing is published."""
+    """With a token that is none, the tool fails with what the server says about it, and nothing is published."""
     project = f"matrix-wrong-{publisher}"
     folder = tmp_path / "project"
     publisher.make(tools, folder, project, "1.0")
     done = publisher.publish(tools, folder, Target(f"{deployment.api}/root/stable/", WRONG), *publisher.aloud)
     assert done.returncode != 0, done.stdout
-    assert "wrong token, user name or password" in " ".join(done.stdout.split())
+    assert "the token is mistyped or cut short" in " ".join(done.stdout.split())
     assert Listed(deployment, project)() == {}
 
 

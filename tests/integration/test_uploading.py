@@ -145,7 +145,7 @@ async def test_a_wrong_digest_is_refused(uploader: Uploader, field: str) -> None
     ("headers", "words"),
     [
         ({}, "Credentials are needed"),
-        (basic("cmk_1" + "0" * 49), "wrong token"),
+        (basic("cmk_1" + "0" * 49), "mistyped"),
         (basic("not a token"), "wrong token"),
         ({"authorization": "Bearer nonsense"}, "unknown"),
         ({"authorization": "Digest x"}, "not understood"),
