@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 from countermark.core.names import IndexName
 from gateway.accounts import NewIndex
 from shared.auth.principal import Verb
-from shared.catalogue.tables import File, IndexBase, IndexRow
+from shared.catalogue.tables import IndexBase, IndexRow, Project
 from shared.reading.resolution import MOST_MEMBERS
 from tests.support.devpi_api import HOST, DevpiUser, told
 from tests.support.factories import MadeIndex, make_file
@@ -270,7 +270,7 @@ async def test_only_volatile_indexes_are_deleted(gateway: TestGateway) -> None:
 
 
 async def test_projects_are_the_indexs_own_living_ones(gateway: TestGateway) -> None:
-    """Sorted, of this index alone, without those whose files were all removed; in parts when there are many."""
+    """Sorted, of this index alone, without those that were removed; in parts when there are many."""
     engine = gateway.resources.engine
     alice = DevpiUser(gateway, "alice")
     await alice("PUT", "/alice/base", {})
@@ -285,7 +285,7 @@ async def test_projects_are_the_indexs_own_living_ones(gateway: TestGateway) -> 
         await make_file(engine, made["dev"], f"{name}-1.0.tar.gz", name.encode())
     assert (await alice.result("/alice/dev"))["projects"] == ["alpha-b", "beta", "zebra"]
     async with engine.begin() as connection:
-        gone = update(File).where(File.file_name == "beta-1.0.tar.gz")
+        gone = update(Project).where(Project.name == "beta")
         await connection.execute(gone.values(removed_at=func.now()))
     assert (await alice.result("/alice/dev"))["projects"] == ["alpha-b", "zebra"]
 

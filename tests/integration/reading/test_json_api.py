@@ -159,9 +159,6 @@ class TestAddresses:
     @pytest.mark.parametrize(
         "rest",
         [
-            "",
-            "thing",
-            "thing/",
             "thing/9.9/json",
             "other/json",
             "thing/x/json",
