@@ -74,7 +74,7 @@ def devpi(root: DevpiClient, tools: Tools, me: str) -> DevpiClient:
 @pytest.fixture
 def me(request: pytest.FixtureRequest) -> str:
     """The account of the test."""
-    return re.sub(r"\[.*|^test_", "", request.node.name).replace("_", "-")
+    return "of-" + re.sub(r"\[.*|^test_", "", request.node.name).replace("_", "-")
 
 
 def test_accounts(site: Site, tools: Tools) -> None:
