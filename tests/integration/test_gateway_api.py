@@ -156,7 +156,7 @@ async def test_wrong_credentials_read_as_nobody_and_change_nothing(gateway: Test
     assert [item["name"] for item in listed] == ["root/stable"]
     _, late = await _token(gateway, "alice", EVERYTHING, days=1)
     gateway.clock.advance(timedelta(days=2))
-    for client, words in ((wrong, "wrong"), (late, "expired")):
+    for client, words in ((wrong, "mistyped"), (late, "expired")):
         answer = await client("POST", "tokens", json=_PAYLOADS["POST", "tokens"])
         assert (answer.status_code, words in answer.json()["detail"]) == (401, True), answer.text
 
