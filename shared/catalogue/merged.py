@@ -36,7 +36,7 @@ async def in_indexes(
 ) -> dict[IndexId, InIndex]:
     """Return how a project stands in each of some indexes that knows it."""
     newest = (
-        select(Page.serial, Page.sha256, Page.length, Page.files)
+        select(Page.serial, Page.sha256, Page.length, Page.files, Page.gone)
         .where(Page.index_id == IndexRow.id, Page.project_name == project)
         .order_by(Page.serial.desc())
         .limit(1)
@@ -47,19 +47,20 @@ async def in_indexes(
         Project.life == IndexRow.life,
         Project.format == PYTHON,
         Project.name == project,
+        Project.removed_at.is_(None),
     )
     status = (Project.status, Project.status_reason)
     rows = await connection.execute(
-        select(IndexRow.id, *status, newest.c.serial, newest.c.sha256, newest.c.length, newest.c.files)
+        select(IndexRow.id, *status, newest.c.serial, newest.c.sha256, newest.c.length, newest.c.files, newest.c.gone)
         .outerjoin(Project, of_this_life)
         .outerjoin(newest, true())
-        .where(IndexRow.id.in_(index_ids), or_(Project.id.is_not(None), newest.c.serial.is_not(None)))
+        .where(IndexRow.id.in_(index_ids), or_(Project.id.is_not(None), ~newest.c.gone))
     )
     found = {}
     for row in rows:
         reason = (row.status_reason or "") if row.status == _QUARANTINED else None
         page = None
-        if row.serial is not None:
+        if row.serial is not None and not row.gone:
             page = PageRef(project, row.serial, Sha256(row.sha256), Length(row.length), row.files)
         standing = Standing(row.status is not None, 0 if page is None else page.files, reason)
         found[IndexId(row.id)] = InIndex(standing, page)
