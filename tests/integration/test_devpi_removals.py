@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -14,12 +15,12 @@ from countermark.core.names import FileName
 from services.download.rules import FileWanted, refusal
 from shared.auth.principal import Scope, Verb
 from shared.catalogue import reading
-from shared.catalogue.tables import Attachment, Audit, File, Journal, Outbox, Project, Release
+from shared.catalogue.tables import Attachment, Audit, File, IndexBase, Journal, Outbox, Project, Release
 from shared.errors import ErrorKind
 from shared.ids import new_uuid
 from shared.jobs.messages import PublishIndex
 from tests.integration.test_devpi_uploads import SDIST, SUBMIT, Devpi, devpi, shape
-from tests.support.factories import make_token, now
+from tests.support.factories import make_index, make_token, now
 
 __all__ = ["devpi"]
 
@@ -288,3 +289,18 @@ async def test_removal_through_our_own_api_ends_the_page_as_well(filled: Devpi) 
     assert await filled.page() == (404, [])
     shown = await filled.http.get("/api/v1/indexes/root/dev/projects/widget", headers=filled.headers(devpi=False))
     assert (shown.status_code, shown.json()["releases"]) == (200, [])
+
+
+async def test_a_removed_project_is_gone_from_indexes_above(filled: Devpi, engine: AsyncEngine) -> None:
+    """What an index inherits is 404 as well, and a registered project is there without files."""
+    top = await make_index(engine, "root/top")
+    async with engine.begin() as connection:
+        base = {"index_id": top.id, "position": 0, "base_owner": "root", "base_name": "dev"}
+        await connection.execute(insert(IndexBase).values(**base))
+    await filled.resources.directory.refresh()
+    above = replace(filled, path="/root/top/")
+    assert len((await above.page())[1]) == 2
+    await delete(filled, "widget")
+    assert await above.page() == (404, [])
+    await filled.form(SUBMIT)
+    assert await above.page() == (200, [])
