@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
-from countermark.core.names import InvalidName, parse_index_name
+from countermark.core.names import IndexName, InvalidName, parse_index_name
 from deploy.data_folder import DataFolder
 from deploy.errors import LaunchError, UsageError
 from deploy.open_resources import open_resources
 from services.index.laying import lay
 from services.index.settings import Limits
 from services.signing.rebuilding import rebuild as rebuild_signed
-from shared.auth.directory import IndexRecord
+from shared.catalogue import publications
 from shared.clock import SystemClock
+from shared.ids import IndexId
 from shared.objects.interface import ObjectStoreError
 from shared.resources import Resources
 from shared.settings import Settings
@@ -29,20 +30,19 @@ async def rebuild(settings: Settings, index: str | None) -> list[str]:
         LaunchError: there is no such index, the store cannot be used, or a target is no longer what was signed.
     """
     async with open_resources(beside_server(settings), SystemClock()) as resources:
-        await resources.directory.refresh()
         lines, differing = [], 0
-        for record in _chosen(resources, index):
+        for name, index_id in await _chosen(resources, index):
             try:
-                signed = await rebuild_signed(resources, record.id)
+                signed = await rebuild_signed(resources, index_id)
                 if signed is None:
-                    lines.append(f"{record.name}: was never published")
+                    lines.append(f"{name}: was never published")
                     continue
-                pages = await lay(resources, Limits(), record.id, full=True)
+                pages = await lay(resources, Limits(), index_id, full=True)
             except ObjectStoreError as error:
-                raise LaunchError(f"{record.name}: {error}") from error
+                raise LaunchError(f"{name}: {error}") from error
             differing += len(signed.differing)
             counts = f"{signed.metadata_files} metadata files, {signed.targets} targets, {pages} pages"
-            lines.append(f"{record.name}: {counts}")
+            lines.append(f"{name}: {counts}")
     if differing:
         raise LaunchError(
             f"{differing} targets are not what was signed and were not written; the lines above name them: "
@@ -65,13 +65,17 @@ def beside_server(settings: Settings) -> Settings:
     return settings.model_copy(update=update)
 
 
-def _chosen(resources: Resources, index: str | None) -> list[IndexRecord]:
+async def _chosen(resources: Resources, index: str | None) -> list[tuple[IndexName, IndexId]]:
+    """Return the stages meant, the deleted ones as well: their trees say that nothing is there any more."""
+    async with resources.engine.connect() as connection:
+        names = await publications.index_names(connection)
     if index is None:
-        return resources.directory.indexes()
+        return names
     try:
-        record = resources.directory.index(parse_index_name(index))
+        wanted = parse_index_name(index)
     except InvalidName as error:
         raise UsageError(str(error)) from error
-    if record is None:
+    found = [(name, index_id) for name, index_id in names if name == wanted]
+    if not found:
         raise LaunchError(f"there is no index {index}: see countermark-server index list")
-    return [record]
+    return found

@@ -51,6 +51,13 @@ async def index_facts(connection: AsyncConnection, index_id: IndexId) -> IndexFa
     return None if row is None or row.type == MIRROR else _facts(row)
 
 
+async def index_names(connection: AsyncConnection) -> list[tuple[IndexName, IndexId]]:
+    """Return every index that is signed, by name, also those that were deleted."""
+    query = select(IndexRow.owner, IndexRow.name, IndexRow.id).where(IndexRow.type != MIRROR)
+    rows = await connection.execute(query.order_by(IndexRow.owner, IndexRow.name))
+    return [(IndexName(row.owner, row.name), IndexId(row.id)) for row in rows]
+
+
 async def unchanged(connection: AsyncConnection, index: IndexFacts) -> bool:
     """Return whether an index is as it was; until the end of the transaction it stays so."""
     row = (await connection.execute(_facts_of(index.id).with_for_update(read=True))).one()
