@@ -118,6 +118,11 @@ def index_of(name: str, raw: Mapping[str, Any], renames: Renames, public: bool, 
     if kind == "mirror":
         settings |= {key: value for key, value in raw.items() if key.startswith("mirror_") and _is_mirror_value(value)}
         settings = {key: value for key, value in settings.items() if not key.startswith("mirror_whitelist")}
+        if "@" in str(settings.get("mirror_url", "")).partition("://")[2].partition("/")[0]:
+            tell(Finding("setting", f"{name} mirror_url", "it holds a user and password, which are not kept.", NOTE))
+            scheme, _, rest = str(settings["mirror_url"]).partition("://")
+            host, slash, path = rest.partition("/")
+            settings["mirror_url"] = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
         everything = frozenset(Grant(here.owner, verb) for verb in Verb)
         return ImportedIndex(here, "mirror", public, volatile, settings, (), everything)
     settings["mirror_whitelist"] = _whitelist(name, raw, tell)

@@ -63,9 +63,10 @@ class HostRoutes:
     async def login(self, _face: Face, request: Request) -> Response:
         """Give a token for a password."""
         payload = json_object(await body_of(request))
-        account = await self._parts.passwords.proven(payload, address_of(_peer(request)))
+        proven = await self._parts.passwords.proven(payload, address_of(_peer(request)))
+        account = proven.account
         try:
-            secret = await self._parts.users(Principal(account)).log_in(account)
+            secret = await self._parts.users(Principal(account)).log_in(proven)
         except ServiceError as error:
             raise ServiceError(ErrorKind.UNAUTHENTICATED, f"user {account!r} could not be authenticated") from error
         await self._parts.changed()

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.devpi import states
-from gateway.devpi.user_writer import NewPassword
+from gateway.devpi.user_writer import NewPassword, Proven
 from gateway.limits import PASSWORD_BY_ACCOUNT, PASSWORD_BY_ADDRESS, Limits
 from shared.auth.directory import Directory
 from shared.auth.passwords import MAX_PASSWORD, hash_password, password_matches
@@ -35,7 +35,7 @@ class Passwords:
         self._hashing = asyncio.Semaphore(_HASHING_AT_ONCE)
         self._nobody: str | None = None
 
-    async def proven(self, payload: dict[str, Any], address: str) -> str:
+    async def proven(self, payload: dict[str, Any], address: str) -> Proven:
         """Return the account whose password a login holds.
 
         Args:
@@ -58,7 +58,7 @@ class Passwords:
             name = user[:MAX_NAME_TOLD].encode("ascii", "backslashreplace").decode()
             raise ServiceError(ErrorKind.UNAUTHENTICATED, f"user {name!r} could not be authenticated")
         await self._limits.forget(PASSWORD_BY_ACCOUNT, user)
-        return user
+        return Proven(user, None if account is None else account.password_hash)
 
     async def encoded(self, password: object) -> NewPassword:
         """Return what is kept of a new password; nothing of an empty one, which only an open devpi takes.

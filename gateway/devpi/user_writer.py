@@ -42,6 +42,14 @@ class NewPassword:
 
 
 @dataclass(frozen=True, slots=True)
+class Proven:
+    """An account whose password was shown, and the hash it was compared with: None where an open devpi took none."""
+
+    account: str
+    hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class AccountChange:
     """What becomes of an account.
 
@@ -78,6 +86,10 @@ class DevpiUsers(CatalogueWriter):
                 again = update(Account).where(*gone).values(disabled_at=None, **values).returning(Account.name)
                 if await work.connection.scalar(again) is None:
                     raise ServiceError(ErrorKind.CONFLICT, "user already exists")
+                # It may have been disabled without being removed: then rights and all else are still there.
+                await work.connection.execute(delete(Grant).where(Grant.subject == name))
+                await self._revoke_tokens(work, name)
+                await self._end_links(work, name)
             await self._record(work, "account.create", name)
             made = await account(work.connection, name)
             await self._commit(work)
@@ -145,14 +157,19 @@ class DevpiUsers(CatalogueWriter):
             await self._record(work, "account.delete", name, tokens_revoked=revoked, indexes=ended)
             await self._commit(work)
 
-    async def log_in(self, name: str) -> str:
+    async def log_in(self, proven: Proven) -> str:
         """Make a login for an account whose password was proven, and return its secret.
 
         Raises:
-            ServiceError: NOT_FOUND when the account was removed meanwhile.
+            ServiceError: NOT_FOUND when the account was removed meanwhile, or its password changed: a login that is
+                under way then must not outlive what ends logins.
         """
+        name = proven.account
         async with UnitOfWork(self._engine) as work:
-            await self._living(work, name)
+            query = select(Account.password_hash).where(Account.name == name, Account.disabled_at.is_(None))
+            row = (await work.connection.execute(query.with_for_update(read=True))).one_or_none()
+            if row is None or row.password_hash != proven.hash:
+                raise no_user(name)
             secret = await self._mint(work, name)
             await self._commit(work)
         return secret

@@ -180,6 +180,9 @@ def _mirror_url(value: object) -> str:
         raise InvalidConfig("'mirror_url' option must be a URL.")
     if len(value) > MAX_URL:
         raise InvalidConfig(f"'mirror_url' option has more than {MAX_URL} characters.")
+    if "@" in value.split("://", 1)[1].partition("/")[0]:
+        # Everybody who may read the index reads its options.
+        raise InvalidConfig("'mirror_url' option must not hold a user or password.")
     return value
 
 

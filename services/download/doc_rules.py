@@ -101,7 +101,7 @@ def wanted_at(path: str, query: bytes) -> DocWanted | Elsewhere:
         project = parse_project_name(written)
     except InvalidName as error:
         raise ServiceError(ErrorKind.NOT_FOUND, "No documentation available.") from error
-    if len(version) > _NO_SUCH_VERSION or len(path) > 2 * MAX_PATH:
+    if len(version) > _NO_SUCH_VERSION or not version.isprintable() or len(path) > 2 * MAX_PATH:
         raise ServiceError(ErrorKind.NOT_FOUND, "No documentation available.")
     asked_root = not inside or inside == [""]
     if written != project or segments[4] != DOC_SEGMENT or asked_root:
@@ -218,7 +218,8 @@ the themes of Sphinx and MkDocs end their scripts then, search among them. Sourc
 HEAD_BYTES = 64 * 1024
 """Bytes in which the head of a page begins."""
 
-_HEAD = re.compile(rb"<head(\s[^>]*)?>", re.IGNORECASE)
+# Bounded, and without "<": a page of nothing but beginnings of heads must not cost the square of its length.
+_HEAD = re.compile(rb"<head(?:\s[^<>]{0,512})?>", re.IGNORECASE)
 
 STRICT: Headers = (
     (b"content-security-policy", CONTENT_SECURITY_POLICY),

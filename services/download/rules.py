@@ -95,7 +95,11 @@ def wanted_at(face: Face) -> FileWanted | None:
 def names_attachment(wanted: FileWanted) -> bool:
     """Return whether a name may be that of documentation or of a test result; pointers name neither."""
     name = wanted.file_name
-    return wanted.sha256 is None and (name.endswith(_DOCUMENTATION) or _TEST_RESULT.search(name) is not None)
+    return (
+        not wanted.metadata
+        and wanted.sha256 is None
+        and (name.endswith(_DOCUMENTATION) or _TEST_RESULT.search(name) is not None)
+    )
 
 
 def refusal(wanted: FileWanted, facts: FileFacts | None) -> ServiceError | None:

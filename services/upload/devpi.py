@@ -73,7 +73,8 @@ class Removing:
         name = face.index or directory.default_index
         index = None if name is None else directory.index(name)
         refused = ServiceError(ErrorKind.FORBIDDEN, f"no permission to remove anything from {name}")
-        if index is None:
+        if index is None or principal.is_anonymous:
+            # Uploads need an account whatever an index lists; so does what cannot be taken back.
             raise refused
         try:
             project = None if face.kind is FaceKind.FILE else _project_in(face)

@@ -85,6 +85,10 @@ _VALUES: list[tuple[dict[str, Any], dict[str, Any] | str]] = [
     ({"title": "T", "description": "d\nd", "custom_data": {"a": 1}}, {"title": "T", "custom_data": {"a": 1}}),
     ({"mirror_url": "https://x/"}, "indexconfig got unexpected keyword arguments: mirror_url=https://x/"),
     ({"type": "mirror", "mirror_url": "ftp://x"}, "'mirror_url' option must be a URL."),
+    (
+        {"type": "mirror", "mirror_url": "https://u:secret@x/"},
+        "'mirror_url' option must not hold a user or password.",
+    ),
     ({"type": "mirror", "mirror_cache_expiry": "x"}, "'mirror_cache_expiry' option must be an integer"),
     ({"type": "mirror", "mirror_cache_expiry": "60"}, {"mirror_cache_expiry": 60}),
     ({"type": "mirror", "bases": "no/where", "acl_upload": "x", "mirror_whitelist": "y"}, {"type": "mirror"}),

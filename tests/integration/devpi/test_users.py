@@ -8,8 +8,10 @@ import pytest
 from sqlalchemy import select
 
 from countermark.core.names import IndexName
+from gateway.devpi.user_writer import DevpiUsers, Proven
 from shared.auth.principal import Scope, Verb
 from shared.catalogue.tables import Account, Grant
+from shared.errors import ServiceError
 from tests.support.devpi_api import PASSWORD, DevpiUser, logged_in, told
 from tests.support.factories import make_token
 from tests.support.gateway import TestGateway
@@ -178,6 +180,22 @@ async def test_removal_takes_everything_along(gateway: TestGateway) -> None:
     assert (await fresh.result("/bob"))["indexes"] == {}
     async with gateway.resources.engine.connect() as connection:
         assert list(await connection.scalars(select(Grant.verb).where(Grant.subject == "bob"))) == []
+
+
+async def test_an_account_that_was_disabled_comes_back_without_its_rights(gateway: TestGateway) -> None:
+    """Disabling leaves grants for the record; the name that is made again may be somebody else's."""
+    root = await logged_in(gateway, "root")
+    assert (await (await logged_in(gateway, "bob")).result("/alice/shut"))["type"] == "stage"
+    await gateway.accounts.disable_account("bob")
+    assert (await root("PUT", "/bob", {"password": PASSWORD})).status_code == 201
+    assert (await (await logged_in(gateway, "bob"))("GET", "/alice/shut")).status_code == 403
+
+
+async def test_a_password_changed_while_a_login_is_under_way_ends_it(gateway: TestGateway) -> None:
+    """What was proven of the old password makes no login any more."""
+    users = DevpiUsers(gateway.resources.engine, gateway.clock, actor="bob")
+    with pytest.raises(ServiceError, match="bob"):
+        await users.log_in(Proven("bob", "$argon2id$the-old-one"))
 
 
 async def test_a_user_with_a_non_volatile_index_stays(gateway: TestGateway) -> None:
