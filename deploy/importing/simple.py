@@ -22,12 +22,12 @@ from countermark.core.names import InvalidName, parse_project_name
 from deploy.errors import LaunchError, UsageError
 from deploy.importing.report import opened
 from deploy.importing.running import Options, Target, batches, index_name, opened_target, stage_for, until_signed
-from deploy.importing.simple_pages import ACCEPT, ListedFile, UnreadablePage, read_files, read_projects
 from services.upload.importing import REFUSED, Candidate, Outcome
 from services.upload.spool import SUFFIX
 from shared.auth.directory import IndexRecord
 from shared.formats.interface import Coordinates, InvalidFile
 from shared.formats.python.foreign import guessed_coordinates
+from shared.formats.python.simple_pages import ACCEPT, ListedFile, UnreadablePage, read_files, read_projects
 from shared.settings import Settings
 
 MAX_PAGE = 64 << 20

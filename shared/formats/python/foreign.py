@@ -103,6 +103,12 @@ def guessed_coordinates(file_name: str, project: NormalizedName | None = None) -
     raise InvalidFile(ascii(file_name[:100])[1:-1], [reason])
 
 
+def projects_named(file_name: str) -> tuple[NormalizedName, ...]:
+    """Return the projects that a file may be of by its name, the likeliest first; names were spelled in many ways."""
+    found = (canonicalize_name(named) for named, version in _splits(file_name) if normalised_version(version))
+    return tuple(dict.fromkeys(found))
+
+
 def _splits(file_name: str) -> Iterator[tuple[str, str]]:
     """Yield what a file's name may say of project and version."""
     end = next((end for end in _KINDS if _ends(file_name, end)), None)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from deploy.importing.simple_pages import JSON_TYPE, UnreadablePage, read_files, read_projects
+from shared.formats.python.simple_pages import JSON_TYPE, UnreadablePage, read_files, read_projects
 
 _PAGE = "https://host/simple/hello/"
 
