@@ -7,9 +7,19 @@ Source: architecture section 11.1; trust contract section 2.6.
 
 from shared.catalogue.tables.base import Base, Json
 from shared.catalogue.tables.common import Audit, Outbox
-from shared.catalogue.tables.download import DownloadCount
-from shared.catalogue.tables.gateway import Account, Deployment, Grant, IndexBase, IndexRow, OwnerLink, Token, TokenUse
-from shared.catalogue.tables.index import Laid
+from shared.catalogue.tables.download import DownloadCount, Fetch, MirrorFile
+from shared.catalogue.tables.gateway import (
+    Account,
+    Deployment,
+    Grant,
+    IndexBase,
+    IndexRow,
+    OwnerLink,
+    PolicyExemption,
+    Token,
+    TokenUse,
+)
+from shared.catalogue.tables.index import Laid, MirrorPage
 from shared.catalogue.tables.signing import (
     Intent,
     Journal,
@@ -31,6 +41,7 @@ __all__ = [
     "Base",
     "Deployment",
     "DownloadCount",
+    "Fetch",
     "File",
     "Grant",
     "IndexBase",
@@ -41,9 +52,12 @@ __all__ = [
     "KeyHandle",
     "Laid",
     "Lease",
+    "MirrorFile",
+    "MirrorPage",
     "Outbox",
     "OwnerLink",
     "Page",
+    "PolicyExemption",
     "Project",
     "Publication",
     "PublishedFile",

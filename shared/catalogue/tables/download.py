@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import uuid
 
-from sqlalchemy import ForeignKey
+from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.catalogue.tables.base import Base
@@ -18,3 +18,32 @@ class DownloadCount(Base):
     file_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("file.id"), primary_key=True)
     day: Mapped[datetime.date] = mapped_column(primary_key=True)
     count: Mapped[int]
+
+
+class MirrorFile(Base):
+    """Writer: download. Bytes of a mirror's upstream that are kept in the object store, under a key of their own.
+
+    Rows go with their objects: those used longest ago first, when there are too many bytes.
+    """
+
+    __tablename__ = "mirror_file"
+    __table_args__ = (Index("ix_mirror_file_used", "used_at"),)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str]
+    length: Mapped[int]
+    stored_at: Mapped[datetime.datetime]
+    used_at: Mapped[datetime.datetime]
+    evicting_at: Mapped[datetime.datetime | None]
+    """Since when its object is being removed: it is not served from then on."""
+
+
+class Fetch(Base):
+    """Writers: index and download. Who is fetching something from an upstream now; the others wait for what it leaves.
+
+    A holder that went silent keeps others out until `until`.
+    """
+
+    __tablename__ = "fetch"
+    what: Mapped[str] = mapped_column(primary_key=True)
+    holder: Mapped[uuid.UUID]
+    until: Mapped[datetime.datetime]

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import (
     CheckConstraint,
     ForeignKey,
+    Index,
     UniqueConstraint,
     text,
 )
@@ -123,3 +124,21 @@ class Grant(Base):
     index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)
     subject: Mapped[str] = mapped_column(primary_key=True)
     verb: Mapped[str] = mapped_column(primary_key=True)
+
+
+class PolicyExemption(Base):
+    """Writer: gateway. Leave for a project, or one version of it, to be shown in an index before it is old enough."""
+
+    __tablename__ = "policy_exemption"
+    __table_args__ = (Index("ix_policy_exemption_index_id", "index_id", postgresql_where=text("revoked_at is null")),)
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"))
+    life: Mapped[int]
+    project: Mapped[str]
+    version: Mapped[str | None]
+    owner: Mapped[str]
+    reason: Mapped[str]
+    created_at: Mapped[datetime]
+    until: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+    revoked_by: Mapped[str | None]

@@ -66,6 +66,11 @@ def merged_document(
     return orjson.dumps(document)[:-1] + _FILES + b",".join(files) + _END
 
 
+def entries(document: bytes) -> Iterator[tuple[FileName, bytes]]:
+    """Return the entry of each file of a page document, as it stands there."""
+    return _named(_taken_apart(document)[1])
+
+
 def origin_of(file: Mapping[str, Any], index: IndexName) -> IndexName:
     """Return the name of the index that a listed file belongs to.
 

@@ -1,0 +1,175 @@
+"""What mirrors keep of their upstreams' pages. Writer: the index service; the download service reads.
+
+A page is replaced by a newer one only: an answer that was asked for before another one came in is dropped.
+Source: architecture section 11.6; contract python-index section 5.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from countermark.core.names import NormalizedName
+from shared.catalogue.fetches import announce, what_page
+from shared.catalogue.tables import MirrorPage
+from shared.ids import IndexId
+
+LIST = NormalizedName("")
+"""Stands for the list of projects where the name of one is wanted."""
+
+_MAX_FAILURE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorId:
+    """A mirror in its present life."""
+
+    id: IndexId
+    life: int
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """How a kept page stands with its upstream.
+
+    Attributes:
+        checked_at: when the upstream last said that this is what it has.
+        fresh_until: before this nobody needs to ask again.
+        failing_since: since when every attempt failed, None when the last one did not.
+        retry_at: before this the upstream is not to be asked after a failure.
+    """
+
+    serial: int | None
+    etag: str | None
+    changed_at: datetime
+    checked_at: datetime
+    fresh_until: datetime
+    failing_since: datetime | None
+    failure: str | None
+    retry_at: datetime | None
+
+    def is_fresh(self, now: datetime) -> bool:
+        """Whether the page is used without asking."""
+        return now < self.fresh_until
+
+    def may_ask(self, now: datetime) -> bool:
+        """Whether the upstream may be asked, after what happened last."""
+        return self.retry_at is None or now >= self.retry_at
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPage:
+    """A kept page, compressed: `document` is None when the upstream has no such project."""
+
+    document: bytes | None
+    origins: bytes | None
+    seen: bytes | None
+    validity: Validity
+
+
+@dataclass(frozen=True, slots=True)
+class NewPage:
+    """What an upstream answered, to be kept; fields as in `KeptPage` and `Validity`."""
+
+    document: bytes | None
+    origins: bytes | None
+    seen: bytes | None
+    serial: int | None
+    etag: str | None
+    asked_at: datetime
+    fresh_until: datetime
+
+
+async def kept_page(connection: AsyncConnection, mirror: MirrorId, project: NormalizedName) -> KeptPage | None:
+    """Return what a mirror keeps of a project, None when it never asked."""
+    return (await kept_pages(connection, [mirror], project)).get(mirror.id)
+
+
+async def kept_pages(
+    connection: AsyncConnection, mirrors: Sequence[MirrorId], project: NormalizedName
+) -> dict[IndexId, KeptPage]:
+    """Return what each of some mirrors keeps of a project."""
+    if not mirrors:
+        return {}
+    these = or_(*(and_(MirrorPage.index_id == one.id, MirrorPage.life == one.life) for one in mirrors))
+    rows = await connection.execute(select(*MirrorPage.__table__.columns).where(these, MirrorPage.project == project))
+    return {
+        IndexId(row.index_id): KeptPage(
+            row.document,
+            row.origins,
+            row.seen,
+            Validity(
+                row.serial,
+                row.etag,
+                row.changed_at,
+                row.checked_at,
+                row.fresh_until,
+                row.failing_since,
+                row.failure,
+                row.retry_at,
+            ),
+        )
+        for row in rows
+    }
+
+
+async def keep(connection: AsyncConnection, mirror: MirrorId, project: NormalizedName, page: NewPage) -> bool:
+    """Keep a page, and tell every process when this commits; False when a newer answer is there already."""
+    values = {
+        "document": page.document,
+        "origins": page.origins,
+        "seen": page.seen,
+        "serial": page.serial,
+        "etag": page.etag,
+        "changed_at": page.asked_at,
+        **_confirmed(page.asked_at, page.fresh_until),
+    }
+    statement = insert(MirrorPage).values(index_id=mirror.id, life=mirror.life, project=project, **values)
+    kept = await connection.scalar(
+        statement.on_conflict_do_update(
+            index_elements=[MirrorPage.index_id, MirrorPage.life, MirrorPage.project],
+            set_=values,
+            where=MirrorPage.checked_at <= page.asked_at,
+        ).returning(MirrorPage.project)
+    )
+    if kept is not None:
+        await announce(connection, what_page(mirror.id, project))
+    return kept is not None
+
+
+async def confirm(
+    connection: AsyncConnection, mirror: MirrorId, project: NormalizedName, asked_at: datetime, fresh_until: datetime
+) -> None:
+    """Note that the upstream still has what is kept."""
+    statement = update(MirrorPage).where(_row(mirror, project), MirrorPage.checked_at <= asked_at)
+    await connection.execute(statement.values(**_confirmed(asked_at, fresh_until)))
+    await announce(connection, what_page(mirror.id, project))
+
+
+async def note_failure(
+    connection: AsyncConnection, mirror: MirrorId, project: NormalizedName, why: str, now: datetime, retry_at: datetime
+) -> None:
+    """Note on what is kept that the upstream could not be asked; where nothing is kept, nothing is noted."""
+    statement = update(MirrorPage).where(_row(mirror, project), MirrorPage.checked_at <= now)
+    since = func.coalesce(MirrorPage.failing_since, now)
+    await connection.execute(statement.values(failing_since=since, failure=why[:_MAX_FAILURE], retry_at=retry_at))
+
+
+def _row(mirror: MirrorId, project: NormalizedName) -> ColumnElement[bool]:
+    mine = and_(MirrorPage.index_id == mirror.id, MirrorPage.life == mirror.life)
+    return and_(mine, MirrorPage.project == project)
+
+
+def _confirmed(asked_at: datetime, fresh_until: datetime) -> dict[str, object]:
+    return {
+        "checked_at": asked_at,
+        "fresh_until": fresh_until,
+        "failing_since": None,
+        "failure": None,
+        "retry_at": None,
+    }
