@@ -72,12 +72,14 @@ class Outside:
 
     def allows(self, destination: Destination, address: str) -> bool:
         """Whether a listed destination may be reached at an address that its host has."""
+        return (destination.literal and _address(address) is not None) or self.admits(address)
+
+    def admits(self, address: str) -> bool:
+        """Whether an address may be reached, whatever name it has: it is public, or in a listed network."""
         found = _address(address)
         if found is None:
             return False
-        if destination.literal or any(found in network for network in self.networks):
-            return True
-        return found.is_global and not found.is_multicast
+        return any(found in network for network in self.networks) or (found.is_global and not found.is_multicast)
 
 
 def parse_destination(text: str) -> Destination:

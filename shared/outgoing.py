@@ -1,0 +1,271 @@
+"""GET requests to servers outside this deployment, at addresses that were checked before the connection is made.
+
+A name is resolved here, every address it has is judged, and the connection goes to one that passed: a name that means
+another address a moment later leads nowhere else. Redirects are followed by the same rules, never to a lesser scheme,
+and without credentials when they lead to another place. Proxies and the environment's other settings do not count.
+Source: architecture section 10 ("private addresses are refused unless allowed"); contract devpi section 14.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import Self
+from urllib.parse import urljoin, urlsplit
+
+import httpx2
+
+from shared.outside import Outside
+
+MOST_REDIRECTS = 5
+
+_REDIRECTS = frozenset([301, 302, 303, 307, 308])
+_PORTS = {"http": 80, "https": 443}
+_PLACES = 64
+"""Servers to which connections are kept at the same time."""
+
+_CONNECTIONS = httpx2.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=30.0)
+"""To one server."""
+
+
+class Unreachable(Exception):
+    """There is no answer: the message says why, for operators; `refused` when the rules here forbid to ask at all."""
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        self.refused = refused
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds: to connect, without a byte, and for everything up to the end of the answer's head."""
+
+    connect: float = 5.0
+    read: float = 15.0
+    head: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The head of an answer, and its body as it arrives; `url` is where it came from, after redirects."""
+
+    status: int
+    headers: httpx2.Headers
+    url: str
+    response: httpx2.Response
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as sent: compressed when `Content-Encoding` says so."""
+        return self.response.aiter_raw()
+
+    async def read(self, most: int) -> bytes:
+        """Return the whole body, decoded.
+
+        Raises:
+            Unreachable: it has more than `most` bytes, or breaks off.
+        """
+        body = bytearray()
+        try:
+            async for chunk in self.response.aiter_bytes(65536):
+                body += chunk
+                if len(body) > most:
+                    raise Unreachable(f"the answer has more than {most} bytes")
+        except httpx2.HTTPError as error:
+            raise Unreachable(f"the answer broke off: {_words(error)}") from error
+        return bytes(body)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+class Outgoing:
+    """Sends requests; connections to a server are kept for the next one. Use it as an async context manager."""
+
+    def __init__(self, *, user_agent: str, outside: Outside) -> None:
+        """Args: outside: its networks may be asked though they are not public."""
+        self._user_agent = user_agent
+        self._outside = outside
+        self._transports: OrderedDict[_Place, httpx2.AsyncHTTPTransport] = OrderedDict()
+        self._busy: dict[_Place, int] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for transport in self._transports.values():
+            await transport.aclose()
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        # Reading the system's certificates takes tens of milliseconds: once, and only where it is needed.
+        return ssl.create_default_context()
+
+    @asynccontextmanager
+    async def get(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        authorization: str | None = None,
+        patience: Patience | None = None,
+    ) -> AsyncIterator[Answer]:
+        """Ask for a URL.
+
+        Args:
+            authorization: header for the place that the URL names, and for no other.
+            patience: how long to wait.
+
+        Raises:
+            Unreachable: there is no answer, or there may be none.
+        """
+        waits = patience or Patience()
+        first = _place(url)
+        limit = asyncio.timeout(waits.head)
+        try:
+            async with limit:
+                for _ in range(MOST_REDIRECTS + 1):
+                    place = _place(url)
+                    own = dict(headers) | ({"authorization": authorization} if authorization and place == first else {})
+                    async with self._asked(place, url, own, waits) as response:
+                        if response.status_code not in _REDIRECTS or "location" not in response.headers:
+                            limit.reschedule(None)
+                            yield Answer(response.status_code, response.headers, url, response)
+                            return
+                        url = _redirected(url, response.headers["location"])
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise Unreachable(f"{first.authority} did not answer within {waits.head:g} s") from error
+        raise Unreachable(f"{first.authority} redirects more than {MOST_REDIRECTS} times")
+
+    @asynccontextmanager
+    async def _asked(
+        self, place: _Place, url: str, headers: Mapping[str, str], waits: Patience
+    ) -> AsyncIterator[httpx2.Response]:
+        transport = await self._transport(place)
+        self._busy[place] = self._busy.get(place, 0) + 1
+        try:
+            response = await self._sent(transport, place, url, headers, waits)
+            try:
+                yield response
+            finally:
+                await response.aclose()
+        finally:
+            self._busy[place] -= 1
+
+    async def _sent(
+        self,
+        transport: httpx2.AsyncHTTPTransport,
+        place: _Place,
+        url: str,
+        headers: Mapping[str, str],
+        waits: Patience,
+    ) -> httpx2.Response:
+        """Send a request to the first address of a place that takes the connection."""
+        addresses = await self._addresses(place)
+        timeout = httpx2.Timeout(waits.read, connect=waits.connect)
+        parts = urlsplit(url)
+        failure: Exception | None = None
+        for address in addresses:
+            target = httpx2.URL(scheme=place.scheme, host=address, port=place.port)
+            request = httpx2.Request(
+                "GET",
+                target.copy_with(raw_path=f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}".encode()),
+                headers={"host": place.authority, "user-agent": self._user_agent, **headers},
+                extensions={"timeout": timeout.as_dict(), "sni_hostname": place.host},
+            )
+            try:
+                return await transport.handle_async_request(request)
+            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+                failure = error
+            except (httpx2.HTTPError, OSError) as error:
+                raise Unreachable(f"{place.authority} does not answer: {_words(error)}") from error
+        raise Unreachable(f"{place.authority} cannot be reached: {_words(failure)}") from failure
+
+    async def _addresses(self, place: _Place) -> list[str]:
+        """Return the addresses of a place.
+
+        Raises:
+            Unreachable: it has none, or one that must not be asked.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise Unreachable(f"the name {place.host} cannot be resolved: {_words(error)}") from error
+        addresses = list(dict.fromkeys(str(where[4][0]) for where in found))
+        refused = [address for address in addresses if not self._outside.admits(address)]
+        if refused or not addresses:
+            shown = ", ".join(refused) or "no address"
+            words = (
+                f"{place.host} has {shown}, which is not public: the operator can allow its network (mirrors.networks)"
+            )
+            raise Unreachable(words, refused=True)
+        return addresses
+
+    async def _transport(self, place: _Place) -> httpx2.AsyncHTTPTransport:
+        """Return the connections to a place; those of places that nobody asked for longest are closed."""
+        transport = self._transports.get(place)
+        if transport is None:
+            tls = self._tls if place.scheme == "https" else False
+            transport = httpx2.AsyncHTTPTransport(verify=tls, trust_env=False, limits=_CONNECTIONS)
+            self._transports[place] = transport
+            for old in [one for one in self._transports if not self._busy.get(one)][: -_PLACES or None]:
+                if old != place:
+                    await self._transports.pop(old).aclose()
+                    self._busy.pop(old, None)
+        self._transports.move_to_end(place)
+        return transport
+
+
+def _place(url: str) -> _Place:
+    """Return the server of a URL.
+
+    Raises:
+        Unreachable: the URL is none that is asked.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError as error:
+        raise Unreachable("a link is no URL", refused=True) from error
+    if parts.scheme not in _PORTS or not host or "@" in parts.netloc or not url.isascii() or not url.isprintable():
+        raise Unreachable("a link is no plain http(s) URL", refused=True)
+    return _Place(parts.scheme, host, port or _PORTS[parts.scheme])
+
+
+def _redirected(url: str, location: str) -> str:
+    """Return where a redirect leads.
+
+    Raises:
+        Unreachable: to a lesser scheme.
+    """
+    try:
+        target = urljoin(url, location).partition("#")[0]
+    except ValueError as error:
+        raise Unreachable("it redirects to what is no URL", refused=True) from error
+    if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
+        raise Unreachable("it redirects from https to another scheme, which is not followed", refused=True)
+    return target
+
+
+def _words(error: Exception | None) -> str:
+    return f"{type(error).__name__}: {str(error)[:200]}" if str(error) else type(error).__name__

@@ -1,0 +1,141 @@
+"""Requests to servers outside: which addresses are asked, where redirects lead, and what is never waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from ipaddress import ip_network
+
+import pytest
+
+from shared.outgoing import Outgoing, Patience, Unreachable
+from shared.outside import Outside
+
+_LOOPBACK = Outside(networks=(ip_network("127.0.0.0/8"),))
+
+Respond = Callable[[str, dict[str, str]], bytes | None]
+"""Path and headers of a request -> the whole answer; None for no answer at all."""
+
+
+@asynccontextmanager
+async def _server(respond: Respond) -> AsyncIterator[str]:
+    """Serve on a free port; yields the URL without a slash at its end."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
+            answer = respond(head[0].split(" ")[1], headers)
+            if answer is None:
+                await asyncio.sleep(30)
+            else:
+                writer.write(answer)
+                await writer.drain()
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # The client went away, or the test is over.
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+def _answer(body: bytes = b"", *headers: str, status: str = "200 OK") -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"content-length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+async def _read(url: str, outside: Outside = _LOOPBACK, *, most: int = 1000, **options: object) -> tuple[str, bytes]:
+    async with (
+        Outgoing(user_agent="test/1", outside=outside) as outgoing,
+        outgoing.get(url, {"accept": "text/x"}, **options) as answer,  # type: ignore[arg-type]
+    ):
+        return answer.url, await answer.read(most)
+
+
+async def test_an_answer_is_read_decoded() -> None:
+    """The path is sent as written, with the headers; compressed bodies are unpacked."""
+    seen: dict[str, str] = {}
+
+    def respond(path: str, headers: dict[str, str]) -> bytes:
+        seen.update(headers, path=path)
+        return _answer(gzip.compress(b"hello"), "content-encoding: gzip")
+
+    async with _server(respond) as url:
+        assert await _read(f"{url}/a%2Bb/+c?d=e") == (f"{url}/a%2Bb/+c?d=e", b"hello")
+    assert (seen["path"], seen["accept"], seen["user-agent"]) == ("/a%2Bb/+c?d=e", "text/x", "test/1")
+    assert seen["host"] == url.removeprefix("http://")
+
+
+async def test_what_is_not_public_is_not_asked() -> None:
+    """Unless its network is allowed; by name or by address, and wherever a redirect leads."""
+    async with _server(lambda path, headers: _answer(b"secret")) as url:
+        for private in (url, url.replace("127.0.0.1", "localhost"), url.replace("127.0.0.1", "[::ffff:127.0.0.1]")):
+            with pytest.raises(Unreachable, match="not public") as caught:
+                await _read(f"{private}/", Outside())
+            assert caught.value.refused
+    location = "location: http://10.1.2.3/"
+    async with _server(lambda path, headers: _answer(b"", location, status="302 Found")) as url:
+        with pytest.raises(Unreachable, match=r"10\.1\.2\.3, which is not public"):
+            await _read(f"{url}/")
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/", "http://u:p@127.0.0.1/", "http://[::1", ""])
+async def test_other_urls_are_not_asked(url: str) -> None:
+    """Nothing is sent for them."""
+    with pytest.raises(Unreachable, match="URL"):
+        await _read(url)
+
+
+async def test_redirects_are_bounded_and_take_no_credentials_along() -> None:
+    """The same place gets them again, another one does not."""
+    seen: list[str | None] = []
+
+    def other(path: str, headers: dict[str, str]) -> bytes:
+        seen.append(headers.get("authorization"))
+        return _answer(b"there")
+
+    async with _server(other) as there:
+
+        def here(path: str, headers: dict[str, str]) -> bytes:
+            seen.append(headers.get("authorization"))
+            target = {"/1": "/2", "/2": f"{there}/3"}.get(path, path)
+            return _answer(b"", f"location: {target}", status="302 Found")
+
+        async with _server(here) as url:
+            assert await _read(f"{url}/1", authorization="Basic eA==") == (f"{there}/3", b"there")
+            assert seen == ["Basic eA==", "Basic eA==", None]
+            with pytest.raises(Unreachable, match="redirects more than 5 times"):
+                await _read(f"{url}/loop")
+
+
+async def test_size_and_silence_are_bounded() -> None:
+    """A body larger than wanted, one that inflates, a head that never comes and a body that breaks off."""
+    async with _server(lambda path, headers: _answer(b"x" * 1001)) as url:
+        with pytest.raises(Unreachable, match="more than 1000 bytes"):
+            await _read(f"{url}/")
+    bomb = _answer(gzip.compress(bytes(1 << 20)), "content-encoding: gzip")
+    async with _server(lambda path, headers: bomb) as url:
+        with pytest.raises(Unreachable, match="more than 1000 bytes"):
+            await _read(f"{url}/")
+    async with _server(lambda path, headers: None) as url:
+        with pytest.raises(Unreachable, match="did not answer within"):
+            await _read(f"{url}/", patience=Patience(head=0.2))
+        with pytest.raises(Unreachable, match="does not answer"):
+            await _read(f"{url}/", patience=Patience(read=0.2))
+    async with _server(lambda path, headers: _answer(b"x" * 99)[:-9]) as url:
+        with pytest.raises(Unreachable, match="broke off"):
+            await _read(f"{url}/")
+
+
+async def test_a_place_that_is_not_there() -> None:
+    """A closed port and a name that does not exist are said as such."""
+    with pytest.raises(Unreachable, match="cannot be reached"):
+        await _read("http://127.0.0.1:9/")
+    with pytest.raises(Unreachable, match="cannot be resolved"):
+        await _read("http://nowhere.invalid/")
