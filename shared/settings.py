@@ -105,6 +105,47 @@ class Downloads(Section):
     )
 
 
+class Mirrors(Section):
+    """How upstreams of mirrors are asked, and what is kept of them."""
+
+    networks: str = Field(
+        "",
+        description="networks, by commas, that are not public and in which upstreams may be all the same, "
+        "for example 10.0.0.0/8",
+    )
+    credentials: dict[str, SecretStr] = Field(
+        default_factory=dict, description="owner/index of a mirror -> user:password for its upstream"
+    )
+    expiry: int = Field(
+        1800,
+        ge=0,
+        le=86400,
+        description="seconds for which a page is used without asking again, where the mirror "
+        "itself says nothing; an upstream may say less",
+    )
+    absent: float = Field(60.0, ge=0, le=60, description="seconds for which it is remembered that there is no project")
+    patience: float = Field(
+        1.0, ge=0, le=60, description="seconds to wait for an upstream where an older page is kept; then that is served"
+    )
+    page_bytes: int = Field(64 << 20, ge=1 << 20, description="bytes of one page at the most, decoded")
+    cache_bytes: int = Field(
+        100 << 30, ge=0, description="bytes of fetched files that are kept; those used longest ago go first"
+    )
+
+    @field_validator("networks")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        if any("://" in part for part in _parts(value)):
+            raise ValueError("only networks such as 10.0.0.0/8 are listed here")
+        parse_outside(_parts(value))
+        return value
+
+    @property
+    def outside(self) -> Outside:
+        """Which addresses upstreams may have."""
+        return parse_outside(_parts(self.networks))
+
+
 class Signing(Section):
     """How indexes are signed."""
 
@@ -226,6 +267,7 @@ class Settings(Section):
     queue: Queue = Queue()
     uploads: Uploads = Uploads()
     downloads: Downloads = Downloads()
+    mirrors: Mirrors = Mirrors()
     signing: Signing = Signing()
     oidc: Oidc = Oidc()
     upstreams: Upstreams = Upstreams()

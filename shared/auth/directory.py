@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 from packaging.utils import NormalizedName
-from sqlalchemy import func, select
+from sqlalchemy import Select, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import IndexName, parse_index_name
 from shared.auth.last_use import LastUse
 from shared.auth.principal import Grant, Resource, Scope, Verb
 from shared.auth.tokens import LOGIN_FORMAT_VERSION
-from shared.catalogue.tables import Account, Deployment, IndexBase, IndexRow, Token
+from shared.catalogue.tables import Account, Deployment, IndexBase, IndexRow, PolicyExemption, Token
 from shared.catalogue.tables import Grant as GrantRow
 from shared.ids import IndexId, TokenId
+from shared.reading.mirror_options import MirrorOptions, mirror_options, policy_from
+from shared.reading.policy import Exemption, Policy
+from shared.reading.resolution import MIRROR
 
 CHANNEL = "countermark_directory"
 """Postgres notification channel: accounts, tokens, indexes or grants changed; no payload."""
@@ -75,6 +80,10 @@ class IndexRecord:
     """Projects (`*` = all) that mirrors may add files to though a stage holds them. Source: contract devpi 15."""
     whitelist_inheritance: str = "intersection"
     """`intersection` or `union`: how the whitelists of the stages in the resolution order combine."""
+    mirror: MirrorOptions | None = None
+    """Of a mirror, its upstream."""
+    policy: Policy | None = None
+    """What it shows of mirrored files; None when it shows them all."""
 
     def resource(self, project: NormalizedName | None = None) -> Resource:
         """Return this index, or a project in it, as the object of `authorize`."""
@@ -203,6 +212,11 @@ class Directory:
                 select(IndexBase.index_id, IndexBase.base_owner, IndexBase.base_name).order_by(IndexBase.position)
             ):
                 bases.setdefault(row.index_id, []).append(IndexName(row.base_owner, row.base_name))
+            exempt: dict[object, list[Exemption]] = {}
+            for left in await connection.execute(exemptions_query()):
+                exempt.setdefault(left.index_id, []).append(
+                    Exemption(NormalizedName(left.project), left.version, left.until, left.owner, left.reason)
+                )
             columns = (IndexRow.id, IndexRow.owner, IndexRow.name, IndexRow.life, IndexRow.type, IndexRow.visibility)
             indexes = [
                 IndexRecord(
@@ -217,6 +231,8 @@ class Directory:
                     bases=tuple(bases.get(row.id, ())),
                     mirror_whitelist=frozenset(row.settings.get("mirror_whitelist", ())),
                     whitelist_inheritance=row.settings.get("mirror_whitelist_inheritance", "intersection"),
+                    mirror=mirror_options(row.settings) if row.type == MIRROR else None,
+                    policy=_policy(IndexName(row.owner, row.name), row.settings, exempt.get(row.id, ())),
                 )
                 for row in await connection.execute(
                     select(*columns, IndexRow.volatile, IndexRow.admission, IndexRow.settings).where(
@@ -248,6 +264,25 @@ class Directory:
             by_id={index.id: index for index in indexes},
             deleted=deleted,
         )
+
+
+def exemptions_query() -> Select[UUID, str, str | None, datetime, str, str]:
+    """Return the query of the exemptions that hold now, those that end first before the others."""
+    row = PolicyExemption
+    return (
+        select(row.index_id, row.project, row.version, row.until, row.owner, row.reason)
+        .join(IndexRow, and_(IndexRow.id == row.index_id, IndexRow.life == row.life))
+        .where(row.revoked_at.is_(None), row.until > func.now(), IndexRow.deleted_at.is_(None))
+        .order_by(row.until, row.id)
+    )
+
+
+def _policy(index: IndexName, settings: Mapping[str, Any], exemptions: Sequence[Exemption]) -> Policy | None:
+    """Return the policy of an index, None when it hides nothing."""
+    policy = policy_from(index, settings)
+    if policy == Policy(index):
+        return None
+    return replace(policy, exemptions=tuple(exemptions))
 
 
 def scope_from(stored: Mapping[str, object]) -> Scope:

@@ -17,7 +17,7 @@ from shared.reading.resolution import MIRROR, resolution_order
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """An index together with its bases: `order` as `resolution_order` returns it, at least two."""
+    """An index together with its bases: `order` as `resolution_order` returns it; a mirror alone is one as well."""
 
     order: tuple[IndexRecord, ...]
     ids: frozenset[IndexId] = field(init=False)
@@ -37,8 +37,8 @@ class Views:
         self._older: dict[IndexId, View] = {}
 
     def of(self, record: IndexRecord) -> View | None:
-        """Return the view of an index; None for one that is merged with nothing."""
-        if not record.bases or record.type == MIRROR:
+        """Return the view of an index; None for a stage that is merged with nothing."""
+        if not record.bases and record.type != MIRROR:
             return None
         if self._generation != self._directory.generation:
             # What nobody asks for until the next change is forgotten.
@@ -46,8 +46,8 @@ class Views:
             self._generation = self._directory.generation
         view = self._views.get(record.id)
         if view is None:
-            order = resolution_order(record, self._directory.index)
-            if len(order) == 1:
+            order = (record,) if record.type == MIRROR else resolution_order(record, self._directory.index)
+            if len(order) == 1 and record.type != MIRROR:
                 return None
             older = self._older.get(record.id)
             view = older if older is not None and _alike(older.order, order) else View(order)
@@ -69,4 +69,6 @@ def _showing(member: IndexRecord) -> tuple[object, ...]:
         member.public,
         member.mirror_whitelist,
         member.whitelist_inheritance,
+        member.mirror,
+        member.policy,
     )

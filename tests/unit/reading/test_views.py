@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import cast
 
 from countermark.core.names import IndexName, parse_index_name
 from shared.auth.directory import Directory, IndexRecord
 from shared.auth.principal import Grant, Verb
 from shared.ids import IndexId, new_uuid
+from shared.reading.policy import Policy
 from shared.reading.views import View, Views
 
 
@@ -50,10 +52,24 @@ def viewed(views: Views, index: IndexRecord) -> View:
 
 
 def test_nothing_to_merge() -> None:
-    """An index without bases, one whose bases are all gone, and a mirror have no view."""
-    plain, lonely, mirror = record("a/a"), record("a/b", "a/none"), record("a/m", "a/a", kind="mirror")
-    views = views_of(Indexes(plain, lonely, mirror))
-    assert [views.of(index) for index in (plain, lonely, mirror)] == [None, None, None]
+    """An index without bases and one whose bases are all gone have no view."""
+    plain, lonely = record("a/a"), record("a/b", "a/none")
+    views = views_of(Indexes(plain, lonely))
+    assert [views.of(index) for index in (plain, lonely)] == [None, None]
+
+
+def test_a_mirror_is_a_view_of_itself() -> None:
+    """So that what it shows is dropped with its policy and its upstream; it has no bases, whatever is written."""
+    mirror = record("a/m", "a/a", kind="mirror")
+    indexes = Indexes(mirror, record("a/a"))
+    views = views_of(indexes)
+    first = viewed(views, mirror)
+    assert first.order == (mirror,)
+    changed = replace(mirror, policy=Policy(mirror.name, min_age=timedelta(days=1)))
+    indexes.change(replace(mirror, grants=frozenset([Grant("ann", Verb.READ)])))
+    assert viewed(views, mirror) is first
+    indexes.change(changed)
+    assert viewed(views, changed) is not first
 
 
 def test_a_view_stays_while_it_is_true() -> None:
