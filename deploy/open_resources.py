@@ -6,6 +6,7 @@ import asyncio
 import importlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 from redis.asyncio import Redis
@@ -25,6 +26,8 @@ from shared.objects.absent import AbsentStore
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import ObjectStoreError, ObjectStores
 from shared.objects.metered import metered
+from shared.outgoing import Outgoing
+from shared.outside import LOOPBACK
 from shared.resources import Resources
 from shared.settings import Settings
 
@@ -66,7 +69,12 @@ async def open_resources(
         # Rights first: what a new head shows is then judged by the newest rights.
         listener.subscribe(directory_module.CHANNEL, directory.wake)
         listener.subscribe(heads_module.CHANNEL, heads.wake)
-        yield Resources(settings, clock, engine, objects, jobs, redis, directory, heads, listener, metrics)
+        outside = settings.mirrors.outside
+        if settings.is_open_devpi:
+            # Scripts and suites made for a plain devpi-server have their upstreams on the same machine.
+            outside = replace(outside, networks=(*outside.networks, *LOOPBACK))
+        outgoing = await stack.enter_async_context(Outgoing(outside))
+        yield Resources(settings, clock, engine, objects, jobs, redis, directory, heads, listener, metrics, outgoing)
 
 
 async def _open_objects(settings: Settings, stack: AsyncExitStack, metrics: Metrics) -> ObjectStores:

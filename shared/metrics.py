@@ -128,6 +128,31 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self._catalogue(registry)
+        self._upstreams(registry)
+
+    def _upstreams(self, registry: CollectorRegistry) -> None:
+        """Make what tells of the upstreams of mirrors."""
+        self._upstream_failures = Gauge(
+            "countermark_upstream_failures",
+            "Questions in a row that a mirror's upstream did not answer well; pages may be stale above 0.",
+            ["index"],
+            registry=registry,
+        )
+        self._upstream_alarms = Counter(
+            "countermark_upstream_alarms",
+            "Times that an upstream gave other bytes than it said, or than before.",
+            ["kind"],
+            registry=registry,
+        )
+
+    def upstream_answered(self, index: str, *, good: bool) -> None:
+        """Note whether the upstream of a mirror gave a usable answer."""
+        failures = self._upstream_failures.labels(index)
+        failures.set(0) if good else failures.inc()
+
+    def upstream_alarm(self, kind: str) -> None:
+        """Count an alarm: `digest-changed` or `wrong-bytes`."""
+        self._upstream_alarms.labels(kind).inc()
 
     def _catalogue(self, registry: CollectorRegistry) -> None:
         """Make what one look at the catalogue finds; the same in every process that looks (workers)."""

@@ -22,9 +22,12 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx2
 
-from shared.outside import Outside
+from shared.outside import PUBLIC, Outside
 
 MOST_REDIRECTS = 5
+
+USER_AGENT = "countermark"
+"""Says who asks: nothing is passed off as an installer."""
 
 _REDIRECTS = frozenset([301, 302, 303, 307, 308])
 _PORTS = {"http": 80, "https": 443}
@@ -97,9 +100,8 @@ class _Place:
 class Outgoing:
     """Sends requests; connections to a server are kept for the next one. Use it as an async context manager."""
 
-    def __init__(self, *, user_agent: str, outside: Outside) -> None:
+    def __init__(self, outside: Outside = PUBLIC) -> None:
         """Args: outside: its networks may be asked though they are not public."""
-        self._user_agent = user_agent
         self._outside = outside
         self._transports: OrderedDict[_Place, httpx2.AsyncHTTPTransport] = OrderedDict()
         self._busy: dict[_Place, int] = {}
@@ -189,7 +191,7 @@ class Outgoing:
             request = httpx2.Request(
                 "GET",
                 target.copy_with(raw_path=f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}".encode()),
-                headers={"host": place.authority, "user-agent": self._user_agent, **headers},
+                headers={"host": place.authority, "user-agent": USER_AGENT, **headers},
                 extensions={"timeout": timeout.as_dict(), "sni_hostname": place.host},
             )
             try:

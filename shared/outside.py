@@ -21,6 +21,8 @@ MAX_URL = 2000
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 """Addresses that stand for one of IPv4. Source: RFC 6052 section 2.1."""
 
@@ -80,6 +82,10 @@ class Outside:
         if found is None:
             return False
         return any(found in network for network in self.networks) or (found.is_global and not found.is_multicast)
+
+
+PUBLIC = Outside()
+"""What is public, and nothing else."""
 
 
 def parse_destination(text: str) -> Destination:

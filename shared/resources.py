@@ -19,6 +19,7 @@ from shared.clock import Clock
 from shared.jobs.queue import JobQueue
 from shared.metrics import Metrics
 from shared.objects.interface import ObjectStores
+from shared.outgoing import Outgoing
 from shared.settings import Settings
 
 
@@ -38,3 +39,5 @@ class Resources:
     """What each index's head says, in memory."""
     listener: Listener
     metrics: Metrics = field(default_factory=Metrics)
+    outgoing: Outgoing = field(default_factory=Outgoing)
+    """What asks servers outside; nothing is connected to before it is asked."""

@@ -6,9 +6,11 @@ from services.index.api import api_app
 from services.index.devpi_documents import DevpiDocuments
 from services.index.hot import IndexHotReader
 from services.index.jobs import job_handlers
+from services.index.mirroring import Mirroring
 from services.index.reader import Reader
 from services.index.routes import IndexRoutes, no_documents
 from services.index.settings import Limits
+from services.index.upstreams import Upstreams
 from shared.auth.verifier import Verifier
 from shared.problems import UnknownErrors, text_answer
 from shared.reading.access import Access
@@ -26,7 +28,9 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     limits = limits or Limits()
     verifier = Verifier(resources.directory, resources.clock)
     access = Access(resources.directory, verifier)
-    reader = Reader(resources, limits)
+    page_bytes = resources.settings.mirrors.page_bytes
+    mirroring = Mirroring(resources, Upstreams(resources.outgoing, resources.clock, page_bytes=page_bytes))
+    reader = Reader(resources, limits, mirroring)
     routes = IndexRoutes(access, reader, resources.settings, no_documents)
     reads = DevpiDocuments(resources, access).before(UnknownErrors(routes, text_answer))
     return Service(

@@ -11,12 +11,14 @@ import gzip
 import hashlib
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import brotli
 import zstandard
 
 from services.index.rules import CODING_TOKENS, CONTENT_TYPES, Coding, Media
 from shared.reading.answers import CORS, NO_STORE, NOSNIFF
+from shared.reading.headers import http_date
 from shared.service import Prepared
 
 GZIP_LEVEL, BROTLI_QUALITY, ZSTD_LEVEL = 6, 4, 3
@@ -45,6 +47,9 @@ TIMESTAMP_CACHING = (b"public, max-age=5", b"private, max-age=5")
 """Cache-Control of the timestamp: at most 30 seconds are allowed (trust contract section 2.6); 5 let a crowd of clients
 share one answer and delay a publish by no more."""
 
+STALE = b"x-countermark-stale-since"
+"""Header of what should have been confirmed by an upstream that gives no answer: when it last was."""
+
 PAGE_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'")
 """A page needs neither scripts nor styles, and holds text that strangers wrote."""
 
@@ -67,12 +72,14 @@ class Shape:
         caching: Cache-Control when open and when not.
         serial: value of X-PyPI-Last-Serial, None where there is none.
         content_types: by `Media`; one entry when there is one form only.
+        stale_since: since when what is shown was not confirmed, when it should have been (RFC 9111 section 5.1: Age).
     """
 
     open: bool
     caching: tuple[bytes, bytes]
     serial: int | None = None
     content_types: tuple[bytes, ...] = (b"application/json",)
+    stale_since: datetime | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -159,9 +166,9 @@ def vary(open_: bool, *, forms: bool) -> tuple[bytes, bytes]:
     )
 
 
-def page_shape(open_: bool, serial: int) -> Shape:
+def page_shape(open_: bool, serial: int, stale_since: datetime | None = None) -> Shape:
     """Return the shape of pages and project lists."""
-    return Shape(open_, PAGE_CACHING, serial, CONTENT_TYPES)
+    return Shape(open_, PAGE_CACHING, serial, CONTENT_TYPES, stale_since)
 
 
 def _common_headers(shape: Shape) -> list[tuple[bytes, bytes]]:
@@ -173,6 +180,8 @@ def _common_headers(shape: Shape) -> list[tuple[bytes, bytes]]:
     ]
     if shape.serial is not None:
         headers.append((b"x-pypi-last-serial", b"%d" % shape.serial))
+    if shape.stale_since is not None:
+        headers.append((STALE, http_date(shape.stale_since)))
     return headers
 
 

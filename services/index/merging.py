@@ -13,9 +13,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from countermark.core.names import page_target
 from services.index.documents import Document
+from services.index.mirrored_parts import mirrored_parts, unavailable
+from services.index.mirroring import Mirroring
 from services.index.rules import PageWanted
 from services.index.settings import Limits
 from services.index.usecases import empty_page, list_document, no_project, page_of_signed
@@ -29,6 +32,7 @@ from shared.objects.keys import target_key
 from shared.reading.access import Place
 from shared.reading.loading import load_checked
 from shared.reading.merging import ProjectUnion, members_showing
+from shared.reading.resolution import MIRROR
 from shared.reading.views import View
 from shared.resources import Resources
 
@@ -37,13 +41,14 @@ _AT_ONCE = 8
 
 
 async def load_merged_page(
-    resources: Resources, limits: Limits, place: Place, view: View, wanted: PageWanted
+    resources: Resources, limits: Limits, mirroring: Mirroring, place: Place, view: View, wanted: PageWanted
 ) -> Document:
-    """Return a project's page as an index with bases shows it; a document of status 404 when no member has it.
+    """Return a project's page as an index with bases, or a mirror, shows it; a document of status 404 when no member
+    has it.
 
     Raises:
-        ServiceError: UNAVAILABLE; a member's document is missing, damaged or cannot be read, or all together are larger
-            than is served.
+        ServiceError: UNAVAILABLE; a member's document is missing, damaged or cannot be read, all together are larger
+            than is served, or no member has the project and an upstream that may have it is away.
     """
     record, project = place.record, wanted.project
     async with resources.engine.connect() as connection:
@@ -51,17 +56,30 @@ async def load_merged_page(
         hidden = await held_names(connection, record.id, project) if record.id in there else ()
     shown = members_showing(view.order, project, {index_id: found.standing for index_id, found in there.items()})
     holders = [member for member in shown if member.id in there and there[member.id].standing.holds]
-    if not holders:
-        return no_project(limits, place, project)
-    parts = await _parts(resources, limits, record, wanted, _pages(holders, there))
+    mirrors, now = [member for member in shown if member.type == MIRROR], resources.clock.now()
+    mirrored = await mirrored_parts(mirroring, record, mirrors, project, now)
+    if not holders and not mirrored.parts:
+        if mirrored.away:
+            raise unavailable(mirrored.away)
+        return _lasting(no_project(limits, place, project), mirrored.until, now)
+    parts = [*await _parts(resources, limits, record, wanted, _pages(holders, there)), *mirrored.parts]
     if not parts:
         return empty_page(limits, place, project)
-    serial = sum(found.page.serial for found in there.values() if found.page is not None)
+    serial = mirrored.serial + sum(found.page.serial for found in there.values() if found.page is not None)
     body = await asyncio.to_thread(merged_document, record.name, project, serial, parts, hidden)
-    document = page_of_signed(place, project, serial, body)
-    if hidden or len(parts) < len(holders):
+    document = _lasting(page_of_signed(place, project, serial, body, mirrored.stale_since), mirrored.until, now)
+    if hidden or len(parts) < len(holders) + len(mirrored.parts):
         # What is held may be removed, and what is registered given up, without a publication that tells.
-        document.until = time.monotonic() + limits.absent_seconds
+        absent_until = time.monotonic() + limits.absent_seconds
+        document.until = min(document.until or absent_until, absent_until)
+    return document
+
+
+def _lasting(document: Document, until: datetime | None, now: datetime) -> Document:
+    """Return a document that is put together again at some moment, if it is not anyway before."""
+    if until is not None:
+        moment = time.monotonic() + max(0.0, (until - now).total_seconds())
+        document.until = moment if document.until is None else min(moment, document.until)
     return document
 
 

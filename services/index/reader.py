@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from countermark.core.names import NormalizedName
 from services.index import merging, usecases
 from services.index.documents import Document, Variant, place
+from services.index.mirroring import Mirroring
 from services.index.rules import (
     SIGNED_ROOT,
     Coding,
@@ -24,6 +25,7 @@ from services.index.rules import (
     TargetWanted,
 )
 from services.index.settings import Limits
+from shared.catalogue import fetches
 from shared.catalogue.heads import Head
 from shared.ids import IndexId
 from shared.reading.access import Place
@@ -43,12 +45,14 @@ TIMESTAMP = MetadataWanted("timestamp", None)
 class Reader:
     """Finds documents, in memory first."""
 
-    def __init__(self, resources: Resources, limits: Limits) -> None:
+    def __init__(self, resources: Resources, limits: Limits, mirroring: Mirroring) -> None:
+        self._mirroring = mirroring
         self._resources = resources
         self._limits = limits
         self._shelf: Shelf[DocumentKey, Document] = Shelf(limits.memory)
         self._known: set[IndexId] = set()
         resources.heads.subscribe(self._changed)
+        resources.listener.subscribe(fetches.CHANNEL, self._mirrored)
 
     def kept(self, key: DocumentKey) -> Document | None:
         """Return a document that is in memory and up to date."""
@@ -112,7 +116,7 @@ class Reader:
             return await asyncio.to_thread(usecases.respelled_page, where, wanted, signed)
         if where.view is None:
             return await usecases.load_page(self._resources, self._limits, where, wanted)
-        return await merging.load_merged_page(self._resources, self._limits, where, where.view, wanted)
+        return await merging.load_merged_page(self._resources, self._limits, self._mirroring, where, where.view, wanted)
 
     async def _load_list(self, where: Place) -> Document:
         if where.view is None:
@@ -144,6 +148,13 @@ class Reader:
         self._shelf.doubt(lambda key: isinstance(key[2], ListWanted) and _shows(key, index_id))
         self._shelf.drop_group((index_id, usecases.ABSENT))
         self._shelf.doubt(lambda key: isinstance(key[2], MetadataWanted) and key[0] == index_id)
+
+    async def _mirrored(self, what: str) -> None:
+        """Drop what a mirror's new page changed; on a tick nothing: every such page has its time."""
+        if (changed := fetches.changed_page(what)) is not None:
+            index_id, project = changed
+            self._shelf.drop_group((index_id, project))
+            self._shelf.doubt(lambda key: _project_of(key[2]) == project and _shows(key, index_id))
 
     def _serial(self, key: DocumentKey) -> int:
         """Return the serial that a list is made with now."""

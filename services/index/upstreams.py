@@ -27,6 +27,12 @@ from shared.reading.mirror_options import MirrorOptions
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=2), timedelta(minutes=2)
 """How long a place is left alone after its first failure, and at the most; it doubles with each."""
 
+_PATIENT = 3
+"""Failures in a row after which a place as a whole is left alone: one page may fail for reasons of its own."""
+
+_REFUSED_PAUSE = timedelta(seconds=30)
+"""How long a page that was refused is not asked for again."""
+
 _LONGEST_RETRY = timedelta(hours=1)
 """How long an upstream may ask to be left alone."""
 
@@ -120,7 +126,7 @@ class Upstreams:
             raw = await asyncio.to_thread(read_page, answer.content, answer.content_type, answer.url)
             page = await asyncio.to_thread(take_over, raw, project, serial=answer.serial if options.serials else None)
         except UnreadablePage as error:
-            raise self._failed(options, f"the page of {project} is refused: {error}") from error
+            raise AskFailed(f"its page of {project} is refused: {error}", _REFUSED_PAUSE) from error
         before = None if known is None else known.serial
         if options.serials and before is not None and page.serial is not None and page.serial < before:
             # A node that is behind: what is kept is newer, and another node may answer next time.
@@ -138,7 +144,7 @@ class Upstreams:
         try:
             names = await asyncio.to_thread(_projects, answer.content, answer.content_type)
         except UnreadablePage as error:
-            raise self._failed(options, f"the list of projects is refused: {error}") from error
+            raise AskFailed(f"its list of projects is refused: {error}", _REFUSED_PAUSE) from error
         return Projects(names, answer.etag, answer.max_age)
 
     async def _ask(
@@ -189,7 +195,8 @@ class Upstreams:
         trouble.failures += 1
         pause = min(FIRST_PAUSE * 2 ** min(trouble.failures - 1, 10), LONGEST_PAUSE)
         pause = max(pause, min(retry or timedelta(0), _LONGEST_RETRY))
-        trouble.until = asyncio.get_running_loop().time() + pause.total_seconds()
+        if trouble.failures >= _PATIENT or retry is not None:
+            trouble.until = asyncio.get_running_loop().time() + pause.total_seconds()
         return AskFailed(why, pause)
 
     def _retry_after(self, headers: httpx2.Headers) -> timedelta | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 
 import orjson
@@ -37,7 +38,6 @@ from services.index.settings import Limits
 from shared.catalogue.heads import current_page, current_pages
 from shared.catalogue.merged import in_indexes
 from shared.catalogue.reading import file_details, metadata_digest, release_details
-from shared.errors import ErrorKind, ServiceError
 from shared.formats.python.html import page_html, project_list_html
 from shared.formats.python.merged import merged_document
 from shared.formats.python.pages import project_list_json, signed_link
@@ -45,7 +45,6 @@ from shared.objects.interface import ObjectStore
 from shared.objects.keys import metadata_key, target_key
 from shared.reading.access import Place
 from shared.reading.loading import load_checked
-from shared.reading.resolution import MIRROR
 from shared.resources import Resources
 
 ABSENT = "absent"
@@ -67,13 +66,9 @@ async def load_page(resources: Resources, limits: Limits, place: Place, wanted: 
     """Return a project's page from its signed document; a document of status 404 when it never was published.
 
     Raises:
-        ServiceError: UNAVAILABLE; the stored document is missing, damaged or cannot be read. NOT_FOUND; a mirror's
-            upstream cannot be reached, which is not remembered.
+        ServiceError: UNAVAILABLE; the stored document is missing, damaged or cannot be read.
     """
     record = place.record
-    if record.type == MIRROR:
-        detail = f"The upstream of {record.name} cannot be reached, and nothing of {wanted.project} is kept here."
-        raise ServiceError(ErrorKind.NOT_FOUND, detail)
     async with resources.engine.connect() as connection:
         page = await current_page(connection, record.id, wanted.project)
         there = {} if page is not None else await in_indexes(connection, [record.id], wanted.project)
@@ -85,9 +80,11 @@ async def load_page(resources: Resources, limits: Limits, place: Place, wanted: 
     return page_of_signed(place, wanted.project, page.serial, body)
 
 
-def page_of_signed(place: Place, project: NormalizedName, serial: int, body: bytes) -> Document:
+def page_of_signed(
+    place: Place, project: NormalizedName, serial: int, body: bytes, stale_since: datetime | None = None
+) -> Document:
     """Return the page that a page document makes, signed or merged."""
-    shape = page_shape(place.open, serial)
+    shape = page_shape(place.open, serial, stale_since)
     return Document(shape, body, place.groups(project), html=partial(page_html, link=signed_link))
 
 

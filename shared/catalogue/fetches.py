@@ -6,18 +6,29 @@ Source: architecture section 11.6 ("a `fetch` row elects one process").
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID
 
+import structlog
 from sqlalchemy import delete, func, or_, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from countermark.core.names import NormalizedName
+from shared.catalogue.engine import CATALOGUE_AWAY
 from shared.catalogue.tables import Fetch
-from shared.ids import IndexId
+from shared.ids import IndexId, new_uuid
 
-CHANNEL = "mirror"
-"""Notified with what was fetched when it is there, or when the attempt is over."""
+log = structlog.get_logger()
+
+CHANNEL = "countermark_mirror"
+"""Notified with what is not being fetched any more, and with `CHANGED` and what became another."""
+
+CHANGED = "changed "
+"""Begins a notification of something that is another now than what processes may have in memory."""
 
 TERM = timedelta(seconds=10)
 """How long a holder that went silent keeps others out; whoever is at work renews in a third of it."""
@@ -28,35 +39,73 @@ def what_page(index_id: IndexId, project: str) -> str:
     return f"page:{index_id}:{project}"
 
 
+def changed_page(notice: str) -> tuple[IndexId, NormalizedName] | None:
+    """Return the mirror and the project that a notification says became another, None for any other notification."""
+    kind, _, rest = notice.removeprefix(CHANGED).partition(":")
+    index_id, _, project = rest.partition(":")
+    if not notice.startswith(CHANGED) or kind != "page":
+        return None
+    return IndexId(UUID(index_id)), NormalizedName(project)
+
+
 def what_object(key: str) -> str:
     """Return the name of a mirrored file, by its key in the object store."""
     return f"object:{key}"
 
 
-async def acquire(connection: AsyncConnection, what: str, holder: UUID) -> bool:
-    """Take or renew a fetch; False when somebody else is at it."""
-    until = func.now() + TERM
-    taken = insert(Fetch).values(what=what, holder=holder, until=until)
-    free = or_(Fetch.until < func.now(), Fetch.holder == holder)
-    statement = taken.on_conflict_do_update(
-        index_elements=[Fetch.what], set_={"holder": holder, "until": until}, where=free
-    ).returning(Fetch.what)
-    return (await connection.scalar(statement)) is not None
+@asynccontextmanager
+async def turn(engine: AsyncEngine, what: str) -> AsyncIterator[bool]:
+    """Take the turn to fetch something, and keep it until the block is left; yields False when somebody else has it.
 
-
-async def renew(connection: AsyncConnection, what: str, holder: UUID) -> bool:
-    """Say that the holder is still at it; False when it was replaced, and must not go on."""
-    mine = (Fetch.what == what, Fetch.holder == holder)
-    renewed = update(Fetch).where(*mine).values(until=func.now() + TERM).returning(Fetch.what)
-    return (await connection.scalar(renewed)) is not None
-
-
-async def release(connection: AsyncConnection, what: str, holder: UUID) -> None:
-    """Let go, and wake those who wait when this commits."""
-    await connection.execute(delete(Fetch).where(Fetch.what == what, Fetch.holder == holder))
-    await announce(connection, what)
+    Leaving it wakes those who wait, whether it was fetched or not.
+    """
+    holder = new_uuid()
+    async with engine.begin() as connection:
+        mine = await _acquire(connection, what, holder)
+    if not mine:
+        yield False
+        return
+    keeping = asyncio.create_task(_keep(engine, what, holder))
+    try:
+        yield True
+    finally:
+        keeping.cancel()
+        await asyncio.wait([keeping])
+        try:
+            async with engine.begin() as connection:
+                await connection.execute(delete(Fetch).where(Fetch.what == what, Fetch.holder == holder))
+                await announce(connection, what)
+        except CATALOGUE_AWAY as error:
+            # The row ends by itself; who waits looks again.
+            log.warning("fetch_not_released", what=what, error=str(error)[:300])
 
 
 async def announce(connection: AsyncConnection, what: str) -> None:
-    """Tell every process, when this commits, that something of a mirror is there or is another."""
+    """Tell every process, when this commits, that something is not being fetched any more, or is another now."""
     await connection.execute(text("select pg_notify(:channel, :what)"), {"channel": CHANNEL, "what": what})
+
+
+async def _acquire(connection: AsyncConnection, what: str, holder: UUID) -> bool:
+    until = func.now() + TERM
+    taken = insert(Fetch).values(what=what, holder=holder, until=until)
+    statement = taken.on_conflict_do_update(
+        index_elements=[Fetch.what],
+        set_={"holder": holder, "until": until},
+        where=or_(Fetch.until < func.now(), Fetch.holder == holder),
+    )
+    return (await connection.scalar(statement.returning(Fetch.what))) is not None
+
+
+async def _keep(engine: AsyncEngine, what: str, holder: UUID) -> None:
+    """Say again and again that the holder is still at it, until cancelled.
+
+    One that was replaced goes on all the same: what it finds is kept only if nothing newer is.
+    """
+    mine = (Fetch.what == what, Fetch.holder == holder)
+    while True:
+        await asyncio.sleep(TERM.total_seconds() / 3)
+        try:
+            async with engine.begin() as connection:
+                await connection.execute(update(Fetch).where(*mine).values(until=func.now() + TERM))
+        except CATALOGUE_AWAY as error:
+            log.warning("fetch_not_renewed", what=what, error=str(error)[:300])

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.names import NormalizedName
-from shared.catalogue.fetches import announce, what_page
+from shared.catalogue.fetches import CHANGED, announce, what_page
 from shared.catalogue.tables import MirrorPage
 from shared.ids import IndexId
 
@@ -138,17 +138,21 @@ async def keep(connection: AsyncConnection, mirror: MirrorId, project: Normalize
         ).returning(MirrorPage.project)
     )
     if kept is not None:
-        await announce(connection, what_page(mirror.id, project))
+        await announce(connection, CHANGED + what_page(mirror.id, project))
     return kept is not None
 
 
 async def confirm(
-    connection: AsyncConnection, mirror: MirrorId, project: NormalizedName, asked_at: datetime, fresh_until: datetime
+    connection: AsyncConnection,
+    mirror: MirrorId,
+    project: NormalizedName,
+    etag: str | None,
+    asked_at: datetime,
+    fresh_until: datetime,
 ) -> None:
     """Note that the upstream still has what is kept."""
     statement = update(MirrorPage).where(_row(mirror, project), MirrorPage.checked_at <= asked_at)
-    await connection.execute(statement.values(**_confirmed(asked_at, fresh_until)))
-    await announce(connection, what_page(mirror.id, project))
+    await connection.execute(statement.values(etag=etag, **_confirmed(asked_at, fresh_until)))
 
 
 async def note_failure(

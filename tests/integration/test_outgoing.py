@@ -52,7 +52,7 @@ def _answer(body: bytes = b"", *headers: str, status: str = "200 OK") -> bytes:
 
 async def _read(url: str, outside: Outside = _LOOPBACK, *, most: int = 1000, **options: object) -> tuple[str, bytes]:
     async with (
-        Outgoing(user_agent="test/1", outside=outside) as outgoing,
+        Outgoing(outside) as outgoing,
         outgoing.get(url, {"accept": "text/x"}, **options) as answer,  # type: ignore[arg-type]
     ):
         return answer.url, await answer.read(most)
@@ -68,7 +68,7 @@ async def test_an_answer_is_read_decoded() -> None:
 
     async with _server(respond) as url:
         assert await _read(f"{url}/a%2Bb/+c?d=e") == (f"{url}/a%2Bb/+c?d=e", b"hello")
-    assert (seen["path"], seen["accept"], seen["user-agent"]) == ("/a%2Bb/+c?d=e", "text/x", "test/1")
+    assert (seen["path"], seen["accept"], seen["user-agent"]) == ("/a%2Bb/+c?d=e", "text/x", "countermark")
     assert seen["host"] == url.removeprefix("http://")
 
 

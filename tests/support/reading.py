@@ -28,10 +28,12 @@ from shared.faces import parse_face, service_for
 from shared.jobs.memory_queue import MemoryQueue
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import ObjectStores
+from shared.outgoing import Outgoing
+from shared.outside import LOOPBACK, Outside
 from shared.resources import Resources
 from shared.service import HotPath, Service
 from shared.settings import Downloads as DownloadSettings
-from shared.settings import Settings
+from shared.settings import Mirrors, Settings
 
 
 @dataclass(slots=True)
@@ -86,10 +88,15 @@ def open_reading(
     download_limits: DownloadLimits | None = None,
     *,
     redirect: bool = False,
+    mirrors: Mirrors | None = None,
 ) -> Reading:
-    """Return the reading services over a catalogue and a store. Nothing needs Redis: its client never connects."""
+    """Return the reading services over a catalogue and a store. Nothing needs Redis: its client never connects.
+
+    Upstreams may be on this machine.
+    """
+    settings = Settings(downloads=DownloadSettings(redirect=redirect), mirrors=mirrors or Mirrors())
     resources = Resources(
-        settings=Settings(downloads=DownloadSettings(redirect=redirect)),
+        settings=settings,
         clock=SystemClock(),
         engine=engine,
         objects=stores,
@@ -97,7 +104,8 @@ def open_reading(
         redis=Redis(host="127.0.0.1", port=1),
         directory=Directory(engine),
         heads=Heads(engine),
-        listener=Listener(str(engine.url), tick=Settings().staleness_bound),
+        listener=Listener(engine.url.render_as_string(hide_password=False), tick=settings.staleness_bound),
+        outgoing=Outgoing(Outside(networks=LOOPBACK)),
     )
     return Reading(resources, create_index(resources, index_limits), create_download(resources, download_limits))
 

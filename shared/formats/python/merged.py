@@ -7,7 +7,7 @@ Source: architecture sections 5.9, 11.4 and 11.5; contracts devpi section 15 and
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import orjson
 from packaging.version import InvalidVersion, Version
 
 from countermark.core.names import FileName, IndexName, NormalizedName, parse_index_name
+from shared.formats.python.names import release_key
 from shared.formats.python.pages import API_VERSION
 
 _FILES, _END = b',"files":[', b"]}"
@@ -69,6 +70,20 @@ def merged_document(
 def entries(document: bytes) -> Iterator[tuple[FileName, bytes]]:
     """Return the entry of each file of a page document, as it stands there."""
     return _named(_taken_apart(document)[1])
+
+
+def without(document: bytes, hidden: Mapping[FileName, str], shown: Iterable[str]) -> bytes:
+    """Return a page document without some files, and without the versions that only these are of.
+
+    Args:
+        hidden: file name -> version.
+        shown: versions of the files that stay.
+    """
+    head, files = _taken_apart(document)
+    gone = set(map(release_key, hidden.values())).difference(map(release_key, shown))
+    head["versions"] = [version for version in head["versions"] if release_key(version) not in gone]
+    entries_shown = [entry for name, entry in _named(files) if name not in hidden]
+    return orjson.dumps(head)[:-1] + _FILES + b",".join(entries_shown) + _END
 
 
 def origin_of(file: Mapping[str, Any], index: IndexName) -> IndexName:

@@ -1,0 +1,103 @@
+"""The parts of a page that come from mirrors: asked for side by side, and shown as far as the policies let them.
+
+Source: architecture sections 5.9 and 11.6; contract python-index sections 5.3 and 6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from countermark.core.names import NormalizedName
+from services.index.mirroring import MirroredPage, Mirroring, UpstreamAway
+from shared.auth.directory import IndexRecord
+from shared.errors import ErrorKind, ServiceError
+from shared.formats.python.merged import Part, without
+from shared.formats.python.origins import unpack_origins
+from shared.reading.policy import Policy, judge_file, judge_name, next_change
+
+_STALE_FOR = timedelta(seconds=2)
+"""How long a stale page is served before the upstream is looked after again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """What mirrors add to a page.
+
+    Attributes:
+        parts: of the mirrors that have the project, in the order in which they were asked.
+        serial: sum of theirs.
+        until: when it is to be put together again, None without mirrors.
+        stale_since: of the part that was confirmed longest ago, when one is stale.
+        away: why a mirror is left out that nothing is known of.
+    """
+
+    parts: tuple[Part, ...]
+    serial: int
+    until: datetime | None
+    stale_since: datetime | None
+    away: tuple[UpstreamAway, ...]
+
+
+async def mirrored_parts(
+    mirroring: Mirroring, asked: IndexRecord, mirrors: Sequence[IndexRecord], project: NormalizedName, now: datetime
+) -> Mirrored:
+    """Return what some mirrors show of a project in an index that is based on them, or is one of them."""
+    if not mirrors:
+        return Mirrored((), 0, None, None, ())
+    wanted = [mirror for mirror in mirrors if judge_name(policies_of(asked, mirror), project) is None]
+    found = await asyncio.gather(*(mirroring.page(mirror, project) for mirror in wanted), return_exceptions=True)
+    parts, away, moments, stale, serial = [], [], [], [], 0
+    for mirror, page in zip(wanted, found, strict=True):
+        if isinstance(page, UpstreamAway):
+            away.append(page)
+            continue
+        if isinstance(page, BaseException):
+            raise page
+        moments.append(page.fresh_until if page.stale_since is None else now + _STALE_FOR)
+        stale += [page.stale_since] if page.stale_since is not None else []
+        if page.document is None:
+            continue
+        serial += page.serial
+        part, change = await asyncio.to_thread(_shown, page, policies_of(asked, mirror), project, now)
+        parts.append(Part(mirror.name, part))
+        moments += [change] if change is not None else []
+    if away:
+        moments.append(now + _STALE_FOR)
+    return Mirrored(tuple(parts), serial, min(moments, default=None), min(stale, default=None), tuple(away))
+
+
+def policies_of(asked: IndexRecord, mirror: IndexRecord) -> list[Policy]:
+    """Return the policies that a file of a mirror passes in an index: that one's, and the mirror's own."""
+    both = (mirror.policy,) if asked.id == mirror.id else (mirror.policy, asked.policy)
+    return [policy for policy in both if policy is not None]
+
+
+def unavailable(away: Sequence[UpstreamAway]) -> ServiceError:
+    """Return what a client is told when nobody here knows a project, and an upstream that may know it is away.
+
+    Not "not found": installers would go on to another index, and get the name from there.
+    """
+    longest = max(one.retry_after for one in away)
+    return ServiceError(ErrorKind.UNAVAILABLE, f"{'; '.join(map(str, away))[:1000]}.", retry_after=longest)
+
+
+def _shown(
+    page: MirroredPage, policies: Sequence[Policy], project: NormalizedName, now: datetime
+) -> tuple[bytes, datetime | None]:
+    """Return what is shown of a page, and when the clock alone changes that."""
+    assert page.document is not None
+    if page.origins is None or not any(policy.min_age for policy in policies):
+        return page.document, None
+    hidden, shown, verdicts = {}, [], []
+    for name, (origin, version) in unpack_origins(page.origins).items():
+        verdict = judge_file(policies, project, version, origin.uploaded_at, now)
+        if verdict is None:
+            shown.append(version)
+        else:
+            hidden[name] = version
+            verdicts.append(verdict)
+    document = without(page.document, hidden, shown) if hidden else page.document
+    return document, next_change(verdicts, policies, now)

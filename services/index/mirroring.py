@@ -1,0 +1,317 @@
+"""Keeps the pages of mirrors true: from the catalogue while they are fresh, else from the upstream, else as they were.
+
+One process at a time asks for a page, the others wait for what it finds. Where an older page is kept, nobody waits
+long: it is served, marked as stale, while the question goes on. Where nothing is kept and the upstream is away, that is
+said; nothing is pretended.
+Source: contract python-index section 5.1; architecture section 11.6; ADR 0028.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from countermark.core.names import NormalizedName
+from services.index.upstreams import Absent, AskFailed, Found, Known, Unchanged, Upstreams
+from shared.auth.directory import IndexRecord
+from shared.catalogue import audit, fetches, mirror_pages
+from shared.catalogue.mirror_pages import KeptPage, MirrorId, NewPage
+from shared.formats.python.origins import (
+    Settled,
+    listed_files,
+    pack,
+    pack_files,
+    pack_seen,
+    settle,
+    unpack,
+    unpack_seen,
+)
+from shared.formats.python.upstream import UpstreamPage, page_of_mirror
+from shared.reading.mirror_options import MirrorOptions
+from shared.reading.policy import judge_name
+from shared.resources import Resources
+
+log = structlog.get_logger()
+
+_LOOK_AGAIN = 0.5
+"""Seconds after which a process that waits for another one looks at the catalogue, though it was not told."""
+
+_LONGEST_WAIT = 30.0
+"""Seconds that somebody waits for a page of which nothing is kept."""
+
+_AGAIN = timedelta(seconds=2)
+"""When to come again after the time ran out."""
+
+_DAY = timedelta(days=1)
+
+
+class UpstreamAway(Exception):
+    """Nothing is kept of a project, and its upstream gives no answer; the message says why."""
+
+    def __init__(self, why: str, retry_after: timedelta) -> None:
+        self.retry_after = retry_after
+        super().__init__(why)
+
+
+@dataclass(frozen=True, slots=True)
+class MirroredPage:
+    """A page of a mirror.
+
+    Attributes:
+        document: page document, None when the upstream has no such project.
+        origins: where its files come from, packed; see `shared.formats.python.origins`.
+        fresh_until: until when it is used without asking again.
+        stale_since: when the upstream last confirmed it, if it should have been asked again and did not answer in time.
+    """
+
+    document: bytes | None
+    origins: bytes | None
+    serial: int
+    fresh_until: datetime
+    stale_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """A project of a mirror."""
+
+    mirror: IndexRecord
+    project: NormalizedName
+
+    @property
+    def id(self) -> MirrorId:
+        return MirrorId(self.mirror.id, self.mirror.life)
+
+    @property
+    def what(self) -> str:
+        return fetches.what_page(self.mirror.id, self.project)
+
+    @property
+    def options(self) -> MirrorOptions:
+        return self.mirror.mirror or MirrorOptions(None)
+
+
+class Mirroring:
+    """Pages of mirrors."""
+
+    def __init__(self, resources: Resources, upstreams: Upstreams) -> None:
+        self._resources = resources
+        self._settings = resources.settings.mirrors
+        self._upstreams = upstreams
+        self._flights: dict[tuple[MirrorId, NormalizedName], asyncio.Task[None]] = {}
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+        resources.listener.subscribe(fetches.CHANNEL, self._told)
+
+    async def page(self, mirror: IndexRecord, project: NormalizedName, *, force: bool = False) -> MirroredPage:
+        """Return a mirror's page of a project.
+
+        A name that the mirror's policy hides is never asked for upstream: it is absent here. So is everything while no
+        upstream is set.
+
+        Args:
+            force: ask the upstream though what is kept is fresh, and wait for it.
+
+        Raises:
+            UpstreamAway: nothing is kept, and the upstream gives no answer.
+        """
+        subject = _Subject(mirror, project)
+        now = self._resources.clock.now()
+        closed = mirror.policy is not None and judge_name([mirror.policy], project) is not None
+        if closed or subject.options.url is None:
+            return MirroredPage(None, None, 0, now + _DAY)
+        kept = await self._kept(subject)
+        if kept is not None and kept.validity.is_fresh(now) and not force:
+            return await _opened(kept)
+        failure: str | None = "it is left alone after it failed"
+        pause = self._upstreams.shut(subject.options)
+        if pause is None and (kept is None or kept.validity.may_ask(now)):
+            failure, pause = await self._waited(subject, kept, patient=kept is None or force)
+            kept = await self._kept(subject)
+        if kept is not None:
+            return await _opened(kept, stale=not kept.validity.is_fresh(now))
+        if failure is None:
+            return MirroredPage(None, None, 0, now + timedelta(seconds=self._settings.absent))
+        raise UpstreamAway(f"the upstream of {mirror.name} gives no answer: {failure}", pause or _AGAIN)
+
+    async def _waited(
+        self, subject: _Subject, kept: KeptPage | None, *, patient: bool
+    ) -> tuple[str | None, timedelta | None]:
+        """Have the upstream asked and wait for it, not for ever; returns why there is no answer, and for how long."""
+        key = (subject.id, subject.project)
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = asyncio.create_task(self._refresh(subject, kept))
+            self._flights[key] = flight
+            flight.add_done_callback(lambda _: self._flights.pop(key, None))
+            flight.add_done_callback(_retrieve)
+        try:
+            async with asyncio.timeout(_LONGEST_WAIT if patient else self._settings.patience):
+                await asyncio.shield(flight)
+        except TimeoutError:
+            return "it is slow", None
+        except AskFailed as error:
+            return str(error), error.pause
+        return None, None
+
+    async def _refresh(self, subject: _Subject, kept: KeptPage | None) -> None:
+        """Ask the upstream, or wait until another process has.
+
+        Raises:
+            AskFailed: there is no usable answer.
+        """
+        async with asyncio.timeout(None) as limit:
+            limit.reschedule(asyncio.get_running_loop().time() + 3 * _LONGEST_WAIT)
+            while True:
+                with self._woken(subject.what) as told:
+                    async with fetches.turn(self._resources.engine, subject.what) as mine:
+                        if mine:
+                            await self._ask(subject, kept)
+                            return
+                    try:
+                        async with asyncio.timeout(_LOOK_AGAIN):
+                            await told.wait()
+                    except TimeoutError:
+                        pass
+                now = await self._kept(subject)
+                if now is not None and (kept is None or now.validity.checked_at > kept.validity.checked_at):
+                    return
+
+    async def _ask(self, subject: _Subject, kept: KeptPage | None) -> None:
+        """Ask the upstream, and keep what it says.
+
+        Raises:
+            AskFailed: there is no usable answer; that is noted.
+        """
+        engine, asked_at = self._resources.engine, self._resources.clock.now()
+        known = None
+        if kept is not None:
+            known = Known(kept.validity.etag if kept.document is not None else None, kept.validity.serial)
+        secret = self._settings.credentials.get(str(subject.mirror.name))
+        credentials = None if secret is None else secret.get_secret_value()
+        try:
+            answer = await self._upstreams.page(subject.options, credentials, subject.project, known)
+        except AskFailed as error:
+            log.warning("upstream_failed", index=str(subject.mirror.name), project=subject.project, error=str(error))
+            self._resources.metrics.upstream_answered(str(subject.mirror.name), good=False)
+            async with engine.begin() as connection:
+                retry_at = asked_at + error.pause
+                await mirror_pages.note_failure(connection, subject.id, subject.project, str(error), asked_at, retry_at)
+            raise
+        self._resources.metrics.upstream_answered(str(subject.mirror.name), good=True)
+        match answer:
+            case Unchanged(max_age):
+                assert kept is not None, "only what is kept is asked for conditionally"
+                fresh_until = asked_at + self._freshness(subject.options, max_age)
+                async with engine.begin() as connection:
+                    await mirror_pages.confirm(
+                        connection, subject.id, subject.project, kept.validity.etag, asked_at, fresh_until
+                    )
+            case Absent():
+                # What never was there is not written down: strangers could fill the catalogue with names.
+                if kept is not None:
+                    fresh_until = asked_at + timedelta(seconds=self._settings.absent)
+                    seen = await asyncio.to_thread(_seen_after, kept)
+                    page = NewPage(None, None, seen, kept.validity.serial, None, asked_at, fresh_until)
+                    async with engine.begin() as connection:
+                        await mirror_pages.keep(connection, subject.id, subject.project, page)
+            case Found():
+                await self._keep(subject, kept, answer, asked_at)
+
+    async def _keep(self, subject: _Subject, kept: KeptPage | None, found: Found, asked_at: datetime) -> None:
+        """Keep a page, unless it says what is kept already; tells of digests that changed."""
+        fresh_until = asked_at + self._freshness(subject.options, found.max_age)
+        settled = Settled(found.page, {}, ())
+        if kept is not None:
+            settled = await asyncio.to_thread(_settled, kept, found.page, strict=not subject.mirror.volatile)
+        document = await asyncio.to_thread(page_of_mirror, subject.mirror.name, settled.page)
+        packed = [await asyncio.to_thread(pack, document), await asyncio.to_thread(pack_files, settled.page.files)]
+        seen = pack_seen(settled.seen)
+        async with self._resources.engine.begin() as connection:
+            if kept is not None and [kept.document, kept.origins, kept.seen] == [*packed, seen]:
+                await mirror_pages.confirm(connection, subject.id, subject.project, found.etag, asked_at, fresh_until)
+                return
+            page = NewPage(packed[0], packed[1], seen, found.page.serial, found.etag, asked_at, fresh_until)
+            await mirror_pages.keep(connection, subject.id, subject.project, page)
+            for name, first, now in settled.changed:
+                await audit.record(
+                    connection,
+                    at=asked_at,
+                    actor="upstream",
+                    action="mirror.digest-changed",
+                    subject=f"{subject.mirror.name}/{subject.project}",
+                    file_name=name,
+                    first_seen=first,
+                    now=now,
+                )
+        for name, first, now in settled.changed:
+            self._resources.metrics.upstream_alarm("digest-changed")
+            log.error("upstream_changed_a_file", index=str(subject.mirror.name), file=name, first_seen=first, now=now)
+        if found.page.skipped:
+            log.info(
+                "upstream_files_left_out",
+                index=str(subject.mirror.name),
+                project=subject.project,
+                why=dict(found.page.skipped),
+            )
+
+    def _freshness(self, options: MirrorOptions, max_age: int | None) -> timedelta:
+        """Return how long a page is used without asking: as the mirror says, or less when the upstream says so."""
+        expiry = self._settings.expiry if options.expiry is None else options.expiry
+        return timedelta(seconds=expiry if max_age is None else min(expiry, max_age))
+
+    async def _kept(self, subject: _Subject) -> KeptPage | None:
+        async with self._resources.engine.connect() as connection:
+            return await mirror_pages.kept_page(connection, subject.id, subject.project)
+
+    async def _told(self, what: str) -> None:
+        """Wake those who wait; on a tick, all: something may have been missed."""
+        for waiting in [self._waiting.get(what, set())] if what else list(self._waiting.values()):
+            for event in waiting:
+                event.set()
+
+    @contextmanager
+    def _woken(self, what: str) -> Iterator[asyncio.Event]:
+        """Yield an event that is set when something is not being fetched any more."""
+        event = asyncio.Event()
+        self._waiting.setdefault(what, set()).add(event)
+        try:
+            yield event
+        finally:
+            self._waiting[what].discard(event)
+            if not self._waiting[what]:
+                del self._waiting[what]
+
+
+async def _opened(kept: KeptPage, *, stale: bool = False) -> MirroredPage:
+    document = None if kept.document is None else await asyncio.to_thread(unpack, kept.document)
+    since = kept.validity.checked_at if stale else None
+    return MirroredPage(document, kept.origins, kept.validity.serial or 0, kept.validity.fresh_until, since)
+
+
+def _settled(kept: KeptPage, page: UpstreamPage, *, strict: bool) -> Settled:
+    """Hold a new page to what is kept; where files may change, only note which did."""
+    before = {}
+    if kept.document is not None and kept.origins is not None:
+        before = listed_files(unpack(kept.document), kept.origins)
+    settled = settle(page, before, unpack_seen(kept.seen))
+    return settled if strict else Settled(page, {}, ())
+
+
+def _seen_after(kept: KeptPage) -> bytes | None:
+    """Return the digests that names keep once the project is gone."""
+    seen = dict(unpack_seen(kept.seen))
+    if kept.document is not None and kept.origins is not None:
+        files = listed_files(unpack(kept.document), kept.origins)
+        seen |= {name: listed.origin.sha256 for name, listed in files.items()}
+    return pack_seen(seen)
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    """Look at a failure that nobody waits for any more, so that it is not reported as lost."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,248 @@
+"""Pages of mirrors, asked directly and through an index that is based on one. Contract python-index section 5."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import httpx2
+import pytest
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from countermark.core.names import parse_index_name
+from shared.catalogue.tables import Audit, IndexRow, MirrorPage
+from shared.objects.interface import ObjectStores
+from shared.settings import Mirrors
+from tests.integration.reading.constants import JSON, WHEEL
+from tests.integration.reading.family import Family
+from tests.support.factories import now
+from tests.support.reading import open_reading, served
+from tests.support.upstream import Fault, Upstream
+
+DIRECT, BASED = "/root/pypi/+simple/thing/", "/a/top/+simple/thing/"
+OLD, NEW = "thing-0.9.tar.gz", "thing-2.0.tar.gz"
+STALE = "x-countermark-stale-since"
+
+
+@dataclass(slots=True)
+class Site:
+    """A mirror of an upstream, and a stage based on it."""
+
+    engine: AsyncEngine
+    family: Family
+    upstream: Upstream
+    client: httpx2.AsyncClient
+    url: str
+
+    async def set(self, name: str, **settings: object) -> None:
+        """Change settings of an index."""
+        index = parse_index_name(name)
+        row = (IndexRow.owner == index.owner, IndexRow.name == index.name)
+        async with self.engine.begin() as connection:
+            old = (await connection.scalars(select(IndexRow.settings).where(*row))).one()
+            await connection.execute(update(IndexRow).where(*row).values(settings=old | settings))
+        await self.family.reading.news()
+
+    async def expire(self) -> None:
+        """Let the time pass for which kept pages are fresh, and what memory holds of them."""
+        async with self.engine.begin() as connection:
+            past = now() - timedelta(hours=1)
+            await connection.execute(update(MirrorPage).values(fresh_until=past, checked_at=past, retry_at=None))
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Go on with another process."""
+        self.family.reading = open_reading(self.engine, self.family.stores, mirrors=MIRRORS)
+        self.client = self.family.reading.client()
+
+    async def get(self, path: str = DIRECT, accept: str = JSON) -> httpx2.Response:
+        """Ask."""
+        await self.family.reading.news()
+        return await self.client.get(path, headers={"accept": accept})
+
+    async def names(self, path: str = DIRECT) -> list[str]:
+        """Return the files that a page lists."""
+        answer = await self.get(path)
+        assert answer.status_code == 200, answer.text
+        return [file["filename"] for file in answer.json()["files"]]
+
+
+MIRRORS = Mirrors(patience=0.3)
+
+
+@pytest.fixture
+async def site(engine: AsyncEngine, stores: ObjectStores) -> AsyncIterator[Site]:
+    """An upstream with one project, a mirror of it and a stage based on the mirror."""
+    upstream = Upstream()
+    upstream.add("thing", WHEEL, metadata=b"Name: thing")
+    upstream.add("thing", OLD, fields={"yanked": "broken", "requires-python": ">=3.9"})
+    reading = open_reading(engine, stores, mirrors=MIRRORS)
+    family = Family(engine, reading, stores)
+    await family.make("root/pypi", kind="mirror")
+    await family.make("a/top", "root/pypi")
+    async with served(upstream) as url, reading.client() as client:
+        site = Site(engine, family, upstream, client, url)
+        await site.set("root/pypi", mirror_url=f"{url}/simple/")
+        yield site
+
+
+async def test_every_field_arrives(site: Site) -> None:
+    """Directly and through a base, in JSON and HTML; the links are this registry's own."""
+    for path, origin in ((DIRECT, None), (BASED, "root/pypi")):
+        page = (await site.get(path)).json()
+        wheel, sdist = page["files"]
+        expected = site.upstream.projects["thing"][WHEEL].entry()
+        for key in ("hashes", "size", "upload-time", "core-metadata"):
+            assert wheel[key] == expected[key]
+        sha256 = expected["hashes"]["sha256"]
+        assert (wheel["url"], wheel.get("_origin")) == (f"../../+f/{sha256[:3]}/{sha256[3:16]}/{WHEEL}", origin)
+        assert (sdist["yanked"], sdist["requires-python"]) == ("broken", ">=3.9")
+        assert page["versions"] == ["1.0", "0.9"]
+        html = (await site.get(path, "text/html")).text
+        assert 'data-yanked="broken"' in html
+    assert site.upstream.asked["/simple/thing/"] == 1
+
+
+async def test_one_question_for_many(site: Site) -> None:
+    """A crowd of clients in two processes causes one request upstream."""
+    site.upstream.faults["/simple/thing/"] = Fault(delay=0.3)
+    other = open_reading(site.engine, site.family.stores, mirrors=MIRRORS)
+    await other.news()
+    async with other.client() as there:
+        asking = [client.get(DIRECT, headers={"accept": JSON}) for client in [site.client, there] * 10]
+        answers = await asyncio.gather(*asking)
+    assert {answer.status_code for answer in answers} == {200}
+    assert site.upstream.asked["/simple/thing/"] == 1
+
+
+async def test_an_unchanged_page_is_confirmed(site: Site) -> None:
+    """With its entity tag; nothing else is sent."""
+    first = await site.get()
+    await site.expire()
+    again = await site.get()
+    assert (again.content, again.headers["etag"]) == (first.content, first.headers["etag"])
+    assert "if-none-match" in site.upstream.requests[-1]
+    assert STALE not in again.headers
+
+
+async def test_a_dead_upstream_is_not_a_dead_build(site: Site) -> None:
+    """What is kept is served and said to be stale; what is not known is not "not found"."""
+    names = await site.names(BASED)
+    await site.expire()
+    site.upstream.down = Fault(status=503, headers={"retry-after": "60"})
+    for path in (DIRECT, BASED):
+        answer = await site.get(path)
+        assert [file["filename"] for file in answer.json()["files"]] == names
+        assert STALE in answer.headers
+        unknown = await site.get(path.replace("thing", "other"))
+        assert (unknown.status_code, int(unknown.headers["retry-after"]) > 30) == (503, True)
+    assert site.upstream.asked["/simple/other/"] == 0, "it was told to be left alone"
+    site.upstream.down = None
+    await site.expire()
+    assert STALE not in (await site.get()).headers
+
+
+async def test_a_slow_upstream_is_not_waited_for(site: Site) -> None:
+    """The old page is served at once, and the new one as soon as it is there."""
+    await site.get()
+    site.upstream.add("thing", NEW)
+    await site.expire()
+    site.upstream.faults["/simple/thing/"] = Fault(delay=1.0)
+    answer = await site.get()
+    assert STALE in answer.headers
+    assert NEW not in answer.text
+    await asyncio.sleep(1.2)
+    site.reopen()
+    assert NEW in await site.names()
+
+
+async def test_a_serial_never_goes_back(site: Site) -> None:
+    """A node that is behind is asked again later; the newer page stays."""
+    site.upstream.add("thing", NEW)
+    assert NEW in await site.names()
+    await site.expire()
+    del site.upstream.projects["thing"][NEW]
+    site.upstream.serials["thing"] = 1
+    assert NEW in await site.names()
+
+
+async def test_a_changed_digest_is_an_alarm(site: Site) -> None:
+    """The file stays as it was first seen, and the change is on record; a volatile mirror follows."""
+    first = (await site.get()).json()["files"][0]["hashes"]
+    site.upstream.add("thing", WHEEL, b"other bytes")
+    await site.expire()
+    page = (await site.get()).json()
+    assert next(file["hashes"] for file in page["files"] if file["filename"] == WHEEL) == first
+    async with site.engine.connect() as connection:
+        alarms = select(func.count()).where(Audit.action == "mirror.digest-changed")
+        assert await connection.scalar(alarms) == 1
+
+
+async def test_what_the_upstream_removes_is_gone(site: Site) -> None:
+    """Within one refresh; what never was there leaves nothing behind."""
+    await site.get()
+    del site.upstream.projects["thing"]
+    await site.expire()
+    assert (await site.get()).status_code == 404
+    assert (await site.get(BASED)).status_code == 404
+    assert (await site.get(DIRECT.replace("thing", "nothing"))).status_code == 404
+    async with site.engine.connect() as connection:
+        assert list(await connection.scalars(select(MirrorPage.project))) == ["thing"]
+
+
+async def test_a_nearer_name_hides_the_upstream(site: Site) -> None:
+    """The upstream is not even asked for a private name."""
+    await site.family.publish("a/top", NEW, b"private")
+    assert await site.names(BASED) == [NEW]
+    assert site.upstream.asked["/simple/thing/"] == 0
+
+
+class TestPolicies:
+    """What is held back."""
+
+    async def test_what_is_too_new_is_hidden(self, site: Site) -> None:
+        """From the page and its versions; by the rule of the index or of the mirror."""
+        site.upstream.add("thing", NEW, fields={"upload-time": now().isoformat().replace("+00:00", "Z")})
+        site.upstream.add("thing", "thing-3.0.tar.gz", fields={"upload-time": None})
+        await site.set("a/top", policy={"min_age": 3600})
+        page = (await site.get(BASED)).json()
+        assert [file["filename"] for file in page["files"]] == [WHEEL, OLD]
+        assert page["versions"] == ["1.0", "0.9"]
+        assert NEW in await site.names(DIRECT)
+        await site.set("root/pypi", policy={"min_age": 3600})
+        assert await site.names(DIRECT) == [WHEEL, OLD]
+
+    async def test_names_that_belong_here_never_leave(self, site: Site) -> None:
+        """A reserved prefix is not asked for, by whichever index."""
+        await site.set("a/top", policy={"reserved": ["thing"]})
+        assert (await site.get(BASED)).status_code == 404
+        assert site.upstream.asked["/simple/thing/"] == 0
+        await site.set("root/pypi", policy={"reserved": ["thing"]})
+        assert (await site.get(DIRECT)).status_code == 404
+        assert site.upstream.asked["/simple/thing/"] == 0
+
+
+HOSTILE = {
+    "no JSON": Fault(status=200, headers={"content-type": JSON}, body=b"{"),
+    "depth": Fault(status=200, headers={"content-type": JSON}, body=b"[" * 10_000),
+    "another type": Fault(status=200, headers={"content-type": "text/plain"}, body=b"x"),
+    "another version": Fault(status=200, headers={"content-type": JSON}, body=b'{"meta":{"api-version":"2.0"}}'),
+    "private address": Fault(status=302, headers={"location": "http://10.0.0.1/"}),
+    "another scheme": Fault(status=302, headers={"location": "ftp://127.0.0.1/"}),
+    "broken off": Fault(cut=10),
+    "forbidden": Fault(status=403),
+}
+
+
+@pytest.mark.parametrize("fault", HOSTILE.values(), ids=HOSTILE.keys())
+async def test_a_hostile_page_is_refused_and_the_old_one_stays(site: Site, fault: Fault) -> None:
+    """Whatever is wrong with it."""
+    names = await site.names()
+    await site.expire()
+    site.upstream.add("thing", NEW)
+    site.upstream.faults["/simple/thing/"] = fault
+    assert await site.names() == names
+    assert STALE in (await site.get()).headers

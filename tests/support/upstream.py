@@ -1,0 +1,131 @@
+"""A simple index for mirrors to ask: an application with every field of a page, and faults on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+JSON = "application/vnd.pypi.simple.v1+json"
+
+
+@dataclass(slots=True)
+class Fault:
+    """What goes wrong at a path: `delay` in seconds before the answer, `never` for no answer at all."""
+
+    status: int = 0
+    delay: float = 0.0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    never: bool = False
+    cut: int = -1
+    """Bytes after which the connection is cut; -1 for never."""
+
+
+@dataclass(slots=True)
+class UpstreamFile:
+    """A file; `fields` are further keys of its entry."""
+
+    name: str
+    content: bytes
+    fields: dict[str, Any] = field(default_factory=dict)
+    metadata: bytes | None = None
+    sha256: str = ""
+    """As the page says; of the content when empty."""
+
+    def entry(self) -> dict[str, Any]:
+        """Return how the page lists it."""
+        entry: dict[str, Any] = {
+            "filename": self.name,
+            "url": f"../../files/{self.name.replace('+', '%2B')}",
+            "hashes": {"sha256": self.sha256 or hashlib.sha256(self.content).hexdigest()},
+            "size": len(self.content),
+            "upload-time": "2020-01-02T03:04:05.678901Z",
+        }
+        if self.metadata is not None:
+            entry["core-metadata"] = {"sha256": hashlib.sha256(self.metadata).hexdigest()}
+        return entry | self.fields
+
+
+class Upstream:
+    """The application; tests change what it has, and count what it was asked for."""
+
+    def __init__(self) -> None:
+        self.projects: dict[str, dict[str, UpstreamFile]] = {}
+        self.heads: dict[str, dict[str, Any]] = {}
+        self.serials: dict[str, int] = {}
+        self.faults: dict[str, Fault] = {}
+        self.down: Fault | None = None
+        self.asked: Counter[str] = Counter()
+        self.requests: list[dict[str, str]] = []
+        self.page_headers: dict[str, str] = {}
+
+    def add(self, project: str, name: str, content: bytes = b"", **options: Any) -> UpstreamFile:
+        """Publish a file."""
+        file = UpstreamFile(name, content or name.encode(), **options)
+        self.projects.setdefault(project, {})[name] = file
+        self.serials[project] = self.serials.get(project, 0) + 1
+        return file
+
+    def page(self, project: str) -> bytes:
+        """Return the page of a project."""
+        files = self.projects[project].values()
+        head = {"meta": {"api-version": "1.4", "_last-serial": self.serials[project]}, "name": project}
+        return json.dumps(head | {"files": [file.entry() for file in files]} | self.heads.get(project, {})).encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        path = scope["path"]
+        headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
+        self.asked[path] += 1
+        self.requests.append(headers | {":path": path})
+        fault = self.faults.get(path) or self.down
+        if fault is not None:
+            await asyncio.sleep(3600 if fault.never else fault.delay)
+            if fault.status:
+                await _send(send, fault.status, fault.headers, fault.body)
+                return
+        status, found, body = self._found(path, headers)
+        if fault is not None:
+            found |= fault.headers
+            if 0 <= fault.cut < len(body):
+                await send({"type": "http.response.start", "status": status, "headers": _raw(found, len(body))})
+                await send({"type": "http.response.body", "body": body[: fault.cut], "more_body": True})
+                raise ConnectionError("cut")
+        await _send(send, status, found, body)
+
+    def _found(self, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        parts = path.strip("/").split("/")
+        if parts == ["simple"]:
+            names = [{"name": name} for name in self.projects]
+            return 200, {"content-type": JSON}, json.dumps({"meta": {"api-version": "1.4"}, "projects": names}).encode()
+        if len(parts) == 2 and parts[0] == "simple" and parts[1] in self.projects:
+            body = self.page(parts[1])
+            etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+            found = {"content-type": JSON, "etag": etag, "x-pypi-last-serial": str(self.serials[parts[1]])}
+            if headers.get("if-none-match") == etag:
+                return 304, found | self.page_headers, b""
+            return 200, found | self.page_headers, body
+        if len(parts) == 2 and parts[0] == "files":
+            for files in self.projects.values():
+                for file in files.values():
+                    if file.name == parts[1]:
+                        return 200, {"content-type": "application/octet-stream"}, file.content
+                    if f"{file.name}.metadata" == parts[1] and file.metadata is not None:
+                        return 200, {"content-type": "text/plain"}, file.metadata
+        return 404, {"content-type": "text/plain"}, b"nothing here"
+
+
+async def _send(send: Send, status: int, headers: dict[str, str], body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": _raw(headers, len(body))})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _raw(headers: dict[str, str], length: int) -> list[tuple[bytes, bytes]]:
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return raw if any(name == b"content-length" for name, _ in raw) else [*raw, (b"content-length", b"%d" % length)]
