@@ -98,7 +98,7 @@ def empty_page(limits: Limits, place: Place, project: NormalizedName) -> Documen
 
 def no_project(limits: Limits, place: Place, project: NormalizedName) -> Document:
     """Return what is kept of a project that is not there."""
-    among = "" if place.view is None else " and its bases"
+    among = "" if place.view is None or len(place.view.order) == 1 else " and its bases"
     return _absent(limits, place, f"There is no project {project} in index {place.record.name}{among}.\n")
 
 
