@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from countermark.core.names import page_target
+from countermark.core.names import FileName, page_target
 from services.index.documents import Document
 from services.index.mirrored_parts import mirrored_parts, unavailable
 from services.index.mirroring import Mirroring
@@ -51,9 +51,12 @@ async def load_merged_page(
             than is served, or no member has the project and an upstream that may have it is away.
     """
     record, project = place.record, wanted.project
-    async with resources.engine.connect() as connection:
-        there = await in_indexes(connection, view.ids, project)
-        hidden = await held_names(connection, record.id, project) if record.id in there else ()
+    there: Mapping[IndexId, InIndex] = {}
+    hidden: Collection[FileName] = ()
+    if record.type != MIRROR:
+        async with resources.engine.connect() as connection:
+            there = await in_indexes(connection, view.ids, project)
+            hidden = await held_names(connection, record.id, project) if record.id in there else ()
     shown = members_showing(view.order, project, {index_id: found.standing for index_id, found in there.items()})
     holders = [member for member in shown if member.id in there and there[member.id].standing.holds]
     mirrors, now = [member for member in shown if member.type == MIRROR], resources.clock.now()

@@ -9,18 +9,22 @@ Source: contract python-index section 5.1; architecture section 11.6; ADR 0028.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from countermark.core.names import NormalizedName
+from countermark.core.digest import Sha256
+from countermark.core.names import FileName, IndexName, NormalizedName
 from services.index.upstreams import Absent, AskFailed, Found, Known, Unchanged, Upstreams
 from shared.auth.directory import IndexRecord
 from shared.catalogue import audit, fetches, mirror_pages
+from shared.catalogue.fetches import Turn
 from shared.catalogue.mirror_pages import KeptPage, MirrorId, NewPage
+from shared.catalogue.outbox import relax
 from shared.formats.python.origins import (
     Settled,
     listed_files,
@@ -46,6 +50,9 @@ _LONGEST_WAIT = 30.0
 
 _AGAIN = timedelta(seconds=2)
 """When to come again after the time ran out."""
+
+Changed = tuple[tuple[FileName, Sha256, Sha256], ...]
+"""File name, digest as first seen, digest that the upstream gives now."""
 
 _DAY = timedelta(days=1)
 
@@ -103,7 +110,7 @@ class Mirroring:
         self._resources = resources
         self._settings = resources.settings.mirrors
         self._upstreams = upstreams
-        self._flights: dict[tuple[MirrorId, NormalizedName], asyncio.Task[None]] = {}
+        self._flights: dict[tuple[MirrorId, NormalizedName], asyncio.Task[KeptPage | None]] = {}
         self._waiting: dict[str, set[asyncio.Event]] = {}
         resources.listener.subscribe(fetches.CHANNEL, self._told)
 
@@ -127,21 +134,25 @@ class Mirroring:
         kept = await self._kept(subject)
         if kept is not None and kept.validity.is_fresh(now) and not force:
             return await _opened(kept)
-        failure: str | None = "it is left alone after it failed"
+        failure: str | None = "it failed a moment ago"
         pause = self._upstreams.shut(subject.options)
         if pause is None and (kept is None or kept.validity.may_ask(now)):
-            failure, pause = await self._waited(subject, kept, patient=kept is None or force)
-            kept = await self._kept(subject)
+            try:
+                kept, failure = await self._waited(subject, kept, patient=kept is None or force), None
+            except AskFailed as error:
+                failure, pause = str(error), error.pause
         if kept is not None:
             return await _opened(kept, stale=not kept.validity.is_fresh(now))
         if failure is None:
             return MirroredPage(None, None, 0, now + timedelta(seconds=self._settings.absent))
         raise UpstreamAway(f"the upstream of {mirror.name} gives no answer: {failure}", pause or _AGAIN)
 
-    async def _waited(
-        self, subject: _Subject, kept: KeptPage | None, *, patient: bool
-    ) -> tuple[str | None, timedelta | None]:
-        """Have the upstream asked and wait for it, not for ever; returns why there is no answer, and for how long."""
+    async def _waited(self, subject: _Subject, kept: KeptPage | None, *, patient: bool) -> KeptPage | None:
+        """Have the upstream asked and wait for it, not for ever; returns what is kept then, None for no such project.
+
+        Raises:
+            AskFailed: there is no usable answer, or not yet.
+        """
         key = (subject.id, subject.project)
         flight = self._flights.get(key)
         if flight is None:
@@ -151,43 +162,36 @@ class Mirroring:
             flight.add_done_callback(_retrieve)
         try:
             async with asyncio.timeout(_LONGEST_WAIT if patient else self._settings.patience):
-                await asyncio.shield(flight)
-        except TimeoutError:
-            return "it is slow", None
-        except AskFailed as error:
-            return str(error), error.pause
-        return None, None
+                return await asyncio.shield(flight)
+        except TimeoutError as error:
+            raise AskFailed("it is slow", _AGAIN) from error
 
-    async def _refresh(self, subject: _Subject, kept: KeptPage | None) -> None:
+    async def _refresh(self, subject: _Subject, kept: KeptPage | None) -> KeptPage | None:
         """Ask the upstream, or wait until another process has.
 
         Raises:
             AskFailed: there is no usable answer.
         """
-        async with asyncio.timeout(None) as limit:
-            limit.reschedule(asyncio.get_running_loop().time() + 3 * _LONGEST_WAIT)
+        async with asyncio.timeout(3 * _LONGEST_WAIT):
             while True:
                 with self._woken(subject.what) as told:
-                    async with fetches.turn(self._resources.engine, subject.what) as mine:
-                        if mine:
-                            await self._ask(subject, kept)
-                            return
-                    try:
+                    async with fetches.turn(self._resources.engine, subject.what) as turn:
+                        if turn.mine:
+                            return await self._ask(subject, kept, turn)
+                    with suppress(TimeoutError):
                         async with asyncio.timeout(_LOOK_AGAIN):
                             await told.wait()
-                    except TimeoutError:
-                        pass
                 now = await self._kept(subject)
                 if now is not None and (kept is None or now.validity.checked_at > kept.validity.checked_at):
-                    return
+                    return now
 
-    async def _ask(self, subject: _Subject, kept: KeptPage | None) -> None:
+    async def _ask(self, subject: _Subject, kept: KeptPage | None, turn: Turn) -> KeptPage | None:
         """Ask the upstream, and keep what it says.
 
         Raises:
             AskFailed: there is no usable answer; that is noted.
         """
-        engine, asked_at = self._resources.engine, self._resources.clock.now()
+        asked_at = self._resources.clock.now()
         known = None
         if kept is not None:
             known = Known(kept.validity.etag if kept.document is not None else None, kept.validity.serial)
@@ -198,7 +202,7 @@ class Mirroring:
         except AskFailed as error:
             log.warning("upstream_failed", index=str(subject.mirror.name), project=subject.project, error=str(error))
             self._resources.metrics.upstream_answered(str(subject.mirror.name), good=False)
-            async with engine.begin() as connection:
+            async with self._relaxed() as connection:
                 retry_at = asked_at + error.pause
                 await mirror_pages.note_failure(connection, subject.id, subject.project, str(error), asked_at, retry_at)
             raise
@@ -207,40 +211,56 @@ class Mirroring:
             case Unchanged(max_age):
                 assert kept is not None, "only what is kept is asked for conditionally"
                 fresh_until = asked_at + self._freshness(subject.options, max_age)
-                async with engine.begin() as connection:
-                    await mirror_pages.confirm(
-                        connection, subject.id, subject.project, kept.validity.etag, asked_at, fresh_until
-                    )
+                return await self._confirmed(subject, kept, kept.validity.etag, asked_at, fresh_until, turn)
             case Absent():
-                # What never was there is not written down: strangers could fill the catalogue with names.
-                if kept is not None:
-                    fresh_until = asked_at + timedelta(seconds=self._settings.absent)
-                    seen = await asyncio.to_thread(_seen_after, kept)
-                    page = NewPage(None, None, seen, kept.validity.serial, None, asked_at, fresh_until)
-                    async with engine.begin() as connection:
-                        await mirror_pages.keep(connection, subject.id, subject.project, page)
+                if kept is None:
+                    # What never was there is not written down: strangers could fill the catalogue with names.
+                    return None
+                seen = await asyncio.to_thread(_seen_after, kept)
+                fresh_until = asked_at + timedelta(seconds=self._settings.absent)
+                page = NewPage(None, None, seen, kept.validity.serial, None, asked_at, fresh_until)
+                return await self._replaced(subject, page, (), turn)
             case Found():
-                await self._keep(subject, kept, answer, asked_at)
+                return await self._taken_over(subject, kept, answer, asked_at, turn)
 
-    async def _keep(self, subject: _Subject, kept: KeptPage | None, found: Found, asked_at: datetime) -> None:
-        """Keep a page, unless it says what is kept already; tells of digests that changed."""
+    async def _taken_over(
+        self, subject: _Subject, kept: KeptPage | None, found: Found, asked_at: datetime, turn: Turn
+    ) -> KeptPage:
+        """Keep a page, unless it says what is kept already."""
+        if found.page.skipped:
+            why = dict(found.page.skipped)
+            log.info("upstream_files_left_out", index=str(subject.mirror.name), project=subject.project, why=why)
         fresh_until = asked_at + self._freshness(subject.options, found.max_age)
-        settled = Settled(found.page, {}, ())
-        if kept is not None:
-            settled = await asyncio.to_thread(_settled, kept, found.page, strict=not subject.mirror.volatile)
-        document = await asyncio.to_thread(page_of_mirror, subject.mirror.name, settled.page)
-        packed = [await asyncio.to_thread(pack, document), await asyncio.to_thread(pack_files, settled.page.files)]
-        seen = pack_seen(settled.seen)
-        async with self._resources.engine.begin() as connection:
-            if kept is not None and [kept.document, kept.origins, kept.seen] == [*packed, seen]:
-                await mirror_pages.confirm(connection, subject.id, subject.project, found.etag, asked_at, fresh_until)
-                return
-            page = NewPage(packed[0], packed[1], seen, found.page.serial, found.etag, asked_at, fresh_until)
+        strict = not subject.mirror.volatile
+        packed = await asyncio.to_thread(_packed, subject.mirror.name, kept, found.page, strict=strict)
+        if kept is not None and (kept.document, kept.origins, kept.seen) == packed[:3]:
+            return await self._confirmed(subject, kept, found.etag, asked_at, fresh_until, turn)
+        document, origins, seen, changed = packed
+        page = NewPage(document, origins, seen, found.page.serial, found.etag, asked_at, fresh_until)
+        return await self._replaced(subject, page, changed, turn)
+
+    async def _confirmed(
+        self,
+        subject: _Subject,
+        kept: KeptPage,
+        etag: str | None,
+        asked_at: datetime,
+        fresh_until: datetime,
+        turn: Turn,
+    ) -> KeptPage:
+        async with self._relaxed() as connection:
+            await mirror_pages.confirm(connection, subject.id, subject.project, etag, asked_at, fresh_until)
+            await turn.end(connection)
+        return kept.confirmed(etag, asked_at, fresh_until)
+
+    async def _replaced(self, subject: _Subject, page: NewPage, changed: Changed, turn: Turn) -> KeptPage:
+        """Keep another page than before; tells of digests that changed."""
+        async with self._relaxed() as connection:
             await mirror_pages.keep(connection, subject.id, subject.project, page)
-            for name, first, now in settled.changed:
+            for name, first, now in changed:
                 await audit.record(
                     connection,
-                    at=asked_at,
+                    at=page.asked_at,
                     actor="upstream",
                     action="mirror.digest-changed",
                     subject=f"{subject.mirror.name}/{subject.project}",
@@ -248,16 +268,18 @@ class Mirroring:
                     first_seen=first,
                     now=now,
                 )
-        for name, first, now in settled.changed:
+            await turn.end(connection)
+        for name, first, now in changed:
             self._resources.metrics.upstream_alarm("digest-changed")
             log.error("upstream_changed_a_file", index=str(subject.mirror.name), file=name, first_seen=first, now=now)
-        if found.page.skipped:
-            log.info(
-                "upstream_files_left_out",
-                index=str(subject.mirror.name),
-                project=subject.project,
-                why=dict(found.page.skipped),
-            )
+        return page.kept()
+
+    @asynccontextmanager
+    async def _relaxed(self) -> AsyncIterator[AsyncConnection]:
+        """Begin a transaction that does not wait for the disk: what a power cut takes back is asked for again."""
+        async with self._resources.engine.begin() as connection:
+            await relax(connection)
+            yield connection
 
     def _freshness(self, options: MirrorOptions, max_age: int | None) -> timedelta:
         """Return how long a page is used without asking: as the mirror says, or less when the upstream says so."""
@@ -293,13 +315,22 @@ async def _opened(kept: KeptPage, *, stale: bool = False) -> MirroredPage:
     return MirroredPage(document, kept.origins, kept.validity.serial or 0, kept.validity.fresh_until, since)
 
 
-def _settled(kept: KeptPage, page: UpstreamPage, *, strict: bool) -> Settled:
-    """Hold a new page to what is kept; where files may change, only note which did."""
-    before = {}
-    if kept.document is not None and kept.origins is not None:
-        before = listed_files(unpack(kept.document), kept.origins)
-    settled = settle(page, before, unpack_seen(kept.seen))
-    return settled if strict else Settled(page, {}, ())
+def _packed(
+    index: IndexName, kept: KeptPage | None, page: UpstreamPage, *, strict: bool
+) -> tuple[bytes, bytes, bytes | None, Changed]:
+    """Return document, origins and former digests of a page as they are kept, and which digests changed.
+
+    Args:
+        strict: whether names keep their digests.
+    """
+    settled = Settled(page, {}, ())
+    if kept is not None and strict:
+        before = {}
+        if kept.document is not None and kept.origins is not None:
+            before = listed_files(unpack(kept.document), kept.origins)
+        settled = settle(page, before, unpack_seen(kept.seen))
+    document = pack(page_of_mirror(index, settled.page))
+    return document, pack_files(settled.page.files), pack_seen(settled.seen), settled.changed
 
 
 def _seen_after(kept: KeptPage) -> bytes | None:
@@ -311,7 +342,7 @@ def _seen_after(kept: KeptPage) -> bytes | None:
     return pack_seen(seen)
 
 
-def _retrieve(task: asyncio.Task[None]) -> None:
+def _retrieve(task: asyncio.Task[KeptPage | None]) -> None:
     """Look at a failure that nobody waits for any more, so that it is not reported as lost."""
     if not task.cancelled():
         task.exception()

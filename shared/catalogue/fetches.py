@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from countermark.core.names import NormalizedName
 from shared.catalogue.engine import CATALOGUE_AWAY
+from shared.catalogue.outbox import relax
 from shared.catalogue.tables import Fetch
 from shared.ids import IndexId, new_uuid
 
@@ -53,31 +54,74 @@ def what_object(key: str) -> str:
     return f"object:{key}"
 
 
+class Turn:
+    """A turn to fetch something: `mine` unless somebody else has it."""
+
+    def __init__(self, what: str, *, mine: bool) -> None:
+        self.mine = mine
+        self._what = what
+        self._holder = new_uuid()
+        self._over = False
+
+    async def take(self, engine: AsyncEngine) -> None:
+        """Try to get it; whoever is killed loses it after `TERM`."""
+        async with engine.begin() as connection:
+            await relax(connection)
+            self.mine = await _acquire(connection, self._what, self._holder)
+
+    async def end(self, connection: AsyncConnection) -> None:
+        """Give it up with the transaction that keeps what was fetched: those who wait wake when it commits."""
+        self._over = True
+        await connection.execute(delete(Fetch).where(Fetch.what == self._what, Fetch.holder == self._holder))
+        await announce(connection, self._what)
+
+    async def leave(self, engine: AsyncEngine) -> None:
+        """Give it up, unless that was done."""
+        if not self.mine or self._over:
+            return
+        try:
+            async with engine.begin() as connection:
+                await relax(connection)
+                await self.end(connection)
+        except CATALOGUE_AWAY as error:
+            # The row ends by itself; who waits looks again.
+            log.warning("fetch_not_released", what=self._what, error=str(error)[:300])
+
+    async def keep(self, engine: AsyncEngine) -> None:
+        """Say again and again that the holder is still at it, until cancelled.
+
+        One that was replaced goes on all the same: what it finds is kept only if nothing newer is.
+        """
+        mine = (Fetch.what == self._what, Fetch.holder == self._holder)
+        while True:
+            await asyncio.sleep(TERM.total_seconds() / 3)
+            try:
+                async with engine.begin() as connection:
+                    await relax(connection)
+                    await connection.execute(update(Fetch).where(*mine).values(until=func.now() + TERM))
+            except CATALOGUE_AWAY as error:
+                log.warning("fetch_not_renewed", what=self._what, error=str(error)[:300])
+
+
 @asynccontextmanager
-async def turn(engine: AsyncEngine, what: str) -> AsyncIterator[bool]:
-    """Take the turn to fetch something, and keep it until the block is left; yields False when somebody else has it.
+async def turn(engine: AsyncEngine, what: str) -> AsyncIterator[Turn]:
+    """Take the turn to fetch something, and keep it until the block is left; yields one that is not `mine` when
+    somebody else has it.
 
     Leaving it wakes those who wait, whether it was fetched or not.
     """
-    holder = new_uuid()
-    async with engine.begin() as connection:
-        mine = await _acquire(connection, what, holder)
-    if not mine:
-        yield False
+    one = Turn(what, mine=False)
+    await one.take(engine)
+    if not one.mine:
+        yield one
         return
-    keeping = asyncio.create_task(_keep(engine, what, holder))
+    keeping = asyncio.create_task(one.keep(engine))
     try:
-        yield True
+        yield one
     finally:
         keeping.cancel()
         await asyncio.wait([keeping])
-        try:
-            async with engine.begin() as connection:
-                await connection.execute(delete(Fetch).where(Fetch.what == what, Fetch.holder == holder))
-                await announce(connection, what)
-        except CATALOGUE_AWAY as error:
-            # The row ends by itself; who waits looks again.
-            log.warning("fetch_not_released", what=what, error=str(error)[:300])
+        await one.leave(engine)
 
 
 async def announce(connection: AsyncConnection, what: str) -> None:
@@ -94,18 +138,3 @@ async def _acquire(connection: AsyncConnection, what: str, holder: UUID) -> bool
         where=or_(Fetch.until < func.now(), Fetch.holder == holder),
     )
     return (await connection.scalar(statement.returning(Fetch.what))) is not None
-
-
-async def _keep(engine: AsyncEngine, what: str, holder: UUID) -> None:
-    """Say again and again that the holder is still at it, until cancelled.
-
-    One that was replaced goes on all the same: what it finds is kept only if nothing newer is.
-    """
-    mine = (Fetch.what == what, Fetch.holder == holder)
-    while True:
-        await asyncio.sleep(TERM.total_seconds() / 3)
-        try:
-            async with engine.begin() as connection:
-                await connection.execute(update(Fetch).where(*mine).values(until=func.now() + TERM))
-        except CATALOGUE_AWAY as error:
-            log.warning("fetch_not_renewed", what=what, error=str(error)[:300])

@@ -7,7 +7,7 @@ Source: architecture section 11.6; contract python-index section 5.1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
@@ -71,6 +71,13 @@ class KeptPage:
     seen: bytes | None
     validity: Validity
 
+    def confirmed(self, etag: str | None, asked_at: datetime, fresh_until: datetime) -> KeptPage:
+        """Return it as it is once the upstream said that it still has it."""
+        validity = Validity(
+            self.validity.serial, etag, self.validity.changed_at, asked_at, fresh_until, None, None, None
+        )
+        return replace(self, validity=validity)
+
 
 @dataclass(frozen=True, slots=True)
 class NewPage:
@@ -83,6 +90,11 @@ class NewPage:
     etag: str | None
     asked_at: datetime
     fresh_until: datetime
+
+    def kept(self) -> KeptPage:
+        """Return it as it is kept."""
+        validity = Validity(self.serial, self.etag, self.asked_at, self.asked_at, self.fresh_until, None, None, None)
+        return KeptPage(self.document, self.origins, self.seen, validity)
 
 
 async def kept_page(connection: AsyncConnection, mirror: MirrorId, project: NormalizedName) -> KeptPage | None:

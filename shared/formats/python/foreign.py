@@ -8,6 +8,7 @@ Source: contract devpi sections 9 and 23.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,9 @@ _KINDS = {
     ".dmg": "bdist_dmg",
 }
 """Ending of a file name -> the upload form's word for what it is. Source: contract devpi section 9 (extensions)."""
+
+_WHEEL_DASHES = 4
+"""Dashes in a wheel's name at the least: after name, version, Python and ABI."""
 
 _RENAMED = {
     "platform": "platforms",
@@ -103,10 +107,25 @@ def guessed_coordinates(file_name: str, project: NormalizedName | None = None) -
     raise InvalidFile(ascii(file_name[:100])[1:-1], [reason])
 
 
+def version_named(file_name: str, project: NormalizedName) -> str | None:
+    """Return the version, normalised, of a project's file by its name, None for a name that no file of it has.
+
+    For pages of many thousand files: names are taken apart and not judged further.
+    """
+    for named, version in _splits(file_name):
+        if _canonical(named) == project and (written := _normalised(version)) is not None:
+            return str(written)
+    return None
+
+
 def projects_named(file_name: str) -> tuple[NormalizedName, ...]:
     """Return the projects that a file may be of by its name, the likeliest first; names were spelled in many ways."""
     found = (canonicalize_name(named) for named, version in _splits(file_name) if normalised_version(version))
     return tuple(dict.fromkeys(found))
+
+
+_canonical = lru_cache(maxsize=4096)(canonicalize_name)
+_normalised = lru_cache(maxsize=65_536)(normalised_version)
 
 
 def _splits(file_name: str) -> Iterator[tuple[str, str]]:
@@ -116,7 +135,7 @@ def _splits(file_name: str) -> Iterator[tuple[str, str]]:
         return
     parts = file_name[: -len(end)].split("-")
     if end in (".whl", ".egg"):
-        if len(parts) > 1:
+        if len(parts) > (_WHEEL_DASHES if end == ".whl" else 1):
             yield parts[0], parts[1]
         return
     # The last dash first, as names that are normalised mean it.

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,8 +27,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from countermark.core.digest import InvalidDigest, Length, Sha256, parse_sha256
 from countermark.core.names import FileName, IndexName, InvalidName, NormalizedName, parse_file_name, parse_project_name
-from shared.formats.interface import InvalidFile
-from shared.formats.python.foreign import guessed_coordinates
+from shared.formats.python.foreign import version_named
 from shared.formats.python.pages import ACTIVE, API_VERSION, QUARANTINED, signed_link
 from shared.formats.python.simple_pages import Raw, RawPage, UnreadablePage, joined, moment_of
 
@@ -50,6 +50,10 @@ _KNOWN = frozenset(
     ]
 )
 _EXACT_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z\Z")
+_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::\d{1,5})?/[A-Za-z0-9/._~%+!-]*\Z")
+"""What most links look like: nothing in it needs a closer look."""
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~%+!-]*\Z")
 _WILD = re.compile(r"([<>]=?\s*\d+(?:\.\d+)*)\.\*")
 """An ordered comparison with a wildcard, which old metadata have and no specification allows."""
 
@@ -198,11 +202,12 @@ def _place(file_name: object, project: NormalizedName) -> tuple[FileName, str]:
         raise Skip("it has no file name")
     try:
         name = parse_file_name(file_name)
-        return name, guessed_coordinates(name, project).version
     except InvalidName as error:
         raise Skip("its file name is no safe path segment") from error
-    except InvalidFile as error:
-        raise Skip("its file name is none of a version of the project") from error
+    version = version_named(name, project)
+    if version is None:
+        raise Skip("its file name is none of a version of the project")
+    return name, version
 
 
 def _address(base: str, url: object, *, secure: bool) -> str:
@@ -213,7 +218,30 @@ def _address(base: str, url: object, *, secure: bool) -> str:
     """
     if not isinstance(url, str) or not url or len(url) > _MAX_TEXT:
         raise Skip("it has no address")
-    found = joined(base, url)
+    if _PLAIN_URL.match(url) and (not secure or url.startswith("https:")):
+        return url
+    folder, _, last = url.rpartition("/")
+    if _PLAIN_NAME.match(last) and (resolved := _folder(base, folder, secure=secure)) is not None:
+        return resolved + last
+    return _followed(joined(base, url), secure=secure)
+
+
+@lru_cache(maxsize=1024)
+def _folder(base: str, folder: str, *, secure: bool) -> str | None:
+    """Return the folder that many links of a page lead to, None for one that is looked at link by link."""
+    try:
+        found = _followed(joined(base, f"{folder}/" if folder else "."), secure=secure)
+    except Skip:
+        return None
+    return found if _PLAIN_URL.match(found) and found.endswith("/") else None
+
+
+def _followed(found: str, *, secure: bool) -> str:
+    """Return a link in full, if it is followed.
+
+    Raises:
+        Skip: it is not.
+    """
     try:
         parts = urlsplit(found)
         usable = bool(parts.hostname) and "@" not in parts.netloc and found.isascii() and found.isprintable()
@@ -234,6 +262,11 @@ def readable_requirement(said: object) -> str | None:
     """
     if not isinstance(said, str) or not said.strip() or len(said) > _MAX_TEXT:
         return None
+    return _readable(said)
+
+
+@lru_cache(maxsize=4096)
+def _readable(said: str) -> str | None:
     for text in (said, _WILD.sub(r"\1", said)):
         try:
             SpecifierSet(text).contains("3.12")
