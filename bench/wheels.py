@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,14 +36,29 @@ def make_wheel(project: str, version: str) -> Wheel:
         project: normalised name.
         version: normalised version.
     """
+    content, _ = graph_wheel(project, version, ())
+    return Wheel(project, version, f"{project.replace('-', '_')}-{version}-py3-none-any.whl", content)
+
+
+def graph_wheel(project: str, version: str, needs: Iterable[str]) -> tuple[bytes, bytes]:
+    """Return such a wheel that needs others, and its metadata.
+
+    Args:
+        needs: requirements.
+    """
     module = project.replace("-", "_")
     info = f"{module}-{version}.dist-info"
+    metadata = "".join(
+        [
+            f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\nSummary: One of many small wheels\n",
+            "Requires-Python: >=3.9\n",
+            *(f"Requires-Dist: {need}\n" for need in needs),
+            "\nNothing to see here.\n",
+        ]
+    )
     members = {
         f"{module}/__init__.py": f'"""{project} {version}."""\n',
-        f"{info}/METADATA": (
-            f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\nSummary: One of many small wheels\n"
-            "Requires-Python: >=3.9\n\nNothing to see here.\n"
-        ),
+        f"{info}/METADATA": metadata,
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: bench\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = "".join(f"{name},sha256={_digest(text)},{len(text)}\n" for name, text in members.items())
@@ -51,7 +67,7 @@ def make_wheel(project: str, version: str) -> Wheel:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in members.items():
             archive.writestr(zipfile.ZipInfo(name, _MADE), text, zipfile.ZIP_DEFLATED)
-    return Wheel(project, version, f"{module}-{version}-py3-none-any.whl", file.getvalue())
+    return file.getvalue(), metadata.encode()
 
 
 def make_large_wheel(project: str, version: str, path: Path, megabytes: int) -> str:
