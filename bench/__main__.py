@@ -25,6 +25,7 @@ from bench.large import measure_large
 from bench.load import CONNECTIONS, Generator
 from bench.loads import Plan
 from bench.machine import Cores, choose_cores
+from bench.mirrors import measure_mirrors
 from bench.pages import measure_pages
 from bench.report import Row, table
 from bench.roots import measure_roots
@@ -35,9 +36,9 @@ from bench.uploads import measure_uploads
 
 _PARTS = (
     "start", "memory", "processes", "uploads", "crowds", "large", "s3", "import", "install", "pages", "ingress",
-    "roots", "growth", "scale",
+    "roots", "growth", "scale", "mirrors",
 )  # fmt: skip
-_LOADED = {"pages", "ingress", "roots", "growth", "large"}
+_LOADED = {"pages", "ingress", "roots", "growth", "large", "mirrors"}
 """Parts that load servers with reads."""
 
 
@@ -78,6 +79,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--imported", type=int, default=5_000, help="files of the import (default: %(default)s)")
     parser.add_argument("--projects", type=int, default=10_000, help="projects of roots (default: %(default)s)")
     parser.add_argument("--files", type=int, default=10_000, help="files of growth's project (default: %(default)s)")
+    parser.add_argument(
+        "--mirrored", type=int, default=2_000, help="projects of mirrors' memory (default: 2000; all of it: 100000)"
+    )
     parser.add_argument(
         "--sizes",
         type=int,
@@ -147,6 +151,7 @@ def _measurements(
         "ingress": lambda folder: measure_ingress(plan(), folder, notes),
         "roots": lambda folder: measure_roots(plan(), options.projects, options.cache, folder, notes),
         "growth": lambda folder: measure_growth(plan(), options.files, folder, notes),
+        "mirrors": lambda folder: measure_mirrors(plan(), options.mirrored, folder, notes),
         "scale": lambda folder: measure_scale(options.sizes, options.uploads, options.at_once, folder, options.filled),
     }
     yield from ((name, measure) for name, measure in parts.items() if name in options.only)

@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -30,6 +30,7 @@ class _Count:
     requests: int = 0
     received: int = 0
     faults: int = 0
+    seconds: list[float] = field(default_factory=list)
 
 
 class _Connection(asyncio.Protocol):
@@ -44,13 +45,14 @@ class _Connection(asyncio.Protocol):
         self._missing: int | None = None
         self._tail = b""
         self._reading = False
+        self._sent = 0.0
         self._transport: asyncio.WriteTransport
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the first request."""
         self._transport = cast("asyncio.WriteTransport", transport)
-        self._transport.write(self._request)
+        self._send()
 
     def data_received(self, data: bytes) -> None:
         """Read on; send the next request once an answer is complete."""
@@ -70,10 +72,16 @@ class _Connection(asyncio.Protocol):
         if self._complete(body):
             self._count.requests += 1
             self._reading, self._head, self._tail = False, b"", b""
-            if time.perf_counter() < self._until:
-                self._transport.write(self._request)
+            now = time.perf_counter()
+            self._count.seconds.append(now - self._sent)
+            if now < self._until:
+                self._send()
             else:
                 self._transport.close()
+
+    def _send(self) -> None:
+        self._sent = time.perf_counter()
+        self._transport.write(self._request)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Count a connection that ended within an answer as a fault."""
@@ -125,7 +133,14 @@ async def _load(url: str, status: int, headers: Sequence[str], seconds: float, c
         for _ in range(connections):
             group.create_task(_ask(url, status, headers, count, begun + seconds))
     taken = time.perf_counter() - begun
-    return {"requests": count.requests, "seconds": taken, "received": count.received, "faults": count.faults}
+    p99 = sorted(count.seconds)[int(len(count.seconds) * 0.99)] * 1e3 if count.seconds else 0.0
+    return {
+        "requests": count.requests,
+        "seconds": taken,
+        "received": count.received,
+        "faults": count.faults,
+        "p99": p99,
+    }
 
 
 def main() -> None:

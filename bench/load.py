@@ -45,12 +45,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """What came of some seconds of requests."""
+    """What came of some seconds of requests; `p99` in milliseconds, from sending a request to the end of its answer."""
 
     requests: int
     seconds: float
     received: int
     faults: int
+    p99: float
 
     @property
     def rate(self) -> float:

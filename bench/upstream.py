@@ -90,7 +90,7 @@ class Upstream:
 
     def _found(self, path: str) -> tuple[str, bytes] | None:
         if path == "/simple/":
-            names = [{"name": f"graph-{number}"} for number in range(PACKAGES)]
+            names = [{"name": f"{kind}-{number}"} for kind in ("graph", "page-100") for number in range(PACKAGES)]
             return JSON_TYPE, json.dumps({"meta": {"api-version": "1.4"}, "projects": names}).encode()
         if (match := _PAGE.match(path)) is not None:
             return JSON_TYPE, _made_up_page(int(match[1]), int(match[2]))
