@@ -7,8 +7,8 @@ Source: architecture section 11.6 ("a `fetch` row elects one process").
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from countermark.core.names import NormalizedName
 from shared.catalogue.engine import CATALOGUE_AWAY
+from shared.catalogue.listener import Listener
 from shared.catalogue.outbox import relax
 from shared.catalogue.tables import Fetch
 from shared.ids import IndexId, new_uuid
@@ -122,6 +123,32 @@ async def turn(engine: AsyncEngine, what: str) -> AsyncIterator[Turn]:
         keeping.cancel()
         await asyncio.wait([keeping])
         await one.leave(engine)
+
+
+class Waiting:
+    """Those of a process who wait until something is not being fetched any more."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+        listener.subscribe(CHANNEL, self._told)
+
+    @contextmanager
+    def on(self, what: str) -> Iterator[asyncio.Event]:
+        """Yield an event that is set when `what` is not being fetched any more, and now and then without that."""
+        event = asyncio.Event()
+        self._waiting.setdefault(what, set()).add(event)
+        try:
+            yield event
+        finally:
+            self._waiting[what].discard(event)
+            if not self._waiting[what]:
+                del self._waiting[what]
+
+    async def _told(self, what: str) -> None:
+        """Wake those who wait; on a tick, all: something may have been missed."""
+        for waiting in [self._waiting.get(what, set())] if what else list(self._waiting.values()):
+            for event in waiting:
+                event.set()
 
 
 async def announce(connection: AsyncConnection, what: str) -> None:
