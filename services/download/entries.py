@@ -9,11 +9,15 @@ from datetime import datetime
 from countermark.core.digest import Length, Sha256
 from services.download.rules import Span
 from shared.errors import ServiceError
+from shared.fetching.wanted import Wanted
 from shared.ids import FileId
 from shared.objects.interface import Key
 from shared.reading.answers import CORS, NO_STORE, NOSNIFF, Headers
 from shared.reading.headers import http_date
 from shared.service import Prepared
+
+ABSENT = "absent"
+"""Group of what is known not to exist in an index; it ends with the index's next head."""
 
 OVERHEAD = 2048
 """Bytes that an entry weighs beside its body, roughly."""
@@ -34,6 +38,7 @@ class Entry:
         body: the bytes, checked, when the file is small.
         groups: what it is dropped with, each once; see `shared.reading.shelf`.
         until: bounds how long it is remembered (monotonic seconds); None for what a publication drops.
+        source: where it comes from when that is an upstream: its bytes may have to be fetched first.
     """
 
     counted: FileId | None
@@ -50,6 +55,7 @@ class Entry:
     not_modified: Prepared
     size: int
     until: float | None = None
+    source: Wanted | None = None
     lags: None = None
 
     def part(self, span: Span) -> list[tuple[bytes, bytes]]:
