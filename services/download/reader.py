@@ -9,10 +9,12 @@ import time
 
 from countermark.core.names import NormalizedName
 from services.download import usecases
+from services.download.asking import Questions
 from services.download.attached import or_attached
 from services.download.entries import ABSENT, Entry, Refused
 from services.download.rules import FileWanted
 from services.download.settings import Limits
+from services.download.usecases import Finding
 from shared.catalogue import fetches
 from shared.catalogue.heads import Head
 from shared.fetching.fetching import Fetching
@@ -32,7 +34,7 @@ class Reader:
 
     def __init__(self, resources: Resources, limits: Limits, fetching: Fetching) -> None:
         self._resources = resources
-        self._fetching = fetching
+        self._finding = Finding(resources, limits, fetching, Questions(resources, limits.page_seconds))
         self._limits = limits
         self._shelf: Shelf[EntryKey, Entry | Refused] = Shelf(limits.memory)
         self._known: set[IndexId] = set()
@@ -62,7 +64,7 @@ class Reader:
         return found
 
     async def _find(self, where: Place, wanted: FileWanted) -> Entry | Refused:
-        found = await usecases.find(self._resources, self._limits, self._fetching, where, wanted)
+        found = await usecases.find(self._finding, where, wanted)
         return await or_attached(self._resources, self._limits, where, wanted, found)
 
     def _changed(self, head: Head, projects: frozenset[str]) -> None:

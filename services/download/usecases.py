@@ -6,10 +6,12 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import structlog
 
+from services.download.asking import Questions
 from services.download.entries import ABSENT, Entry, Refused, Stored, make_entry
 from services.download.inheriting import InView, in_view
 from services.download.mirrored import held_back, mirrored_entry, remembered_until
@@ -38,9 +40,17 @@ class BrokenOff(Exception):
     """A stream cannot be finished; the connection is to be closed without the rest, so that nobody takes it for all."""
 
 
-async def find(
-    resources: Resources, limits: Limits, fetching: Fetching, place: Place, wanted: FileWanted
-) -> Entry | Refused:
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What finding a file needs."""
+
+    resources: Resources
+    limits: Limits
+    fetching: Fetching
+    questions: Questions
+
+
+async def find(finding: Finding, place: Place, wanted: FileWanted) -> Entry | Refused:
     """Return the file that an address of an index means, with its bytes when it is small, or why it is not served.
 
     What the index itself shows is served, else what its merged view shows under this address; else the index's own rows
@@ -50,16 +60,12 @@ async def find(
         ServiceError: UNAVAILABLE; a small file is missing in the store, damaged, or cannot be read. NOT_FOUND, UPSTREAM
             or UNAVAILABLE; a small file of a mirror cannot be fetched.
     """
-    record, now = place.record, resources.clock.now()
-    async with resources.engine.connect() as connection:
-        own = None
-        if record.type != MIRROR:
-            own = await file_facts(connection, record.id, wanted.path_key, wanted.file_name)
-        seen = InView(record, own)
-        if place.view is not None and not wanted.own and (own is None or not own.visible):
-            seen = await in_view(connection, place.view, wanted, own, now)
+    resources, limits = finding.resources, finding.limits
+    own, seen, now = await _looked(resources, place, wanted)
+    if seen.file is None and seen.doubts and await finding.questions.ask(seen.doubts):
+        own, seen, now = await _looked(resources, place, wanted)
     if isinstance(seen.file, MirroredFile):
-        return await mirrored_entry(fetching, limits, place, wanted, seen, now)
+        return await mirrored_entry(finding.fetching, limits, place, wanted, seen, now)
     if seen.hidden is not None:
         return held_back(limits, place, wanted, seen, now)
     shown = own if seen.file is None else seen.file
@@ -74,6 +80,18 @@ async def find(
         store = resources.objects.side(public=seen.owner.public)
         body = await load_checked(store, stored.key, stored.sha256, limits.small)
     return make_entry(stored, body, place.groups(shown.project), open_=place.open)
+
+
+async def _looked(resources: Resources, place: Place, wanted: FileWanted) -> tuple[FileFacts | None, InView, datetime]:
+    """Return what an index itself has under an address, what the address means in its merged view, and when."""
+    record, now = place.record, resources.clock.now()
+    async with resources.engine.connect() as connection:
+        own = None
+        if record.type != MIRROR:
+            own = await file_facts(connection, record.id, wanted.path_key, wanted.file_name)
+        if place.view is None or wanted.own or (own is not None and own.visible):
+            return own, InView(record, own), now
+        return own, await in_view(connection, place.view, wanted, own, now), now
 
 
 @asynccontextmanager

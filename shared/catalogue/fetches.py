@@ -32,6 +32,9 @@ CHANNEL = "countermark_mirror"
 CHANGED = "changed "
 """Begins a notification of something that is another now than what processes may have in memory."""
 
+WANTED = "wanted "
+"""Begins a notification of a page that somebody needs who may not ask for it: the index service does."""
+
 TERM = timedelta(seconds=10)
 """How long a holder that went silent keeps others out; whoever is at work renews in a third of it."""
 
@@ -43,9 +46,18 @@ def what_page(index_id: IndexId, project: str) -> str:
 
 def changed_page(notice: str) -> tuple[IndexId, NormalizedName] | None:
     """Return the mirror and the project that a notification says became another, None for any other notification."""
-    kind, _, rest = notice.removeprefix(CHANGED).partition(":")
+    return _page_after(CHANGED, notice)
+
+
+def wanted_page(notice: str) -> tuple[IndexId, NormalizedName] | None:
+    """Return the mirror and the project whose page is to be asked for, None for any other notification."""
+    return _page_after(WANTED, notice)
+
+
+def _page_after(word: str, notice: str) -> tuple[IndexId, NormalizedName] | None:
+    kind, _, rest = notice.removeprefix(word).partition(":")
     index_id, _, project = rest.partition(":")
-    if not notice.startswith(CHANGED) or kind != "page":
+    if not notice.startswith(word) or kind != "page":
         return None
     return IndexId(UUID(index_id)), NormalizedName(project)
 

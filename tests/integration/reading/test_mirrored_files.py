@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.download.evicting import Eviction
 from services.download.settings import Limits
 from shared.catalogue import fetches
-from shared.catalogue.tables import Audit, Fetch, MirrorFile
+from shared.catalogue.tables import Audit, Fetch, MirrorFile, MirrorPage
 from shared.fetching.fetching import Fetching
 from shared.fetching.flight import SUFFIX
 from shared.fetching.receiving import FetchLimits
@@ -34,7 +34,7 @@ from tests.support.upstream import Fault, Upstream
 
 MIRRORS = Mirrors(patience=0.3)
 FETCHING = FetchLimits(Patience(connect=2, read=2, head=2), slow_seconds=0.5, slow_bytes=8 << 10, others=20, wait=10)
-LIMITS = Limits(fetching=FETCHING, absent_seconds=0.0)
+LIMITS = Limits(fetching=FETCHING, absent_seconds=0.0, page_seconds=0.2)
 BIG, OLD, NEW = "thing-3.0.tar.gz", "thing-0.9.tar.gz", "thing-2.0.tar.gz"
 UP = f"/files/{BIG}"
 
@@ -211,6 +211,39 @@ async def test_wrong_bytes_never_arrive_whole(site: Files) -> None:
         assert int(again.headers["retry-after"]) > 0
     assert (await site.rows(), await site.alarms(), site.left_over()) == ({}, 1, [])
     assert site.upstream.asked[UP] == 1, "it is not asked again at once"
+
+
+async def test_a_page_is_asked_for_on_behalf_of_a_file(site: Files) -> None:
+    """Whoever has a lock file and no page gets the file; what is not there, or private, is not asked for twice."""
+    reading = open_reading(site.engine, site.family.stores, mirrors=MIRRORS)
+    site.family.reading, site.client = reading, reading.client()
+    await reading.news()
+    listening = asyncio.create_task(reading.resources.listener.run())
+    try:
+        await asyncio.sleep(0.3)
+        for index in ("a/top", "root/pypi"):
+            assert (await site.get(f"/{index}/+f/{_path(LARGE, BIG)}")).content == LARGE
+        assert site.upstream.asked["/simple/thing/"] == 1
+        for name in ("ghost-1.0.tar.gz", "ghost-2.0.tar.gz"):
+            assert (await site.get(f"/a/top/+f/{_path(b'x', name)}")).status_code == 404
+        assert site.upstream.asked["/simple/ghost/"] == 1
+        await site.family.publish("a/top", "private-1.0.tar.gz", b"private")
+        assert (await site.get(f"/a/top/+f/{_path(b'x', 'private-2.0.tar.gz')}")).status_code == 404
+        assert site.upstream.asked["/simple/private/"] == 0
+        site.upstream.add("thing", NEW, b"new")
+        await site.get(f"/root/pypi/+f/{_path(b'new', NEW)}")
+        async with site.engine.begin() as connection:
+            await connection.execute(update(MirrorPage).values(fresh_until=now(), checked_at=now()))
+        other = open_reading(site.engine, site.family.stores, mirrors=MIRRORS)
+        await other.news()
+        also = asyncio.create_task(other.resources.listener.run())
+        try:
+            await asyncio.sleep(0.3)
+            assert (await other.client().get(f"/root/pypi/+f/{_path(b'new', NEW)}")).content == b"new"
+        finally:
+            also.cancel()
+    finally:
+        listening.cancel()
 
 
 async def test_what_breaks_off_is_resumed(site: Files) -> None:
