@@ -27,6 +27,8 @@ async def mirrored_entry(
 ) -> Entry | Refused:
     """Return what memory holds of a mirrored file; a small one is fetched now, a large one when it is read.
 
+    Core metadata that cannot be had is not announced from then on, and then it is not there.
+
     Args:
         seen: what the address means; a file of a mirror.
 
@@ -35,24 +37,39 @@ async def mirrored_entry(
     """
     file = seen.file
     assert isinstance(file, MirroredFile)
-    source = _source(fetching, wanted, seen, file)
     groups, until = place.groups(file.project), remembered_until(limits, seen, now)
-    if source is None:
-        detail = f"There is no metadata for {wanted.file_name}; take the file itself."
-        return Refused(ServiceError(ErrorKind.NOT_FOUND, detail), groups, until)
-    length, body, sha256 = source.length, None, source.sha256
-    if length is None or length <= limits.small:
-        kept = await fetching.whole(source)
-        length, sha256 = kept.length, kept.sha256
-        if length <= limits.small:
-            body = await fetching.body(source, kept)
-    assert sha256 is not None, "only provenance has no digest, and is small"
-    stored = Stored(
-        None, source.key, public=False, sha256=sha256, length=length, modified=file.origin.uploaded_at or UNDATED
-    )
+    if wanted.metadata:
+        source = wanted_metadata(seen.owner, file.project, file.file_name, file.origin)
+        if source is None or await fetching.is_withdrawn(source):
+            detail = f"There is no metadata for {wanted.file_name}; take the file itself."
+            return Refused(ServiceError(ErrorKind.NOT_FOUND, detail), groups, until)
+        try:
+            kept = await fetching.whole(source)
+        except ServiceError as error:
+            await fetching.withdraw(source, error)
+            raise _not_had(source, error) from error
+        body = await fetching.body(source, kept)
+    else:
+        source = wanted_file(seen.owner, file.project, file.file_name, file.origin, fetching.most)
+        kept, body = None, None
+        if source.length is None or source.length <= limits.small:
+            kept = await fetching.whole(source)
+            body = await fetching.body(source, kept) if kept.length <= limits.small else None
+    length = source.length if kept is None else kept.length
+    assert source.sha256 is not None
+    assert length is not None
+    modified = file.origin.uploaded_at or UNDATED
+    stored = Stored(None, source.key, public=False, sha256=source.sha256, length=length, modified=modified)
     entry = make_entry(stored, body, groups, open_=place.open)
     entry.source, entry.until = source, until
     return entry
+
+
+def _not_had(source: Wanted, error: ServiceError) -> ServiceError:
+    """Return what is said of core metadata that a page announced a moment ago: never that it is not there."""
+    kind = ErrorKind.UPSTREAM if error.kind is ErrorKind.NOT_FOUND else error.kind
+    detail = f"The metadata of {source.file_name} cannot be had, and is not announced any more: {error.detail}"
+    return ServiceError(kind, detail, retry_after=error.retry_after)
 
 
 def held_back(limits: Limits, place: Place, wanted: FileWanted, seen: InView, now: datetime) -> Refused:
@@ -79,9 +96,3 @@ def remembered_until(limits: Limits, seen: InView, now: datetime) -> float:
     if seen.until is not None:
         seconds = min(seconds, max(0.0, (seen.until - now).total_seconds()))
     return time.monotonic() + seconds
-
-
-def _source(fetching: Fetching, wanted: FileWanted, seen: InView, file: MirroredFile) -> Wanted | None:
-    if wanted.metadata:
-        return wanted_metadata(seen.owner, file.project, file.file_name, file.origin)
-    return wanted_file(seen.owner, file.project, file.file_name, file.origin, fetching.most)

@@ -14,7 +14,7 @@ from countermark.core.names import NormalizedName
 from services.index.mirroring import Mirroring, UpstreamAway
 from shared.auth.directory import IndexRecord
 from shared.errors import ErrorKind, ServiceError
-from shared.formats.python.merged import Part
+from shared.formats.python.merged import Part, unannounced
 from shared.reading.mirrored import policies_of, shown_document
 from shared.reading.policy import judge_name
 
@@ -49,6 +49,7 @@ async def mirrored_parts(
         return Mirrored((), 0, None, None, ())
     wanted = [mirror for mirror in mirrors if judge_name(policies_of(asked, mirror), project) is None]
     found = await asyncio.gather(*(mirroring.page(mirror, project) for mirror in wanted), return_exceptions=True)
+    withdrawn = await mirroring.withdrawn(wanted, project, now)
     parts, away, moments, stale, serial = [], [], [], [], 0
     for mirror, page in zip(wanted, found, strict=True):
         if isinstance(page, UpstreamAway):
@@ -61,9 +62,10 @@ async def mirrored_parts(
         if page.document is None:
             continue
         serial += page.serial
-        policies = policies_of(asked, mirror)
+        policies, gone = policies_of(asked, mirror), withdrawn.get(mirror.id, {})
         part, change = await asyncio.to_thread(shown_document, page.document, page.origins, policies, project, now)
-        parts.append(Part(mirror.name, part))
+        parts.append(Part(mirror.name, unannounced(part, gone) if gone else part))
+        moments += gone.values()
         moments += [change] if change is not None else []
     if away:
         moments.append(now + _STALE_FOR)

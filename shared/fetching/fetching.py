@@ -17,10 +17,11 @@ from datetime import timedelta
 import structlog
 
 from countermark.core.digest import Length, Sha256
-from shared.catalogue import fetches, mirror_files
+from shared.catalogue import fetches, mirror_faults, mirror_files
 from shared.catalogue.engine import CATALOGUE_AWAY
 from shared.catalogue.fetches import Turn
 from shared.catalogue.mirror_files import Kept
+from shared.catalogue.mirror_pages import MirrorId
 from shared.catalogue.outbox import relax
 from shared.errors import ErrorKind, ServiceError
 from shared.fetching.flight import Flight
@@ -38,6 +39,9 @@ _LOOK_AGAIN = 0.5
 _FAILURES_KEPT = 10_000
 _SOON = timedelta(seconds=2)
 """How long what failed is not tried again where it may have been the line."""
+
+_WITHDRAWN_SHORTLY, _WITHDRAWN = timedelta(minutes=2), timedelta(hours=12)
+"""How long core metadata is not announced that could not be had: where it may be the line, and where it is wrong."""
 
 _LONGEST_RETRY = timedelta(minutes=10)
 """How long an upstream may ask to be left alone with a file."""
@@ -136,6 +140,22 @@ class Fetching:
             log.warning("store_failed", key=wanted.key, error=str(error)[:500])
             detail = "The object store cannot be read right now; try again in a few seconds."
             raise ServiceError(ErrorKind.UNAVAILABLE, detail) from error
+
+    async def withdraw(self, wanted: Wanted, error: ServiceError) -> None:
+        """Have core metadata announced no more that cannot be had; where it may be the line, for a moment only."""
+        assert wanted.sha256 is not None, "core metadata is announced with a digest"
+        passing = error.kind is ErrorKind.UNAVAILABLE
+        until = self._resources.clock.now() + (_WITHDRAWN_SHORTLY if passing else _WITHDRAWN)
+        mirror = MirrorId(wanted.mirror.id, wanted.mirror.life)
+        async with self._resources.engine.begin() as connection:
+            await mirror_faults.withdraw(connection, mirror, wanted.project, wanted.sha256, error.detail, until)
+
+    async def is_withdrawn(self, wanted: Wanted) -> bool:
+        """Return whether core metadata is not announced now."""
+        mirror, now = MirrorId(wanted.mirror.id, wanted.mirror.life), self._resources.clock.now()
+        async with self._resources.engine.connect() as connection:
+            found = await mirror_faults.withdrawn(connection, [mirror], wanted.project, now)
+        return wanted.sha256 in found.get(mirror.id, {})
 
     async def forget(self, key: Key) -> None:
         """Drop stored bytes that are not the right ones: they are fetched again."""

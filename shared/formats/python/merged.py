@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 from packaging.version import InvalidVersion, Version
 
+from countermark.core.digest import Sha256
 from countermark.core.names import FileName, IndexName, NormalizedName, parse_index_name
 from shared.formats.python.names import release_key
 from shared.formats.python.pages import API_VERSION
@@ -84,6 +85,19 @@ def without(document: bytes, hidden: Mapping[FileName, str], shown: Iterable[str
     head["versions"] = [version for version in head["versions"] if release_key(version) not in gone]
     entries_shown = [entry for name, entry in _named(files) if name not in hidden]
     return orjson.dumps(head)[:-1] + _FILES + b",".join(entries_shown) + _END
+
+
+def unannounced(document: bytes, metadata: Iterable[Sha256]) -> bytes:
+    """Return a mirror's page document that does not announce some core metadata files, by their digest."""
+    for sha256 in metadata:
+        document = document.replace(b"," + announcement(sha256), b"")
+    return document
+
+
+def announcement(sha256: Sha256) -> bytes:
+    """Return how entries of page documents announce a core metadata file, under both names of the key."""
+    value = {"sha256": sha256}
+    return orjson.dumps({"core-metadata": value, "data-dist-info-metadata": value})[1:-1]
 
 
 def origin_of(file: Mapping[str, Any], index: IndexName) -> IndexName:

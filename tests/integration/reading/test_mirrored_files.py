@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.download.evicting import Eviction
 from services.download.settings import Limits
 from shared.catalogue import fetches
-from shared.catalogue.tables import Audit, Fetch, MirrorFile, MirrorPage
+from shared.catalogue.tables import Audit, Fetch, MirrorFault, MirrorFile, MirrorPage
 from shared.fetching.fetching import Fetching
 from shared.fetching.flight import SUFFIX
 from shared.fetching.receiving import FetchLimits
@@ -389,6 +389,45 @@ class TestHolds:
         await site.family.make("a/top", "root/pypi", mirror_whitelist=["thing"])
         await site.family.reading.news()
         assert (await site.get(path)).content == LARGE
+
+
+class TestMetadata:
+    """Core metadata beside a file."""
+
+    async def test_it_is_fetched_on_demand_and_kept(self, site: Files) -> None:
+        """With the digest that the page says; files without it have none."""
+        paths = await site.page()
+        for _ in range(2):
+            answer = await site.get(f"{paths[WHEEL]}.metadata")
+            assert (answer.status_code, answer.content) == (200, b"Name: thing")
+        assert site.upstream.asked[f"/files/{WHEEL}.metadata"] == 1
+        assert site.upstream.asked[f"/files/{WHEEL}"] == 0
+        assert (await site.get(f"{paths[BIG]}.metadata")).status_code == 404
+
+    @pytest.mark.parametrize("fault", [Fault(body=b"not the wheel's"), Fault(status=404), Fault(status=500)])
+    async def test_what_cannot_be_had_is_not_announced(self, site: Files, fault: Fault) -> None:
+        """Who asked is told of the upstream; the next page does not say that it is there, the one after may."""
+        paths = await site.page("a/top")
+        site.upstream.faults[f"/files/{WHEEL}.metadata"] = fault
+        answer = await site.get(f"{paths[WHEEL]}.metadata")
+        assert (answer.status_code, answer.headers["content-type"]) == (
+            503 if fault.status == 500 else 502,
+            "application/problem+json",
+        )
+        assert "not announced any more" in answer.json()["detail"]
+        site.reopen()
+        page = await site.get("/a/top/+simple/thing/")
+        assert "metadata" not in page.text
+        assert WHEEL in page.text
+        assert "metadata" not in (await site.get("/a/top/+simple/thing/", "text/html")).text
+        assert (await site.get(f"{paths[WHEEL]}.metadata")).status_code == 404
+        assert (await site.get(paths[WHEEL])).content == b"wheel"
+        async with site.engine.begin() as connection:
+            await connection.execute(update(MirrorFault).values(until=now()))
+        site.upstream.faults.clear()
+        site.reopen()
+        assert "core-metadata" in (await site.get("/a/top/+simple/thing/")).text
+        assert (await site.get(f"{paths[WHEEL]}.metadata")).content == b"Name: thing"
 
 
 class TestEviction:
