@@ -8,13 +8,25 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from services.download.entries import ABSENT, Entry, Refused, Stored, make_entry
+from services.download.entries import (
+    ABSENT,
+    LASTING,
+    OCTETS,
+    PASSING,
+    PROVENANCE,
+    Entry,
+    Refused,
+    Stored,
+    make_entry,
+)
 from services.download.inheriting import InView
 from services.download.rules import FileWanted
 from services.download.settings import Limits
+from shared.auth.directory import IndexRecord
+from shared.catalogue.mirror_files import Kept
 from shared.errors import ErrorKind, ServiceError
 from shared.fetching.fetching import Fetching
-from shared.fetching.wanted import Wanted, wanted_file, wanted_metadata
+from shared.fetching.wanted import Wanted, wanted_file, wanted_metadata, wanted_provenance
 from shared.reading.access import Place
 from shared.reading.mirrored import MirroredFile
 
@@ -38,31 +50,53 @@ async def mirrored_entry(
     file = seen.file
     assert isinstance(file, MirroredFile)
     groups, until = place.groups(file.project), remembered_until(limits, seen, now)
-    if wanted.metadata:
-        source = wanted_metadata(seen.owner, file.project, file.file_name, file.origin)
-        if source is None or await fetching.is_withdrawn(source):
-            detail = f"There is no metadata for {wanted.file_name}; take the file itself."
+    modified = file.origin.uploaded_at or UNDATED
+    if wanted.beside:
+        source = await _source_beside(fetching, wanted, seen.owner, file)
+        if source is None:
+            words = "metadata for {}; take the file itself" if wanted.metadata else "provenance for {}"
+            detail = f"There is no {words.format(wanted.file_name)}."
             return Refused(ServiceError(ErrorKind.NOT_FOUND, detail), groups, until)
-        try:
-            kept = await fetching.whole(source)
-        except ServiceError as error:
-            await fetching.withdraw(source, error)
-            raise _not_had(source, error) from error
-        body = await fetching.body(source, kept)
+        kept = await _had(fetching, source)
+        form = (PROVENANCE, PASSING) if wanted.provenance else (OCTETS, LASTING)
+        stored = Stored(None, source.key, False, kept.sha256, kept.length, modified, *form)
     else:
         source = wanted_file(seen.owner, file.project, file.file_name, file.origin, fetching.most)
-        kept, body = None, None
-        if source.length is None or source.length <= limits.small:
-            kept = await fetching.whole(source)
-            body = await fetching.body(source, kept) if kept.length <= limits.small else None
-    length = source.length if kept is None else kept.length
-    assert source.sha256 is not None
-    assert length is not None
-    modified = file.origin.uploaded_at or UNDATED
-    stored = Stored(None, source.key, public=False, sha256=source.sha256, length=length, modified=modified)
+        length = source.length
+        if length is None or length <= limits.small:
+            length = (await fetching.whole(source)).length
+        stored = Stored(None, source.key, False, file.sha256, length, modified)
+    body = None
+    if stored.length <= limits.small:
+        body = await fetching.body(source, Kept(stored.sha256, stored.length))
     entry = make_entry(stored, body, groups, open_=place.open)
     entry.source, entry.until = source, until
     return entry
+
+
+async def _source_beside(
+    fetching: Fetching, wanted: FileWanted, mirror: IndexRecord, file: MirroredFile
+) -> Wanted | None:
+    """Return where the metadata or the provenance of a file is, None when its page announces none."""
+    if wanted.provenance:
+        return wanted_provenance(mirror, file.project, file.file_name, file.origin)
+    source = wanted_metadata(mirror, file.project, file.file_name, file.origin)
+    return None if source is None or await fetching.is_withdrawn(source) else source
+
+
+async def _had(fetching: Fetching, source: Wanted) -> Kept:
+    """Have what is beside a file in the store.
+
+    Raises:
+        ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE; core metadata is not announced any more then.
+    """
+    try:
+        return await fetching.whole(source)
+    except ServiceError as error:
+        if source.sha256 is None:
+            raise
+        await fetching.withdraw(source, error)
+        raise _not_had(source, error) from error
 
 
 def _not_had(source: Wanted, error: ServiceError) -> ServiceError:

@@ -42,6 +42,7 @@ class UpstreamFile:
     content: bytes
     fields: dict[str, Any] = field(default_factory=dict)
     metadata: bytes | None = None
+    provenance: bytes | None = None
     sha256: str = ""
     """As the page says; of the content when empty."""
 
@@ -56,6 +57,8 @@ class UpstreamFile:
         }
         if self.metadata is not None:
             entry["core-metadata"] = {"sha256": hashlib.sha256(self.metadata).hexdigest()}
+        if self.provenance is not None:
+            entry["provenance"] = f"../../files/{self.name}.provenance"
         return entry | self.fields
 
 
@@ -148,6 +151,8 @@ class Upstream:
                         return _part(file.content, headers.get("range"))
                     if f"{file.name}.metadata" == parts[1] and file.metadata is not None:
                         return 200, {"content-type": "text/plain"}, file.metadata
+                    if f"{file.name}.provenance" == parts[1] and file.provenance is not None:
+                        return 200, {"content-type": "application/json"}, file.provenance
         return 404, {"content-type": "text/plain"}, b"nothing here"
 
 

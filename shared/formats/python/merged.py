@@ -7,6 +7,7 @@ Source: architecture sections 5.9, 11.4 and 11.5; contracts devpi section 15 and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ _ENTRY = b'{"filename":"'
 """What begins a file's entry. Within a text a quotation mark is escaped, so this stands nowhere else."""
 
 _ORIGIN = "_origin"
+_PROVENANCE_BEGIN = b',"provenance":"../../'
+_PROVENANCE = re.compile(rb',"provenance":"\.\./\.\./[^"]*"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,17 @@ def unannounced(document: bytes, metadata: Iterable[Sha256]) -> bytes:
     for sha256 in metadata:
         document = document.replace(b"," + announcement(sha256), b"")
     return document
+
+
+def with_provenance(document: bytes, base: str | None) -> bytes:
+    """Return a page document whose provenance objects are at absolute URLs, which their specification asks for.
+
+    Args:
+        base: URL of the index, with a slash at its end; None leaves them out.
+    """
+    if base is None:
+        return _PROVENANCE.sub(b"", document)
+    return document.replace(_PROVENANCE_BEGIN, b',"provenance":"' + base.encode("ascii"))
 
 
 def announcement(sha256: Sha256) -> bytes:

@@ -430,6 +430,23 @@ class TestMetadata:
         assert (await site.get(f"{paths[WHEEL]}.metadata")).content == b"Name: thing"
 
 
+async def test_provenance_passes_through(site: Files) -> None:
+    """Byte for byte, at an absolute address of this registry below the index that was asked; it is fetched once."""
+    provenance = b'{"version": 1,  "attestation_bundles": []}'
+    site.upstream.add("thing", NEW, b"new", provenance=provenance)
+    for index in ("a/top", "root/pypi"):
+        page = (await site.get(f"/{index}/+simple/thing/")).json()
+        [url] = [file["provenance"] for file in page["files"] if "provenance" in file]
+        assert url == f"http://127.0.0.1:3141/{index}/+f/{_path(b'new', NEW)}.provenance"
+        assert f'data-provenance="{url}"' in (await site.get(f"/{index}/+simple/thing/", "text/html")).text
+        answer = await site.get(url.removeprefix("http://127.0.0.1:3141"))
+        assert (answer.status_code, answer.content) == (200, provenance)
+        assert answer.headers["content-type"] == "application/vnd.pypi.integrity.v1+json"
+        assert answer.headers["cache-control"] == "public, max-age=600"
+    assert site.upstream.asked[f"/files/{NEW}.provenance"] == 1
+    assert (await site.get(f"/a/top/+f/{_path(LARGE, BIG)}.provenance")).status_code == 404
+
+
 class TestEviction:
     """What is too much goes."""
 
