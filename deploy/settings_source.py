@@ -19,7 +19,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from deploy.errors import UsageError
-from gateway.settings import is_loopback
+from shared.outside import is_loopback
 from shared.settings import Settings
 
 FILE_NAME = "countermark.toml"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from shared.outside import is_loopback
 from shared.settings import Settings
 
 
@@ -65,16 +65,6 @@ def external_issuer(settings: Settings) -> str | None:
         ):
             raise ValueError(f"oidc.issuer must be an https URL: {issuer!r}")
     return issuer
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or address can only mean this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _origin(url: str, name: str, *, path: bool) -> str:

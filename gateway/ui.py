@@ -28,10 +28,11 @@ from gateway.dashboard.token_pages import TokenPages
 from gateway.forms import FORM_FIELD, check_form_token, posted_form
 from gateway.login import Login
 from gateway.proxies import behind
-from gateway.settings import Addresses, is_loopback
+from gateway.settings import Addresses
 from gateway.templates import Pages, wants_part
 from shared.errors import ErrorKind, ServiceError
 from shared.http import SecurityHeaders, healthz, machine_stack
+from shared.outside import is_loopback
 from shared.problems import install_problem_handlers
 
 

@@ -238,6 +238,14 @@ class Outgoing:
         return transport
 
 
+def same_place(one: str, other: str) -> bool:
+    """Return whether two URLs are of one server: scheme, host and port."""
+    try:
+        return _place(one) == _place(other)
+    except Unreachable:
+        return False
+
+
 def _place(url: str) -> _Place:
     """Return the server of a URL.
 

@@ -35,6 +35,16 @@ class InvalidDestination(ValueError):
     """A URL that is not plainly that of one place; the message says why."""
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address can only mean this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
     """A URL taken apart: `host` in lower case, an IPv6 address without brackets, `path` beginning with a slash."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from http import HTTPStatus
 
@@ -42,6 +42,7 @@ STATUS: Mapping[ErrorKind, HTTPStatus] = {
     ErrorKind.MALFORMED: HTTPStatus.UNPROCESSABLE_ENTITY,
     ErrorKind.TOO_MANY: HTTPStatus.TOO_MANY_REQUESTS,
     ErrorKind.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    ErrorKind.UPSTREAM: HTTPStatus.BAD_GATEWAY,
 }
 """Kind of error -> status; every kind has one."""
 
@@ -72,6 +73,7 @@ class Problem:
     title: str
     detail: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 def problem_of(error: Exception) -> Problem:
@@ -88,7 +90,7 @@ def problem_of(error: Exception) -> Problem:
             wait = _UNAVAILABLE_FOR
         if wait is not None:
             headers["retry-after"] = str(max(1, math.ceil(wait.total_seconds())))
-        return _problem(STATUS[error.kind], error.kind, error.detail, headers)
+        return replace(_problem(STATUS[error.kind], error.kind, error.detail, headers), facts=error.facts)
     if isinstance(error, RequestValidationError):
         return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, ErrorKind.MALFORMED, _faults(error))
     if isinstance(error, HTTPException):
@@ -118,6 +120,7 @@ def problem_answer(error: Exception) -> Response:
         "title": problem.title,
         "status": problem.status,
         "detail": problem.detail,
+        **problem.facts,
     }
     if request_id := _request_id():
         document["request_id"] = request_id

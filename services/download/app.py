@@ -7,11 +7,14 @@ from services.download.counting import Downloads
 from services.download.devpi_files import DevpiFiles
 from services.download.doc_routes import DocRoutes
 from services.download.documentation import Documentation
+from services.download.evicting import Eviction
 from services.download.hot import DownloadHotReader
 from services.download.reader import Reader
 from services.download.routes import DownloadRoutes, Reading
 from services.download.settings import Limits
+from services.download.uses import Uses
 from shared.auth.verifier import Verifier
+from shared.fetching.fetching import Fetching
 from shared.problems import UnknownErrors, problem_answer
 from shared.reading.access import Access
 from shared.reading.api import beside
@@ -28,13 +31,15 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     limits = limits or Limits()
     verifier = Verifier(resources.directory, resources.clock)
     access = Access(resources.directory, verifier)
-    reading = Reading(Reader(resources, limits), Downloads(resources.engine, resources.clock, limits.flush_seconds))
+    fetching = Fetching(resources, limits.fetching)
+    downloads = Downloads(resources.engine, resources.clock, limits.flush_seconds)
+    reading = Reading(Reader(resources, limits, fetching), downloads, fetching, Uses(resources.engine, resources.clock))
     routes = DocRoutes(Documentation(resources), limits, access, DownloadRoutes(resources, limits, access, reading))
     files = UnknownErrors(routes, problem_answer)
     reads = DevpiFiles(resources, access, reading.reader).before(files)
     return Service(
         name="download",
         app=beside(api_app(resources, verifier), reads),
-        hot=(DownloadHotReader(access, reading.reader, reading.downloads),),
-        loops=(reading.downloads.run,),
+        hot=(DownloadHotReader(access, reading.reader, reading.downloads, reading.uses),),
+        loops=(reading.downloads.run, reading.uses.run, Eviction(resources, limits, fetching).run),
     )

@@ -77,4 +77,4 @@ def _asked_for(scope: Scope) -> tuple[Face, FileWanted] | None:
     if face is None or face.kind is not FaceKind.FILE or not wants_json(Headers(scope=scope)):
         return None
     wanted = wanted_at(face)
-    return None if wanted is None or wanted.metadata else (face, wanted)
+    return None if wanted is None or wanted.beside else (face, wanted)

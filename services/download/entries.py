@@ -9,11 +9,21 @@ from datetime import datetime
 from countermark.core.digest import Length, Sha256
 from services.download.rules import Span
 from shared.errors import ServiceError
+from shared.fetching.wanted import Wanted
 from shared.ids import FileId
 from shared.objects.interface import Key
 from shared.reading.answers import CORS, NO_STORE, NOSNIFF, Headers
 from shared.reading.headers import http_date
 from shared.service import Prepared
+
+ABSENT = "absent"
+"""Group of what is known not to exist in an index; it ends with the index's next head."""
+
+OCTETS, PROVENANCE = b"application/octet-stream", b"application/vnd.pypi.integrity.v1+json"
+"""Content-Type of files and of provenance objects. Source: contract python-index section 1.8."""
+
+LASTING, PASSING = b"max-age=31536000, immutable", b"max-age=600"
+"""How long what never changes under its address may be kept, and a provenance object, to which bundles are added."""
 
 OVERHEAD = 2048
 """Bytes that an entry weighs beside its body, roughly."""
@@ -34,6 +44,7 @@ class Entry:
         body: the bytes, checked, when the file is small.
         groups: what it is dropped with, each once; see `shared.reading.shelf`.
         until: bounds how long it is remembered (monotonic seconds); None for what a publication drops.
+        source: where it comes from when that is an upstream: its bytes may have to be fetched first.
     """
 
     counted: FileId | None
@@ -46,10 +57,12 @@ class Entry:
     kept: Headers
     body: bytes | None
     groups: tuple[Hashable, ...]
+    kind: bytes
     full: Prepared
     not_modified: Prepared
     size: int
     until: float | None = None
+    source: Wanted | None = None
     lags: None = None
 
     def part(self, span: Span) -> list[tuple[bytes, bytes]]:
@@ -69,7 +82,7 @@ class Entry:
         return Prepared(416, [where, (b"content-length", b"0"), (b"accept-ranges", b"bytes"), NOSNIFF, *CORS], b"")
 
     def _described(self, length: int) -> list[tuple[bytes, bytes]]:
-        return described(self.kept, length)
+        return described(self.kept, length, self.kind)
 
 
 @dataclass(slots=True, eq=False)
@@ -89,7 +102,12 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where the bytes of an address lie and how they are known; `counted` as in `Entry`."""
+    """Where the bytes of an address lie and how they are known; `counted` as in `Entry`.
+
+    Attributes:
+        kind: Content-Type.
+        caching: how long they may be kept without asking again.
+    """
 
     counted: FileId | None
     key: Key
@@ -97,6 +115,8 @@ class Stored:
     sha256: Sha256
     length: Length
     modified: datetime
+    kind: bytes = OCTETS
+    caching: bytes = LASTING
 
 
 def make_entry(stored: Stored, body: bytes | None, groups: tuple[Hashable, ...], *, open_: bool) -> Entry:
@@ -106,7 +126,7 @@ def make_entry(stored: Stored, body: bytes | None, groups: tuple[Hashable, ...],
         open_: whether everyone may read it; decides Cache-Control and Vary.
     """
     etag = f'"{stored.sha256}"'.encode()
-    caching = b"public, max-age=31536000, immutable" if open_ else b"private, max-age=31536000, immutable"
+    caching = (b"public, " if open_ else b"private, ") + stored.caching
     kept = [(b"etag", etag), (b"last-modified", http_date(stored.modified)), (b"cache-control", caching), *CORS]
     if not open_:
         kept.append((b"vary", b"Authorization"))
@@ -122,20 +142,21 @@ def make_entry(stored: Stored, body: bytes | None, groups: tuple[Hashable, ...],
         kept=headers,
         body=body,
         groups=groups,
-        full=Prepared(200, described(headers, stored.length), body or b""),
+        kind=stored.kind,
+        full=Prepared(200, described(headers, stored.length, stored.kind), body or b""),
         not_modified=Prepared(304, headers, b""),
         size=OVERHEAD + PER_GROUP * len(groups) + len(body or b""),
     )
 
 
-def described(kept: Headers, length: int) -> list[tuple[bytes, bytes]]:
+def described(kept: Headers, length: int, kind: bytes) -> list[tuple[bytes, bytes]]:
     """Return the headers of an answer with `length` bytes.
 
     Never Content-Encoding: installers ask for the bytes as they are and check their digest.
     Source: contract python-index section 1.5.4.
     """
     return [
-        (b"content-type", b"application/octet-stream"),
+        (b"content-type", kind),
         (b"content-length", b"%d" % length),
         (b"accept-ranges", b"bytes"),
         *kept,

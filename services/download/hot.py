@@ -13,6 +13,7 @@ from services.download.counting import Downloads
 from services.download.entries import Entry
 from services.download.reader import EntryKey, Reader, key_of
 from services.download.rules import wanted_at
+from services.download.uses import Uses
 from shared.errors import ServiceError
 from shared.faces import parse_face, service_for
 from shared.reading.access import Access, Place
@@ -35,10 +36,11 @@ class _Route:
 class DownloadHotReader:
     """The download service's hot reader; see `shared.service.HotReader`."""
 
-    def __init__(self, access: Access, reader: Reader, downloads: Downloads) -> None:
+    def __init__(self, access: Access, reader: Reader, downloads: Downloads, uses: Uses) -> None:
         self._access = access
         self._reader = reader
         self._downloads = downloads
+        self._uses = uses
         self._routes: dict[str, _Route] = {}
         self._generation = access.generation
 
@@ -67,6 +69,8 @@ class DownloadHotReader:
             return None
         if entry.counted is not None:
             self._downloads.count(entry.counted)
+        if entry.source is not None:
+            self._uses.note(entry.source.key)
         return entry.full
 
     def _find(self, path: str) -> _Route | None:

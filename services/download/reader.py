@@ -9,12 +9,15 @@ import time
 
 from countermark.core.names import NormalizedName
 from services.download import usecases
+from services.download.asking import Questions
 from services.download.attached import or_attached
-from services.download.entries import Entry, Refused
+from services.download.entries import ABSENT, Entry, Refused
 from services.download.rules import FileWanted
 from services.download.settings import Limits
+from services.download.usecases import Finding
+from shared.catalogue import fetches
 from shared.catalogue.heads import Head
-from shared.errors import ServiceError
+from shared.fetching.fetching import Fetching
 from shared.ids import IndexId
 from shared.reading.access import Place
 from shared.reading.shelf import Shelf
@@ -29,12 +32,14 @@ is merged with: a view that changed is another one."""
 class Reader:
     """Finds files, in memory first."""
 
-    def __init__(self, resources: Resources, limits: Limits) -> None:
+    def __init__(self, resources: Resources, limits: Limits, fetching: Fetching) -> None:
         self._resources = resources
+        self._finding = Finding(resources, limits, fetching, Questions(resources, limits.page_seconds))
         self._limits = limits
         self._shelf: Shelf[EntryKey, Entry | Refused] = Shelf(limits.memory)
         self._known: set[IndexId] = set()
         resources.heads.subscribe(self._changed)
+        resources.listener.subscribe(fetches.CHANNEL, self._mirrored)
 
     def kept(self, key: EntryKey) -> Entry | Refused | None:
         """Return what is in memory and up to date."""
@@ -47,7 +52,7 @@ class Reader:
         """Return a file that is served.
 
         Raises:
-            ServiceError: it is not, and why; or UNAVAILABLE, when a small file's bytes cannot be served.
+            ServiceError: it is not, and why; or why a small file's bytes cannot be had.
         """
         key = key_of(where, wanted)
         found = self.kept(key)
@@ -55,12 +60,11 @@ class Reader:
             self._shelf.drop_kept(key)
             found = await self._shelf.fetch(key, lambda: self._find(where, wanted))
         if isinstance(found, Refused):
-            # A new one each time: an exception collects the traceback of every raise.
-            raise ServiceError(found.error.kind, found.error.detail)
+            raise found.error.again()
         return found
 
     async def _find(self, where: Place, wanted: FileWanted) -> Entry | Refused:
-        found = await usecases.find(self._resources, self._limits, where, wanted)
+        found = await usecases.find(self._finding, where, wanted)
         return await or_attached(self._resources, self._limits, where, wanted, found)
 
     def _changed(self, head: Head, projects: frozenset[str]) -> None:
@@ -73,9 +77,17 @@ class Reader:
             return
         for project in projects:
             self._shelf.drop_group((index_id, NormalizedName(project)))
-        self._shelf.drop_group((index_id, usecases.ABSENT))
+        self._shelf.drop_group((index_id, ABSENT))
         # Which project a look-up under way will find is not known yet; doing it again costs one query.
         self._shelf.doubt(lambda key: _shows(key, index_id))
+
+    async def _mirrored(self, what: str) -> None:
+        """Drop what a mirror's new page changed; on a tick nothing: all that comes from mirrors has its time."""
+        if (changed := fetches.changed_page(what)) is not None:
+            index_id, project = changed
+            self._shelf.drop_group((index_id, project))
+            self._shelf.drop_group((index_id, ABSENT))
+            self._shelf.doubt(lambda key: _shows(key, index_id))
 
 
 def _shows(key: EntryKey, index_id: IndexId) -> bool:

@@ -6,8 +6,8 @@ A plain ASGI callable; `shared.reading.answers` says why.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -19,8 +19,11 @@ from services.download.reader import Reader
 from services.download.rules import Extent, Span, extent, wanted_at
 from services.download.settings import Limits
 from services.download.usecases import BrokenOff, ahead, checked, open_file, presigned
+from services.download.uses import Uses
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import parse_face, service_for
+from shared.fetching.fetching import Fetching
+from shared.objects.interface import ByteRange
 from shared.problems import problem_answer
 from shared.reading.access import Access, Place
 from shared.reading.answers import CORS, NO_STORE, NOSNIFF, other_method, send_prepared, with_headers
@@ -33,10 +36,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the hot reader and the routes share: the files in memory, and the counts of downloads."""
+    """What the hot reader and the routes share: the files in memory, the counts of downloads, mirrors' bytes and when
+    they were used."""
 
     reader: Reader
     downloads: Downloads
+    fetching: Fetching
+    uses: Uses
 
 
 class DownloadRoutes:
@@ -48,6 +54,8 @@ class DownloadRoutes:
         self._access = access
         self._reader = reading.reader
         self._downloads = reading.downloads
+        self._fetching = reading.fetching
+        self._uses = reading.uses
         self._redirect = resources.settings.downloads.redirect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,7 +88,7 @@ class DownloadRoutes:
             BrokenOff: it cannot be finished.
         """
         part = extent(asked, entry.etag, http_date(entry.modified), entry.length)
-        if entry.body is None and self._redirect:
+        if entry.body is None and self._redirect and (entry.source is None or await self._fetching.ready(entry.source)):
             url = await presigned(self._resources, entry, open_=where.open)
             if url is not None:
                 # Also for a part: the client asks the store for it, and goes on by the store's entity tag.
@@ -97,6 +105,8 @@ class DownloadRoutes:
 
     def _count(self, entry: Entry, part: Span | Extent) -> None:
         """Count a download when its first byte is sent: what is resumed later on is the same download."""
+        if entry.source is not None:
+            self._uses.note(entry.source.key)
         begins = part.start == 0 if isinstance(part, Span) else part is Extent.WHOLE
         if begins and entry.counted is not None:
             self._downloads.count(entry.counted)
@@ -126,12 +136,12 @@ class DownloadRoutes:
         span, started = part if isinstance(part, Span) else None, False
         gone = asyncio.ensure_future(_until_gone(receive))
         try:
-            async with open_file(self._resources, entry, span) as opened:
+            async with self._opened(entry, span) as chunks:
                 status, headers = (200, entry.full.headers) if span is None else (206, entry.part(span))
                 await send({"type": "http.response.start", "status": status, "headers": headers})
                 started = True
                 self._count(entry, part)
-                async with aclosing(checked(entry, opened) if span is None else ahead(opened.chunks)) as chunks:
+                async with aclosing(chunks):
                     await self._send_all(chunks, gone, send)
         except (ServiceError, TimeoutError) as error:
             if not started:
@@ -139,6 +149,27 @@ class DownloadRoutes:
             raise BrokenOff(f"{entry.key} could not be sent to its end") from error
         finally:
             gone.cancel()
+
+    @asynccontextmanager
+    async def _opened(self, entry: Entry, span: Span | None) -> AsyncIterator[AsyncGenerator[bytes, None]]:
+        """Open a file or a span of it, where it lies or as it arrives.
+
+        Raises:
+            ServiceError: it cannot be opened.
+            BrokenOff: from the chunks; the bytes are not the right ones.
+        """
+        if entry.source is None:
+            async with open_file(self._resources, entry, span) as opened:
+                yield checked(entry, opened.chunks) if span is None else ahead(opened.chunks)
+            return
+        part = None if span is None else ByteRange(span.start, span.stop)
+        async with self._fetching.open(entry.source, entry.length, part) as fetched:
+            try:
+                whole = span is None and not fetched.checked
+                yield checked(entry, fetched.chunks) if whole else ahead(fetched.chunks)
+            except BrokenOff:
+                await self._fetching.forget(entry.source.key)
+                raise
 
     async def _send_all(self, chunks: AsyncIterator[bytes], gone: asyncio.Future[None], send: Send) -> None:
         """Send chunks until the last or until the client is gone; the store's body is closed by the caller either way.

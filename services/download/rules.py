@@ -13,6 +13,7 @@ from countermark.core.digest import Sha256
 from countermark.core.names import FileName, InvalidName, parse_file_name
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, FaceKind
+from shared.formats.python.pages import PROVENANCE_SUFFIX
 from shared.reading.facts import FileFacts
 from shared.reading.headers import Asked, parse_http_date
 
@@ -30,7 +31,7 @@ _SPAN = re.compile(r"([0-9]{0,18})-([0-9]{0,18})\Z")
 
 @dataclass(frozen=True, slots=True)
 class FileWanted:
-    """A file of an index, or its `.metadata`.
+    """A file of an index, or its `.metadata`, or its provenance object.
 
     Attributes:
         path_key: the first 16 hex digits of the file's sha256.
@@ -41,6 +42,12 @@ class FileWanted:
     file_name: FileName
     metadata: bool
     sha256: Sha256 | None = None
+    provenance: bool = False
+
+    @property
+    def beside(self) -> bool:
+        """Whether it is not the file itself that is wanted."""
+        return self.metadata or self.provenance
 
     @property
     def own(self) -> bool:
@@ -79,24 +86,26 @@ def wanted_at(face: Face) -> FileWanted | None:
     if found is None:
         return None
     digest, name = found[1] + found[2], found[3]
-    metadata = name.endswith(METADATA_SUFFIX)
+    metadata, provenance = name.endswith(METADATA_SUFFIX), name.endswith(PROVENANCE_SUFFIX)
     result = _TEST_RESULT.search(name)
     try:
         if result is not None:
             # Longer than any file's name by its ending.
             file_name = FileName(parse_file_name(name[: result.start()]) + result[0])
         else:
-            file_name = parse_file_name(name.removesuffix(METADATA_SUFFIX) if metadata else name)
+            suffix = METADATA_SUFFIX if metadata else PROVENANCE_SUFFIX
+            file_name = parse_file_name(name.removesuffix(suffix))
     except InvalidName:
         return None
-    return FileWanted(digest[:16], file_name, metadata, Sha256(digest) if face.kind is FaceKind.TUF else None)
+    sha256 = Sha256(digest) if face.kind is FaceKind.TUF else None
+    return FileWanted(digest[:16], file_name, metadata, sha256, provenance)
 
 
 def names_attachment(wanted: FileWanted) -> bool:
     """Return whether a name may be that of documentation or of a test result; pointers name neither."""
     name = wanted.file_name
     return (
-        not wanted.metadata
+        not wanted.beside
         and wanted.sha256 is None
         and (name.endswith(_DOCUMENTATION) or _TEST_RESULT.search(name) is not None)
     )
@@ -112,6 +121,8 @@ def refusal(wanted: FileWanted, facts: FileFacts | None) -> ServiceError | None:
     if facts is None or wanted.sha256 not in (None, facts.sha256):
         return missing
     if facts.visible:
+        if wanted.provenance:
+            return ServiceError(ErrorKind.NOT_FOUND, f"There is no provenance for {wanted.file_name}.")
         if wanted.metadata and facts.core_metadata_sha256 is None:
             return ServiceError(
                 ErrorKind.NOT_FOUND, f"There is no metadata for {wanted.file_name}; take the file itself."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from shared.fetching.receiving import FetchLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,11 @@ class Limits:
         stall_seconds: seconds in which a client must take a chunk; then the connection is closed, since a body of the
             store is held open for it.
         flush_seconds: seconds for which download counts lie in memory only.
+        page_seconds: that a client waits for the page of a file that is not known.
+        fetching: from upstreams of mirrors.
+        evict_seconds: between two looks whether too much is kept of them.
+        evict_grace: seconds between the mark that something is removed and its removal, for clients that were sent to
+            the store for it.
     """
 
     memory: int = 48 << 20
@@ -23,3 +30,7 @@ class Limits:
     absent_seconds: float = 30.0
     stall_seconds: float = 60.0
     flush_seconds: float = 5.0
+    page_seconds: float = 8.0
+    fetching: FetchLimits = field(default_factory=FetchLimits)
+    evict_seconds: float = 60.0
+    evict_grace: float = 120.0

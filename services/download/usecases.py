@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.download.entries import Entry, Refused, Stored, make_entry
+from services.download.asking import Questions
+from services.download.entries import ABSENT, Entry, Refused, Stored, make_entry
+from services.download.inheriting import InView, in_view
+from services.download.mirrored import held_back, mirrored_entry, remembered_until
 from services.download.rules import FileWanted, Span, refusal
 from services.download.settings import Limits
-from shared.auth.directory import IndexRecord
-from shared.catalogue.merged import files_named, standings
 from shared.catalogue.reading import file_facts
 from shared.errors import ErrorKind, ServiceError
+from shared.fetching.fetching import Fetching
 from shared.objects.interface import ByteRange, ObjectNotFound, ObjectStoreError, OpenObject, Presigner
 from shared.objects.keys import core_metadata_key, file_key
 from shared.reading.access import Place
 from shared.reading.facts import FileFacts
 from shared.reading.loading import RETRY_AFTER, load_checked, unavailable
-from shared.reading.merging import file_in_view, shut_in_view
+from shared.reading.mirrored import MirroredFile
 from shared.reading.resolution import MIRROR
-from shared.reading.views import View
 from shared.resources import Resources
 
 log = structlog.get_logger()
-
-ABSENT = "absent"
-"""Group of what is known not to exist in an index; it ends with the index's next head."""
-
 
 OPEN_LIFETIME, CLOSED_LIFETIME = timedelta(hours=1), timedelta(minutes=5)
 """How long a URL of the store works, for a file that everyone may read and for others: nobody can take it back, and
@@ -44,61 +40,58 @@ class BrokenOff(Exception):
     """A stream cannot be finished; the connection is to be closed without the rest, so that nobody takes it for all."""
 
 
-async def find(resources: Resources, limits: Limits, place: Place, wanted: FileWanted) -> Entry | Refused:
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What finding a file needs."""
+
+    resources: Resources
+    limits: Limits
+    fetching: Fetching
+    questions: Questions
+
+
+async def find(finding: Finding, place: Place, wanted: FileWanted) -> Entry | Refused:
     """Return the file that an address of an index means, with its bytes when it is small, or why it is not served.
 
     What the index itself shows is served, else what its merged view shows under this address; else the index's own rows
     say why not.
 
     Raises:
-        ServiceError: UNAVAILABLE; a small file is missing in the store, damaged, or cannot be read. NOT_FOUND; a
-            mirror's upstream cannot be reached, which is not remembered.
+        ServiceError: UNAVAILABLE; a small file is missing in the store, damaged, or cannot be read. NOT_FOUND, UPSTREAM
+            or UNAVAILABLE; a small file of a mirror cannot be fetched.
     """
-    record = place.record
-    if record.type == MIRROR:
-        detail = f"The upstream of {record.name} cannot be reached, and {wanted.file_name} is not kept here."
-        raise ServiceError(ErrorKind.NOT_FOUND, detail)
-    async with resources.engine.connect() as connection:
-        facts = await file_facts(connection, record.id, wanted.path_key, wanted.file_name)
-        owner, shown = record, facts
-        if place.view is not None and not wanted.own and (facts is None or not facts.visible):
-            owner, shown = await _inherited(connection, place.view, wanted, facts) or (record, facts)
+    resources, limits = finding.resources, finding.limits
+    own, seen, now = await _looked(resources, place, wanted)
+    if seen.file is None and seen.doubts and await finding.questions.ask(seen.doubts):
+        own, seen, now = await _looked(resources, place, wanted)
+    if isinstance(seen.file, MirroredFile):
+        return await mirrored_entry(finding.fetching, limits, place, wanted, seen, now)
+    if seen.hidden is not None:
+        return held_back(limits, place, wanted, seen, now)
+    shown = own if seen.file is None else seen.file
     refused = refusal(wanted, shown)
     if shown is None or refused is not None:
         assert refused is not None, "what is not known is refused"
         what = ABSENT if shown is None or refused.kind is ErrorKind.NOT_FOUND else shown.project
-        return Refused(refused, place.groups(what), time.monotonic() + limits.absent_seconds)
-    stored = _stored(shown, wanted, public=owner.public)
+        return Refused(refused, place.groups(what), remembered_until(limits, seen, now))
+    stored = _stored(shown, wanted, public=seen.owner.public)
     body = None
     if stored.length <= limits.small:
-        store = resources.objects.side(public=owner.public)
+        store = resources.objects.side(public=seen.owner.public)
         body = await load_checked(store, stored.key, stored.sha256, limits.small)
     return make_entry(stored, body, place.groups(shown.project), open_=place.open)
 
 
-async def _inherited(
-    connection: AsyncConnection, view: View, wanted: FileWanted, own: FileFacts | None
-) -> tuple[IndexRecord, FileFacts] | None:
-    """Return the file that an address means by way of an index's bases, with the index that it belongs to.
-
-    One that is in quarantine in the index itself is returned as its own, held.
-
-    Args:
-        own: what the index itself has under the address, and does not show.
-    """
-    named = await files_named(connection, view.ids, view.order[0].id, wanted.file_name)
-    if not any(facts.visible and facts.sha256.startswith(wanted.path_key) for _, facts in named):
-        return None
-    projects = {facts.project for _, facts in named}
-    states = {project: await standings(connection, view.ids, project) for project in projects}
-    found = file_in_view(view.order, wanted.path_key, named, states)
-    if (
-        found is None
-        and own is None
-        and (shut := shut_in_view(view.order[0].id, wanted.path_key, named, states)) is not None
-    ):
-        return view.order[0], shut
-    return found
+async def _looked(resources: Resources, place: Place, wanted: FileWanted) -> tuple[FileFacts | None, InView, datetime]:
+    """Return what an index itself has under an address, what the address means in its merged view, and when."""
+    record, now = place.record, resources.clock.now()
+    async with resources.engine.connect() as connection:
+        own = None
+        if record.type != MIRROR:
+            own = await file_facts(connection, record.id, wanted.path_key, wanted.file_name)
+        if place.view is None or wanted.own or (own is not None and own.visible):
+            return own, InView(record, own), now
+        return own, await in_view(connection, place.view, wanted, own, now), now
 
 
 @asynccontextmanager
@@ -138,7 +131,7 @@ async def presigned(resources: Resources, entry: Entry, *, open_: bool) -> str |
         return None
 
 
-async def checked(entry: Entry, opened: OpenObject) -> AsyncGenerator[bytes, None]:
+async def checked(entry: Entry, opened: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Yield the whole of a file, hashing it; the last chunk only when the digest is right.
 
     So a client never has all bytes of a file that is not the one that was uploaded, whatever it checks itself.
@@ -147,7 +140,7 @@ async def checked(entry: Entry, opened: OpenObject) -> AsyncGenerator[bytes, Non
         BrokenOff: the store holds other bytes than were uploaded, or fewer.
     """
     digest, length = hashlib.sha256(), 0
-    async with aclosing(ahead(opened.chunks)) as chunks:
+    async with aclosing(ahead(opened)) as chunks:
         async for chunk in chunks:
             # A chunk is at most 256 KiB: 0.2 ms, less than handing it to a thread and back is worth.
             digest.update(chunk)

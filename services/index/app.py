@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.index.api import api_app
+from services.index.asked_pages import AskedPages
 from services.index.devpi_documents import DevpiDocuments
 from services.index.hot import IndexHotReader
 from services.index.jobs import job_handlers
@@ -30,6 +31,7 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     access = Access(resources.directory, verifier)
     page_bytes = resources.settings.mirrors.page_bytes
     mirroring = Mirroring(resources, Upstreams(resources.outgoing, resources.clock, page_bytes=page_bytes))
+    AskedPages(resources, mirroring)
     reader = Reader(resources, limits, mirroring)
     routes = IndexRoutes(access, reader, resources.settings, no_documents)
     reads = DevpiDocuments(resources, access).before(UnknownErrors(routes, text_answer))

@@ -14,6 +14,7 @@ import asyncio
 import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from countermark.core.names import FileName, page_target
 from services.index.documents import Document
@@ -21,14 +22,15 @@ from services.index.mirrored_parts import mirrored_parts, unavailable
 from services.index.mirroring import Mirroring
 from services.index.rules import PageWanted
 from services.index.settings import Limits
-from services.index.usecases import empty_page, list_document, no_project, page_of_signed
+from services.index.usecases import empty_page, list_document, no_project, outside_url, page_of_signed
 from shared.auth.directory import IndexRecord
 from shared.catalogue.heads import PageRef, newest_pages
 from shared.catalogue.merged import InIndex, held_names, in_indexes, quarantined_projects
 from shared.errors import ErrorKind, ServiceError
-from shared.formats.python.merged import Part, merged_document
+from shared.formats.python.merged import Part, merged_document, with_provenance
 from shared.ids import IndexId
 from shared.objects.keys import target_key
+from shared.outside import is_loopback
 from shared.reading.access import Place
 from shared.reading.loading import load_checked
 from shared.reading.merging import ProjectUnion, members_showing
@@ -70,6 +72,8 @@ async def load_merged_page(
         return empty_page(limits, place, project)
     serial = mirrored.serial + sum(found.page.serial for found in there.values() if found.page is not None)
     body = await asyncio.to_thread(merged_document, record.name, project, serial, parts, hidden)
+    if mirrored.parts:
+        body = await asyncio.to_thread(with_provenance, body, _own_url(resources, record))
     document = _lasting(page_of_signed(place, project, serial, body, mirrored.stale_since), mirrored.until, now)
     if hidden or len(parts) < len(holders) + len(mirrored.parts):
         # What is held may be removed, and what is registered given up, without a publication that tells.
@@ -84,6 +88,13 @@ def _lasting(document: Document, until: datetime | None, now: datetime) -> Docum
         moment = time.monotonic() + max(0.0, (until - now).total_seconds())
         document.until = moment if document.until is None else min(moment, document.until)
     return document
+
+
+def _own_url(resources: Resources, record: IndexRecord) -> str | None:
+    """Return an index's absolute URL; None where it is no secure one. Source: PEP 740; architecture section 11.4."""
+    outside = outside_url(resources)
+    parts = urlsplit(outside)
+    return f"{outside}/{record.name}/" if parts.scheme == "https" or is_loopback(parts.hostname or "") else None
 
 
 async def load_merged_list(resources: Resources, limits: Limits, place: Place, view: View) -> Document:

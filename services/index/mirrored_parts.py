@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from countermark.core.names import NormalizedName
-from services.index.mirroring import MirroredPage, Mirroring, UpstreamAway
+from services.index.mirroring import Mirroring, UpstreamAway
 from shared.auth.directory import IndexRecord
 from shared.errors import ErrorKind, ServiceError
-from shared.formats.python.merged import Part, without
-from shared.formats.python.origins import unpack_origins
-from shared.reading.policy import Policy, judge_file, judge_name, next_change
+from shared.formats.python.merged import Part, unannounced
+from shared.reading.mirrored import policies_of, shown_document
+from shared.reading.policy import judge_name
 
 _STALE_FOR = timedelta(seconds=2)
 """How long a stale page is served before the upstream is looked after again."""
@@ -49,6 +49,7 @@ async def mirrored_parts(
         return Mirrored((), 0, None, None, ())
     wanted = [mirror for mirror in mirrors if judge_name(policies_of(asked, mirror), project) is None]
     found = await asyncio.gather(*(mirroring.page(mirror, project) for mirror in wanted), return_exceptions=True)
+    withdrawn = await mirroring.withdrawn(wanted, project, now)
     parts, away, moments, stale, serial = [], [], [], [], 0
     for mirror, page in zip(wanted, found, strict=True):
         if isinstance(page, UpstreamAway):
@@ -61,18 +62,14 @@ async def mirrored_parts(
         if page.document is None:
             continue
         serial += page.serial
-        part, change = await asyncio.to_thread(_shown, page, policies_of(asked, mirror), project, now)
-        parts.append(Part(mirror.name, part))
+        policies, gone = policies_of(asked, mirror), withdrawn.get(mirror.id, {})
+        part, change = await asyncio.to_thread(shown_document, page.document, page.origins, policies, project, now)
+        parts.append(Part(mirror.name, unannounced(part, gone) if gone else part))
+        moments += gone.values()
         moments += [change] if change is not None else []
     if away:
         moments.append(now + _STALE_FOR)
     return Mirrored(tuple(parts), serial, min(moments, default=None), min(stale, default=None), tuple(away))
-
-
-def policies_of(asked: IndexRecord, mirror: IndexRecord) -> list[Policy]:
-    """Return the policies that a file of a mirror passes in an index: that one's, and the mirror's own."""
-    both = (mirror.policy,) if asked.id == mirror.id else (mirror.policy, asked.policy)
-    return [policy for policy in both if policy is not None]
 
 
 def unavailable(away: Sequence[UpstreamAway]) -> ServiceError:
@@ -82,22 +79,3 @@ def unavailable(away: Sequence[UpstreamAway]) -> ServiceError:
     """
     longest = max(one.retry_after for one in away)
     return ServiceError(ErrorKind.UNAVAILABLE, f"{'; '.join(map(str, away))[:1000]}.", retry_after=longest)
-
-
-def _shown(
-    page: MirroredPage, policies: Sequence[Policy], project: NormalizedName, now: datetime
-) -> tuple[bytes, datetime | None]:
-    """Return what is shown of a page, and when the clock alone changes that."""
-    assert page.document is not None
-    if page.origins is None or not any(policy.min_age for policy in policies):
-        return page.document, None
-    hidden, shown, verdicts = {}, [], []
-    for name, (origin, version) in unpack_origins(page.origins).items():
-        verdict = judge_file(policies, project, version, origin.uploaded_at, now)
-        if verdict is None:
-            shown.append(version)
-        else:
-            hidden[name] = version
-            verdicts.append(verdict)
-    document = without(page.document, hidden, shown) if hidden else page.document
-    return document, next_change(verdicts, policies, now)

@@ -9,7 +9,7 @@ Source: contract python-index section 5.1; architecture section 11.6; ADR 0028.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,8 +21,9 @@ from countermark.core.digest import Sha256
 from countermark.core.names import FileName, IndexName, NormalizedName
 from services.index.upstreams import Absent, AskFailed, Found, Known, Unchanged, Upstreams
 from shared.auth.directory import IndexRecord
-from shared.catalogue import audit, fetches, mirror_pages
+from shared.catalogue import audit, fetches, mirror_faults, mirror_pages
 from shared.catalogue.fetches import Turn
+from shared.catalogue.mirror_faults import Withdrawn
 from shared.catalogue.mirror_pages import KeptPage, MirrorId, NewPage
 from shared.catalogue.outbox import relax
 from shared.formats.python.origins import (
@@ -36,6 +37,7 @@ from shared.formats.python.origins import (
     unpack_seen,
 )
 from shared.formats.python.upstream import UpstreamPage, page_of_mirror
+from shared.ids import IndexId
 from shared.reading.mirror_options import MirrorOptions
 from shared.reading.policy import judge_name
 from shared.resources import Resources
@@ -146,6 +148,14 @@ class Mirroring:
         if failure is None:
             return MirroredPage(None, None, 0, now + timedelta(seconds=self._settings.absent))
         raise UpstreamAway(f"the upstream of {mirror.name} gives no answer: {failure}", pause or _AGAIN)
+
+    async def withdrawn(
+        self, mirrors: Sequence[IndexRecord], project: NormalizedName, now: datetime
+    ) -> Mapping[IndexId, Withdrawn]:
+        """Return which core metadata files the pages of mirrors are not to announce, since nobody can have them."""
+        async with self._resources.engine.connect() as connection:
+            ids = [MirrorId(mirror.id, mirror.life) for mirror in mirrors]
+            return await mirror_faults.withdrawn(connection, ids, project, now)
 
     async def _waited(self, subject: _Subject, kept: KeptPage | None, *, patient: bool) -> KeptPage | None:
         """Have the upstream asked and wait for it, not for ever; returns what is kept then, None for no such project.

@@ -147,7 +147,7 @@ async def load_json(
         release = await release_details(connection, members[origin].id, project, version)
     if release is None:
         return _absent(limits, place, nothing)
-    addresses = Addresses(f"{_outside(resources)}/{record.name}/", project)
+    addresses = Addresses(f"{outside_url(resources)}/{record.name}/", project)
     composer = Composer(origin, addresses, page, details)
     body = await asyncio.to_thread(composer.compose, version, release, all_releases=wanted.version is None)
     shape = Shape(place.open, PAGE_CACHING, page.serial)
@@ -247,7 +247,7 @@ def _named(wanted: JsonWanted) -> str:
     return f"project {wanted.project}" if wanted.version is None else f"release {wanted.project} {wanted.version}"
 
 
-def _outside(resources: Resources) -> str:
+def outside_url(resources: Resources) -> str:
     """Return the API host as clients see it, else as this process is told it listens."""
     settings = resources.settings
     host = f"[{settings.listen.host}]" if ":" in settings.listen.host else settings.listen.host

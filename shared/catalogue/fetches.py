@@ -7,8 +7,8 @@ Source: architecture section 11.6 ("a `fetch` row elects one process").
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from countermark.core.names import NormalizedName
 from shared.catalogue.engine import CATALOGUE_AWAY
+from shared.catalogue.listener import Listener
 from shared.catalogue.outbox import relax
 from shared.catalogue.tables import Fetch
 from shared.ids import IndexId, new_uuid
@@ -31,6 +32,9 @@ CHANNEL = "countermark_mirror"
 CHANGED = "changed "
 """Begins a notification of something that is another now than what processes may have in memory."""
 
+WANTED = "wanted "
+"""Begins a notification of a page that somebody needs who may not ask for it: the index service does."""
+
 TERM = timedelta(seconds=10)
 """How long a holder that went silent keeps others out; whoever is at work renews in a third of it."""
 
@@ -42,9 +46,18 @@ def what_page(index_id: IndexId, project: str) -> str:
 
 def changed_page(notice: str) -> tuple[IndexId, NormalizedName] | None:
     """Return the mirror and the project that a notification says became another, None for any other notification."""
-    kind, _, rest = notice.removeprefix(CHANGED).partition(":")
+    return _page_after(CHANGED, notice)
+
+
+def wanted_page(notice: str) -> tuple[IndexId, NormalizedName] | None:
+    """Return the mirror and the project whose page is to be asked for, None for any other notification."""
+    return _page_after(WANTED, notice)
+
+
+def _page_after(word: str, notice: str) -> tuple[IndexId, NormalizedName] | None:
+    kind, _, rest = notice.removeprefix(word).partition(":")
     index_id, _, project = rest.partition(":")
-    if not notice.startswith(CHANGED) or kind != "page":
+    if not notice.startswith(word) or kind != "page":
         return None
     return IndexId(UUID(index_id)), NormalizedName(project)
 
@@ -122,6 +135,32 @@ async def turn(engine: AsyncEngine, what: str) -> AsyncIterator[Turn]:
         keeping.cancel()
         await asyncio.wait([keeping])
         await one.leave(engine)
+
+
+class Waiting:
+    """Those of a process who wait until something is not being fetched any more."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+        listener.subscribe(CHANNEL, self._told)
+
+    @contextmanager
+    def on(self, what: str) -> Iterator[asyncio.Event]:
+        """Yield an event that is set when `what` is not being fetched any more, and now and then without that."""
+        event = asyncio.Event()
+        self._waiting.setdefault(what, set()).add(event)
+        try:
+            yield event
+        finally:
+            self._waiting[what].discard(event)
+            if not self._waiting[what]:
+                del self._waiting[what]
+
+    async def _told(self, what: str) -> None:
+        """Wake those who wait; on a tick, all: something may have been missed."""
+        for waiting in [self._waiting.get(what, set())] if what else list(self._waiting.values()):
+            for event in waiting:
+                event.set()
 
 
 async def announce(connection: AsyncConnection, what: str) -> None:

@@ -130,6 +130,26 @@ async def kept_pages(
     }
 
 
+@dataclass(frozen=True, slots=True)
+class KeptOrigins:
+    """Where the files of a kept page come from, packed, and until when it is used without asking."""
+
+    origins: bytes | None
+    fresh_until: datetime
+
+
+async def kept_origins(
+    connection: AsyncConnection, mirrors: Sequence[MirrorId], project: NormalizedName
+) -> dict[IndexId, KeptOrigins]:
+    """Return what each of some mirrors knows of the files of a project, without the pages themselves."""
+    if not mirrors:
+        return {}
+    these = or_(*(and_(MirrorPage.index_id == one.id, MirrorPage.life == one.life) for one in mirrors))
+    columns = (MirrorPage.index_id, MirrorPage.origins, MirrorPage.fresh_until)
+    rows = await connection.execute(select(*columns).where(these, MirrorPage.project == project))
+    return {IndexId(row.index_id): KeptOrigins(row.origins, row.fresh_until) for row in rows}
+
+
 async def keep(connection: AsyncConnection, mirror: MirrorId, project: NormalizedName, page: NewPage) -> bool:
     """Keep a page, and tell every process when this commits; False when a newer answer is there already."""
     values = {

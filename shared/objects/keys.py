@@ -9,6 +9,7 @@ import re
 
 from countermark.core.digest import Sha256
 from countermark.core.names import FileName, IndexName, NormalizedName, TargetPath
+from shared.ids import IndexId
 from shared.objects.interface import Key
 
 MAX_KEY = 1024
@@ -16,6 +17,9 @@ MAX_KEY = 1024
 
 FILES = "files/"
 """What the keys of files and of their core metadata begin with."""
+
+MIRRORED = "mirror/"
+"""What the keys begin with of bytes that were fetched from upstreams; they lie on the private side of the store."""
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._!+~-]{0,254}\Z")
 
@@ -62,6 +66,18 @@ def core_metadata_key(sha256: Sha256, file_name: FileName) -> Key:
     """Return the key of a wheel's METADATA bytes: the file's key plus `.metadata` (PEP 658), under the *wheel's*
     digest."""
     return Key(f"{file_key(sha256, file_name)}.metadata")
+
+
+def mirrored_key(index_id: IndexId, life: int, digest: Sha256, name: str) -> Key:
+    """Return the key of bytes that a mirror fetched.
+
+    Each mirror has its own: knowing the digest of what another one fetched with its credentials gives nothing.
+
+    Args:
+        digest: of the bytes, or of their URL where nobody says what bytes they are.
+        name: a file's name, and maybe what stands behind it (`.metadata`).
+    """
+    return Key(f"{MIRRORED}{index_id.hex}/{life}/{digest[:2]}/{digest[2:]}/{name}")
 
 
 def index_prefix(index: IndexName) -> str:

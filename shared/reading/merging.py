@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+from countermark.core.digest import Sha256
 from countermark.core.names import NormalizedName
 from shared.ids import IndexId
 from shared.reading.facts import FileFacts, Standing
@@ -26,7 +27,24 @@ class Identified(Member, Protocol):
         """Of its row."""
 
 
+class Named(Protocol):
+    """A file as a member knows it, hosted or mirrored."""
+
+    @property
+    def project(self) -> NormalizedName:
+        """Which it is of."""
+
+    @property
+    def sha256(self) -> Sha256:
+        """Its digest."""
+
+    @property
+    def visible(self) -> bool:
+        """Whether it is shown."""
+
+
 V = TypeVar("V", bound=Identified)
+F = TypeVar("F", bound=Named)
 
 _NOTHING = Standing(registered=False, files=0, quarantined=None)
 
@@ -53,9 +71,9 @@ def members_showing(
 def file_in_view(
     order: Sequence[V],
     path_key: str,
-    named: Sequence[tuple[IndexId, FileFacts]],
+    named: Sequence[tuple[IndexId, F]],
     standings: Mapping[NormalizedName, Mapping[IndexId, Standing]],
-) -> tuple[V, FileFacts] | None:
+) -> tuple[V, F] | None:
     """Return the file that an address means in a merged view, with the member it belongs to; None when it means none.
 
     In each project the nearest member that shows a file of the name decides, and it alone: a file further away with
@@ -64,7 +82,8 @@ def file_in_view(
     Args:
         order: as `resolution_order` returns it; the first is the index that was asked.
         path_key: the first 16 hex digits of the file's sha256.
-        named: the files of the name that members show, and those that the first one holds and does not show.
+        named: the files of the name that members show, mirrors as well, and those that the first one holds and does not
+            show.
         standings: by project, of every project in `named`.
     """
     for project in {facts.project: None for _, facts in named}:

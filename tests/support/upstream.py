@@ -16,7 +16,7 @@ JSON = "application/vnd.pypi.simple.v1+json"
 
 @dataclass(slots=True)
 class Fault:
-    """What goes wrong at a path: `delay` in seconds before the answer, `never` for no answer at all."""
+    """What goes wrong at a path: `delay` in seconds before the answer, `never` for none at all before `go` is set."""
 
     status: int = 0
     delay: float = 0.0
@@ -25,6 +25,13 @@ class Fault:
     never: bool = False
     cut: int = -1
     """Bytes after which the connection is cut; -1 for never."""
+    held: int = -1
+    """Bytes after which nothing comes until `go` is set; -1 for never."""
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    drip: float = 0.0
+    """Seconds before each kilobyte."""
+    times: int = -1
+    """How often it goes wrong; -1 for always."""
 
 
 @dataclass(slots=True)
@@ -35,6 +42,7 @@ class UpstreamFile:
     content: bytes
     fields: dict[str, Any] = field(default_factory=dict)
     metadata: bytes | None = None
+    provenance: bytes | None = None
     sha256: str = ""
     """As the page says; of the content when empty."""
 
@@ -49,6 +57,8 @@ class UpstreamFile:
         }
         if self.metadata is not None:
             entry["core-metadata"] = {"sha256": hashlib.sha256(self.metadata).hexdigest()}
+        if self.provenance is not None:
+            entry["provenance"] = f"../../files/{self.name}.provenance"
         return entry | self.fields
 
 
@@ -85,19 +95,42 @@ class Upstream:
         self.asked[path] += 1
         self.requests.append(headers | {":path": path})
         fault = self.faults.get(path) or self.down
+        if fault is not None and fault.times == 0:
+            fault = None
         if fault is not None:
-            await asyncio.sleep(3600 if fault.never else fault.delay)
+            fault.times -= 1
+            await (fault.go.wait() if fault.never else asyncio.sleep(fault.delay))
             if fault.status:
                 await _send(send, fault.status, fault.headers, fault.body)
                 return
         status, found, body = self._found(path, headers)
         if fault is not None:
             found |= fault.headers
+            body = fault.body or body
+            if fault.held >= 0 or fault.drip:
+                await self._slowly(send, fault, status, _raw(found, len(body)), body)
+                return
             if 0 <= fault.cut < len(body):
                 await send({"type": "http.response.start", "status": status, "headers": _raw(found, len(body))})
                 await send({"type": "http.response.body", "body": body[: fault.cut], "more_body": True})
                 raise ConnectionError("cut")
         await _send(send, status, found, body)
+
+    async def _slowly(
+        self, send: Send, fault: Fault, status: int, headers: list[tuple[bytes, bytes]], body: bytes
+    ) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        sent = 0
+        if fault.held >= 0:
+            sent = fault.held
+            await send({"type": "http.response.body", "body": body[:sent], "more_body": True})
+            await fault.go.wait()
+        step = 1024 if fault.drip else len(body)
+        while sent < len(body):
+            await asyncio.sleep(0 if fault.go.is_set() else fault.drip)
+            await send({"type": "http.response.body", "body": body[sent : sent + step], "more_body": True})
+            sent += step
+        await send({"type": "http.response.body", "body": b""})
 
     def _found(self, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         parts = path.strip("/").split("/")
@@ -115,10 +148,21 @@ class Upstream:
             for files in self.projects.values():
                 for file in files.values():
                     if file.name == parts[1]:
-                        return 200, {"content-type": "application/octet-stream"}, file.content
+                        return _part(file.content, headers.get("range"))
                     if f"{file.name}.metadata" == parts[1] and file.metadata is not None:
                         return 200, {"content-type": "text/plain"}, file.metadata
+                    if f"{file.name}.provenance" == parts[1] and file.provenance is not None:
+                        return 200, {"content-type": "application/json"}, file.provenance
         return 404, {"content-type": "text/plain"}, b"nothing here"
+
+
+def _part(content: bytes, range_: str | None) -> tuple[int, dict[str, str], bytes]:
+    """Return a file, or the rest of it."""
+    found = {"content-type": "application/octet-stream"}
+    if range_ is None:
+        return 200, found, content
+    start = int(range_.removeprefix("bytes=").removesuffix("-"))
+    return 206, found | {"content-range": f"bytes {start}-{len(content) - 1}/{len(content)}"}, content[start:]
 
 
 async def _send(send: Send, status: int, headers: dict[str, str], body: bytes) -> None:
@@ -128,4 +172,5 @@ async def _send(send: Send, status: int, headers: dict[str, str], body: bytes) -
 
 def _raw(headers: dict[str, str], length: int) -> list[tuple[bytes, bytes]]:
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    return raw if any(name == b"content-length" for name, _ in raw) else [*raw, (b"content-length", b"%d" % length)]
+    framed = {b"content-length", b"transfer-encoding"}.intersection(name for name, _ in raw)
+    return raw if framed else [*raw, (b"content-length", b"%d" % length)]

@@ -7,7 +7,7 @@ Source: architecture section 11.1; trust contract section 2.6.
 
 from shared.catalogue.tables.base import Base, Json
 from shared.catalogue.tables.common import Audit, Outbox
-from shared.catalogue.tables.download import DownloadCount, Fetch, MirrorFile
+from shared.catalogue.tables.download import DownloadCount, Fetch, MirrorFault, MirrorFile
 from shared.catalogue.tables.gateway import (
     Account,
     Deployment,
@@ -52,6 +52,7 @@ __all__ = [
     "KeyHandle",
     "Laid",
     "Lease",
+    "MirrorFault",
     "MirrorFile",
     "MirrorPage",
     "Outbox",

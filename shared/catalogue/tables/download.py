@@ -37,6 +37,20 @@ class MirrorFile(Base):
     """Since when its object is being removed: it is not served from then on."""
 
 
+class MirrorFault(Base):
+    """Writer: download. A core metadata file that a page announces and the upstream does not have: until then the page
+    does not announce it."""
+
+    __tablename__ = "mirror_fault"
+    index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)
+    life: Mapped[int] = mapped_column(primary_key=True)
+    project: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    """As the page announces it: when that changes, the upstream gets another chance."""
+    why: Mapped[str]
+    until: Mapped[datetime.datetime]
+
+
 class Fetch(Base):
     """Writers: index and download. Who is fetching something from an upstream now; the others wait for what it leaves.
 

@@ -7,6 +7,7 @@ Source: architecture sections 5.9, 11.4 and 11.5; contracts devpi section 15 and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import orjson
 from packaging.version import InvalidVersion, Version
 
+from countermark.core.digest import Sha256
 from countermark.core.names import FileName, IndexName, NormalizedName, parse_index_name
 from shared.formats.python.names import release_key
 from shared.formats.python.pages import API_VERSION
@@ -23,6 +25,8 @@ _ENTRY = b'{"filename":"'
 """What begins a file's entry. Within a text a quotation mark is escaped, so this stands nowhere else."""
 
 _ORIGIN = "_origin"
+_PROVENANCE_BEGIN = b',"provenance":"../../'
+_PROVENANCE = re.compile(rb',"provenance":"\.\./\.\./[^"]*"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,30 @@ def without(document: bytes, hidden: Mapping[FileName, str], shown: Iterable[str
     head["versions"] = [version for version in head["versions"] if release_key(version) not in gone]
     entries_shown = [entry for name, entry in _named(files) if name not in hidden]
     return orjson.dumps(head)[:-1] + _FILES + b",".join(entries_shown) + _END
+
+
+def unannounced(document: bytes, metadata: Iterable[Sha256]) -> bytes:
+    """Return a mirror's page document that does not announce some core metadata files, by their digest."""
+    for sha256 in metadata:
+        document = document.replace(b"," + announcement(sha256), b"")
+    return document
+
+
+def with_provenance(document: bytes, base: str | None) -> bytes:
+    """Return a page document whose provenance objects are at absolute URLs, which their specification asks for.
+
+    Args:
+        base: URL of the index, with a slash at its end; None leaves them out.
+    """
+    if base is None:
+        return _PROVENANCE.sub(b"", document)
+    return document.replace(_PROVENANCE_BEGIN, b',"provenance":"' + base.encode("ascii"))
+
+
+def announcement(sha256: Sha256) -> bytes:
+    """Return how entries of page documents announce a core metadata file, under both names of the key."""
+    value = {"sha256": sha256}
+    return orjson.dumps({"core-metadata": value, "data-dist-info-metadata": value})[1:-1]
 
 
 def origin_of(file: Mapping[str, Any], index: IndexName) -> IndexName:

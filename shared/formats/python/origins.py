@@ -95,6 +95,12 @@ def unpack_origins(packed: bytes) -> dict[FileName, tuple[Origin, str]]:
     return {FileName(name): _origin(row) for name, row in orjson.loads(unpack(packed)).items()}
 
 
+def unpack_origin(packed: bytes, file_name: FileName) -> tuple[Origin, str] | None:
+    """Return origin and version of one file that `pack_files` kept, None when it is not among them."""
+    row = orjson.loads(unpack(packed)).get(file_name)
+    return None if row is None else _origin(row)
+
+
 def listed_files(document: bytes, packed: bytes) -> dict[FileName, Listed]:
     """Return the files of a page that is kept: its document, and what `pack_files` kept of them."""
     origins = unpack_origins(packed)

@@ -19,6 +19,9 @@ from shared.formats.interface import PageFile, ProjectPage
 API_VERSION = "1.4"
 """Of the JSON pages, and for ever of the HTML ones (PEP 833)."""
 
+PROVENANCE_SUFFIX = ".provenance"
+"""What a file's address ends with to mean its provenance object."""
+
 ACTIVE, QUARANTINED = "active", "quarantined"
 """Project states that change a page. Source: PEP 792."""
 
@@ -26,6 +29,11 @@ ACTIVE, QUARANTINED = "active", "quarantined"
 def signed_link(sha256: Sha256, file_name: FileName) -> str:
     """Return the link that signed page documents print: relative to `+simple/{project}/`, below the index's `+f/`."""
     return f"../../+f/{sha256[:3]}/{sha256[3:16]}/{_in_url(file_name)}"
+
+
+def provenance_link(sha256: Sha256, file_name: FileName) -> str:
+    """Return what stands for the address of a file's provenance object until the page's own address is known."""
+    return f"{signed_link(sha256, file_name)}{PROVENANCE_SUFFIX}"
 
 
 def static_link(sha256: Sha256, file_name: FileName) -> str:

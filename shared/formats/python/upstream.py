@@ -28,7 +28,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from countermark.core.digest import InvalidDigest, Length, Sha256, parse_sha256
 from countermark.core.names import FileName, IndexName, InvalidName, NormalizedName, parse_file_name, parse_project_name
 from shared.formats.python.foreign import version_named
-from shared.formats.python.pages import ACTIVE, API_VERSION, QUARANTINED, signed_link
+from shared.formats.python.pages import ACTIVE, API_VERSION, QUARANTINED, provenance_link, signed_link
 from shared.formats.python.simple_pages import Raw, RawPage, UnreadablePage, joined, moment_of
 
 MOST_VERSIONS = 50_000
@@ -188,6 +188,8 @@ def _taken(base: str, raw: Raw, project: NormalizedName, *, secure: bool) -> tup
     if isinstance(raw.get("gpg-sig"), bool):
         entry["gpg-sig"] = raw["gpg-sig"]
     provenance = _provenance(base, raw.get("provenance"), secure=secure)
+    if provenance is not None:
+        entry["provenance"] = provenance_link(sha256, name)
     origin = Origin(sha256, url, length, uploaded_at, metadata, provenance)
     return name, Listed(_encoded(entry, _unknown(raw)), origin, version)
 

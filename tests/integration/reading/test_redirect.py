@@ -123,7 +123,7 @@ class TestRedirect:
     async def test_counts(self, engine: AsyncEngine, signing: ObjectStores) -> None:
         """Being sent elsewhere for a file, or for its beginning, is a download."""
         async with publishing(engine, signing) as (_, reading, path), reading.client() as client:
-            [loop] = reading.download.loops
+            loop = reading.download.loops[0]
             task = asyncio.ensure_future(loop())
             for headers in ({}, {"range": "bytes=0-9"}, {"range": "bytes=5-"}, {"range": "bytes=99999999-"}):
                 await client.get(path, headers=headers)

@@ -74,6 +74,7 @@ def test_every_field_is_passed_on() -> None:
                 "yanked": "broken",
                 "core-metadata": {"sha256": _OTHER},
                 "data-dist-info-metadata": {"sha256": _OTHER},
+                "provenance": f"../../+f/{_DIGEST[:3]}/{_DIGEST[3:16]}/{name}.provenance",
                 "gpg-sig": False,
                 "novelty": {"a": [1]},
             }

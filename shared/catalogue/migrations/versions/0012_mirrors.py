@@ -47,6 +47,17 @@ def upgrade() -> None:
     )
     op.create_index("ix_mirror_file_used", "mirror_file", ["used_at"])
     op.create_table(
+        "mirror_fault",
+        sa.Column("index_id", sa.Uuid(), nullable=False),
+        sa.Column("life", sa.BigInteger(), nullable=False),
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("why", sa.String(), nullable=False),
+        sa.Column("until", _MOMENT, nullable=False),
+        sa.ForeignKeyConstraint(["index_id"], ["index.id"], name=op.f("fk_mirror_fault_index_id_index")),
+        sa.PrimaryKeyConstraint("index_id", "life", "project", "sha256", name=op.f("pk_mirror_fault")),
+    )
+    op.create_table(
         "fetch",
         sa.Column("what", sa.String(), nullable=False),
         sa.Column("holder", sa.Uuid(), nullable=False),

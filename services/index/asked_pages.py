@@ -1,0 +1,55 @@
+"""Asks for pages of mirrors on behalf of the download service, which needs them for addresses that it does not know.
+
+A lock file brings clients to a file without any page: in a new deployment, or for a release that appeared since.
+Source: ADR 0028 (the index service alone writes pages).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from countermark.core.names import NormalizedName
+from services.index.mirroring import Mirroring, UpstreamAway
+from shared.auth.directory import IndexRecord
+from shared.catalogue import fetches
+from shared.catalogue.engine import CATALOGUE_AWAY
+from shared.resources import Resources
+
+log = structlog.get_logger()
+
+_MOST = 200
+"""Pages that a process asks for at the same time; who asks for more waits in vain, and is told that it is not there."""
+
+
+class AskedPages:
+    """Listens for what is wanted."""
+
+    def __init__(self, resources: Resources, mirroring: Mirroring) -> None:
+        self._resources = resources
+        self._mirroring = mirroring
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        resources.listener.subscribe(fetches.CHANNEL, self._told)
+
+    async def _told(self, notice: str) -> None:
+        wanted = fetches.wanted_page(notice)
+        if wanted is None or notice in self._asking or len(self._asking) >= _MOST:
+            return
+        mirror = self._resources.directory.index_by_id(wanted[0])
+        if mirror is not None:
+            task = asyncio.create_task(self._ask(mirror, wanted[1]))
+            self._asking[notice] = task
+            task.add_done_callback(lambda _: self._asking.pop(notice, None))
+
+    async def _ask(self, mirror: IndexRecord, project: NormalizedName) -> None:
+        """Have a page asked for, and say so whatever came of it."""
+        try:
+            try:
+                await self._mirroring.page(mirror, project)
+            except UpstreamAway as error:
+                log.info("asked_in_vain", index=str(mirror.name), project=project, error=str(error)[:300])
+            async with self._resources.engine.begin() as connection:
+                await fetches.announce(connection, fetches.what_page(mirror.id, project))
+        except CATALOGUE_AWAY as error:
+            log.warning("asked_in_vain", index=str(mirror.name), project=project, error=str(error)[:300])

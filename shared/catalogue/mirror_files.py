@@ -1,0 +1,96 @@
+"""Which bytes of upstreams are kept in the object store, and when they were last used. Writer: the download service.
+
+Bytes come before their row, and go before it: what is in the store without a row is found when it is asked for, and a
+row without bytes when they are. Neither makes a wrong answer.
+Source: architecture section 11.6; ADR 0028.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from countermark.core.digest import Length, Sha256
+from shared.catalogue.tables import MirrorFile
+from shared.objects.interface import Key
+
+USE_NOTED = timedelta(hours=1)
+"""How much later than the last time a use is written down: reads are to cost no writes."""
+
+_AT_ONCE = 500
+"""Files that are marked for removal in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Bytes that are kept; `evicting` when they are about to be removed."""
+
+    sha256: Sha256
+    length: Length
+    evicting: bool = False
+
+
+async def kept_file(connection: AsyncConnection, key: Key) -> Kept | None:
+    """Return what is known of kept bytes."""
+    columns = (MirrorFile.sha256, MirrorFile.length, MirrorFile.evicting_at)
+    row = (await connection.execute(select(*columns).where(MirrorFile.key == key))).first()
+    return None if row is None else Kept(Sha256(row.sha256), Length(row.length), row.evicting_at is not None)
+
+
+async def note_stored(connection: AsyncConnection, key: Key, kept: Kept, now: datetime) -> None:
+    """Note that bytes are in the store and in use; a removal that is under way ends with the row still there."""
+    values = {"sha256": kept.sha256, "length": kept.length, "stored_at": now, "used_at": now, "evicting_at": None}
+    statement = insert(MirrorFile).values(key=key, **values)
+    await connection.execute(statement.on_conflict_do_update(index_elements=[MirrorFile.key], set_=values))
+
+
+async def note_used(connection: AsyncConnection, keys: Collection[Key], now: datetime) -> None:
+    """Note that bytes were used, where the last note of that is old; they are not removed for a while."""
+    statement = update(MirrorFile).where(MirrorFile.key.in_(keys), MirrorFile.used_at < now - USE_NOTED)
+    await connection.execute(statement.values(used_at=now, evicting_at=None))
+
+
+async def forget(connection: AsyncConnection, key: Key) -> None:
+    """Drop the row of bytes that are not in the store, or are not the right ones."""
+    await connection.execute(delete(MirrorFile).where(MirrorFile.key == key))
+
+
+async def kept_bytes(connection: AsyncConnection) -> int:
+    """Return how many bytes are kept, without those that are being removed."""
+    total = select(func.coalesce(func.sum(MirrorFile.length), 0)).where(MirrorFile.evicting_at.is_(None))
+    return int(await connection.scalar(total) or 0)
+
+
+async def mark_oldest(connection: AsyncConnection, excess: int, now: datetime) -> int:
+    """Mark what was used longest ago for removal, until that is `excess` bytes or a batch; returns how many bytes."""
+    oldest = (
+        select(MirrorFile.key, MirrorFile.length)
+        .where(MirrorFile.evicting_at.is_(None))
+        .order_by(MirrorFile.used_at)
+        .limit(_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
+    keys, freed = [], 0
+    for row in await connection.execute(oldest):
+        if freed >= excess:
+            break
+        keys.append(row.key)
+        freed += row.length
+    await connection.execute(update(MirrorFile).where(MirrorFile.key.in_(keys)).values(evicting_at=now))
+    return freed
+
+
+async def marked(connection: AsyncConnection, before: datetime) -> list[Key]:
+    """Return some of what was marked for removal before a moment."""
+    rows = select(MirrorFile.key).where(MirrorFile.evicting_at < before).order_by(MirrorFile.evicting_at)
+    return [Key(key) for key in await connection.scalars(rows.limit(_AT_ONCE))]
+
+
+async def note_removed(connection: AsyncConnection, keys: Collection[Key]) -> None:
+    """Drop the rows of bytes that were removed; one that is in use again since stays."""
+    await connection.execute(delete(MirrorFile).where(MirrorFile.key.in_(keys), MirrorFile.evicting_at.is_not(None)))

@@ -1,0 +1,312 @@
+"""Brings bytes of upstreams into the object store, and lets readers follow them on their way.
+
+One process fetches, elected by a row of `fetch`; the readers of that process get what has arrived so far, other
+processes wait for the stored object. What takes them too long they fetch for themselves: no build is to fail because
+another replica has a slow line. Nothing is stored before its digest and length are known to be right.
+Source: architecture section 11.6; contract python-index section 5.1; ADR 0028.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from countermark.core.digest import Length, Sha256
+from shared.catalogue import fetches, mirror_faults, mirror_files
+from shared.catalogue.engine import CATALOGUE_AWAY
+from shared.catalogue.fetches import Turn
+from shared.catalogue.mirror_files import Kept
+from shared.catalogue.mirror_pages import MirrorId
+from shared.catalogue.outbox import relax
+from shared.errors import ErrorKind, ServiceError
+from shared.fetching.flight import Flight
+from shared.fetching.receiving import LATER, FetchLimits, Receiver
+from shared.fetching.wanted import Wanted
+from shared.objects.interface import ByteRange, Key, LocalFile, ObjectNotFound, ObjectStoreError, Put
+from shared.reading.loading import load_checked
+from shared.resources import Resources
+
+log = structlog.get_logger()
+
+_LOOK_AGAIN = 0.5
+"""Seconds after which a process that waits for another one looks into the store, though it was not told."""
+
+_FAILURES_KEPT = 10_000
+_SOON = timedelta(seconds=2)
+"""How long what failed is not tried again where it may have been the line."""
+
+_WITHDRAWN_SHORTLY, _WITHDRAWN = timedelta(minutes=2), timedelta(hours=12)
+"""How long core metadata is not announced that could not be had: where it may be the line, and where it is wrong."""
+
+_LONGEST_RETRY = timedelta(minutes=10)
+"""How long an upstream may ask to be left alone with a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Bytes being read; `checked` when they are known to be right by whoever sends them."""
+
+    chunks: AsyncIterator[bytes]
+    checked: bool
+
+
+class Fetching:
+    """Bytes of upstreams, for one process."""
+
+    def __init__(self, resources: Resources, limits: FetchLimits | None = None) -> None:
+        self._resources = resources
+        self._limits = limits or FetchLimits()
+        self._store = resources.objects.side(public=False)
+        self._folder = resources.settings.data / "staging"
+        self._waiting = fetches.Waiting(resources.listener)
+        self._receiver = Receiver(resources, self._limits)
+        self._places = asyncio.Semaphore(self._limits.at_once)
+        self._flights: dict[Key, Flight] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failures: dict[Key, tuple[float, ServiceError]] = {}
+        self.most = resources.settings.uploads.max_file_bytes
+        """Bytes of a file whose length no page says."""
+        self.stored_bytes = 0
+        """Bytes that this process put into the store so far."""
+
+    async def kept(self, wanted: Wanted) -> Kept | None:
+        """Return what is kept of something; it is not removed for a while then."""
+        async with self._resources.engine.begin() as connection:
+            kept = await mirror_files.kept_file(connection, wanted.key)
+            if kept is not None and kept.evicting:
+                await relax(connection)
+                await mirror_files.note_stored(connection, wanted.key, kept, self._resources.clock.now())
+            return kept
+
+    async def ready(self, wanted: Wanted) -> bool:
+        """Return whether something lies in the store, and stays there for a while."""
+        kept = await self.kept(wanted)
+        return kept is not None and await self._in_store(wanted.key, kept.length)
+
+    async def whole(self, wanted: Wanted, *, wait: float | None = None) -> Kept:
+        """Have something in the store, and return what it is.
+
+        Args:
+            wait: seconds; None for as long as clients wait.
+
+        Raises:
+            ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE.
+        """
+        flight = self._flights.get(wanted.key)
+        if flight is None:
+            if (kept := await self.kept(wanted)) is not None and await self._in_store(wanted.key, kept.length):
+                return kept
+            flight = self._flights.get(wanted.key) or self._start(wanted)
+        try:
+            async with asyncio.timeout(self._limits.wait if wait is None else wait):
+                await flight.over()
+        except TimeoutError as error:
+            raise _slow(wanted) from error
+        if flight.error is not None:
+            raise flight.error.again()
+        if flight.kept is None:
+            raise ServiceError(ErrorKind.UNAVAILABLE, f"{wanted.file_name} arrived and could not be stored.")
+        return flight.kept
+
+    async def body(self, wanted: Wanted, kept: Kept) -> bytes:
+        """Return the bytes of something small that is kept; damaged ones are fetched again.
+
+        Raises:
+            ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE.
+        """
+        try:
+            return await load_checked(self._store, wanted.key, kept.sha256, kept.length)
+        except ServiceError:
+            await self.forget(wanted.key)
+        kept = await self.whole(wanted)
+        return await load_checked(self._store, wanted.key, kept.sha256, kept.length)
+
+    @asynccontextmanager
+    async def open(self, wanted: Wanted, length: Length, span: ByteRange | None = None) -> AsyncIterator[Opened]:
+        """Open something, or a span of it: from the store, or as it arrives.
+
+        Raises:
+            ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE; also from the chunks.
+        """
+        try:
+            async with AsyncExitStack() as stack:
+                yield await self._opened(stack, wanted, length, span)
+        except ObjectStoreError as error:
+            log.warning("store_failed", key=wanted.key, error=str(error)[:500])
+            detail = "The object store cannot be read right now; try again in a few seconds."
+            raise ServiceError(ErrorKind.UNAVAILABLE, detail) from error
+
+    async def withdraw(self, wanted: Wanted, error: ServiceError) -> None:
+        """Have core metadata announced no more that cannot be had; where it may be the line, for a moment only."""
+        assert wanted.sha256 is not None, "core metadata is announced with a digest"
+        passing = error.kind is ErrorKind.UNAVAILABLE
+        until = self._resources.clock.now() + (_WITHDRAWN_SHORTLY if passing else _WITHDRAWN)
+        mirror = MirrorId(wanted.mirror.id, wanted.mirror.life)
+        async with self._resources.engine.begin() as connection:
+            await mirror_faults.withdraw(connection, mirror, wanted.project, wanted.sha256, error.detail, until)
+
+    async def is_withdrawn(self, wanted: Wanted) -> bool:
+        """Return whether core metadata is not announced now."""
+        mirror, now = MirrorId(wanted.mirror.id, wanted.mirror.life), self._resources.clock.now()
+        async with self._resources.engine.connect() as connection:
+            found = await mirror_faults.withdrawn(connection, [mirror], wanted.project, now)
+        return wanted.sha256 in found.get(mirror.id, {})
+
+    async def forget(self, key: Key) -> None:
+        """Drop stored bytes that are not the right ones: they are fetched again."""
+        await self._store.delete(key)
+        async with self._resources.engine.begin() as connection:
+            await mirror_files.forget(connection, key)
+
+    async def _opened(self, stack: AsyncExitStack, wanted: Wanted, length: Length, span: ByteRange | None) -> Opened:
+        for _ in range(3):
+            flight = self._flights.get(wanted.key)
+            if flight is None:
+                chunks = await self._stored(stack, wanted.key, length, span)
+                if chunks is not None:
+                    return Opened(chunks, checked=False)
+                flight = self._flights.get(wanted.key) or self._start(wanted)
+            stack.enter_context(flight.reading())
+            try:
+                async with asyncio.timeout(self._limits.wait):
+                    await flight.begun()
+            except TimeoutError as error:
+                raise _slow(wanted) from error
+            if flight.error is not None:
+                raise flight.error.again()
+            if flight.released:
+                start, stop = (0, length) if span is None else (span.start, span.stop or length)
+                return Opened(flight.chunks(start, stop), checked=True)
+        raise ServiceError(ErrorKind.UNAVAILABLE, f"{wanted.file_name} is fetched and removed again all the time.")
+
+    async def _stored(
+        self, stack: AsyncExitStack, key: Key, length: Length, span: ByteRange | None
+    ) -> AsyncIterator[bytes] | None:
+        """Open what is in the store, None when there is nothing of the right length."""
+        async with AsyncExitStack() as opening:
+            try:
+                opened = await opening.enter_async_context(self._store.open(key, span))
+            except ObjectNotFound:
+                return None
+            if opened.info.length != length:
+                log.error("stored_object_corrupt", key=key, length=opened.info.length)
+                return None
+            stack.push_async_exit(opening.pop_all())
+            return opened.chunks
+        return None
+
+    def _start(self, wanted: Wanted) -> Flight:
+        """Begin to fetch something.
+
+        Raises:
+            ServiceError: it failed a moment ago.
+        """
+        now = asyncio.get_running_loop().time()
+        until, error = self._failures.get(wanted.key, (0.0, None))
+        if error is not None and now < until:
+            raise error.again()
+        flight = Flight(self._folder)
+        self._flights[wanted.key] = flight
+        task = asyncio.create_task(self._fly(wanted, flight))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return flight
+
+    async def _fly(self, wanted: Wanted, flight: Flight) -> None:
+        error: ServiceError | None = ServiceError(ErrorKind.UNAVAILABLE, f"{wanted.file_name} could not be fetched.")
+        try:
+            await self._brought(wanted, flight)
+            error = None
+            self._failures.pop(wanted.key, None)
+        except ServiceError as failure:
+            error = failure
+        except CATALOGUE_AWAY as failure:
+            # Also a disk that is full.
+            log.error("fetch_failed", key=wanted.key, error=f"{type(failure).__name__}: {failure}"[:500])
+        except ObjectStoreError as failure:
+            log.error("store_failed", key=wanted.key, error=str(failure)[:500])
+        except Exception:
+            log.exception("fetch_failed", key=wanted.key)
+        finally:
+            if error is not None:
+                self._note_failure(wanted, error)
+            del self._flights[wanted.key]
+            flight.end(error)
+
+    async def _brought(self, wanted: Wanted, flight: Flight) -> None:
+        """Fetch something, or wait until another process has.
+
+        Raises:
+            ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE.
+            ObjectStoreError: the store cannot be used.
+        """
+        engine, what = self._resources.engine, fetches.what_object(wanted.key)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._limits.others
+        while True:
+            with self._waiting.on(what) as told:
+                async with fetches.turn(engine, what) as turn:
+                    if turn.mine or loop.time() > until:
+                        flight.kept = await self._found(wanted)
+                        if flight.kept is None:
+                            await self._received(wanted, flight, turn)
+                        return
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_AGAIN):
+                        await told.wait()
+            flight.kept = await self._found(wanted)
+            if flight.kept is not None:
+                return
+
+    async def _found(self, wanted: Wanted) -> Kept | None:
+        """Return what the store has; bytes of which nothing is known but their digest are noted."""
+        info = await self._store.head(wanted.key)
+        if info is None or wanted.length not in (None, info.length):
+            return None
+        kept = await self.kept(wanted)
+        if kept is None and wanted.sha256 is not None:
+            kept = Kept(wanted.sha256, Length(info.length))
+            async with self._resources.engine.begin() as connection:
+                await mirror_files.note_stored(connection, wanted.key, kept, self._resources.clock.now())
+        return kept if kept is not None and kept.length == info.length else None
+
+    async def _in_store(self, key: Key, length: Length) -> bool:
+        info = await self._store.head(key)
+        return info is not None and info.length == length
+
+    async def _received(self, wanted: Wanted, flight: Flight, turn: Turn) -> None:
+        """Fetch something and keep it.
+
+        Raises:
+            ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE; nothing is kept.
+            ObjectStoreError: it arrived, and cannot be stored; readers got it all the same.
+        """
+        async with self._places:
+            await self._receiver.receive(wanted, flight)
+        flight.release()
+        await self._store.put(wanted.key, LocalFile(flight.path), Put.REPLACE)
+        self.stored_bytes += flight.received
+        kept = Kept(Sha256(flight.sha256()), Length(flight.received))
+        async with self._resources.engine.begin() as connection:
+            await mirror_files.note_stored(connection, wanted.key, kept, self._resources.clock.now())
+            if turn.mine:
+                await turn.end(connection)
+        flight.kept = kept
+
+    def _note_failure(self, wanted: Wanted, error: ServiceError) -> None:
+        """Remember a failure: a crowd that comes again at once is not to become a crowd at the upstream."""
+        pause = LATER if error.kind in (ErrorKind.NOT_FOUND, ErrorKind.UPSTREAM) else _SOON
+        pause = max(pause, min(error.retry_after or pause, _LONGEST_RETRY))
+        if len(self._failures) >= _FAILURES_KEPT:
+            self._failures.clear()
+        self._failures[wanted.key] = (asyncio.get_running_loop().time() + pause.total_seconds(), error)
+
+
+def _slow(wanted: Wanted) -> ServiceError:
+    detail = f"{wanted.file_name} is still being fetched from the upstream of {wanted.mirror.name}; try again."
+    return ServiceError(ErrorKind.UNAVAILABLE, detail)

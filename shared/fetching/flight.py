@@ -1,0 +1,139 @@
+"""Bytes on their way from an upstream: one task writes them to a file, any number of readers follow it.
+
+A slow reader holds nobody up, one that goes away ends nothing, and nobody gets the end before it is known that the
+whole is what it should be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shared.catalogue.mirror_files import Kept
+from shared.errors import ServiceError
+
+SUFFIX = ".fetch"
+"""What the names of arriving files end with."""
+
+CHUNK = 256 * 1024
+"""Bytes that a reader gets at once."""
+
+HELD = 64 * 1024
+"""Bytes that are held back until the digest is known to be right: nobody takes a wrong file for a whole one."""
+
+
+class Flight:
+    """Something on its way. It ends in the store (`kept`), or with an `error`; readers may go on after that."""
+
+    def __init__(self, folder: Path) -> None:
+        """Args: folder: of files that arrive."""
+        self.path = folder / f"{secrets.token_hex(16)}{SUFFIX}"
+        self.received = 0
+        self.released = 0
+        """Bytes that readers may have."""
+        self.kept: Kept | None = None
+        self.error: ServiceError | None = None
+        self.done = False
+        self._descriptor: int | None = None
+        self._readers = 0
+        self._digest = hashlib.sha256()
+        self._news = asyncio.Event()
+
+    def open(self) -> None:
+        """Make the file. Blocking.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    async def write(self, chunk: bytes) -> None:
+        """Take bytes, and let readers have all but the last ones.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        await asyncio.to_thread(self._write, chunk)
+        self.received += len(chunk)
+        if self.received - HELD > self.released:
+            self.released = self.received - HELD
+            self._tell()
+
+    def sha256(self) -> str:
+        """Return the digest of what arrived."""
+        return self._digest.hexdigest()
+
+    def release(self) -> None:
+        """Let readers have all: it is what it should be."""
+        self.released = self.received
+        self._tell()
+
+    def end(self, error: ServiceError | None = None) -> None:
+        """Say that nothing more comes; the file goes with its last reader."""
+        self.done, self.error = True, error
+        self._tell()
+        self._tidy()
+
+    async def begun(self) -> None:
+        """Wait until there is something to read, or nothing will come."""
+        while not self.released and not self.done:
+            await self._news.wait()
+
+    async def over(self) -> None:
+        """Wait for the end."""
+        while not self.done:
+            await self._news.wait()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Keep the file while it is read."""
+        self._readers += 1
+        try:
+            yield
+        finally:
+            self._readers -= 1
+            self._tidy()
+
+    async def chunks(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        """Yield bytes `start` to `stop`, as they arrive; to be used within `reading`.
+
+        Raises:
+            ServiceError: they will not come, or are not what they should be.
+        """
+        at = start
+        while at < stop:
+            while self.released <= at and not self.done:
+                await self._news.wait()
+            if self.error is not None:
+                raise self.error.again()
+            assert self._descriptor is not None, "what was released lies in the file"
+            chunk = await asyncio.to_thread(os.pread, self._descriptor, min(self.released, stop, at + CHUNK) - at, at)
+            assert chunk, "the length was checked before the end was released"
+            at += len(chunk)
+            yield chunk
+
+    def _write(self, chunk: bytes) -> None:
+        assert self._descriptor is not None
+        self._digest.update(chunk)
+        left = memoryview(chunk)
+        at = self.received
+        while left:
+            written = os.pwrite(self._descriptor, left, at)
+            left, at = left[written:], at + written
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def _tidy(self) -> None:
+        if self.done and self._descriptor is not None:
+            self.path.unlink(missing_ok=True)
+            if self._readers == 0:
+                os.close(self._descriptor)
+                self._descriptor = None
