@@ -23,6 +23,7 @@ from deploy import processes
 from deploy.cli_accounts import indexes, tokens, users
 from deploy.cli_common import ConfigOption, DataOption, SetOption, function, load_settings, new_group, run, say
 from deploy.cli_import import imports
+from deploy.cli_mirrors import mirrors
 from deploy.cli_operations import bins, check_config, configuration, jobs, rebuild
 from deploy.errors import LaunchError, UsageError
 from deploy.supervisor import first_cause
@@ -37,6 +38,7 @@ app.add_typer(indexes, name="index")
 app.add_typer(jobs, name="jobs")
 app.add_typer(configuration, name="config")
 app.add_typer(imports, name="import")
+app.add_typer(mirrors, name="mirror")
 app.command("check-config")(check_config)
 app.command("rebuild")(rebuild)
 app.command("bins")(bins)
