@@ -16,7 +16,7 @@ from shared.auth.directory import IndexRecord
 from shared.errors import ErrorKind, ServiceError
 from shared.formats.python.merged import Part, without
 from shared.formats.python.origins import unpack_origins
-from shared.reading.policy import Policy, judge_file, judge_name, next_change
+from shared.reading.policy import Policy, judge_age, judge_name, next_change
 
 _STALE_FOR = timedelta(seconds=2)
 """How long a stale page is served before the upstream is looked after again."""
@@ -93,7 +93,7 @@ def _shown(
         return page.document, None
     hidden, shown, verdicts = {}, [], []
     for name, (origin, version) in unpack_origins(page.origins).items():
-        verdict = judge_file(policies, project, version, origin.uploaded_at, now)
+        verdict = judge_age(policies, project, version, origin.uploaded_at, now)
         if verdict is None:
             shown.append(version)
         else:
