@@ -16,7 +16,7 @@ from gateway.dashboard.changes import NOTICES, STATUSES
 from gateway.dashboard.desk import Desk, Visitor, index_url, project_of
 from gateway.dashboard.holding import RULES, STATES, ShownHold, held_files
 from gateway.dashboard.remote import api_path
-from gateway.dashboard.setup import install_lines
+from gateway.dashboard.setup import Recipe, install_lines
 from gateway.dashboard.shapes import Downloads, Explained, File, Project, Release
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Verb
@@ -162,9 +162,14 @@ class ProjectPages:
             held=self._rows(visitor, record, explained),
             held_shown=_HELD_SHOWN,
             files=[file for file in explained.files if file.shown][:_FILES_SHOWN],
-            recipes=install_lines(index_url(self._desk.addresses, record), project, version) if latest else [],
+            recipes=self._recipes(record, project, version) if latest else [],
             notice=NOTICES.get(request.query_params.get("done", "")),
         )
+
+    def _recipes(self, record: IndexRecord, project: str, version: str | None) -> list[Recipe]:
+        """Return how to install what is not signed here: not with the tool that takes signed files alone."""
+        lines = install_lines(index_url(self._desk.addresses, record), project, version)
+        return [recipe for recipe in lines if recipe.tool != "countermark"]
 
     def _rows(self, visitor: Visitor, record: IndexRecord, explained: Explained | None) -> list[ShownHold]:
         if explained is None:
