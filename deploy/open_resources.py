@@ -64,7 +64,8 @@ async def open_resources(
         absent = ObjectStores(AbsentStore(), AbsentStore())
         objects = await _open_objects(settings, stack, metrics) if store else absent
         no_password = await asyncio.to_thread(hash_password, "") if settings.is_open_devpi else None
-        directory, heads = Directory(engine, no_password=no_password), Heads(engine)
+        reserved = settings.mirrors.reserved_prefixes
+        directory, heads = Directory(engine, no_password=no_password, reserved=reserved), Heads(engine)
         listener = Listener(database.get_secret_value(), tick=settings.staleness_bound)
         # Rights first: what a new head shows is then judged by the newest rights.
         listener.subscribe(directory_module.CHANNEL, directory.wake)

@@ -18,10 +18,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.dashboard.account_pages import AccountPages
 from gateway.dashboard.change_pages import ChangePages
 from gateway.dashboard.desk import Desk, SignInNeeded
+from gateway.dashboard.hold_pages import HoldPages
 from gateway.dashboard.index_pages import IndexPages
 from gateway.dashboard.new_index_pages import NewIndexPages
 from gateway.dashboard.operator_pages import OperatorPages
 from gateway.dashboard.own_account_pages import OwnAccountPages
+from gateway.dashboard.policy_pages import PolicyPages
 from gateway.dashboard.project_pages import ProjectPages
 from gateway.dashboard.rights_pages import RightsPages
 from gateway.dashboard.token_pages import TokenPages
@@ -130,7 +132,7 @@ def build_ui(parts: UiParts, extra_routes: list[Route]) -> ASGIApp:
     # `/indexes/new` has one segment less than any index, so the order does not matter.
     for pages in (IndexPages, NewIndexPages, RightsPages, ProjectPages, ChangePages, TokenPages):
         routes += pages(parts.desk).routes
-    for others in (OwnAccountPages, AccountPages, OperatorPages):
+    for others in (HoldPages, PolicyPages, OwnAccountPages, AccountPages, OperatorPages):
         routes += others(parts.desk).routes
     app = Starlette(routes=routes)
 

@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from shared.outside import Outside, parse_outside
+from shared.reading.policy import checked_prefix
 
 
 def _parts(text: str) -> tuple[str, ...]:
@@ -116,6 +117,11 @@ class Mirrors(Section):
     credentials: dict[str, SecretStr] = Field(
         default_factory=dict, description="owner/index of a mirror -> user:password for its upstream"
     )
+    reserved: str = Field(
+        "",
+        description="beginnings of projects' names, by commas, that belong to this deployment: no mirror asks its "
+        "upstream for them, whichever index is asked; acme- covers what begins so, acme also the name itself",
+    )
     expiry: int = Field(
         1800,
         ge=0,
@@ -139,6 +145,18 @@ class Mirrors(Section):
             raise ValueError("only networks such as 10.0.0.0/8 are listed here")
         parse_outside(_parts(value))
         return value
+
+    @field_validator("reserved")
+    @classmethod
+    def _are_prefixes(cls, value: str) -> str:
+        for prefix in _parts(value):
+            checked_prefix(prefix)
+        return value
+
+    @property
+    def reserved_prefixes(self) -> tuple[str, ...]:
+        """`reserved` as a list."""
+        return tuple(dict.fromkeys(_parts(self.reserved)))
 
     @property
     def outside(self) -> Outside:

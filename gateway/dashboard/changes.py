@@ -17,6 +17,7 @@ STATUSES: Mapping[str, str] = {
 
 NOTICES: Mapping[str, str] = {
     "published": "Done. The change is signed and published.",
+    "exempt": "Done. It is shown here from now on, unless another rule holds it back.",
     "pending": "Done. It is waiting to be signed and will show shortly.",
 }
 """State of a change -> what the page says after it."""

@@ -18,6 +18,7 @@ from gateway.forms import FORM_FIELD, check_form_token, posted_form
 from gateway.index_rights import IndexRights
 from gateway.limits import Limits
 from gateway.login import Login
+from gateway.policies import Policies
 from gateway.sessions import Session
 from gateway.settings import Addresses
 from gateway.templates import Pages, wants_part
@@ -26,6 +27,7 @@ from shared.auth.permissions import Decision, authorize
 from shared.auth.principal import Principal, Verb
 from shared.clock import Clock
 from shared.errors import ErrorKind, ServiceError
+from shared.reading.resolution import MIRROR, resolution_order
 
 
 class SignInNeeded(Exception):
@@ -74,6 +76,8 @@ class Backing:
     directory: Directory
     limits: Limits
     links: bool
+    reserved: tuple[str, ...] = ()
+    """Prefixes of names that every index keeps from mirrors' upstreams."""
 
 
 class Desk:
@@ -106,6 +110,19 @@ class Desk:
     def rights(self, visitor: Visitor) -> IndexRights:
         """Return the writer of what indexes allow, in the visitor's name."""
         return IndexRights(self._backing.engine, self._backing.clock, actor=visitor.account)
+
+    def policies(self, visitor: Visitor) -> Policies:
+        """Return the writer of what indexes show of mirrored files, in the visitor's name."""
+        return Policies(self._backing.engine, self._backing.clock, actor=visitor.account)
+
+    def configures(self, visitor: Visitor, index: str) -> bool:
+        """Whether the visitor may configure the index of a name."""
+        record = self.directory.index(parse_index_name(index))
+        return record is not None and visitor.configures(record)
+
+    def has_mirrors(self, record: IndexRecord) -> bool:
+        """Whether an index is a mirror, or shows one."""
+        return any(member.type == MIRROR for member in resolution_order(record, self.directory.index))
 
     def accounts(self, visitor: Visitor) -> Accounts:
         """Return the writer of accounts and tokens in the visitor's name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -13,7 +14,7 @@ from countermark.core.names import IndexName
 from gateway.dashboard.desk import Desk, Visitor, index_url
 from gateway.dashboard.remote import api_path
 from gateway.dashboard.setup import reading_recipes, uploading_recipes
-from gateway.dashboard.shapes import Head, ProjectList, PublicationList
+from gateway.dashboard.shapes import Head, MirrorLine, MirrorList, ProjectList, PublicationList
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Verb
 from shared.catalogue import listings
@@ -75,10 +76,11 @@ class IndexPages:
         visitor = await self._desk.visitor(request)
         record = self._desk.index(visitor, request)
         query = request.query_params.get("q", "").strip()[:MAX_QUERY]
+        token = await self._desk.reading(visitor)
         listed = await self._desk.remote.get(
             ProjectList,
             api_path("indexes", record.name.owner, record.name.name, "projects"),
-            await self._desk.reading(visitor),
+            token,
             {"q": query, "limit": _PROJECTS, "after": request.query_params.get("after")},
         )
         return self._desk.answer(
@@ -90,6 +92,7 @@ class IndexPages:
             listed=listed,
             uploads=visitor.may(Verb.UPLOAD, record),
             recipes=uploading_recipes(index_url(self._desk.addresses, record)),
+            mirrors=await self._mirrors(record, token),
         )
 
     async def setup(self, request: Request) -> Response:
@@ -120,6 +123,16 @@ class IndexPages:
         return self._desk.answer(
             "publications.html", visitor, index=record, listed=listed, paged="after" in request.query_params
         )
+
+    async def _mirrors(self, record: IndexRecord, token: str) -> Sequence[MirrorLine]:
+        """Return how the mirrors stand that an index shows; a page is whole without it."""
+        if not self._desk.has_mirrors(record):
+            return ()
+        try:
+            path = api_path("indexes", record.name.owner, record.name.name, "mirrors")
+            return (await self._desk.remote.get(MirrorList, path, token)).items
+        except ServiceError:
+            return ()
 
     async def _shown(self, visitor: Visitor, record: IndexRecord, description: str | None, token: str) -> ShownIndex:
         verbs = tuple(verb.value for verb in Verb if visitor.may(verb, record))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -13,12 +14,13 @@ from starlette.routing import BaseRoute, Route
 
 from gateway.dashboard.changes import NOTICES, STATUSES
 from gateway.dashboard.desk import Desk, Visitor, index_url, project_of
+from gateway.dashboard.holding import RULES, STATES, ShownHold, held_files
 from gateway.dashboard.remote import api_path
-from gateway.dashboard.setup import install_lines
-from gateway.dashboard.shapes import Downloads, File, Project, Release
+from gateway.dashboard.setup import Recipe, install_lines
+from gateway.dashboard.shapes import Downloads, Explained, File, Project, Release
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Verb
-from shared.errors import ServiceError
+from shared.errors import ErrorKind, ServiceError
 
 MAX_FACT = 300
 """Characters of a line of metadata that are shown."""
@@ -27,6 +29,8 @@ MAX_QUERY = 100
 """Characters of a search."""
 
 _RELEASES_SHOWN = 12
+_HELD_SHOWN = 50
+_FILES_SHOWN = 200
 _LINKS_SHOWN = 20
 
 
@@ -50,11 +54,12 @@ class ShownFile:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the API told of a project; `downloads` is None when it did not."""
+    """What the API told of a project; `downloads` and `explained` are None when it did not."""
 
     project: Project
     release: Release | None
     downloads: Downloads | None
+    explained: Explained | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +90,24 @@ class ProjectPages:
         record = self._desk.index(visitor, request)
         token = await self._desk.reading(visitor)
         path = ("indexes", record.name.owner, record.name.name, "projects", project_of(request))
-        project = await self._desk.remote.get(Project, api_path(*path), token)
         asked = request.path_params.get("version")
+        try:
+            project = await self._desk.remote.get(Project, api_path(*path), token)
+        except ServiceError as error:
+            if error.kind is not ErrorKind.NOT_FOUND or not self._desk.has_mirrors(record):
+                raise
+            return await self._mirrored(request, visitor, record, asked, token)
         version = asked or project.latest_version or (project.releases[0].version if project.releases else None)
         counts = asyncio.create_task(self._downloads(record, project.name, token))
+        held = asyncio.create_task(self._held(record, project.name, token))
         try:
             release = None
             if version is not None:
                 release = await self._desk.remote.get(Release, api_path(*path, "releases", version), token)
-            return await self._answer(request, visitor, record, Shown(project, release, await counts))
+            return await self._answer(request, visitor, record, Shown(project, release, await counts, await held))
         finally:
             counts.cancel()
+            held.cancel()
 
     async def releases(self, request: Request) -> Response:
         """Show all releases of a project; `?q=` shows those whose version holds it."""
@@ -116,6 +128,54 @@ class ProjectPages:
             return await self._desk.remote.get(Downloads, path, token)
         except ServiceError:
             return None
+
+    async def _held(self, record: IndexRecord, project: str, token: str) -> Explained | None:
+        """Return what mirrors add to a project and what is held back of that; a page is whole without it."""
+        if not self._desk.has_mirrors(record):
+            return None
+        try:
+            return await self._desk.remote.get(Explained, _explain_path(record, project), token)
+        except ServiceError:
+            return None
+
+    async def _mirrored(
+        self, request: Request, visitor: Visitor, record: IndexRecord, version: str | None, token: str
+    ) -> Response:
+        """Show a project of which the index itself has nothing: what its mirrors have, and what is held back."""
+        project = project_of(request)
+        path = _explain_path(record, project)
+        explained = await self._desk.remote.get(Explained, path, token, {"version": version})
+        if not explained.files and not any(member.hidden for member in explained.members):
+            away = [member for member in explained.members if member.state == "away"]
+            if not away:
+                raise ServiceError(ErrorKind.NOT_FOUND, f"There is no project {project} in {record.name} or its bases.")
+        latest = next((client.latest for client in explained.clients if client.kind == "installers"), None)
+        return self._desk.answer(
+            "mirrored.html",
+            visitor,
+            index=record,
+            explained=explained,
+            version=version,
+            latest=latest,
+            states=STATES,
+            rules=RULES,
+            held=self._rows(visitor, record, explained),
+            held_shown=_HELD_SHOWN,
+            files=[file for file in explained.files if file.shown][:_FILES_SHOWN],
+            recipes=self._recipes(record, project, version) if latest else [],
+            notice=NOTICES.get(request.query_params.get("done", "")),
+        )
+
+    def _recipes(self, record: IndexRecord, project: str, version: str | None) -> list[Recipe]:
+        """Return how to install what is not signed here: not with the tool that takes signed files alone."""
+        lines = install_lines(index_url(self._desk.addresses, record), project, version)
+        return [recipe for recipe in lines if recipe.tool != "countermark"]
+
+    def _rows(self, visitor: Visitor, record: IndexRecord, explained: Explained | None) -> list[ShownHold]:
+        if explained is None:
+            return []
+        configures = partial(self._desk.configures, visitor)
+        return held_files(explained.project, explained.files, str(record.name), configures)
 
     async def _answer(self, request: Request, visitor: Visitor, record: IndexRecord, shown: Shown) -> Response:
         project, release = shown.project, shown.release
@@ -151,8 +211,14 @@ class ProjectPages:
                 remove=visitor.may(Verb.REMOVE, record, project.name),
                 configure=visitor.may(Verb.CONFIGURE, record, project.name),
             ),
+            held=self._rows(visitor, record, shown.explained),
+            held_shown=_HELD_SHOWN,
             notice=NOTICES.get(request.query_params.get("done", "")),
         )
+
+
+def _explain_path(record: IndexRecord, project: str) -> str:
+    return api_path("indexes", record.name.owner, record.name.name, "explain", project)
 
 
 def about(metadata: dict[str, Any]) -> About:

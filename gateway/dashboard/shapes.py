@@ -145,3 +145,110 @@ class Head(Shape):
 
 class Nothing(Shape):
     """An answer of which only the status counts."""
+
+
+class Held(Shape):
+    """Why something is held back; `index` is whose rule it is, None when that is not for the visitor to know."""
+
+    rule: str
+    index: str | None = None
+    reason: str = ""
+    until: datetime | None = None
+
+
+class UpstreamState(Shape):
+    """How a mirror stands with its upstream about a project."""
+
+    url: str | None = None
+    confirmed_at: datetime | None = None
+    stale_since: datetime | None = None
+    failing_since: datetime | None = None
+    failure: str | None = None
+
+
+class ExplainedMember(Shape):
+    """An index that is asked for a project, and what it does."""
+
+    index: str | None = None
+    type: str
+    state: str
+    by: str | None = None
+    reason: str | None = None
+    hidden: Held | None = None
+    upstream: UpstreamState | None = None
+
+
+class ExplainedFile(Shape):
+    """A file that is shown or held back."""
+
+    filename: str
+    version: str | None = None
+    index: str | None = None
+    mirrored: bool
+    shown: bool
+    yanked: bool
+    uploaded_at: datetime | None = None
+    hidden: Held | None = None
+
+
+class ClientTakes(Shape):
+    """What a kind of client takes."""
+
+    kind: str
+    who: str
+    latest: str | None = None
+
+
+class Explained(Shape):
+    """Why a project shows as it does in an index."""
+
+    project: str
+    found: bool
+    members: list[ExplainedMember]
+    clients: list[ClientTakes]
+    without_rules: str | None = None
+    whitelist_opens: bool = False
+    shown: int
+    hidden: int
+    files: list[ExplainedFile]
+
+    @property
+    def held_back(self) -> list[ExplainedFile]:
+        """The files that a rule holds back."""
+        return [file for file in self.files if file.hidden is not None]
+
+
+class HoldLine(Shape):
+    """A release that is held back, or a whole project (`version` None)."""
+
+    project: str
+    version: str | None = None
+    files: int
+    uploaded_at: datetime | None = None
+    mirror: str | None = None
+    hidden: Held
+
+
+class HoldList(Shape):
+    """One page of what an index holds back."""
+
+    items: list[HoldLine]
+    next: str | None = None
+
+
+class MirrorLine(Shape):
+    """A mirror that an index shows, and how it stands."""
+
+    index: str
+    url: str | None = None
+    projects: int
+    confirmed_at: datetime | None = None
+    failing: int
+    failing_since: datetime | None = None
+    failure: str | None = None
+
+
+class MirrorList(Shape):
+    """The mirrors of an index that the visitor may read."""
+
+    items: list[MirrorLine]

@@ -15,6 +15,7 @@ from gateway.v1.accounts import AccountRoutes
 from gateway.v1.callers import Callers
 from gateway.v1.indexes import IndexRoutes
 from gateway.v1.operations import OperationRoutes
+from gateway.v1.policies import PolicyRoutes
 from gateway.v1.tokens import TokenRoutes
 from shared.auth.verifier import Verifier
 from shared.bodies import BoundedBodies, OwnPagesOnly, own_origin
@@ -57,8 +58,8 @@ def create_v1(resources: Resources) -> FastAPI:
         redoc_url=None,
         responses={"4XX": _PROBLEM},
     )
-    for routes in (TokenRoutes(callers), AccountRoutes(callers), IndexRoutes(callers), OperationRoutes(callers)):
-        app.include_router(routes.router, prefix="/api/v1")
+    for routes in (TokenRoutes, AccountRoutes, IndexRoutes, PolicyRoutes, OperationRoutes):
+        app.include_router(routes(callers).router, prefix="/api/v1")
     _add_intake(app, resources, leak_keys(resources.settings.leaks))
     install_problem_handlers(app, problem_answer)
     return app

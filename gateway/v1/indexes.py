@@ -5,7 +5,6 @@ Source: architecture sections 11.1, 11.5 and 11.8.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -14,8 +13,9 @@ from countermark.core.names import IndexName
 from gateway.accounts import NewIndex
 from gateway.v1 import schemas
 from gateway.v1.callers import Callers
+from gateway.v1.may import may
 from gateway.writer import index_name_from
-from shared.auth.access import decided, is_administrator, require, resolve
+from shared.auth.access import is_administrator, resolve
 from shared.auth.directory import IndexRecord
 from shared.auth.permissions import Decision, authorize
 from shared.auth.principal import Principal, Verb
@@ -70,8 +70,8 @@ class IndexRoutes:
 
     async def index(self, owner: str, index: str, request: Request) -> schemas.Index:
         """Tell what an index is."""
-        principal, record = await self._may(Verb.READ, owner, index, self._callers.anyone(request))
-        return await self._one(principal, record)
+        principal = await self._callers.anyone(request)
+        return await self._one(principal, await may(self._callers, principal, Verb.READ, owner, index))
 
     async def change(self, owner: str, index: str, payload: schemas.IndexChange, request: Request) -> schemas.Index:
         """Change an index's description."""
@@ -104,27 +104,9 @@ class IndexRoutes:
         await self._callers.index_rights(principal).set_grants(record.name, subject, ())
         await self._directory.refresh()
 
-    def _record(self, owner: str, index: str) -> IndexRecord:
-        try:
-            name = index_name_from(f"{owner}/{index}")
-        except ServiceError as error:
-            raise ServiceError(ErrorKind.NOT_FOUND, "There is no such index.") from error
-        return resolve(self._directory, name)
-
     async def _configuring(self, owner: str, index: str, request: Request) -> tuple[Principal, IndexRecord]:
-        return await self._may(Verb.CONFIGURE, owner, index, self._callers.known(request))
-
-    async def _may(
-        self, verb: Verb, owner: str, index: str, calling: Awaitable[Principal]
-    ) -> tuple[Principal, IndexRecord]:
-        principal = await calling
-
-        async def decide() -> IndexRecord:
-            record = self._record(owner, index)
-            require(principal, verb, record)
-            return record
-
-        return principal, await decided(self._directory, decide)
+        principal = await self._callers.known(request)
+        return principal, await may(self._callers, principal, Verb.CONFIGURE, owner, index)
 
     async def _one(self, principal: Principal, record: IndexRecord) -> schemas.Index:
         (shown,) = await self._shown(principal, [record])

@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from gateway.accounts import MAX_LABEL, MAX_SCOPES, MAX_TOKEN_LIFETIME
+from gateway.policy_values import LONGEST_EXEMPTION, MAX_REASON
 from gateway.writer import MAX_EMAIL
 from shared.auth.principal import Verb
 
@@ -80,6 +81,30 @@ class GrantPayload(Payload):
 
     subject: Name = Field(description="an account, :group, :AUTHENTICATED: or :ANONYMOUS:")
     verbs: list[Verb] = Field(max_length=len(Verb))
+
+
+class PolicyChange(Payload):
+    """What of a policy is to change; what is left out stays, and a list that is given takes the place of the old."""
+
+    min_age: int | Annotated[str, Field(max_length=20)] = Field(
+        0, description="how old a mirrored file must be: seconds, or a number with s, m, h, d or w such as 7d"
+    )
+    reserved: list[Name] = Field([], description="beginnings of names that are never asked for upstream")
+    denied: dict[Name, str] = Field({}, description="pattern of normalised names -> reason; * stands for anything")
+    allowed: list[Name] | None = Field(None, description="patterns of the only names that mirrors show; null for all")
+    quarantined: dict[Name, str] = Field({}, description="project -> reason")
+
+
+class ExemptionPayload(Payload):
+    """Leave for something to be shown before it is old enough."""
+
+    project: Name
+    version: Name | None = Field(None, description="null for all versions")
+    reason: Annotated[str, Field(min_length=1, max_length=MAX_REASON)]
+    days: Annotated[int, Field(ge=1, le=LONGEST_EXEMPTION.days)] | None = Field(
+        None, description="for how long; left out, and without `until`: 7"
+    )
+    until: AwareDatetime | None = Field(None, description="when it ends, within 90 days")
 
 
 class Scope(Answer):
@@ -156,6 +181,31 @@ class Grants(Answer):
     """All grants of an index."""
 
     items: list[Grant]
+
+
+class Policy(Answer):
+    """What an index shows of mirrored files."""
+
+    index: str
+    min_age: int = Field(description="seconds")
+    min_age_words: str = Field(description="the same as people write it, for example 7d")
+    reserved: list[str]
+    reserved_everywhere: list[str] = Field(description="the operator's, for every index: setting mirrors.reserved")
+    denied: dict[str, str]
+    allowed: list[str] | None
+    quarantined: dict[str, str]
+
+
+class Exemption(Answer):
+    """Leave that holds."""
+
+    id: UUID
+    project: str
+    version: str | None
+    owner: str
+    reason: str
+    created_at: datetime
+    until: datetime
 
 
 class Job(Answer):

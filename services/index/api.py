@@ -10,6 +10,7 @@ from datetime import datetime
 from fastapi import APIRouter, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.index.holds_api import HoldRoutes
 from shared.auth.verifier import Verifier
 from shared.catalogue.publishing_log import JOURNAL_LINES, PublicationLine, publications
 from shared.errors import ErrorKind, ServiceError
@@ -52,8 +53,12 @@ class CurrentHead(_Answer):
     committed_at: datetime
 
 
-def api_app(resources: Resources, verifier: Verifier) -> FastAPI:
-    """Return the application of the index service's routes below /api/v1."""
+def api_app(resources: Resources, verifier: Verifier, holds: HoldRoutes) -> FastAPI:
+    """Return the application of the index service's routes below /api/v1.
+
+    Args:
+        holds: those about what is held back.
+    """
     app = FastAPI(title="Countermark index", version="1", docs_url=None, redoc_url=None)
     router = APIRouter(prefix="/api/v1/indexes/{owner}/{index}")
 
@@ -78,6 +83,7 @@ def api_app(resources: Resources, verifier: Verifier) -> FastAPI:
         return CurrentHead.model_validate(head)
 
     app.include_router(router)
+    app.include_router(holds.router)
     install_problem_handlers(app, problem_answer)
     return app
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.index.api import api_app
 from services.index.asked_pages import AskedPages
 from services.index.devpi_documents import DevpiDocuments
+from services.index.holds_api import HoldRoutes
 from services.index.hot import IndexHotReader
 from services.index.jobs import job_handlers
 from services.index.mirroring import Mirroring
@@ -37,7 +38,7 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     reads = DevpiDocuments(resources, access).before(UnknownErrors(routes, text_answer))
     return Service(
         name="index",
-        app=beside(api_app(resources, verifier), reads),
+        app=beside(api_app(resources, verifier, HoldRoutes(resources, verifier, mirroring, reader)), reads),
         hot=(IndexHotReader(access, reader),),
         handlers=job_handlers(resources, limits),
     )

@@ -245,8 +245,8 @@ class Mirroring:
         packed = await asyncio.to_thread(_packed, subject.mirror.name, kept, found.page, strict=strict)
         if kept is not None and (kept.document, kept.origins, kept.seen) == packed[:3]:
             return await self._confirmed(subject, kept, found.etag, asked_at, fresh_until, turn)
-        document, origins, seen, changed = packed
-        page = NewPage(document, origins, seen, found.page.serial, found.etag, asked_at, fresh_until)
+        document, origins, seen, changed, newest_at = packed
+        page = NewPage(document, origins, seen, found.page.serial, found.etag, asked_at, fresh_until, newest_at)
         return await self._replaced(subject, page, changed, turn)
 
     async def _confirmed(
@@ -327,8 +327,9 @@ async def _opened(kept: KeptPage, *, stale: bool = False) -> MirroredPage:
 
 def _packed(
     index: IndexName, kept: KeptPage | None, page: UpstreamPage, *, strict: bool
-) -> tuple[bytes, bytes, bytes | None, Changed]:
-    """Return document, origins and former digests of a page as they are kept, and which digests changed.
+) -> tuple[bytes, bytes, bytes | None, Changed, datetime | None]:
+    """Return document, origins and former digests of a page as they are kept, which digests changed, and when the
+    newest file was uploaded, None when that is not known of one.
 
     Args:
         strict: whether names keep their digests.
@@ -340,7 +341,9 @@ def _packed(
             before = listed_files(unpack(kept.document), kept.origins)
         settled = settle(page, before, unpack_seen(kept.seen))
     document = pack(page_of_mirror(index, settled.page))
-    return document, pack_files(settled.page.files), pack_seen(settled.seen), settled.changed
+    dates = [listed.origin.uploaded_at for listed in settled.page.files.values()]
+    newest_at = max((date for date in dates if date is not None), default=None) if None not in dates else None
+    return document, pack_files(settled.page.files), pack_seen(settled.seen), settled.changed, newest_at
 
 
 def _seen_after(kept: KeptPage) -> bytes | None:

@@ -103,9 +103,15 @@ class _Snapshot:
 class Directory:
     """A snapshot of who and what there is, replaced whole at each refresh."""
 
-    def __init__(self, engine: AsyncEngine, *, no_password: str | None = None) -> None:
-        """Args: no_password: what to take for the password's hash of accounts that have none: an open devpi's."""
+    def __init__(self, engine: AsyncEngine, *, no_password: str | None = None, reserved: Sequence[str] = ()) -> None:
+        """Read from a catalogue.
+
+        Args:
+            no_password: what to take for the password's hash of accounts that have none: an open devpi's.
+            reserved: prefixes of names that every index keeps from mirrors' upstreams.
+        """
         self._engine = engine
+        self._reserved = tuple(reserved)
         self.no_password = no_password
         self._now = _Snapshot()
         self._refreshing = asyncio.Lock()
@@ -232,7 +238,7 @@ class Directory:
                     mirror_whitelist=frozenset(row.settings.get("mirror_whitelist", ())),
                     whitelist_inheritance=row.settings.get("mirror_whitelist_inheritance", "intersection"),
                     mirror=mirror_options(row.settings) if row.type == MIRROR else None,
-                    policy=_policy(IndexName(row.owner, row.name), row.settings, exempt.get(row.id, ())),
+                    policy=self._policy(IndexName(row.owner, row.name), row.settings, exempt.get(row.id, ())),
                 )
                 for row in await connection.execute(
                     select(*columns, IndexRow.volatile, IndexRow.admission, IndexRow.settings).where(
@@ -265,6 +271,13 @@ class Directory:
             deleted=deleted,
         )
 
+    def _policy(self, index: IndexName, settings: Mapping[str, Any], exemptions: Sequence[Exemption]) -> Policy | None:
+        """Return the policy of an index, None when it hides nothing."""
+        policy = policy_from(index, settings, reserved=self._reserved)
+        if policy == Policy(index):
+            return None
+        return replace(policy, exemptions=tuple(exemptions))
+
 
 def exemptions_query() -> Select[UUID, str, str | None, datetime, str, str]:
     """Return the query of the exemptions that hold now, those that end first before the others."""
@@ -275,14 +288,6 @@ def exemptions_query() -> Select[UUID, str, str | None, datetime, str, str]:
         .where(row.revoked_at.is_(None), row.until > func.now(), IndexRow.deleted_at.is_(None))
         .order_by(row.until, row.id)
     )
-
-
-def _policy(index: IndexName, settings: Mapping[str, Any], exemptions: Sequence[Exemption]) -> Policy | None:
-    """Return the policy of an index, None when it hides nothing."""
-    policy = policy_from(index, settings)
-    if policy == Policy(index):
-        return None
-    return replace(policy, exemptions=tuple(exemptions))
 
 
 def scope_from(stored: Mapping[str, object]) -> Scope:

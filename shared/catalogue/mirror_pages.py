@@ -81,7 +81,7 @@ class KeptPage:
 
 @dataclass(frozen=True, slots=True)
 class NewPage:
-    """What an upstream answered, to be kept; fields as in `KeptPage` and `Validity`."""
+    """What an upstream answered, to be kept; fields as in `KeptPage`, `Validity` and the table."""
 
     document: bytes | None
     origins: bytes | None
@@ -90,6 +90,7 @@ class NewPage:
     etag: str | None
     asked_at: datetime
     fresh_until: datetime
+    newest_at: datetime | None = None
 
     def kept(self) -> KeptPage:
         """Return it as it is kept."""
@@ -156,6 +157,7 @@ async def keep(connection: AsyncConnection, mirror: MirrorId, project: Normalize
         "document": page.document,
         "origins": page.origins,
         "seen": page.seen,
+        "newest_at": page.newest_at,
         "serial": page.serial,
         "etag": page.etag,
         "changed_at": page.asked_at,

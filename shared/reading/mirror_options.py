@@ -1,7 +1,7 @@
 """What an index's settings say of its upstream, and of what it shows of mirrored files. Pure.
 
-Settings were checked when they were written (`gateway.devpi.values`, `gateway.policies`); what cannot be read all the
-same closes instead of opening: a policy that is damaged shows nothing.
+Settings were checked when they were written (`gateway.devpi.values`, `gateway.policy_values`); what cannot be read all
+the same closes instead of opening: a policy that is damaged shows nothing.
 Source: contract devpi sections 6 and 14; contract python-index section 6.
 """
 
@@ -49,17 +49,26 @@ def mirror_options(settings: Mapping[str, Any]) -> MirrorOptions:
     )
 
 
-def policy_from(index: IndexName, settings: Mapping[str, Any], exemptions: Sequence[Exemption] = ()) -> Policy:
-    """Return what an index shows of mirrored files."""
+def policy_from(
+    index: IndexName,
+    settings: Mapping[str, Any],
+    exemptions: Sequence[Exemption] = (),
+    reserved: Sequence[str] = (),
+) -> Policy:
+    """Return what an index shows of mirrored files.
+
+    Args:
+        reserved: prefixes that belong to the whole deployment.
+    """
     said = settings.get(POLICY)
     if said is None:
-        return Policy(index, exemptions=tuple(exemptions))
+        return Policy(index, reserved=tuple(reserved), exemptions=tuple(exemptions))
     try:
         allowed = said.get("allowed")
         return Policy(
             index,
             min_age=timedelta(seconds=int(said.get("min_age", 0))),
-            reserved=tuple(map(str, said.get("reserved", ()))),
+            reserved=tuple(dict.fromkeys([*reserved, *map(str, said.get("reserved", ()))])),
             denied={str(pattern): str(reason) for pattern, reason in said.get("denied", {}).items()},
             allowed=None if allowed is None else frozenset(map(str, allowed)),
             quarantined={str(name): str(reason) for name, reason in said.get("quarantined", {}).items()},

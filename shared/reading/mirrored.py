@@ -19,7 +19,7 @@ from shared.formats.python.upstream import Origin
 from shared.ids import IndexId
 from shared.reading.facts import Standing
 from shared.reading.merging import Identified, members_showing
-from shared.reading.policy import Hidden, Policy, judge_file, judge_name, next_change
+from shared.reading.policy import Hidden, Policy, judge_age, judge_file, judge_name, next_change
 from shared.reading.resolution import MIRROR
 
 
@@ -79,7 +79,7 @@ def shown_document(
         return document, None
     hidden, shown, verdicts = {}, [], []
     for name, (origin, version) in unpack_origins(origins).items():
-        verdict = judge_file(policies, project, version, origin.uploaded_at, now)
+        verdict = judge_age(policies, project, version, origin.uploaded_at, now)
         if verdict is None:
             shown.append(version)
         else:

@@ -10,15 +10,21 @@ Source: contract python-index sections 5.3 and 6 ("Cooldown on the server"); arc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from packaging.utils import NormalizedName
+from packaging.utils import NormalizedName, canonicalize_version
 
 from countermark.core.names import IndexName
+
+_MAX_PREFIX = 64
+"""Characters of a reserved prefix."""
+
+_PREFIX = re.compile(rf"(?=.{{1,{_MAX_PREFIX}}}\Z)[a-z0-9]+(-[a-z0-9]+)*-?\Z")
 
 
 class Rule(StrEnum):
@@ -51,7 +57,7 @@ class Exemption:
 
     def covers(self, project: NormalizedName, version: str, now: datetime) -> bool:
         """Whether it holds for a release now."""
-        return self.project == project and self.version in (None, version) and now < self.until
+        return self.project == project and now < self.until and (self.version is None or _same(self.version, version))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +122,16 @@ def judge_file(
     Returns:
         Of several rules the one that ends last; one that does not end by itself before all others.
     """
-    by_name = judge_name(policies, project)
-    if by_name is not None:
-        return by_name
+    return judge_name(policies, project) or judge_age(policies, project, version, uploaded_at, now)
+
+
+def judge_age(
+    policies: Sequence[Policy], project: NormalizedName, version: str, uploaded_at: datetime | None, now: datetime
+) -> Hidden | None:
+    """Return what hides a file of a project whose name nothing hides; see `judge_file`.
+
+    For whole pages: the name is judged once.
+    """
     latest: Hidden | None = None
     for policy in policies:
         if not policy.min_age or any(one.covers(project, version, now) for one in policy.exemptions):
@@ -137,6 +150,25 @@ def next_change(hidden: Iterable[Hidden], policies: Iterable[Policy], now: datet
     moments = [one.until for one in hidden if one.until is not None]
     moments += [one.until for policy in policies for one in policy.exemptions if one.until > now]
     return min(moments, default=None)
+
+
+def checked_prefix(prefix: str) -> str:
+    """Return a prefix that names may begin with.
+
+    Raises:
+        ValueError: no normalised name begins so; the message is a sentence without its end.
+    """
+    if not _PREFIX.match(prefix):
+        raise ValueError(
+            f"{prefix[:80]!r} is no beginning of a normalised name: use a-z, 0-9 and single hyphens, "
+            f"at most {_MAX_PREFIX} characters, for example acme or acme-"
+        )
+    return prefix
+
+
+def _same(one: str, other: str) -> bool:
+    """Return whether two versions are one release: 1.0 and 1.0.0 are."""
+    return one == other or canonicalize_version(one) == canonicalize_version(other)
 
 
 def _begins(project: str, prefix: str) -> bool:

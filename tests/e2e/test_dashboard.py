@@ -5,29 +5,21 @@ Screenshots go to the folder that `SCREENSHOTS` names, if it does. Without Chrom
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Literal
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, Page, StorageState, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, StorageState, sync_playwright
 
 from tests.support.archives import Project
+from tests.support.looks import DESK, FAULTS, LOOKS, picture
 from tests.support.processes import Deployment
 from tests.support.real import CHROMIUM, CHROMIUM_FLAGS
 from tests.support.team import INDEX, ORCHARD, VAULT, seed, upload
 from tests.support.uploading import basic
 from tests.support.waiting import until
 
-DESK, PHONE = ViewportSize(width=1200, height=800), ViewportSize(width=390, height=800)
-LOOKS: dict[str, tuple[Literal["light", "dark"], ViewportSize]] = {
-    "light": ("light", DESK),
-    "dark": ("dark", DESK),
-    "phone": ("light", PHONE),
-}
 PAGES = {
     "indexes": "/",
     "projects": INDEX,
@@ -119,48 +111,6 @@ def plain(chromium: Browser, signed_in: StorageState) -> Iterator[Page]:
     context.close()
 
 
-FAULTS = """() => {
-  const found = [];
-  if (document.documentElement.scrollWidth > document.documentElement.clientWidth) found.push("wider than the window");
-  if (document.querySelectorAll("h1").length !== 1) found.push("not one heading of the first level");
-  if (document.querySelectorAll("main").length !== 1) found.push("not one main");
-  for (const field of document.querySelectorAll("input:not([type=hidden]), select"))
-    if (!field.labels.length) found.push("no label: " + field.name);
-  for (const link of document.querySelectorAll("a, button"))
-    if (!link.textContent.trim()) found.push("a link or button without words");
-  for (const table of document.querySelectorAll("main table"))
-    if (!table.querySelector("th")) found.push("a table without headers");
-  const luminance = color => {
-    const parts = color.match(/[\\d.]+/g).slice(0, 3).map(part => {
-      const share = part / 255;
-      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
-    });
-    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
-  };
-  const ground = element => {
-    for (let at = element; at; at = at.parentElement) {
-      const color = getComputedStyle(at).backgroundColor;
-      if (!/, 0\\)$/.test(color)) return color;
-    }
-    return "rgb(255, 255, 255)";
-  };
-  for (const element of document.querySelectorAll("body *")) {
-    const words = [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim());
-    if (!words || element.closest("option")) continue;
-    const [one, other] = [luminance(getComputedStyle(element).color), luminance(ground(element))];
-    const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
-    if (contrast < 4.5) found.push(`contrast ${contrast.toFixed(2)}: ${element.textContent.trim().slice(0, 40)}`);
-  }
-  return found;
-}"""
-
-
-def _picture(page: Page, name: str) -> None:
-    if folder := os.environ.get("SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=f"{folder}/{name}.png", full_page=True)
-
-
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_stands_in_every_look(seeded: Deployment, page: Page, look: str, name: str) -> None:
     """It answers, fits the window, breaks no policy, and can be read: labels, headings, contrast of 4.5 to 1."""
@@ -168,7 +118,7 @@ def test_every_page_stands_in_every_look(seeded: Deployment, page: Page, look: s
     page.on("console", lambda message: complaints.append(message.text))
     page.on("requestfailed", lambda request: complaints.append(request.url))
     answer = page.goto(f"{seeded.ui}{PAGES[name]}")
-    _picture(page, f"{name}-{look}")
+    picture(page, f"{name}-{look}")
     assert answer is not None
     assert answer.status == 200, page.content()
     assert answer.text().count("<script") == answer.text().count("<script src=") == 1
@@ -190,7 +140,7 @@ def test_the_pages_before_the_login_stand_in_every_look(
     context = chromium.new_context(color_scheme=scheme, viewport=viewport)
     page = context.new_page()
     page.goto(f"{seeded.ui}{path}")
-    _picture(page, f"{name}-{look}")
+    picture(page, f"{name}-{look}")
     assert page.evaluate(FAULTS) == []
     context.close()
 
@@ -332,7 +282,7 @@ def test_a_token_is_revoked_in_its_row(seeded: Deployment, tab: Page) -> None:
     _mark(tab)
     row = tab.locator("tr", has_text="short-lived")
     row.get_by_role("link", name="Revoke short-lived").click()
-    _picture(tab, "token-revoke-in-its-row")
+    picture(tab, "token-revoke-in-its-row")
     row.get_by_role("link", name="Cancel").click()
     row.get_by_role("link", name="Revoke short-lived").click()
     row.get_by_role("button", name="Revoke").click()
@@ -383,7 +333,7 @@ def test_a_fault_that_the_script_meets_is_said_on_the_page(
     plain.get_by_role("button", name="Revoke").click()
     page.get_by_role("link", name="Revoke gone meanwhile").click()
     page.get_by_role("alert").wait_for()
-    _picture(page, "trouble")
+    picture(page, "trouble")
     assert "There is no such token of yours" in page.locator("#trouble").inner_text()
     assert page.locator("#tokens").count() == 1
     context.close()

@@ -86,6 +86,7 @@ async def _actions(gateway: TestGateway) -> list[tuple[str, str, str]]:
 # --- who may ask at all -----------------------------------------------------------------------------------------------
 
 _ID = "0198c0de-0000-7000-8000-000000000000"
+_EXEMPTION = "0198c0de-0000-7000-8000-000000000001"
 _PAYLOADS: dict[tuple[str, str], Any] = {
     ("POST", "tokens"): {"label": "x", "scopes": [{"index": str(SHUT), "verbs": ["read"]}]},
     ("POST", "accounts"): {"name": "dave"},
@@ -93,6 +94,8 @@ _PAYLOADS: dict[tuple[str, str], Any] = {
     ("POST", "indexes"): {"name": "alice/more"},
     ("PATCH", f"indexes/{SHUT}"): {"description": "x"},
     ("PUT", f"indexes/{SHUT}/grants"): {"subject": "carol", "verbs": ["read"]},
+    ("PATCH", f"indexes/{SHUT}/policy"): {"min_age": "7d"},
+    ("POST", f"indexes/{SHUT}/exemptions"): {"project": "demo", "reason": "a fix"},
 }
 
 _WHO: list[tuple[str, str, dict[str, int]]] = [
@@ -110,6 +113,11 @@ _WHO: list[tuple[str, str, dict[str, int]]] = [
     ("POST", "indexes", {"nobody": 401, "bob": 403, "carol": 403, "alice": 201}),
     ("GET", f"indexes/{SHUT}", {"nobody": 401, "bob": 200, "carol": 403, "alice": 200, "root": 403}),
     ("PATCH", f"indexes/{SHUT}", {"nobody": 401, "bob": 403, "carol": 403, "alice": 200, "root": 403}),
+    ("GET", f"indexes/{SHUT}/policy", {"nobody": 401, "bob": 200, "carol": 403, "alice": 200, "root": 403}),
+    ("PATCH", f"indexes/{SHUT}/policy", {"nobody": 401, "bob": 403, "carol": 403, "alice": 200, "root": 403}),
+    ("GET", f"indexes/{SHUT}/exemptions", {"nobody": 401, "bob": 403, "carol": 403, "alice": 200, "root": 403}),
+    ("POST", f"indexes/{SHUT}/exemptions", {"nobody": 401, "bob": 403, "carol": 403, "alice": 201, "root": 403}),
+    ("DELETE", f"indexes/{SHUT}/exemptions/{_EXEMPTION}", {"nobody": 401, "bob": 403, "alice": 404, "root": 403}),
     ("GET", f"indexes/{SHUT}/grants", {"nobody": 401, "bob": 403, "carol": 403, "alice": 200, "root": 403}),
     ("PUT", f"indexes/{SHUT}/grants", {"nobody": 401, "bob": 403, "carol": 403, "alice": 200, "root": 403}),
     ("DELETE", f"indexes/{SHUT}/grants?subject=bob", {"nobody": 401, "bob": 403, "carol": 403, "root": 403}),
@@ -139,7 +147,7 @@ async def test_no_route_is_left_out_of_the_table(gateway: TestGateway) -> None:
     document = (await Client(gateway)("GET", "openapi.json")).json()
     described = {(verb.upper(), path) for path, verbs in document["paths"].items() for verb in verbs}
     tested = {(method, path.partition("?")[0]) for method, path, _ in _WHO}
-    names = {str(SHUT): "{owner}/{index}", _ID: "{token_id}", "jobs/1/": "jobs/{job}/"}
+    names = {str(SHUT): "{owner}/{index}", _ID: "{token_id}", _EXEMPTION: "{exemption}", "jobs/1/": "jobs/{job}/"}
     names |= {"accounts/carol": "accounts/{name}", "accounts/alice": "accounts/{name}"}
     found = set()
     for method, path in tested:

@@ -67,10 +67,12 @@ async def open_gateway(
     """Wire a gateway as the launcher does, with a clock that tests move."""
     clock = SettableClock()
     no_password = hash_password("") if settings is not None and settings.is_open_devpi else None
-    directory = Directory(servers.engine, no_password=no_password)
+    settings = settings or Settings(data=servers.folder)
+    reserved = settings.mirrors.reserved_prefixes
+    directory = Directory(servers.engine, no_password=no_password, reserved=reserved)
     redis = Redis.from_url(servers.valkey_url)
     resources = Resources(
-        settings=settings or Settings(data=servers.folder),
+        settings=settings,
         clock=clock,
         engine=servers.engine,
         objects=ObjectStores(FolderStore(servers.folder / "public"), FolderStore(servers.folder / "private")),

@@ -201,16 +201,21 @@ class Deployment:
 
 
 def start_deployment(
-    data: Path, *options: str, log: Path | None = None, command: tuple[str, ...] | None = None
+    data: Path,
+    *options: str,
+    log: Path | None = None,
+    command: tuple[str, ...] | None = None,
+    environment: dict[str, str] | None = None,
 ) -> Deployment:
     """Start `countermark-server up` on free ports and return when it says that it is ready.
 
     Args:
         command: what to run in place of `countermark-server`.
+        environment: variables beside those of this process that are not ours.
     """
     ports = ("--api-port", "0", "--ui-port", "0")
     argv = (*(command or (program("countermark-server"),)), "up", "--data", str(data), *ports, *options)
-    process = Process(argv, log or data.with_name(f"{data.name}.log"))
+    process = Process(argv, log or data.with_name(f"{data.name}.log"), environment or {})
     return _ready(Deployment(process, data, data / "objects" / "public"), START_TIMEOUT)
 
 

@@ -102,7 +102,7 @@ def open_reading(
         objects=stores,
         queue=MemoryQueue(),
         redis=Redis(host="127.0.0.1", port=1),
-        directory=Directory(engine),
+        directory=Directory(engine, reserved=settings.mirrors.reserved_prefixes),
         heads=Heads(engine),
         listener=Listener(engine.url.render_as_string(hide_password=False), tick=settings.staleness_bound),
         outgoing=Outgoing(Outside(networks=LOOPBACK)),

@@ -37,6 +37,10 @@ class RegistryApi:
     change: tuple[int, dict[str, Any]] = (200, {"state": "published", "serial": 8})
     head_status: int = 200
     counts_status: int = 200
+    explained: dict[str, Any] | None = None
+    """What `explain` answers; None for a service that does not answer."""
+    holds: list[dict[str, Any]] = field(default_factory=list)
+    mirrors: list[dict[str, Any]] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     queries: list[dict[str, str]] = field(default_factory=list)
     read_with: set[str] = field(default_factory=set)
@@ -53,6 +57,7 @@ class RegistryApi:
             Route(project + "{rest:path}", self._change, methods=changing),
         ]
         index = [Route(base + "/publications", self._publications), Route(base + "/head", self._head)]
+        index += [Route(f"{base}/{name}", self._held) for name in ("explain/{project}", "holds", "mirrors")]
         return {
             "upload": Mounted(Service("upload", Starlette(routes=upload))),
             "index": Mounted(Service("index", Starlette(routes=index))),
@@ -93,6 +98,13 @@ class RegistryApi:
         items += [{"serial": 6, "committed_at": AT, "changes": 1, "journal": []}]
         return JSONResponse({"items": items, "next": None})
 
+    async def _held(self, request: Request) -> Response:
+        self.queries.append(dict(request.query_params))
+        if "project" in request.path_params:
+            return _problem(503, "It is away.") if self.explained is None else JSONResponse(self.explained)
+        kind = request.url.path.rpartition("/")[2]
+        return JSONResponse({"items": self.holds if kind == "holds" else self.mirrors, "next": None})
+
     async def _counts(self, request: Request) -> Response:
         if self.counts_status != 200:
             return _problem(self.counts_status, "It is not there.")
@@ -124,6 +136,31 @@ def file_line(name: str, **changed: object) -> dict[str, Any]:
     line = {"id": "0", "filename": name, "package_type": "bdist_wheel", "length": 12_345, "uploaded_at": AT}
     state = {"uploader": "root", "requires_python": ">=3.11", "yanked": False, "state": "published", "serial": 7}
     return {**line, **digests, **state, "yanked_reason": None, "error": None, **changed}
+
+
+def held_line(rule: str, index: str | None, **changed: object) -> dict[str, Any]:
+    """Return why something is held back."""
+    return {"rule": rule, "index": index, "reason": "files must be 7 days old here", "until": AT, **changed}
+
+
+def explanation(project: str, *files: dict[str, Any], **changed: object) -> dict[str, Any]:
+    """Return why a project shows as it does in an index that is based on a mirror."""
+    member = {"by": None, "reason": None, "hidden": None, "upstream": None}
+    upstream = {"url": "https://upstream.test/", "confirmed_at": AT, "failing_since": AT, "failure": "it answers 503"}
+    members = [
+        {**member, "index": "root/stable", "type": "stage", "state": "nothing"},
+        {**member, "index": "root/pypi", "type": "mirror", "state": "shows", "upstream": upstream},
+    ]
+    shown = sum(file["shown"] for file in files)
+    document = {"project": project, "found": bool(shown), "members": members, "shown": shown, "files": list(files)}
+    clients = [{"kind": "installers", "who": "pip", "latest": "1.0" if shown else None}]
+    return {**document, "hidden": len(files) - shown, "clients": clients, "without_rules": "2.0", **changed}
+
+
+def explained_file(name: str, version: str, hidden: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return a file of a mirror, shown or held back."""
+    line = {"filename": name, "version": version, "index": "root/pypi", "mirrored": True, "yanked": False}
+    return {**line, "shown": hidden is None, "uploaded_at": AT, "hidden": hidden}
 
 
 def _problem(status: int, detail: str) -> Response:

@@ -93,9 +93,15 @@ class Registry:
         """Make something new with POST, in one attempt only; see `get`."""
         return self._exchange("POST", self._url(path), body=body, attempts=1)
 
-    def items(self, path: str, query: Mapping[str, str] | None = None) -> Iterator[Mapping[str, object]]:
-        """Yield the items of a list, page after page; see `get`."""
-        asked = {**(query or {}), "limit": str(PAGE)}
+    def items(
+        self, path: str, query: Mapping[str, str] | None = None, *, limit: int = PAGE
+    ) -> Iterator[Mapping[str, object]]:
+        """Yield the items of a list, page after page; see `get`.
+
+        Args:
+            limit: what a page may hold at the most.
+        """
+        asked = {**(query or {}), "limit": str(limit)}
         for _ in range(MAX_PAGES):
             page = self.get(path, asked)
             listed = page.get("items")

@@ -36,6 +36,8 @@ class MirrorPage(Base):
     """Where its files come from; see `shared.catalogue.mirror_pages`."""
     seen: Mapped[bytes | None]
     """Digests of files that were listed once and are not any more: a name keeps its digest."""
+    newest_at: Mapped[datetime | None]
+    """When the upstream got the newest of its files; null when it does not say it of one. To find what is too new."""
     serial: Mapped[int | None]
     etag: Mapped[str | None]
     changed_at: Mapped[datetime]

@@ -49,6 +49,9 @@ def _route(raw: str) -> Destination:
         ("/api/v1/indexes/root/stable/projects/demo/releases/1.0%2Blocal/files/demo-1.0.tar.gz/yank", "upload"),
         ("/api/v1/indexes/root/stable/publications", "index"),
         ("/api/v1/indexes/root/stable/head", "index"),
+        ("/api/v1/indexes/root/stable/explain/demo", "index"),
+        ("/api/v1/indexes/root/stable/holds", "index"),
+        ("/api/v1/indexes/root/stable/mirrors", "index"),
         ("/api/v1/indexes/root/stable/downloads/demo", "download"),
     ],
 )

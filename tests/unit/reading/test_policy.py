@@ -8,6 +8,7 @@ import pytest
 from packaging.utils import NormalizedName
 
 from countermark.core.names import IndexName
+from shared.reading.mirror_options import policy_from
 from shared.reading.policy import Exemption, Policy, Rule, judge_file, judge_name, next_change
 
 _NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -54,6 +55,8 @@ def test_the_longer_wait_counts() -> None:
         (None, _NOW + _WEEK, None),
         ("1.0", _NOW + _WEEK, None),
         ("2.0", _NOW + _WEEK, Rule.TOO_NEW),
+        ("1", _NOW + _WEEK, None),
+        ("1.0.0", _NOW + _WEEK, None),
         (None, _NOW, Rule.TOO_NEW),
     ],
 )
@@ -95,3 +98,11 @@ def test_an_answer_lasts_until_the_next_unlock() -> None:
     exemption = Exemption(_HELLO, None, _NOW + timedelta(hours=1), "root", "")
     assert next_change([], [Policy(_TEAM, exemptions=(exemption,))], _NOW) == _NOW + timedelta(hours=1)
     assert next_change([], [policy], _NOW) is None
+
+
+def test_what_the_deployment_reserves_counts_in_every_index() -> None:
+    """Beside what the index reserves itself, also where no policy was set."""
+    for settings in ({}, {"policy": {"reserved": ["acme"]}}):
+        policy = policy_from(_TEAM, settings, reserved=["lab-"])
+        assert _rule(policy, name="lab-x") is Rule.RESERVED
+        assert _rule(policy, name="acme") is (Rule.RESERVED if settings else None)

@@ -10,7 +10,18 @@ from typing import Annotated
 
 import typer
 
-from countermark.cli import downloading, listing, publishing, roots, standing, tokens, verifying, yanking
+from countermark.cli import (
+    downloading,
+    explaining,
+    holding,
+    listing,
+    publishing,
+    roots,
+    standing,
+    tokens,
+    verifying,
+    yanking,
+)
 
 app = typer.Typer(
     name="countermark",
@@ -26,6 +37,8 @@ app.command()(publishing.upload)
 app.command()(standing.status)
 app.command()(yanking.yank)
 app.command()(yanking.unyank)
+app.command()(explaining.explain)
+app.add_typer(holding.app, name="hold")
 app.add_typer(roots.app, name="root")
 app.add_typer(tokens.app, name="token")
 

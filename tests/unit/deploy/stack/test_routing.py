@@ -47,6 +47,9 @@ def through_gateway(target: str) -> str | None:
         ("/+f/abc/0123456789abc/hello-1.0.tar.gz", "download"),
         ("/api/v1/indexes/root/stable/publications", "index"),
         ("/api/v1/indexes/root/stable/head", "index"),
+        ("/api/v1/indexes/root/stable/explain/hello?version=1.0", "index"),
+        ("/api/v1/indexes/root/stable/holds", "index"),
+        ("/api/v1/indexes/root/stable/mirrors", "index"),
         ("/api/v1/indexes/root/stable/downloads/hello?days=3", "download"),
     ],
 )
@@ -91,7 +94,8 @@ def test_all_else_goes_to_the_gateway(method: str, target: str) -> None:
 
 _PIECES = [
     "/", "//", ".", "..", "+", "%2B", "%2b", "%2f", "%2e", "simple", "tuf", "f", "files", "pypi", "legacy", "api", "v1",
-    "indexes", "root", "stable", "head", "publications", "downloads", "a-b", "x.whl", "?", "?a=//", "\\", "é",
+    "indexes", "root", "stable", "head", "publications", "holds", "explain", "mirrors", "downloads", "a-b",
+    "x.whl", "?", "?a=//", "\\", "é",
 ]  # fmt: skip
 
 

@@ -1,0 +1,58 @@
+"""How the dashboard's pages are looked at in a real browser: in each look, for what cannot be read or does not fit."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from playwright.sync_api import Page, ViewportSize
+
+DESK, PHONE = ViewportSize(width=1200, height=800), ViewportSize(width=390, height=800)
+LOOKS: dict[str, tuple[Literal["light", "dark"], ViewportSize]] = {
+    "light": ("light", DESK),
+    "dark": ("dark", DESK),
+    "phone": ("light", PHONE),
+}
+
+FAULTS = """() => {
+  const found = [];
+  if (document.documentElement.scrollWidth > document.documentElement.clientWidth) found.push("wider than the window");
+  if (document.querySelectorAll("h1").length !== 1) found.push("not one heading of the first level");
+  if (document.querySelectorAll("main").length !== 1) found.push("not one main");
+  for (const field of document.querySelectorAll("input:not([type=hidden]), select"))
+    if (!field.labels.length) found.push("no label: " + field.name);
+  for (const link of document.querySelectorAll("a, button"))
+    if (!link.textContent.trim()) found.push("a link or button without words");
+  for (const table of document.querySelectorAll("main table"))
+    if (!table.querySelector("th")) found.push("a table without headers");
+  const luminance = color => {
+    const parts = color.match(/[\\d.]+/g).slice(0, 3).map(part => {
+      const share = part / 255;
+      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+  };
+  const ground = element => {
+    for (let at = element; at; at = at.parentElement) {
+      const color = getComputedStyle(at).backgroundColor;
+      if (!/, 0\\)$/.test(color)) return color;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  for (const element of document.querySelectorAll("body *")) {
+    const words = [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim());
+    if (!words || element.closest("option")) continue;
+    const [one, other] = [luminance(getComputedStyle(element).color), luminance(ground(element))];
+    const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+    if (contrast < 4.5) found.push(`contrast ${contrast.toFixed(2)}: ${element.textContent.trim().slice(0, 40)}`);
+  }
+  return found;
+}"""
+
+
+def picture(page: Page, name: str) -> None:
+    """Keep a picture of a page in the folder that `SCREENSHOTS` names, if it does."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=f"{folder}/{name}.png", full_page=True)

@@ -1,0 +1,114 @@
+"""An upstream as a process of its own: `python -m tests.support.upstream_process`, which says where it listens.
+
+It is told what to have by POST to `/+do`: a pickled callable would do anything, so it is a list of plain words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from starlette.types import Receive, Scope, Send
+
+from tests.support.processes import Process
+from tests.support.reading import served
+from tests.support.upstream import Fault, Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamProcess:
+    """The process, and where it listens; without a slash at the end."""
+
+    process: Process
+    url: str
+
+    def add(self, project: str, name: str, content: bytes, *, metadata: bytes | None = None, **fields: Any) -> None:
+        """Publish a file; `fields` are further keys of its entry, with `_` for `-`."""
+        told = {key.replace("_", "-"): value for key, value in fields.items()}
+        self._do("add", project=project, name=name, content=_text(content), metadata=_text(metadata), fields=told)
+
+    def break_at(self, path: str, **fault: Any) -> None:
+        """Have something go wrong at a path, "" for every path; see `Fault`."""
+        self._do("fault", path=path, fault=fault)
+
+    def asked(self) -> Mapping[str, int]:
+        """Return how often each path was asked for."""
+        found: dict[str, int] = self._do("asked")
+        return found
+
+    def _do(self, what: str, **told: Any) -> Any:
+        return httpx2.post(f"{self.url}/+do", json={"what": what, **told}, timeout=10).raise_for_status().json()
+
+
+@contextmanager
+def upstream_process(folder: Path) -> Iterator[UpstreamProcess]:
+    """Run one until the block is left."""
+    process = Process((sys.executable, "-m", "tests.support.upstream_process"), folder / "upstream.log")
+    process.start()
+    try:
+        process.until_written("listens at ")
+        yield UpstreamProcess(process, process.output.partition("listens at ")[2].split()[0])
+    finally:
+        process.end()
+
+
+class _Told:
+    """The application, which also does what it is told."""
+
+    def __init__(self) -> None:
+        self.upstream = Upstream()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != "/+do":
+            await self.upstream(scope, receive, send)
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        answer = json.dumps(self._do(json.loads(body))).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    def _do(self, told: dict[str, Any]) -> object:
+        match told["what"]:
+            case "add":
+                content, metadata = _bytes(told["content"]), _bytes(told["metadata"])
+                assert content is not None
+                self.upstream.add(told["project"], told["name"], content, metadata=metadata, fields=told["fields"])
+            case "fault":
+                fault = Fault(**told["fault"]) if told["fault"] else None
+                if not told["path"]:
+                    self.upstream.down = fault
+                elif fault is None:
+                    self.upstream.faults.pop(told["path"], None)
+                else:
+                    self.upstream.faults[told["path"]] = fault
+        return dict(self.upstream.asked)
+
+
+def _text(content: bytes | None) -> str | None:
+    return None if content is None else base64.b64encode(content).decode()
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)
+
+
+async def _serve() -> None:
+    async with served(_Told()) as url:
+        print(f"listens at {url}", flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())
