@@ -25,6 +25,7 @@ from tests.support.tools import Tools
 from tests.support.upstream_process import UpstreamProcess, upstream_process
 
 PASSWORD = "a password of root"
+_ALLOWED = "mirrors.networks=127.0.0.0/8"
 pytestmark = pytest.mark.embedded
 
 
@@ -56,7 +57,7 @@ def company(tool_programs: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         tempfile.TemporaryDirectory(prefix="cm-", ignore_cleanup_errors=True) as folder,
         upstream_process(home) as upstream,
     ):
-        running = start_deployment(Path(folder) / "data", "--set", "mirrors.networks=127.0.0.0/8")
+        running = start_deployment(Path(folder) / "data", "--set", _ALLOWED)
         try:
             (home / "password").write_text(PASSWORD)
             done = running.command("user", "passwd", "root", "--password-file", str(home / "password"))
@@ -163,7 +164,7 @@ def test_warm_and_check(company: Company, tools: Tools, tmp_path: Path) -> None:
     lock.write_text("cold==1.0\n")
     missing = company.deployment.command("mirror", "check", str(lock))
     assert (missing.returncode != 0, "missing: cold 1.0" in missing.stdout) == (True, True), missing.stdout
-    warmed = company.deployment.command("mirror", "warm", str(lock))
+    warmed = company.deployment.command("mirror", "warm", str(lock), "--set", _ALLOWED)
     assert (warmed.returncode, "1 fetched" in warmed.stdout) == (0, True), warmed.stdout + warmed.stderr
     company.upstream.break_at("", status=503)
     try:
