@@ -21,6 +21,7 @@ from countermark.location import Location
 from countermark.roots import Pin, PinOrigin, PinStore, RootChoice, read_root
 from countermark.transport import ByteSource
 from countermark.verification import PolicyMode, Repository, Step, Verifier
+from countermark.views import ViewStore
 from tests.support.simulator import RepositorySimulator
 from tests.unit.client.loopback import Loopback, serving
 
@@ -76,6 +77,7 @@ class Client:
             pins=self.pins,
             choice=self.choice,
             notify=self.notices.append,
+            views=ViewStore(self.home / "views"),
         )
         return Verifier(repository, mode, self.steps.append)
 
