@@ -18,7 +18,7 @@ from packaging.utils import NormalizedName
 
 from countermark.cache import Cache
 from countermark.core.binding import check_page
-from countermark.core.errors import InvalidMetadata, NoSuchTarget, OnlyMirrored, PointerUnreadable
+from countermark.core.errors import ClientError, InvalidMetadata, NoSuchTarget, OnlyMirrored, PointerUnreadable
 from countermark.core.merging import Listed, merged
 from countermark.core.names import IndexName, page_target
 from countermark.core.page import MAX_PAGE_BYTES, MalformedPage, Page, parse_page
@@ -69,6 +69,7 @@ class TrustedView:
     source: ByteSource
     refreshed: Refreshed
     _indexes: dict[IndexName, TrustedIndex] = field(default_factory=dict)
+    _failures: dict[IndexName, ClientError] = field(default_factory=dict)
 
     @property
     def asked(self) -> IndexName:
@@ -85,15 +86,21 @@ class TrustedView:
         return self.starting[index].location
 
     def index(self, name: IndexName) -> TrustedIndex:
-        """Return one of the indexes, refreshed.
+        """Return one of the indexes, refreshed; one that failed once is not tried again for each further name.
 
         Raises:
             ClientError: as `TrustedIndex.refresh`.
         """
+        if name in self._failures:
+            raise self._failures[name]
         index = self._indexes.get(name)
         if index is None:
-            index = TrustedIndex(self.starting[name], self.source)
-            self.refreshed(name, index.refresh())
+            try:
+                index = TrustedIndex(self.starting[name], self.source)
+                self.refreshed(name, index.refresh())
+            except ClientError as error:
+                self._failures[name] = error
+                raise
             self._indexes[name] = index
         return index
 

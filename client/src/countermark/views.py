@@ -195,7 +195,10 @@ def ask_view(location: Location, source: FetcherInterface) -> View:
     """
     asked = _describe(location, location.index, source)
     if asked is None:
-        raise BasesUnknown(f"{location.url} does not say what it is based on", _how_to_name(location))
+        raise BasesUnknown(
+            f"there is no index at {location.url}, or it does not say what it is based on",
+            f"Check the address. {_how_to_name(location)}",
+        )
     if asked.type == MIRROR:
         raise OnlyMirrored(f"{location.url} is a mirror: what it has is not signed and cannot be proven")
     order = resolution_order(asked, lambda name: _describe(location, name, source))

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
+from countermark.cache import Cache
+from countermark.core.digest import Sha256
+from countermark.core.names import parse_index_name
+from countermark.credentials import Notify
+from countermark.location import Location
+from countermark.roots import read_root
+from countermark.trusted_view import opened_view
+from countermark.views import View
 from tests.support.simulator import Deployment, RepositorySimulator
-from tests.unit.client.conftest import WHEEL, Run
+from tests.unit.client.conftest import WHEEL, Client, Run
 from tests.unit.client.loopback import Loopback, reply
 
 NEWER, GIZMO = "widget-1.11-py3-none-any.whl", "gizmo-2.0-py3-none-any.whl"
@@ -202,9 +214,12 @@ def test_another_indexs_pointer_in_a_base_is_refused(known: Family) -> None:
 
 def test_a_nearer_index_that_is_kept_back_is_a_failure(known: Family) -> None:
     """Without the nearer index's metadata nothing further is taken: 10."""
-    known.refuse("/root/tools/+tuf/metadata/timestamp.json", 404)
-    assert known.get("gizmo")[0] == 10
+    timestamp = "/root/tools/+tuf/metadata/timestamp.json"
+    known.refuse(timestamp, 404)
+    known.server.seen.clear()
+    assert known.get("gizmo", "widget", "missing")[0] == 10
     assert known.nothing_placed()
+    assert [path for path, _ in known.server.seen].count(timestamp) == 1, "it is not asked again for each name"
 
 
 def test_without_a_recorded_base_behind_it_the_first_hit_needs_no_further_one(known: Family) -> None:
@@ -342,6 +357,36 @@ def test_what_only_a_mirror_has_cannot_be_proven(family: Family) -> None:
     done = family._run("download", "requests", "--repository", f"{family.server.url}/root/pypi")
     assert done.exit_code == 11
     assert "is a mirror" in done.stderr
+
+
+# On this machine
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingCache(Cache):
+    """Remembers in which order repositories were locked."""
+
+    locked: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def opened(self, location: Location, root: Sha256, notify: Notify) -> Iterator[Path]:
+        """Lock and remember."""
+        with Cache.opened(self, location, root, notify) as folder:
+            self.locked.append(str(location.index))
+            yield folder
+
+
+def test_caches_are_locked_in_one_order_for_all(sim: RepositorySimulator, tmp_path: Path) -> None:
+    """Two runs whose indexes are based on each other cannot wait for each other: both lock in the same order."""
+    names = [parse_index_name(name) for name in ("root/stable", "alice/dev", "root/tools")]
+    orders = []
+    for order in itertools.permutations(names):
+        cache = RecordingCache(tmp_path / "cache")
+        client = Client(sim, sim.location.beside(order[0]), tmp_path / "home")
+        here = replace(client.verifier().repository, cache=cache)
+        with opened_view(View(order), here, read_root(sim.deployment.roots[0]), lambda _index, _versions: None):
+            orders.append(cache.locked)
+    assert orders == [["alice/dev", "root/stable", "root/tools"]] * 6
 
 
 # What a person says
