@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from countermark.cli import downloading, listing, publishing, roots, standing, tokens, verifying, yanking
+from countermark.cli import bases, downloading, listing, publishing, roots, standing, tokens, verifying, yanking
 
 app = typer.Typer(
     name="countermark",
@@ -27,6 +27,7 @@ app.command()(standing.status)
 app.command()(yanking.yank)
 app.command()(yanking.unyank)
 app.add_typer(roots.app, name="root")
+app.add_typer(bases.app, name="bases")
 app.add_typer(tokens.app, name="token")
 
 
