@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.beside import Ask, Different, Known, Side, differing
 from tests.support.devpi_asks import CHAPTERS
+from tests.support.devpi_asks_guarded import GUARDED, PASSWORD
 from tests.support.devpi_differences import KNOWN
 from tests.support.devpi_server import devpi_server
 from tests.support.processes import ROOT, start_deployment
 
 pytestmark = pytest.mark.embedded
 
+GUARDED_CHAPTER = "safe defaults"
 PAGE = ROOT / "docs" / "reference" / "devpi.md"
 
 
@@ -24,24 +27,40 @@ PAGE = ROOT / "docs" / "reference" / "devpi.md"
 def found(devpi_server_programs: Path) -> Iterator[dict[str, list[Different]]]:
     """The differences between both servers' answers: chapter -> places, in the order in which they were asked."""
     with tempfile.TemporaryDirectory(prefix="cm-", ignore_cleanup_errors=True) as folder:
-        data = Path(folder)
-        running = start_deployment(data / "data", "--compat", "devpi-open")
-        try:
-            with devpi_server(devpi_server_programs, data) as url:
-                yield compared(Side(url), Side(running.api))
-        finally:
-            running.process.end()
+        opened, guarded = Path(folder) / "open", Path(folder) / "guarded"
+        for place in (opened, guarded):
+            place.mkdir()
+        with _beside(devpi_server_programs, opened, "--compat", "devpi-open") as (theirs, ours):
+            differences = compared(theirs, ours, CHAPTERS)
+        with _beside(devpi_server_programs, guarded, password=PASSWORD) as (theirs, ours):
+            yield differences | compared(theirs, ours, {GUARDED_CHAPTER: GUARDED})
 
 
-def compared(theirs: Side, ours: Side) -> dict[str, list[Different]]:
+@contextmanager
+def _beside(programs: Path, folder: Path, *options: str, password: str = "") -> Iterator[tuple[Side, Side]]:
+    """Run a devpi-server and ours, in that order; root has the same password on both."""
+    running = start_deployment(folder / "data", *options)
+    try:
+        if password:
+            file = folder / "password"
+            file.write_text(password)
+            done = running.command("user", "passwd", "root", "--password-file", str(file))
+            assert done.returncode == 0, done.stderr
+        with devpi_server(programs, folder, password=password) as url:
+            yield Side(url), Side(running.api)
+    finally:
+        running.process.end()
+
+
+def compared(theirs: Side, ours: Side, chapters: Mapping[str, Sequence[Ask]]) -> dict[str, list[Different]]:
     """Ask both everything, in order."""
     found: dict[str, list[Different]] = {}
-    for chapter, asks in CHAPTERS.items():
+    for chapter, asks in chapters.items():
         found[chapter] = [one for ask in asks for one in differing(ask, theirs.answer(ask), ours.answer(ask))]
     return found
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
+@pytest.mark.parametrize("chapter", [*CHAPTERS, GUARDED_CHAPTER])
 def test_every_difference_is_one_that_is_meant(found: dict[str, list[Different]], chapter: str) -> None:
     """Status, type, shape and words are devpi-server's, but for what the table names with its reason."""
     unknown = [str(one) for one in found[chapter] if not any(known.covers(one) for known in KNOWN)]
@@ -63,7 +82,7 @@ def test_the_page_about_devpi_has_the_same_table() -> None:
 
 def test_requests_are_told_apart_by_their_names() -> None:
     """No two requests are called alike, so that a line of the table means one."""
-    names = [ask.name for asks in CHAPTERS.values() for ask in asks]
+    names = [ask.name for asks in (*CHAPTERS.values(), GUARDED) for ask in asks]
     assert len(names) == len(set(names))
 
 

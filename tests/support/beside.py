@@ -31,7 +31,9 @@ class Ask:
         path: `{result}` in it is where the newest test result lies.
         who: the account that asks, by the token of its last login; nobody when empty.
         basic: its credentials are sent as installers and uploaders do, not as the devpi client does.
-        compares: headers of the answer that have to be equal too.
+        former: it asks by the token of its first login.
+        credentials: a name and a password that are sent as they are, as installers and uploaders do.
+        compares: headers of the answer that have to be equal too, beside those that always have to.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Ask:
     headers: Mapping[str, str] = field(default_factory=lambda: JSON)
     who: str = ""
     basic: bool = False
+    former: bool = False
+    credentials: tuple[str, str] | None = None
     compares: Sequence[str] = ()
 
 
@@ -81,10 +85,11 @@ class Known:
 
 @dataclass(slots=True)
 class Side:
-    """One of the two servers; it keeps each account's newest token, and where the newest test result lies."""
+    """One of the two servers; keeps each account's newest and first token, and where the newest test result lies."""
 
     url: str
     tokens: dict[str, str] = field(default_factory=dict)
+    former: dict[str, str] = field(default_factory=dict)
     result: str = ""
 
     def answer(self, ask: Ask) -> dict[str, Any]:
@@ -97,7 +102,7 @@ class Side:
         got = httpx2.request(ask.method, f"{self.url}{path}", content=ask.body, headers=headers, timeout=60)
         self._keep(ask, got)
         said: dict[str, Any] = {"status": got.status_code}
-        for name in ask.compares:
+        for name in sorted({*ask.compares, *_headers_that_count(got)}):
             said[f"header {name}"] = self._plain(self._header(got, name))
         if got.is_redirect:
             return said
@@ -114,29 +119,35 @@ class Side:
         return unquote(urljoin(str(got.url), value)) if name == "location" and value else value
 
     def _credentials(self, ask: Ask) -> dict[str, str]:
-        if not ask.who:
+        if not ask.who and ask.credentials is None:
             return {}
-        value = base64.b64encode(f"{ask.who}:{self.tokens[ask.who]}".encode()).decode()
-        return {"authorization": f"Basic {value}"} if ask.basic else {"x-devpi-auth": value}
+        known = self.former if ask.former else self.tokens
+        user, secret = ask.credentials or (ask.who, known[ask.who])
+        value = base64.b64encode(f"{user}:{secret}".encode()).decode()
+        return {"authorization": f"Basic {value}"} if ask.basic or ask.credentials else {"x-devpi-auth": value}
 
     def _keep(self, ask: Ask, got: httpx2.Response) -> None:
-        if got.status_code != httpx2.codes.OK or "json" not in got.headers.get("content-type", ""):
+        if got.status_code != httpx2.codes.OK or not got.content or "json" not in got.headers.get("content-type", ""):
             return
         document = got.json()
         kind = document.get("type") if isinstance(document, dict) else None
         if kind == "proxyauth" and ask.body is not None:
-            self.tokens[json.loads(ask.body)["user"]] = document["result"]["password"]
+            self._renew(json.loads(ask.body)["user"], document["result"]["password"])
         elif kind == "userpassword":
-            self.tokens[ask.path.strip("/")] = document["result"]["password"]
+            self._renew(ask.path.strip("/"), document["result"]["password"])
         elif kind == "toxresultpath":
             self.result = "/" + document["result"].partition("#")[0]
+
+    def _renew(self, user: str, token: str) -> None:
+        self.former.setdefault(user, token)
+        self.tokens[user] = token
 
     def _content(self, got: httpx2.Response) -> dict[str, Any]:
         kind = got.headers.get("content-type", "").partition(";")[0]
         if kind in {"application/json", "application/vnd.pypi.simple.v1+json"} and got.content:
-            return {"body": self._cleaned(_sorted(got.json()))}
+            return {"body": self._cleaned(_by_name(got.json()))}
         if kind == "text/html" and got.status_code == httpx2.codes.OK and "<a" in got.text:
-            return {"links": self._cleaned(sorted(links_of(got.text), key=lambda link: link["text"]))}
+            return {"links": self._cleaned(_keyed(links_of(got.text), "text"))}
         if len(got.content) > _SHORT or not got.content.isascii():
             return {"sha256": hashlib.sha256(got.content).hexdigest()}
         return {"text": self._plain(got.text)}
@@ -157,6 +168,9 @@ class Side:
         match key, value:
             case "when", [_, _, _, _, _, _]:
                 return "TIME"
+            case "+links", list():
+                # In no order that anybody relies on.
+                value = {link["href"].rpartition("/")[2]: link for link in value}
             case "password", _:
                 return "TOKEN"
             case "uuid", str():
@@ -168,7 +182,7 @@ class Side:
         return self._cleaned(value)
 
     def _plain(self, text: str) -> str:
-        for token in self.tokens.values():
+        for token in filter(None, (*self.tokens.values(), *self.former.values())):
             text = text.replace(token, "TOKEN")
         text = text.replace(self.url, "http://HOST").replace(self.url.partition("//")[2], "HOST")
         text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME", text)
@@ -177,23 +191,39 @@ class Side:
         return re.sub(r"toxresult-\d{14}-\d+", "toxresult-TIME", text)
 
 
-def _sorted(document: Any) -> Any:
-    """Return a simple page or list with its entries sorted: devpi-server has them in no order of its own."""
+def _headers_that_count(got: httpx2.Response) -> Iterator[str]:
+    """Yield the headers of an answer by which clients do one thing or another."""
+    if got.is_redirect:
+        yield "location"
+    if got.status_code == httpx2.codes.UNAUTHORIZED:
+        yield from ("www-authenticate", "location")
+    if got.headers.get("content-type") == "application/json":
+        yield "x-devpi-api-version"
+
+
+def _by_name(document: Any) -> Any:
+    """Return a simple page or list with its entries by name: devpi-server has them in no order of its own."""
     for entries, key in (("files", "filename"), ("projects", "name")):
-        if isinstance(document, dict) and isinstance(document.get(entries), list):
-            document = {**document, entries: sorted(document[entries], key=lambda entry: entry[key])}
+        if isinstance(document, dict) and "meta" in document and isinstance(document.get(entries), list):
+            document = {**document, entries: _keyed(document[entries], key)}
     return document
+
+
+def _keyed(entries: list[dict[str, Any]], key: str) -> Any:
+    """Return entries by one of their members; as they are, if two are called alike."""
+    found = {entry[key]: entry for entry in entries}
+    return found if len(found) == len(entries) else entries
 
 
 def differing(ask: Ask, theirs: dict[str, Any], ours: dict[str, Any]) -> Iterator[Different]:
     """Yield the places in which two answers differ, down to the smallest part that does.
 
-    Of answers with other statuses only those are compared, and the words where both are errors.
+    Of answers with other statuses only those are compared, the words where both are errors, and where both lead.
     """
     if theirs["status"] == ours["status"]:
         yield from _within(ask, theirs, ours, "")
         return
-    for place in ("status", "words"):
+    for place in ("status", "words", "header location"):
         if place in theirs and place in ours and theirs[place] != ours[place]:
             yield Different(ask.name, place, _shown(theirs[place]), _shown(ours[place]))
 
@@ -228,7 +258,7 @@ def words_of(got: httpx2.Response) -> str:
     That is the message of JSON, the text of plain text, the title of a page, or the last paragraph of devpi-web's.
     """
     said = got.text
-    if "json" in got.headers.get("content-type", ""):
+    if said and "json" in got.headers.get("content-type", ""):
         document = got.json()
         said = str(document.get("message") or document.get("detail", ""))
     elif "html" in got.headers.get("content-type", ""):

@@ -54,14 +54,14 @@ def upload(name: str, path: str, file: tuple[str, bytes], version: str, project:
         "filetype": kind[0],
         "pyversion": kind[1],
     }
-    if more.get("basic"):
+    if more.get("basic") or more.get("credentials"):
         fields["sha256_digest"] = hashlib.sha256(file[1]).hexdigest()
     return form(name, path, fields, file, **more)
 
 
-def login(name: str, user: str, password: str) -> Ask:
+def login(name: str, user: str, password: str, path: str = "/+login") -> Ask:
     """Return a login."""
-    return send(name, "POST", "/+login", {"user": user, "password": password})
+    return send(name, "POST", path, {"user": user, "password": password})
 
 
 def file_path(index: str, file: tuple[str, bytes]) -> str:
