@@ -6,6 +6,8 @@ from tests.support.beside import JSON, Ask
 from tests.support.devpi_files import BROWSER, DEV
 from tests.support.devpi_requests import get, login, send
 
+_SEARCH = b"<?xml version='1.0'?><methodCall><methodName>search</methodName><params/></methodCall>"
+
 DISCOVERY = (
     get("discover the host", "/+api"),
     get("discover an unknown account", "/nobody/+api"),
@@ -32,6 +34,8 @@ DISCOVERY = (
     send("login with a list", "POST", "/+login", ["root", ""]),
     get("the changes", "/+changelog/1"),
     get("may this be read", "/+authcheck", headers={"x-original-uri": "http://localhost/root/pypi"}),
+    get("search", "/+search?query=hello", headers=BROWSER),
+    Ask("search as pip does", "POST", "/root/pypi", _SEARCH, {"content-type": "text/xml"}),
     get("the server's state", "/+status"),
     get("all accounts", "/"),
 )

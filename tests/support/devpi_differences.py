@@ -26,6 +26,7 @@ KNOWN = (
     Known("a page for pip at the project", "status", "200", "302", "a page has one address; pip and uv follow"),
     Known("documentation in its frame", "status", "200", "302", "leads to the documentation itself"),
     Known("may this be read", "status", "200", "404", "reading is decided here, not in nginx"),
+    Known("search*", "status", "200", "404", "people search in the dashboard"),
     Known("* to a page", "status", "200", "405", "nothing is done, so nothing is said to be"),
     Known("remove a page", "status", "200", "405", "nothing is done, so nothing is said to be"),
     # What is told of the server and its accounts.
