@@ -40,6 +40,7 @@ class PushRoutes:
 
     def __init__(self, resources: Resources, pushes: Pushes, forwarder: Forwarder, verifier: Verifier) -> None:
         self._directory = resources.directory
+        self._takes_passwords = resources.settings.is_open_devpi
         self._pushes = pushes
         self._forwarder = forwarder
         self._verifier = verifier
@@ -58,7 +59,8 @@ class PushRoutes:
 
         async def from_where() -> tuple[Principal, IndexRecord]:
             principal = await identified(self._verifier, credentials)
-            if principal.account is not None and principal.token_id is None and not is_devpi_client(request.headers):
+            by_password = principal.account is not None and principal.token_id is None
+            if by_password and not self._takes_passwords and not is_devpi_client(request.headers):
                 # As for uploads: what a build machine holds is scoped, expires and can be revoked.
                 words = "Passwords are not taken for pushes: log in with the devpi client, or send a token."
                 raise ServiceError(ErrorKind.FORBIDDEN, words)
