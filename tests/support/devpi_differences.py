@@ -93,7 +93,7 @@ KNOWN = (
     Known("an upload with a wrong digest", "status", "200", "400", "digests are checked"),
     Known("upload by a password", "text", '""', '"* already there *"', "says what became of it"),
     Known(
-        "upload by a password, guarded", "status", "200", "403", "uploads take tokens, of the devpi client passwords"
+        "upload by a password, guarded", "status", "200", "403", "of passwords, only the devpi client's are taken"
     ),
     Known("a file in a folder", "words", "*", '"* must not contain a path."', "says what is wrong"),
     Known("a file with a space", "status", "200", "400", "links of such a name are read in more than one way"),
