@@ -308,9 +308,12 @@ async def _planned(work: UnitOfWork, order: _Order, release: TargetRelease, parc
             words = f"{at} has a source archive already: {other or sources[0]}."
             raise ServiceError(ErrorKind.CONFLICT, words)
     if not target.volatile and any(one.file_id is None for one in parcel.attachments):
-        there = await promoting.living_documentation(work.connection, release)
-        if there is not None:
-            raise ServiceError(ErrorKind.CONFLICT, f"{there} already exists in non-volatile index")
+        name, removed = await promoting.newest_documentation(work.connection, release) or ("", True)
+        if not removed:
+            raise ServiceError(ErrorKind.CONFLICT, f"{name} already exists in non-volatile index")
+        if name and target.admission == STRICT:
+            words = f"{name} was removed from {target.name}: its name cannot be used again"
+            raise ServiceError(ErrorKind.CONFLICT, words)
     return plan
 
 

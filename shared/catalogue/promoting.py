@@ -290,19 +290,26 @@ async def write_attachments(
     return written
 
 
-async def living_documentation(connection: AsyncConnection, release: TargetRelease) -> str | None:
-    """Return the file name of a release's documentation, None without any."""
-    return await connection.scalar(
-        select(Attachment.file_name)
-        .where(Attachment.release_id == release.id, Attachment.kind == "doc", Attachment.removed_at.is_(None))
-        .limit(1)
-    )
+async def newest_documentation(connection: AsyncConnection, release: TargetRelease) -> tuple[str, bool] | None:
+    """Return the file name of the documentation that a release has, or had last, and whether it was removed; None when
+    it never had any."""
+    row = (
+        await connection.execute(
+            select(Attachment.file_name, Attachment.removed_at.is_not(None).label("removed"))
+            .where(Attachment.release_id == release.id, Attachment.kind == "doc")
+            .order_by(Attachment.removed_at.desc().nulls_first())
+            .limit(1)
+        )
+    ).first()
+    return None if row is None else (row.file_name, row.removed)
 
 
 async def note_objects(connection: AsyncConnection, rows: Sequence[Row]) -> None:
     """Record what a side of the object store holds; see `shared.catalogue.tables.StoredObject`."""
     if rows:
-        await connection.execute(upsert(StoredObject).on_conflict_do_nothing(), rows)
+        # In the order of their keys: two transactions with the same objects wait for each other in one direction.
+        ordered = sorted(rows, key=lambda row: (row["side"], row["sha256"], row["file_name"]))
+        await connection.execute(upsert(StoredObject).on_conflict_do_nothing(), ordered)
 
 
 async def record_all(connection: AsyncConnection, rows: Sequence[Row]) -> list[AuditId]:

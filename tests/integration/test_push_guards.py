@@ -156,3 +156,16 @@ async def test_a_version_of_too_many_digits_is_not_there(site: Site, version: st
     """It is answered like any other version that does not exist."""
     answer = await site.push("root/dev", f"widget=={version}", "root/stable")
     assert answer.status_code in (400, 404)
+
+
+async def test_a_name_of_documentation_stays_burnt(site: Site) -> None:
+    """What was removed from a strict index that takes a name once does not come back by a push; an upload says so."""
+    await site.attach("root/dev", "doc", DOC, b"a zip")
+    assert (await site.push("root/dev", "widget==1.0", "root/stable", only_docs=True)).status_code == 200
+    async with site.resources.engine.begin() as connection:
+        target = Attachment.index_id == site.indexes["root/stable"].id
+        await connection.execute(update(Attachment).where(target).values(removed_at=func.now()))
+    answer = await site.push("root/dev", "widget==1.0", "root/stable")
+    assert answer.status_code == 409
+    assert answer.json()["message"] == f"{DOC} was removed from root/stable: its name cannot be used again"
+    assert await site.rows("root/stable") == []
