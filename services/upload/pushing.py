@@ -21,6 +21,7 @@ import structlog
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.upload import push_rules as rules
 from services.upload.carrying import Carrier
@@ -200,7 +201,7 @@ class Pushes:
         target = order.target
         async with UnitOfWork(self._resources.engine) as work:
             release = await _opened(work, order, parcel.release)
-            await _look_again(work, order.source, parcel)
+            await look_again(work.connection, order.source, parcel)
             plan = await _planned(work, order, release, parcel)
             overwritten = await _replace(work, order, parcel.release, plan)
             step = order.step
@@ -262,13 +263,13 @@ async def _opened(work: UnitOfWork, order: _Order, release: SourceRelease) -> Ta
     return opened
 
 
-async def _look_again(work: UnitOfWork, source: IndexRecord, parcel: Parcel) -> None:
+async def look_again(connection: AsyncConnection, source: IndexRecord, parcel: Parcel) -> None:
     """Refuse what was held, removed or put in quarantine since the push began: copying takes its time.
 
     Raises:
         ServiceError: forbidden; conflict, when something of it was removed.
     """
-    connection, release = work.connection, parcel.release
+    release = parcel.release
     status = await releases.project_status(connection, source.id, source.life, FORMAT, release.project)
     files = await promoting.living_files(connection, release.id)
     attached = {one.sha256 for one in await promoting.living_attachments(connection, release.id)}

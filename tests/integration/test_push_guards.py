@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.digest import sha256_of
 from countermark.core.names import FileName, parse_index_name
+from services.upload.forwarding import Forwarder
 from services.upload.push_rules import Push, parse_push
 from services.upload.pushing import Parcel, Pushes
 from shared.auth.directory import IndexRecord
@@ -18,7 +20,7 @@ from shared.auth.principal import Principal
 from shared.catalogue.tables import Attachment, File, IndexRow, Outbox, Project
 from shared.errors import ErrorKind, ServiceError
 from tests.support.archives import Project as Metadata
-from tests.support.archives import make_wheel
+from tests.support.archives import make_sdist, make_wheel
 from tests.support.pushing import Site, open_site
 
 WHEEL = FileName("widget-1.0-py3-none-any.whl")
@@ -169,3 +171,23 @@ async def test_a_name_of_documentation_stays_burnt(site: Site) -> None:
     assert answer.status_code == 409
     assert answer.json()["message"] == f"{DOC} was removed from root/stable: its name cannot be used again"
     assert await site.rows("root/stable") == []
+
+
+async def test_forwarding_looks_before_each_file(site: Site) -> None:
+    """A file that is held after the first look is not sent to another server, and the push ends there."""
+    await site.upload("root/dev", "widget-1.0.tar.gz", make_sdist("widget", "1.0"))
+    source = site.resources.directory.index(parse_index_name("root/dev"))
+    assert source is not None
+    parcel = await Pushes(site.resources, site.folder / "staging").pick(
+        source, Push("widget", "1.0", files=True, docs=True, options={})
+    )
+    look = partial(Forwarder(site.resources).look, source, parcel)
+    await look(parcel.files)
+    async with site.resources.engine.begin() as connection:
+        await connection.execute(update(File).where(File.file_name == WHEEL).values(held_at=func.now()))
+    for file in parcel.files:
+        if file.file_name == WHEEL:
+            with pytest.raises(ServiceError, match="Held for review"):
+                await look([file])
+        else:
+            await look([file])
