@@ -5,8 +5,6 @@ Plain ASGI callables that raise `ServiceError`; the renderer of the face around 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import cast
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,20 +16,6 @@ MAX_BODY = 1 << 20
 """Bytes of the JSON body of a request."""
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-def is_shallow(value: object, levels: int) -> bool:
-    """Return whether a JSON value has at most so many levels of objects and lists; itself it never goes deep."""
-    row: list[object] = [value] if isinstance(value, dict | list) else []
-    while row and levels > 0:
-        inside = (item for one in row for item in _members(one))
-        row = [item for item in inside if isinstance(item, dict | list)]
-        levels -= 1
-    return not row
-
-
-def _members(one: object) -> Iterable[object]:
-    return one.values() if isinstance(one, dict) else cast("list[object]", one)
 
 
 def own_origin(settings: Settings) -> str:

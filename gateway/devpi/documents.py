@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from shared.bodies import is_shallow
 from shared.errors import ErrorKind, ServiceError
+from shared.nesting import is_shallow
 
 MAX_TEXT = 10_000
 """Characters of a title, a description and the like."""

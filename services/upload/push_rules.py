@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from shared.bodies import is_shallow
 from shared.catalogue.promotion_rows import Carried, CarriedAttachment, History
+from shared.nesting import is_shallow
 
 MAX_BODY = 64 << 10
 """Bytes of the JSON document."""

@@ -92,9 +92,7 @@ KNOWN = (
     Known("* no digest", "status", "200", "400", "the devpi client alone may leave digests out"),
     Known("an upload with a wrong digest", "status", "200", "400", "digests are checked"),
     Known("upload by a password", "text", '""', '"* already there *"', "says what became of it"),
-    Known(
-        "upload by a password, guarded", "status", "200", "403", "of passwords, only the devpi client's are taken"
-    ),
+    Known("upload by a password, guarded", "status", "200", "403", "of passwords, only the devpi client's are taken"),
     Known("a file in a folder", "words", "*", '"* must not contain a path."', "says what is wrong"),
     Known("a file with a space", "status", "200", "400", "links of such a name are read in more than one way"),
     Known("a version beside PEP 440", "status", "200", "400", "installers would pass over the file"),

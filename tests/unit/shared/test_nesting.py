@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.bodies import is_shallow
+from shared.nesting import is_shallow
 
 
 @pytest.mark.parametrize(
