@@ -41,6 +41,7 @@ from services.index.devpi_rules import (
 from shared.auth.directory import IndexRecord
 from shared.catalogue import audit
 from shared.catalogue.devpi_reading import VersionSought, holdings_of, mark_of, metadata_of
+from shared.catalogue.merged import held_names
 from shared.devpi import devpi_answer, devpi_error, devpi_headers, is_devpi_client, own_url
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, parse_face
@@ -193,8 +194,13 @@ class DevpiDocuments:
         """Return what the members of a view have of a project."""
         sought = None if wanted.version is None else VersionSought(wanted.version, release_key(wanted.version))
         lives = {member.id: member.life for member in order}
+        asked = order[0].id
         async with self._resources.engine.connect() as connection:
-            return await holdings_of(connection, lives, wanted.project, sought)
+            found = await holdings_of(connection, lives, wanted.project, sought)
+            if len(order) == 1 or asked not in found.projects:
+                return found
+            # What the index itself holds for review is not shown from anywhere, as on its pages.
+            return found.without(await held_names(connection, asked, wanted.project))
 
     async def _written(self, parts: Sequence[Plan]) -> AsyncIterator[bytes]:
         """Write a project's document; no connection is held while a client takes what was written."""
