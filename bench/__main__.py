@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench import devpi, nginx
 from bench.apart import measure_ingress, measure_processes
+from bench.beside import measure_devpi
 from bench.crowds import measure_crowds
 from bench.errors import NotMeasured
 from bench.growth import measure_growth
@@ -36,9 +37,9 @@ from bench.uploads import measure_uploads
 
 _PARTS = (
     "start", "memory", "processes", "uploads", "crowds", "large", "s3", "import", "install", "pages", "ingress",
-    "roots", "growth", "scale", "mirrors",
+    "roots", "growth", "scale", "devpi", "mirrors",
 )  # fmt: skip
-_LOADED = {"pages", "ingress", "roots", "growth", "large", "mirrors"}
+_LOADED = {"pages", "ingress", "roots", "growth", "large", "devpi", "mirrors"}
 """Parts that load servers with reads."""
 
 
@@ -79,6 +80,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--imported", type=int, default=5_000, help="files of the import (default: %(default)s)")
     parser.add_argument("--projects", type=int, default=10_000, help="projects of roots (default: %(default)s)")
     parser.add_argument("--files", type=int, default=10_000, help="files of growth's project (default: %(default)s)")
+    parser.add_argument("--releases", type=int, default=5_000, help="releases of devpi's list (default: %(default)s)")
     parser.add_argument(
         "--mirrored", type=int, default=2_000, help="projects of mirrors' memory (default: 2000; all of it: 100000)"
     )
@@ -151,6 +153,7 @@ def _measurements(
         "ingress": lambda folder: measure_ingress(plan(), folder, notes),
         "roots": lambda folder: measure_roots(plan(), options.projects, options.cache, folder, notes),
         "growth": lambda folder: measure_growth(plan(), options.files, folder, notes),
+        "devpi": lambda folder: measure_devpi(plan(), options.releases, options.cache, folder, notes),
         "mirrors": lambda folder: measure_mirrors(plan(), options.mirrored, folder, notes),
         "scale": lambda folder: measure_scale(options.sizes, options.uploads, options.at_once, folder, options.filled),
     }

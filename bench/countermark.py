@@ -45,3 +45,15 @@ def registry_of(server: Running, data: Path) -> Registry:
     if done.returncode != 0:
         raise NotMeasured(f"Countermark makes no token: {done.stderr.strip()[-600:]}")
     return Registry("Countermark", server, f"/{_INDEX}", "__token__", json.loads(done.stdout)["token"])
+
+
+def set_password(data: Path, account: str, password: str) -> None:
+    """Give an account of the Countermark on a data folder a password.
+
+    Raises:
+        NotMeasured: the command fails.
+    """
+    argv = (str(_PROGRAM), "user", "passwd", account, "--password-file", "-", "--data", str(data))
+    done = subprocess.run(argv, input=password, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise NotMeasured(f"Countermark sets no password: {done.stderr.strip()[-600:]}")

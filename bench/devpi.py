@@ -16,6 +16,7 @@ from pathlib import Path
 from bench.errors import NotMeasured
 from bench.registry import Registry
 from bench.running import HOST, Command, free_port, running
+from bench.wheels import Wheel
 
 _LOCK = Path(__file__).resolve().parent.parent / "requirements-bench.lock"
 
@@ -65,6 +66,33 @@ def devpi(programs: Path, folder: Path) -> Iterator[Registry]:
 
 
 @contextmanager
+def devpi_filled(programs: Path, cache: Path, folder: Path, wheels: Sequence[Wheel]) -> Iterator[Registry]:
+    """Run devpi-server with a stage index that holds wheels.
+
+    They come in by uploads, which takes minutes: so what that makes is kept.
+
+    Args:
+        cache: where it is kept, named after the wheels and the lock.
+        folder: where the data of the server that runs, a copy, are put.
+
+    Raises:
+        NotMeasured: they cannot be uploaded, or it does not start.
+    """
+    names = "\n".join((*(wheel.filename for wheel in wheels), _LOCK.read_text(encoding="utf-8")))
+    kept = cache / f"devpi-files-{len(wheels)}-{hashlib.sha256(names.encode()).hexdigest()[:12]}"
+    if not kept.exists():
+        _say(f"uploading {len(wheels):,} wheels to devpi-server, kept in {kept} (once, some minutes)")
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as made:
+            with devpi(programs, Path(made)) as registry:
+                for wheel in wheels:
+                    registry.upload(wheel)
+            (Path(made) / "devpi").rename(kept)
+    with _copy_of(kept, programs, folder) as registry:
+        yield registry
+
+
+@contextmanager
 def devpi_with_projects(programs: Path, cache: Path, folder: Path, projects: Sequence[str]) -> Iterator[Registry]:
     """Run devpi-server with a stage index that holds projects of one release each, without files.
 
@@ -85,6 +113,13 @@ def devpi_with_projects(programs: Path, cache: Path, folder: Path, projects: Seq
         with tempfile.TemporaryDirectory(dir=cache) as made:
             _import(programs, Path(made), projects)
             (Path(made) / "data").rename(kept)
+    with _copy_of(kept, programs, folder) as registry:
+        yield registry
+
+
+@contextmanager
+def _copy_of(kept: Path, programs: Path, folder: Path) -> Iterator[Registry]:
+    """Run devpi-server on a copy of kept data; nobody is logged in."""
     data, port = folder / "devpi", free_port()
     shutil.copytree(kept, data)
     argv = (str(programs / "devpi-server"), "--serverdir", str(data), "--host", HOST, "--port", str(port))

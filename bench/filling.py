@@ -163,7 +163,9 @@ class _Filler:
             await work.commit()
         now = whole_seconds(self._resources.clock.now())
         names = list(succinct_roles_of(shared["registry"].content).get_roles())
-        request = SigningRequest(PROFILES["development"], now, version, shared, names, bins, {}, {}, None)
+        request = SigningRequest(
+            self._record.name, PROFILES["development"], now, version, shared, names, bins, {}, {}, None
+        )
         return request, 0 if head is None else head.serial
 
     async def _rows(self, work: UnitOfWork, placed: Placed, parts: _Parts, before: tuple[int, int]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import itertools
 import os
 import zipfile
 from collections.abc import Iterable
@@ -29,24 +30,35 @@ class Wheel:
         return hashlib.sha256(self.content).hexdigest()
 
 
-def make_wheel(project: str, version: str) -> Wheel:
-    """Return a pure Python wheel of about a kilobyte with one module.
+def make_tagged_wheels(project: str, version: str, count: int) -> list[Wheel]:
+    """Return wheels of one release, each for another interpreter and system, as a project with extensions has them.
+
+    Args:
+        count: at most 126.
+    """
+    tags = (f"cp3{python}-cp3{python}-manylinux_2_{glibc}_x86_64" for python in range(8, 15) for glibc in range(17, 35))
+    return [make_wheel(project, version, tag) for tag in itertools.islice(tags, count)]
+
+
+def make_wheel(project: str, version: str, tag: str = "py3-none-any") -> Wheel:
+    """Return a wheel of about a kilobyte with one module.
 
     Args:
         project: normalised name.
         version: normalised version.
+        tag: what it runs on; every other than the default is of no pure wheel.
     """
-    content, _ = graph_wheel(project, version, ())
-    return Wheel(project, version, f"{project.replace('-', '_')}-{version}-py3-none-any.whl", content)
+    content, _ = graph_wheel(project, version, (), tag)
+    return Wheel(project, version, f"{project.replace('-', '_')}-{version}-{tag}.whl", content)
 
 
-def graph_wheel(project: str, version: str, needs: Iterable[str]) -> tuple[bytes, bytes]:
+def graph_wheel(project: str, version: str, needs: Iterable[str], tag: str = "py3-none-any") -> tuple[bytes, bytes]:
     """Return such a wheel that needs others, and its metadata.
 
     Args:
         needs: requirements.
     """
-    module = project.replace("-", "_")
+    module, pure = project.replace("-", "_"), "true" if tag == "py3-none-any" else "false"
     info = f"{module}-{version}.dist-info"
     metadata = "".join(
         [
@@ -59,7 +71,7 @@ def graph_wheel(project: str, version: str, needs: Iterable[str]) -> tuple[bytes
     members = {
         f"{module}/__init__.py": f'"""{project} {version}."""\n',
         f"{info}/METADATA": metadata,
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: bench\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: bench\nRoot-Is-Purelib: {pure}\nTag: {tag}\n",
     }
     record = "".join(f"{name},sha256={_digest(text)},{len(text)}\n" for name, text in members.items())
     members[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n"

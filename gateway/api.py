@@ -91,11 +91,11 @@ class ApiHost:
                 await self._own(own, scope, receive, send)
             case Devpi(face):
                 await self._parts.devpi(face)(scope, receive, send)
-            case Nowhere(detail):
+            case Nowhere(detail, kind):
                 fault = misnamed(scope["path"]) if scope["method"] == "PUT" else None
                 if fault is not None:
                     raise ServiceError(ErrorKind.INVALID, fault)
-                raise ServiceError(ErrorKind.NOT_FOUND, detail)
+                raise ServiceError(kind, detail)
 
     async def _count(self, scope: Scope) -> None:
         # The address first: it bounds how many credentials a stranger can have counted.

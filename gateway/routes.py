@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from countermark.core.names import RESERVED_OWNERS, InvalidName, parse_owner
+from shared.errors import ErrorKind
 from shared.faces import DOWNLOAD, GATEWAY, INDEX, UPLOAD, Face, parse_face, service_for
 
 SERVICES = (UPLOAD, INDEX, DOWNLOAD)
@@ -28,6 +29,9 @@ _SERVICE_ROUTES: tuple[tuple[re.Pattern[str], str], ...] = (
 
 MAX_PATH = 2048
 """Bytes of a path as sent; the longest of ours (two names, two digests, a file name) stays under 600."""
+
+_REPLICATION = "/+changelog/"
+"""What replicas of a devpi-server ask; refused as there, unless it is enabled (contract devpi section 16)."""
 
 _ENCODED_SEPARATOR = re.compile(rb"%(2f|5c|00)", re.IGNORECASE)
 _FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
@@ -58,9 +62,10 @@ class Devpi:
 
 @dataclass(frozen=True, slots=True)
 class Nowhere:
-    """Nothing is there; `detail` is for the client."""
+    """Nothing is there, or nothing for anybody; `detail` is for the client."""
 
     detail: str
+    kind: ErrorKind = ErrorKind.NOT_FOUND
 
 
 Destination = ToService | Own | Devpi | Nowhere
@@ -88,6 +93,8 @@ def route(path: str, raw_path: bytes, method: str = "GET") -> Destination:
         return Own.API
     if path.startswith("/api/"):
         return Nowhere("There is no such route in this API.")
+    if path.startswith(_REPLICATION):
+        return Nowhere("Replication protocol disabled: a deployment grows by processes.", ErrorKind.FORBIDDEN)
     face = parse_face(path)
     if face is None:
         return Nowhere("There is nothing at this address. An index is at /owner/index/, its pages are below +simple/.")

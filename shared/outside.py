@@ -26,6 +26,14 @@ LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 """Addresses that stand for one of IPv4. Source: RFC 6052 section 2.1."""
 
+_EMBEDDING = (
+    ipaddress.IPv6Network("::/96"),
+    ipaddress.IPv6Network("64:ff9b:1::/48"),
+    ipaddress.IPv6Network("2001::/32"),
+)
+"""Addresses that lead to one of IPv4 which is not plain to see: compatible ones, NAT64 of a local network, Teredo.
+Source: RFC 4291 section 2.5.5.1, RFC 8215, RFC 4380."""
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PATH = re.compile(r"[A-Za-z0-9/._~!$&'()*+,;=:@-]*\Z")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\Z|[0-9a-f:.]+\Z")
@@ -91,7 +99,9 @@ class Outside:
         found = _address(address)
         if found is None:
             return False
-        return any(found in network for network in self.networks) or (found.is_global and not found.is_multicast)
+        if any(found in network for network in self.networks):
+            return True
+        return found.is_global and not found.is_multicast and not any(found in network for network in _EMBEDDING)
 
 
 PUBLIC = Outside()

@@ -8,12 +8,16 @@ from typing import Any
 import orjson
 
 from shared.errors import ErrorKind, ServiceError
+from shared.nesting import is_shallow
 
 MAX_TEXT = 10_000
 """Characters of a title, a description and the like."""
 
 MAX_CUSTOM_DATA = 64 << 10
 """Bytes of `custom_data` as JSON."""
+
+MAX_LEVELS = 50
+"""Levels of a whole document: what is deeper could not even be printed in an answer."""
 
 MAX_DEPTH = 20
 """Levels of `custom_data`."""
@@ -33,9 +37,12 @@ def json_body(body: bytes) -> Any:
         ServiceError: INVALID, in devpi's words.
     """
     try:
-        return orjson.loads(body)
+        found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise ServiceError(ErrorKind.INVALID, _BAD_JSON) from error
+    if not is_shallow(found, MAX_LEVELS):
+        raise ServiceError(ErrorKind.INVALID, f"{_BAD_JSON}: it has more than {MAX_LEVELS} levels")
+    return found
 
 
 def json_object(body: bytes) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import IndexName, parse_index_name
 from gateway.devpi import states
@@ -28,10 +29,11 @@ from gateway.devpi.values import (
 )
 from gateway.index_lives import Birth, begin, end, set_bases
 from gateway.writer import CatalogueWriter
-from shared.auth.principal import ANONYMOUS, Grant, Principal, Verb
+from shared.auth.principal import ANONYMOUS, AUTHENTICATED, Grant, Principal, Verb
 from shared.catalogue.tables import Account, Deployment, IndexRow
 from shared.catalogue.tables import Grant as GrantRow
 from shared.catalogue.unit_of_work import UnitOfWork
+from shared.clock import Clock
 from shared.errors import ErrorKind, ServiceError
 
 Given = Mapping[str, Any]
@@ -51,6 +53,10 @@ _ADMINISTRATORS = frozenset([Verb.REMOVE, Verb.CONFIGURE])
 """What the owner of the default index, devpi's `root`, may do on every index made here."""
 
 
+MOST_INDEXES = 1000
+"""Living indexes of one account: every process has them in memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewIndexes:
     """What new indexes get: the admission of stages, and who may upload test results."""
@@ -61,6 +67,11 @@ class NewIndexes:
 
 class DevpiIndexes(CatalogueWriter):
     """Changes indexes in devpi's way, for `principal`, who must be able to read what it names as bases."""
+
+    def __init__(self, engine: AsyncEngine, clock: Clock, *, actor: str, open_: bool) -> None:
+        """Args: open_: whether anybody unknown may be given the right to upload, as with a plain devpi-server."""
+        super().__init__(engine, clock, actor=actor)
+        self._open = open_
 
     async def create(self, name: IndexName, given: Given, principal: Principal, new: NewIndexes) -> IndexState:
         """Make an index.
@@ -74,6 +85,11 @@ class DevpiIndexes(CatalogueWriter):
                 raise no_user(name.owner)
             find = await _base_finder(work, given, principal, name, public=True)
             config = _checked(lambda: new_config(given, name.owner, new.results, find))
+            self._refuse_strangers(config)
+            living = select(func.count()).where(IndexRow.owner == name.owner, IndexRow.deleted_at.is_(None))
+            if (await work.connection.scalar(living) or 0) >= MOST_INDEXES:
+                words = f"{name.owner} has {MOST_INDEXES} indexes, which is the most: delete one that is not needed."
+                raise ServiceError(ErrorKind.INVALID, words)
             listed = _listed(config)
             birth = Birth(
                 name,
@@ -110,6 +126,7 @@ class DevpiIndexes(CatalogueWriter):
             config = _checked(lambda: changed_config(before, given, find))
             if not state.public and ANONYMOUS in [who for option in _RIGHTS for who in config.get(option, ())]:
                 raise ServiceError(ErrorKind.INVALID, f"{name} is private: {ANONYMOUS} can have no rights on it")
+            self._refuse_strangers(config)
             others = {option: value for option, value in state.settings.items() if option not in SETTINGS}
             values = {"volatile": config["volatile"], "settings": others | _settings(config)}
             await work.connection.execute(update(IndexRow).where(IndexRow.id == state.id).values(**values))
@@ -124,6 +141,16 @@ class DevpiIndexes(CatalogueWriter):
             await self._commit(work)
         assert after is not None, "it is locked"
         return after
+
+    def _refuse_strangers(self, config: Config) -> None:
+        """Refuse that anybody unknown uploads: who did it could never be told.
+
+        Raises:
+            ServiceError: INVALID.
+        """
+        if not self._open and ANONYMOUS in config.get("acl_upload", ()):
+            words = f"acl_upload: {ANONYMOUS} uploads only to a server that runs with --compat devpi-open;"
+            raise ServiceError(ErrorKind.INVALID, f"{words} name accounts, groups or {AUTHENTICATED}.")
 
     async def delete(self, name: IndexName) -> None:
         """Delete a volatile index: it is published empty, and its addresses answer 410.

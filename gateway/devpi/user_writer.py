@@ -143,7 +143,7 @@ class DevpiUsers(CatalogueWriter):
             of_name = (Account.name == name, Account.disabled_at.is_(None))
             locked = select(Account.name).where(*of_name).with_for_update()
             if await work.connection.scalar(locked) is None:
-                raise ServiceError(ErrorKind.NOT_FOUND, f"user {name!r} does not exist")
+                raise no_user(name)
             default = await work.connection.scalar(select(Deployment.default_index))
             if default is not None and parse_index_name(default).owner == name:
                 detail = f"user {name!r} owns the default index {default} and cannot be deleted"

@@ -69,6 +69,10 @@ class _Candidates:
         self.size = _PER_CANDIDATE * (1 + len(self.docs))
 
 
+_OPENED_AT_ONCE = 4
+"""Zips whose directories are read at the same time."""
+
+
 @dataclass(slots=True, eq=False)
 class _Opened:
     """What is known of a zip: its directory, None when it cannot be read."""
@@ -102,6 +106,7 @@ class Documentation:
         self._resources = resources
         self._candidates: Shelf[Hashable, _Candidates] = Shelf(_ANSWERS_BYTES)
         self._directories: Shelf[Hashable, _Opened] = Shelf(memory)
+        self._opening = asyncio.Semaphore(_OPENED_AT_ONCE)
 
     @property
     def kept_bytes(self) -> int:
@@ -120,7 +125,7 @@ class Documentation:
                 reason = f": {doc.held_reason}" if doc.held_reason else ""
                 raise ServiceError(ErrorKind.FORBIDDEN, f"{doc.file_name} is held for review{reason}")
             key = (public, doc.sha256, doc.file_name)
-            opened = await self._directories.fetch(key, partial(self._open, doc, public=public))
+            opened = await self._directories.fetch(key, partial(self._opened, doc, public=public))
             if opened.directory is None:
                 continue
             found = member_path(wanted, opened.directory)
@@ -165,6 +170,15 @@ class Documentation:
             docs = [doc for doc in docs if is_stable(doc.version)]
         docs.sort(key=lambda doc: version_order(doc.version), reverse=True)
         return _Candidates(tuple(docs[:MAX_CANDIDATES]), begun + self._resources.settings.staleness)
+
+    async def _opened(self, doc: Attached, *, public: bool) -> _Opened:
+        """Read the directory of a zip when there is a turn: each may take megabytes until it is read.
+
+        Raises:
+            ServiceError: UNAVAILABLE.
+        """
+        async with self._opening:
+            return await self._open(doc, public=public)
 
     async def _open(self, doc: Attached, *, public: bool) -> _Opened:
         """Read the directory of a zip.

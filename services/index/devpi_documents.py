@@ -1,21 +1,23 @@
 """Answers devpi's documents of projects and versions, and its request to read a project's page anew.
 
-Documents are read from the catalogue at each request and kept nowhere: test results and documentation show at once, and
-no publication tells of them. What a request costs is bounded: a handful of statements, then the metadata part by part,
-and a document of many parts is sent while it is written.
+The catalogue is asked at each request, since test results and documentation show at once, and no publication tells of
+them: first whether the document that was answered last is still true, else for everything. What a request costs is
+bounded: a handful of statements, then the metadata part by part, and a document of many parts is sent while it is
+written.
 Source: contract devpi sections 3, 4, 7, 15 and 23; architecture section 11.5.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
 from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.index.devpi_memory import DocumentMemory
 from services.index.devpi_rules import (
     DocumentWanted,
     Nothing,
@@ -38,7 +40,8 @@ from services.index.devpi_rules import (
 )
 from shared.auth.directory import IndexRecord
 from shared.catalogue import audit
-from shared.catalogue.devpi_reading import VersionSought, holdings_of, metadata_of
+from shared.catalogue.devpi_reading import VersionSought, holdings_of, mark_of, metadata_of
+from shared.catalogue.merged import held_names
 from shared.devpi import devpi_answer, devpi_error, devpi_headers, is_devpi_client, own_url
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, parse_face
@@ -68,6 +71,7 @@ class DevpiDocuments:
         self._resources = resources
         self._access = access
         self._writing = asyncio.Semaphore(_WRITERS)
+        self._memory = DocumentMemory()
 
     def before(self, others: ASGIApp) -> ASGIApp:
         """Return an application that answers what is devpi's, and leaves the rest to `others`."""
@@ -137,39 +141,66 @@ class DevpiDocuments:
             ServiceError: NOT_FOUND; there is no such project or version.
         """
         order = (record,) if wanted.own else resolution_order(record, self._resources.directory.index)
-        holdings, serial = await self._holdings(order, wanted)
-        members = members_showing(order, wanted.project, holdings)
-        plan = plan_of(members, holdings, self._base(request))
-        headers = {"X-DEVPI-SERIAL": str(serial)}
         if wanted.version is not None:
-            version = version_in(plan, wanted.version)
-            found = None if version is None else verdata(plan[version], await self._metadata(plan))
-            if found is None:
-                raise ServiceError(ErrorKind.NOT_FOUND, no_version(wanted.project, wanted.version).detail)
-            return devpi_answer("versiondata", found, headers=headers)
+            return await self._version(request, order, wanted, wanted.version)
+        base = self._base(request)
+        key = (base, wanted.project, wanted.own, tuple(map(_telling, order)))
+        async with self._resources.engine.connect() as connection:
+            mark = await mark_of(connection, {member.id: member.life for member in order}, wanted.project)
+        headers = devpi_headers({"X-DEVPI-SERIAL": str(mark.serial)})
+        known = self._memory.find(key, mark.rows)
+        if known is not None:
+            return Response(known, headers=headers)
+        holdings = await self._holdings(order, wanted)
+        members = members_showing(order, wanted.project, holdings)
+        plan = plan_of(members, holdings, base)
         if not plan and not is_known(members, holdings) and not await self._known_to_bases(record, wanted):
             raise ServiceError(ErrorKind.NOT_FOUND, no_project(wanted.project).detail)
         parts = list(parts_of(plan))
+        if request.method == "HEAD":
+            return StreamingResponse(self._written(()), headers=headers)
+        body = self._memory.passed_on(key, mark.rows, self._written(parts))
         if len(parts) > 1:
-            body = self._written(() if request.method == "HEAD" else parts)
-            return StreamingResponse(body, headers=devpi_headers(headers))
-        return Response(b"".join([text async for text in self._written(parts)]), headers=devpi_headers(headers))
+            return StreamingResponse(body, headers=headers)
+        return Response(b"".join([text async for text in body]), headers=headers)
+
+    async def _version(
+        self, request: Request, order: Sequence[IndexRecord], wanted: DocumentWanted, sought: str
+    ) -> Response:
+        """Return the document of a version.
+
+        Raises:
+            ServiceError: NOT_FOUND; there is no such version.
+        """
+        async with self._resources.engine.connect() as connection:
+            serial = await audit.newest(connection)
+        holdings = await self._holdings(order, wanted)
+        plan = plan_of(members_showing(order, wanted.project, holdings), holdings, self._base(request))
+        version = version_in(plan, sought)
+        found = None if version is None else verdata(plan[version], await self._metadata(plan))
+        if found is None:
+            raise ServiceError(ErrorKind.NOT_FOUND, no_version(wanted.project, sought).detail)
+        return devpi_answer("versiondata", found, headers={"X-DEVPI-SERIAL": str(serial)})
 
     async def _known_to_bases(self, record: IndexRecord, wanted: DocumentWanted) -> bool:
         """Return whether a project is there for one who leaves out bases: then it has no versions, else it is 404."""
         if not wanted.own or not record.bases:
             return False
         order = resolution_order(record, self._resources.directory.index)
-        holdings, _ = await self._holdings(order, wanted)
+        holdings = await self._holdings(order, wanted)
         return is_known(members_showing(order, wanted.project, holdings), holdings)
 
-    async def _holdings(self, order: Sequence[IndexRecord], wanted: DocumentWanted) -> tuple[Holdings, int]:
-        """Return what the members of a view have of a project, and the deployment's serial as of just before."""
+    async def _holdings(self, order: Sequence[IndexRecord], wanted: DocumentWanted) -> Holdings:
+        """Return what the members of a view have of a project."""
         sought = None if wanted.version is None else VersionSought(wanted.version, release_key(wanted.version))
+        lives = {member.id: member.life for member in order}
+        asked = order[0].id
         async with self._resources.engine.connect() as connection:
-            serial = await audit.newest(connection)
-            lives = {member.id: member.life for member in order}
-            return await holdings_of(connection, lives, wanted.project, sought), serial
+            found = await holdings_of(connection, lives, wanted.project, sought)
+            if len(order) == 1 or asked not in found.projects:
+                return found
+            # What the index itself holds for review is not shown from anywhere, as on its pages.
+            return found.without(await held_names(connection, asked, wanted.project))
 
     async def _written(self, parts: Sequence[Plan]) -> AsyncIterator[bytes]:
         """Write a project's document; no connection is held while a client takes what was written."""
@@ -197,6 +228,11 @@ def _is_devpi(scope: Scope) -> bool:
     face, asked = parse_face(scope["path"]), asked_by(scope["headers"])
     agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
     return face is not None and is_devpi(face, scope["method"], asked.accept or b"", agent)
+
+
+def _telling(member: IndexRecord) -> Hashable:
+    """Return what of an index makes a difference to a document, beside the rows of its project."""
+    return member.id, member.life, member.type, member.mirror_whitelist, member.whitelist_inheritance
 
 
 def _elsewhere(location: str, query: bytes) -> Response:

@@ -113,7 +113,7 @@ class Reader:
     async def _load_page(self, where: Place, wanted: PageWanted) -> Document:
         if wanted.root != SIGNED_ROOT:
             signed = await self.document(where, PageWanted(wanted.project))
-            return await asyncio.to_thread(usecases.respelled_page, where, wanted, signed)
+            return await asyncio.to_thread(usecases.respelled_page, where, wanted.root, signed)
         if where.view is None:
             return await usecases.load_page(self._resources, self._limits, where, wanted)
         return await merging.load_merged_page(self._resources, self._limits, self._mirroring, where, where.view, wanted)

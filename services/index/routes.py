@@ -5,6 +5,7 @@ A plain ASGI callable; `shared.reading.answers` says why.
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
@@ -29,6 +30,7 @@ from services.index.rules import (
     unslashed_page,
     wanted_at,
 )
+from services.index.usecases import absolute_page
 from shared.devpi import own_url
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, FaceKind, parse_face, service_for
@@ -98,10 +100,11 @@ class IndexRoutes:
             raise ServiceError(ErrorKind.NOT_FOUND, f"There is nothing at this address of index {where.record.name}.")
         if isinstance(wanted, Elsewhere):
             return _moved(wanted, scope["query_string"], where)
-        if asked.absolute and isinstance(wanted, PageWanted):
-            wanted = PageWanted(wanted.project, f"{own_url(Request(scope), self._settings)}/{where.record.name}/")
         media, coding = _chosen(asked, scope["query_string"], wanted)
         document = await self._reader.document(where, wanted)
+        if asked.absolute and isinstance(wanted, PageWanted) and document.status == HTTPStatus.OK:
+            root = f"{own_url(Request(scope), self._settings)}/{where.record.name}/"
+            document = await asyncio.to_thread(absolute_page, where, root, document)
         variant = await self._reader.variant(key_of(where, wanted), document, media, coding)
         if document.status == 200 and not_modified(asked, variant.etag, None):
             return variant.not_modified

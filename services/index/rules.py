@@ -123,7 +123,8 @@ class ListWanted:
 
 @dataclass(frozen=True, slots=True)
 class PageWanted:
-    """A project's page; `root` is what its links begin with: where the index is, as seen from the page."""
+    """A project's page; `root` is what its links begin with: where the index is, as seen from the page. A few are
+    known: what a request says of its host is none of them."""
 
     project: NormalizedName
     root: str = SIGNED_ROOT

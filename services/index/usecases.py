@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -56,6 +57,9 @@ LISTED = "listed"
 _SIGNED_LINK = b'"url":"' + SIGNED_ROOT.encode() + b"+f/"
 """How a link begins in a page document; within a text the quotation marks would be escaped."""
 
+_NOWHERE_KEPT = b"no-store"
+"""Cache-Control of pages that depend on the Host header, which caches do not tell apart."""
+
 _TARGET_TYPES = {"json": b"application/json", "pointer": b"application/yaml", "note": b"text/plain; charset=utf-8"}
 """Content-Type by a target's extension. Source: RFC 9512 for YAML; a note is C2SP text."""
 
@@ -102,22 +106,31 @@ def no_project(limits: Limits, place: Place, project: NormalizedName) -> Documen
     return _absent(limits, place, f"There is no project {project} in index {place.record.name}{among}.\n")
 
 
-def respelled_page(place: Place, wanted: PageWanted, signed: Document) -> Document:
+def respelled_page(place: Place, root: str, signed: Document) -> Document:
     """Return a page whose links begin with another root than those of signed documents.
 
     Args:
+        root: where the index is.
         signed: the page with links as they are signed, or what is kept of its absence.
     """
     if signed.status != 200:
         assert signed.until is not None
         return absent(place.open, signed.body, signed.groups, signed.until)
-    root = orjson.dumps(wanted.root)[1:-1]
-    body = signed.body.replace(_SIGNED_LINK, b'"url":"' + root + b"+f/")
+    spelled = orjson.dumps(root)[1:-1]
+    body = signed.body.replace(_SIGNED_LINK, b'"url":"' + spelled + b"+f/")
 
     def link(sha256: Sha256, file_name: FileName) -> str:
-        return wanted.root + signed_link(sha256, file_name).removeprefix(SIGNED_ROOT)
+        return root + signed_link(sha256, file_name).removeprefix(SIGNED_ROOT)
 
     return Document(signed.shape, body, signed.groups, html=partial(page_html, link=link), until=signed.until)
+
+
+def absolute_page(place: Place, root: str, signed: Document) -> Document:
+    """Return a page with absolute links; made for one request, and kept by nobody: its root is what that request says
+    of its own host. Arguments as for `respelled_page`."""
+    page = respelled_page(place, root, signed)
+    page.shape = replace(page.shape, caching=(_NOWHERE_KEPT, _NOWHERE_KEPT))
+    return page
 
 
 async def load_json(

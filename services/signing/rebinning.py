@@ -180,7 +180,7 @@ async def _gather(resources: Resources, held: Held) -> _Move | None:
         held, version = await leases.allocate(work.connection, held)
         await work.commit()
     names = _names(shared["registry"])
-    request = SigningRequest(profile, now, version, shared, names, bins, taken={}, changes={}, snapshot=None)
+    request = SigningRequest(index.name, profile, now, version, shared, names, bins, {}, {}, snapshot=None)
     return _Move(index, held, head, old, request)
 
 

@@ -12,8 +12,9 @@ from datetime import datetime
 
 from tuf.api.metadata import Metadata, Snapshot
 
+from countermark.core.binding import INDEX_FIELD
 from countermark.core.digest import Sha256, sha256_of
-from countermark.core.names import TargetPath
+from countermark.core.names import IndexName, TargetPath
 from services.signing.signers import Signers
 from shared.catalogue.publication_rows import CurrentFile
 from shared.catalogue.trust import StoredTrustFile
@@ -50,6 +51,7 @@ class SigningRequest:
     """What a batch signs.
 
     Attributes:
+        index: whose repository it is.
         now: when the batch began, whole seconds.
         version: the number every file of this batch gets.
         shared: the deployment's shared trust files, role -> newest version.
@@ -60,6 +62,7 @@ class SigningRequest:
         snapshot: the current snapshot; None before the first publication, and where bins change: it is made anew then.
     """
 
+    index: IndexName
     profile: Profile
     now: datetime
     version: int
@@ -165,11 +168,13 @@ def _bins(signers: Signers, request: SigningRequest) -> tuple[list[SignedFile], 
 
 
 def _outdated(request: SigningRequest, snapshot: SignedFile) -> bool:
-    """Whether the snapshot is due, or a shared file has a newer version than it names."""
+    """Whether the snapshot is due, does not name its index yet, or names an older version of a shared file."""
     if is_due(request.profile.roles[Role.SNAPSHOT], snapshot.expires_at, request.now):
         return True
-    meta = Metadata[Snapshot].from_bytes(snapshot.content).signed.meta
-    return any(meta[f"{name}.json"].version != request.shared[name].version for name in SHARED_META)
+    signed = Metadata[Snapshot].from_bytes(snapshot.content).signed
+    if signed.unrecognized_fields.get(INDEX_FIELD) != str(request.index):
+        return True
+    return any(signed.meta[f"{name}.json"].version != request.shared[name].version for name in SHARED_META)
 
 
 def _timestamp(signers: Signers, request: SigningRequest, snapshot: SignedFile) -> SignedFile:
@@ -183,7 +188,7 @@ def _snapshot(signers: Signers, request: SigningRequest, changed: Mapping[str, i
     versions = {name: file.version for name, file in request.bins.items()} | dict(changed)
     shared = {name: (request.shared[name].version, request.shared[name].content) for name in SHARED_META}
     expires = request.expiry(Role.SNAPSHOT)
-    metadata = snapshot_metadata(versions, shared, request.version, expires)
+    metadata = snapshot_metadata(request.index, versions, shared, request.version, expires)
     content = signers.sign(Role.SNAPSHOT, metadata, request.profile.roles[Role.SNAPSHOT].threshold)
     return SignedFile("snapshot", request.version, expires, content)
 

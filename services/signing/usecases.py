@@ -206,6 +206,7 @@ class Publisher:
             taken = await self._bins.take(connection, batch.index.id, existing, batch.bins)
             snapshot = None if changes or due else await self._snapshot(connection, batch)
         request = SigningRequest(
+            index=batch.index.name,
             profile=self._profile,
             now=batch.started_at,
             version=batch.version,

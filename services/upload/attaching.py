@@ -179,7 +179,7 @@ class Attaching:
             history=() if old is None else overwritten(old.history, now),
         )
         try:
-            await attachments.insert_attachment(connection, _side(index), new)
+            await attachments.insert_attachment(connection, _side(index), index.life, new)
         except AddressTaken as error:
             words = f"{form.file_name} would have the address of other bytes: change it a little and send it again."
             raise ServiceError(ErrorKind.CONFLICT, words) from error
@@ -203,7 +203,7 @@ class Attaching:
                 added_by=account,
             )
             try:
-                await attachments.insert_attachment(work.connection, _side(index), new)
+                await attachments.insert_attachment(work.connection, _side(index), index.life, new)
             except AddressTaken:
                 return None
             kept = await attachments.at_path(work.connection, index.id, index.life, at.path_key, name)

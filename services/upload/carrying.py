@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 
 from countermark.core.digest import Length, Sha256, sha256_of
-from countermark.core.names import FileName
+from countermark.core.names import FileName, NormalizedName
 from services.upload.spool import Spool
 from shared.catalogue.promotion_rows import Carried, CarriedAttachment
 from shared.errors import ErrorKind, ServiceError
@@ -78,10 +78,13 @@ class Carrier:
                 body = await _read(self._source, metadata, file.core_metadata_sha256, file.core_metadata_length or 0)
                 await _put(self._target, metadata, body)
 
-    async def readmit(self, files: Sequence[Carried], version_key: str, settings: UploadSettings) -> list[Readmitted]:
+    async def readmit(
+        self, files: Sequence[Carried], project: NormalizedName, version_key: str, settings: UploadSettings
+    ) -> list[Readmitted]:
         """Look into files as if they were uploaded, and put the core metadata of those that are wheels.
 
         Args:
+            project: whose files all must be.
             version_key: what the versions of all files must have in common.
 
         Raises:
@@ -93,7 +96,7 @@ class Carrier:
             # One after the other: inspection is CPU work, and uploads go on meanwhile.
             for file in files:
                 try:
-                    found.append(await self._readmit(file, version_key, settings))
+                    found.append(await self._readmit(file, project, version_key, settings))
                 except InvalidFile as error:
                     faults += [f"{file.file_name}: {issue}" for issue in error.issues]
         if faults:
@@ -101,8 +104,12 @@ class Carrier:
             raise ServiceError(ErrorKind.INVALID, told)
         return found
 
-    async def _readmit(self, file: Carried, version_key: str, settings: UploadSettings) -> Readmitted:
+    async def _readmit(
+        self, file: Carried, project: NormalizedName, version_key: str, settings: UploadSettings
+    ) -> Readmitted:
         at = _FORMAT.parse_name(file.file_name)
+        if at.project != project:
+            raise InvalidFile(file.file_name, [f"The file name is of project {at.project}, and not of {project}."])
         if at.release_key != version_key:
             raise InvalidFile(file.file_name, [f"The file name is of version {at.version}."])
         async with self._spooled(file) as path:

@@ -16,9 +16,9 @@ import hashlib
 import secrets
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from http import HTTPStatus
 
 import httpx2
@@ -29,8 +29,9 @@ from countermark.core.names import FileName
 from services.upload import outgoing
 from services.upload import push_rules as rules
 from services.upload.push_rules import ActionLine, Forwarding, Push
-from services.upload.pushing import Parcel
+from services.upload.pushing import Parcel, look_again
 from shared.auth.directory import IndexRecord
+from shared.catalogue.promotion_rows import Carried
 from shared.errors import ErrorKind, ServiceError
 from shared.objects.interface import ObjectStore, ObjectStoreError
 from shared.objects.keys import file_key
@@ -175,9 +176,20 @@ class _Place:
         return addresses
 
 
-async def _steps(
-    place: _Place, store: ObjectStore, source: str, push: Push, parcel: Parcel, lines: list[ActionLine]
-) -> None:
+Look = Callable[[Sequence[Carried]], Awaitable[None]]
+"""Raises `ServiceError` when the source no longer has files of a push, or holds them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where files come from: the index's name, what keeps their bytes, and the look before each."""
+
+    name: str
+    store: ObjectStore
+    look: Look
+
+
+async def _steps(place: _Place, source: _Source, push: Push, parcel: Parcel, lines: list[ActionLine]) -> None:
     """Do what a push asks for, one form after the other; adds to `lines` what the client is told of each.
 
     Raises:
@@ -190,16 +202,27 @@ async def _steps(
         if answer.status not in _GOOD | {HTTPStatus.GONE}:
             return
     for file in parcel.files:
+        await _look(source.look, "release upload", [file])
         form = [(":action", "file_upload"), *outgoing.file_fields(file), *about]
-        answer = await place.post("release upload", form, _Content(file.file_name, store, file.sha256, file.length))
-        path = rules.file_path(source, file.path_key, file.file_name)
+        answer = await place.post(
+            "release upload", form, _Content(file.file_name, source.store, file.sha256, file.length)
+        )
+        path = rules.file_path(source.name, file.path_key, file.file_name)
         lines.append((answer.status, "upload", path, "" if answer.status in _GOOD else answer.text))
     for doc in parcel.attachments:
         if doc.file_id is None:
+            await _look(source.look, "documentation upload", [])
             form = [(":action", "doc_upload"), *about]
-            content = _Content(doc.file_name, store, doc.sha256, doc.length)
+            content = _Content(doc.file_name, source.store, doc.sha256, doc.length)
             answer = await place.post("documentation upload", form, content)
             lines.append((answer.status, "docfile", push.name))
+
+
+async def _look(look: Look, step: str, files: Sequence[Carried]) -> None:
+    try:
+        await look(files)
+    except ServiceError as error:
+        raise _Failed(step, error.detail) from error
 
 
 async def _text_of(response: httpx2.Response) -> str:
@@ -240,14 +263,21 @@ class Forwarder:
         async with httpx2.AsyncHTTPTransport(verify=tls, trust_env=False) as transport:
             place = _Place(transport, destination, asked, settings.outside, until=began + settings.push_seconds)
             store = self._resources.objects.side(public=source.public)
+            origin = _Source(str(source.name), store, partial(self.look, source, parcel))
             try:
-                await _steps(place, store, str(source.name), push, parcel, lines)
+                await _steps(place, origin, push, parcel, lines)
             except _Failed as error:
                 lines.append((-1, f"exception on {error.step}:", str(error)))
         done = lines[-1][0] in _GOOD
         seconds = round(asyncio.get_running_loop().time() - began, 3)
         log.info("release_forwarded", source=str(source.name), host=destination.authority, done=done, seconds=seconds)
         return done, lines
+
+    async def look(self, source: IndexRecord, parcel: Parcel, files: Sequence[Carried]) -> None:
+        """Return when the source still hands out some files; nothing stays locked."""
+        docs = [] if files else [one for one in parcel.attachments if one.file_id is None]
+        async with self._resources.engine.connect() as connection:
+            await look_again(connection, source, replace(parcel, files=files, attachments=docs))
 
     def _listed(self, url: str) -> Destination:
         try:

@@ -18,6 +18,7 @@ from services.upload import push_rules as rules
 from services.upload.forwarding import Forwarder
 from services.upload.push_rules import InvalidPush, Push
 from services.upload.pushing import Parcel, Pushes
+from services.upload.turns import Turns
 from shared.auth.access import credentials_in, decided, identified, require
 from shared.auth.directory import IndexRecord
 from shared.auth.permissions import Decision, authorize
@@ -27,6 +28,12 @@ from shared.devpi import MEDIA_TYPE, devpi_answer, devpi_error, is_devpi_client
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, FaceKind
 from shared.resources import Resources
+
+_AT_ONCE = 8
+"""Pushes that this process does at the same time."""
+
+_WAIT = 20.0
+"""Seconds that a push waits for its turn; a gateway waits for a minute."""
 
 
 def is_push(face: Face, request: Request) -> bool:
@@ -40,9 +47,11 @@ class PushRoutes:
 
     def __init__(self, resources: Resources, pushes: Pushes, forwarder: Forwarder, verifier: Verifier) -> None:
         self._directory = resources.directory
+        self._takes_passwords = resources.settings.is_open_devpi
         self._pushes = pushes
         self._forwarder = forwarder
         self._verifier = verifier
+        self._turns = Turns(_AT_ONCE, _WAIT)
 
     async def answer(self, request: Request, name: IndexName) -> Response:
         """Push a release of the index `name`, or say why not."""
@@ -58,7 +67,8 @@ class PushRoutes:
 
         async def from_where() -> tuple[Principal, IndexRecord]:
             principal = await identified(self._verifier, credentials)
-            if principal.account is not None and principal.token_id is None and not is_devpi_client(request.headers):
+            by_password = principal.account is not None and principal.token_id is None
+            if by_password and not self._takes_passwords and not is_devpi_client(request.headers):
                 # As for uploads: what a build machine holds is scoped, expires and can be revoked.
                 words = "Passwords are not taken for pushes: log in with the devpi client, or send a token."
                 raise ServiceError(ErrorKind.FORBIDDEN, words)
@@ -72,11 +82,13 @@ class PushRoutes:
             words = f"{source.name} is a mirror, and the files it mirrors cannot be fetched at the moment"
             return devpi_answer(message=words, status=HTTPStatus.BAD_GATEWAY)
         rules.check_flags(push)
-        parcel = await self._pushes.pick(source, push)
-        if not push.is_internal:
-            return await self._forward(principal, source, push, parcel)
-        target = await self._target(push, principal, parcel)
-        lines = await self._pushes.promote(push, parcel, source, target, principal)
+        # Two thousand files are looked into, copied or sent: however many ask, the rest of the service goes on.
+        async with self._turns.one("pushes"):
+            parcel = await self._pushes.pick(source, push)
+            if not push.is_internal:
+                return await self._forward(principal, source, push, parcel)
+            target = await self._target(push, principal, parcel)
+            lines = await self._pushes.promote(push, parcel, source, target, principal)
         return devpi_answer("actionlog", lines)
 
     async def _target(self, push: Push, principal: Principal, parcel: Parcel) -> IndexRecord:

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from shared.catalogue.promotion_rows import Carried, CarriedAttachment, History
+from shared.nesting import is_shallow
 
 MAX_BODY = 64 << 10
 """Bytes of the JSON document."""
@@ -73,13 +74,16 @@ def parse_push(body: bytes) -> Push:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidPush("Bad request: could not decode json") from error
-    if not isinstance(document, dict):
+    if not isinstance(document, dict) or not is_shallow(document, _LEVELS):
         raise InvalidPush("A push is a JSON object with name, version and targetindex or posturl.")
     name, version = _text(document, "name"), _text(document, "version")
     no_docs, only_docs = _flag(document, "no_docs"), _flag(document, "only_docs")
     options = {key: value for key, value in document.items() if key not in _READ}
     return Push(name, version, not only_docs, not no_docs, options)
 
+
+_LEVELS = 5
+"""Of a push's document: its values are texts and truth values."""
 
 _READ = frozenset({"name", "version", "no_docs", "only_docs"})
 

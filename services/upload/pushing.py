@@ -19,8 +19,9 @@ from pathlib import Path
 
 import structlog
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
-from sqlalchemy.exc import IntegrityError
+from packaging.version import Version
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.upload import push_rules as rules
 from services.upload.carrying import Carrier
@@ -46,6 +47,9 @@ log = structlog.get_logger()
 
 MAX_FILES = 2000
 """Files of one push."""
+
+_DEADLOCK = "40P01"
+"""Postgres: this transaction and another one wait for each other. Source: PostgreSQL manual, appendix A."""
 
 _TRIES = 3
 """How often a push is tried that met uploads of the same files."""
@@ -152,8 +156,11 @@ class Pushes:
             try:
                 jobs = await self._commit(order, parcel)
                 break
-            except IntegrityError as error:
-                # An upload took a name between our look and our commit: now it is seen.
+            except DBAPIError as error:
+                # An upload took a name between our look and our commit, or two pushes wait for each other: now the one
+                # that came first is seen.
+                if not isinstance(error, IntegrityError) and getattr(error.orig, "sqlstate", None) != _DEADLOCK:
+                    raise
                 if left == 0:
                     words = "The same files are being uploaded at the same time: try again."
                     raise ServiceError(ErrorKind.CONFLICT, words) from error
@@ -168,7 +175,8 @@ class Pushes:
         stores = self._resources.objects
         source, target = stores.side(public=order.source.public), stores.side(public=order.target.public)
         carrier = Carrier(source, target, self._staging)
-        again = order.target.admission == "strict" and order.source.admission != "strict" and parcel.files
+        # An index keeps the admission it was made with, so that all its files came in by it.
+        again = order.target.admission == STRICT and order.source.admission != STRICT and parcel.files
         if order.source.public != order.target.public:
             # What is looked into again has its core metadata put by that.
             bare = [replace(file, core_metadata_sha256=None) for file in parcel.files] if again else parcel.files
@@ -177,7 +185,7 @@ class Pushes:
             return parcel
         release = parcel.release
         key = release.version_key or release_key(release.version)
-        found = await carrier.readmit(parcel.files, key, self._resources.settings.uploads)
+        found = await carrier.readmit(parcel.files, release.project, key, self._resources.settings.uploads)
         # The file is the only truth here: the form that came with it said more than it may.
         first = found[0]
         told = replace(release, version=first.version, version_key=key, fields=first.inspected.fields)
@@ -193,6 +201,7 @@ class Pushes:
         target = order.target
         async with UnitOfWork(self._resources.engine) as work:
             release = await _opened(work, order, parcel.release)
+            await look_again(work.connection, order.source, parcel)
             plan = await _planned(work, order, release, parcel)
             overwritten = await _replace(work, order, parcel.release, plan)
             step = order.step
@@ -209,9 +218,13 @@ class Pushes:
                 (one, None if one.file_id is None else ids[one.file_id], rules.history_after(one.history, step))
                 for one in parcel.attachments
             ]
-            written = await promoting.write_attachments(work.connection, release, about, order.mark)
+            try:
+                written = await promoting.write_attachments(work.connection, release, about, order.mark, target.life)
+            except NameBurnt as error:
+                words = f"{error} has other bytes in {target.name}, or had: its address cannot be used again"
+                raise ServiceError(ErrorKind.CONFLICT, words) from error
             await promoting.note_objects(work.connection, order.objects([*plan.added, *written]))
-            if not plan.added and not written:
+            if not plan.added and not written and not target.volatile:
                 await work.commit()
                 return await outbox.open_changes(work.connection, target.id, release.project_id)
             await promoting.record_all(work.connection, [order.audited(parcel.release, len(plan.added))])
@@ -221,6 +234,9 @@ class Pushes:
                     for file in plan.added
                 ]
             )
+            if not jobs:
+                # Documents that are derived from the release (its metadata, its links) are kept until a publication.
+                jobs = [await work.enqueue(PublishIndex(target.id, release.project_id))]
             await work.commit()
         log.info("release_pushed", source=str(order.source.name), target=str(target.name), files=len(plan.added))
         return jobs
@@ -245,6 +261,26 @@ async def _opened(work: UnitOfWork, order: _Order, release: SourceRelease) -> Ta
     if target.volatile:
         await promoting.describe(work.connection, opened, release.fields)
     return opened
+
+
+async def look_again(connection: AsyncConnection, source: IndexRecord, parcel: Parcel) -> None:
+    """Refuse what was held, removed or put in quarantine since the push began: copying takes its time.
+
+    Raises:
+        ServiceError: forbidden; conflict, when something of it was removed.
+    """
+    release = parcel.release
+    status = await releases.project_status(connection, source.id, source.life, FORMAT, release.project)
+    files = await promoting.living_files(connection, release.id)
+    attached = {one.sha256 for one in await promoting.living_attachments(connection, release.id)}
+    held = {file.id: file.held for file in files}
+    gone: list[str] = [file.file_name for file in parcel.files if file.id not in held]
+    gone += [one.file_name for one in parcel.attachments if one.sha256 not in attached]
+    if gone:
+        words = f"Removed from {source.name} while it was pushed, so that nothing is pushed: {', '.join(gone[:20])}."
+        raise ServiceError(ErrorKind.CONFLICT, words)
+    now = [replace(file, held=held[file.id]) for file in parcel.files]
+    _refuse_held(source, Parcel(replace(release, status=status or release.status), now, parcel.attachments))
 
 
 async def _planned(work: UnitOfWork, order: _Order, release: TargetRelease, parcel: Parcel) -> Plan:
@@ -273,9 +309,12 @@ async def _planned(work: UnitOfWork, order: _Order, release: TargetRelease, parc
             words = f"{at} has a source archive already: {other or sources[0]}."
             raise ServiceError(ErrorKind.CONFLICT, words)
     if not target.volatile and any(one.file_id is None for one in parcel.attachments):
-        there = await promoting.living_documentation(work.connection, release)
-        if there is not None:
-            raise ServiceError(ErrorKind.CONFLICT, f"{there} already exists in non-volatile index")
+        name, removed = await promoting.newest_documentation(work.connection, release) or ("", True)
+        if not removed:
+            raise ServiceError(ErrorKind.CONFLICT, f"{name} already exists in non-volatile index")
+        if name and target.admission == STRICT:
+            words = f"{name} was removed from {target.name}: its name cannot be used again"
+            raise ServiceError(ErrorKind.CONFLICT, words)
     return plan
 
 
@@ -303,7 +342,7 @@ def _normalised(version: str) -> str:
     """Return a version as releases have it; one that is none (admission `devpi` takes such) as it is written."""
     try:
         return str(Version(version))
-    except InvalidVersion:
+    except ValueError:  # `InvalidVersion`, or a number of more digits than Python converts.
         return version
 
 

@@ -49,6 +49,9 @@ class Removals:
             if found is None or found.removed:
                 return False
             release_id = None
+            if version is not None and "\0" in version:
+                # Texts of the catalogue hold none, and it refuses to look for one.
+                return False
             if version is not None:
                 written = _normalised(version)
                 release = await releases.release_named(work.connection, found.id, written, release_key(written))

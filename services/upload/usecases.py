@@ -167,11 +167,12 @@ class Uploads:
         except SourceArchiveTaken as error:
             words = f"{coordinates.project} {coordinates.version} has a source archive already: {error}."
             raise ServiceError(ErrorKind.CONFLICT, words) from error
-        except IntegrityError:
+        except IntegrityError as error:
             # Another request took the name between our look and our commit: it is the same file, or a conflict.
             again = await self._look(sent, coordinates, form)
             if again.known is None:
-                raise
+                words = f"{form.file_name} is being uploaded or removed at the same time: try again."
+                raise ServiceError(ErrorKind.UNAVAILABLE, words, retry_after=_RETRY_AFTER) from error
             return _Admitted(again.known.id, already_there=True)
         return _Admitted(added.file_id, added.there, () if added.there else warnings)
 

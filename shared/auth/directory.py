@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from packaging.utils import NormalizedName
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import ARRAY, Select, String, and_, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import IndexName, parse_index_name
@@ -40,6 +40,12 @@ _LOOK_INTERVAL = 0.1
 
 _LOOK_SHARE = 9
 """A look that takes long is followed by this many times as long without one: strangers cause a tenth of the work."""
+
+
+_WORDS = ("custom_data", "description", "title")
+"""Settings of an index that decide nothing, and may be long."""
+
+_DECIDING = IndexRow.settings.op("-")(literal(list(_WORDS), ARRAY(String))).label("settings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +247,7 @@ class Directory:
                     policy=self._policy(IndexName(row.owner, row.name), row.settings, exempt.get(row.id, ())),
                 )
                 for row in await connection.execute(
-                    select(*columns, IndexRow.volatile, IndexRow.admission, IndexRow.settings).where(
+                    select(*columns, IndexRow.volatile, IndexRow.admission, _DECIDING).where(
                         IndexRow.deleted_at.is_(None)
                     )
                 )
@@ -264,7 +270,9 @@ class Directory:
                     login=row.format_version == LOGIN_FORMAT_VERSION,
                 )
                 for row in tokens
+                # A login without a password was one of an open devpi's, and ends with that.
                 if row.account in living
+                and (row.format_version != LOGIN_FORMAT_VERSION or living[row.account].password_hash is not None)
             },
             by_name={index.name: index for index in indexes},
             by_id={index.id: index for index in indexes},

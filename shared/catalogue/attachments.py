@@ -208,11 +208,12 @@ async def results_of_file(connection: AsyncConnection, file_id: FileId) -> int:
     return await connection.scalar(query) or 0
 
 
-async def insert_attachment(connection: AsyncConnection, side: str, new: NewAttachment) -> AttachmentId:
+async def insert_attachment(connection: AsyncConnection, side: str, life: int, new: NewAttachment) -> AttachmentId:
     """Add an attachment; the caller's transaction decides. The same bytes at an address that was removed are back.
 
     Args:
         side: of the store that has the bytes, `public` or `private`.
+        life: of the index; what belongs to an earlier one counts as removed.
 
     Raises:
         AddressTaken: the address means something else.
@@ -228,10 +229,17 @@ async def insert_attachment(connection: AsyncConnection, side: str, new: NewAtta
     }
     address = {"index_id": new.index_id, "path_key": new.path_key, "file_name": new.file_name}
     row = insert(Attachment).values(id=new_uuid(), sha256=new.sha256, **address, **values)
+    earlier = (
+        select(Release.id)
+        .join(Project, Project.id == Release.project_id)
+        .where(Release.id == Attachment.release_id, Project.life != life)
+        .correlate(Attachment)
+        .exists()
+    )
     back = row.on_conflict_do_update(
         index_elements=[Attachment.index_id, Attachment.path_key, Attachment.file_name],
         set_={**values, "removed_at": None, "removed_by": None},
-        where=(Attachment.sha256 == new.sha256) & Attachment.removed_at.is_not(None),
+        where=(Attachment.sha256 == new.sha256) & (Attachment.removed_at.is_not(None) | earlier),
     ).returning(Attachment.id)
     found = await connection.scalar(back)
     if found is None:

@@ -240,59 +240,76 @@ async def write_attachments(
     release: TargetRelease,
     attachments: Sequence[tuple[CarriedAttachment, FileId | None, list[Row]]],
     mark: Mark,
+    life: int,
 ) -> list[CarriedAttachment]:
     """Write documentation and test results; what stands there with the same bytes stays as it is, other documentation
-    goes. Returns those that were written.
+    goes. Returns those that were written. An address never means other bytes than it once did.
 
     Args:
         attachments: each with the file of the target that it is about, and its history.
+        life: of the target; what belongs to an earlier one is not there any more, and its address stays taken.
 
     Raises:
+        NameBurnt: an address had other bytes.
         sqlalchemy.exc.IntegrityError: another request took an address first.
     """
-    addresses = [(one.path_key, one.file_name) for one, _, _ in attachments]
+    keys = {one.path_key for one, _, _ in attachments}
     documents = (Attachment.release_id == release.id) & (Attachment.kind == "doc") & Attachment.removed_at.is_(None)
-    at_address = tuple_(Attachment.path_key, Attachment.file_name).in_(addresses)
-    columns = (Attachment.id, Attachment.kind, Attachment.path_key, Attachment.file_name, Attachment.removed_at)
+    columns = (Attachment.id, Attachment.kind, Attachment.path_key, Attachment.file_name, Attachment.sha256)
+    living = Attachment.removed_at.is_(None) & (Project.life == life)
     rows = (
         await connection.execute(
-            select(*columns).where(Attachment.index_id == release.index_id, at_address | documents)
+            select(*columns, living.label("living"))
+            .join(Release, Release.id == Attachment.release_id)
+            .join(Project, Project.id == Release.project_id)
+            .where(Attachment.index_id == release.index_id, Attachment.path_key.in_(keys) | documents)
         )
     ).all()
     there = {(row.path_key, row.file_name): row for row in rows}
     new: list[Row] = []
     back: list[Row] = []
-    written = []
+    written, kept = [], set()
     for one, file_id, history in attachments:
         known = there.get((one.path_key, one.file_name))
-        if known is not None and known.removed_at is None:
+        if known is not None and known.sha256 != one.sha256:
+            raise NameBurnt(one.file_name)
+        kept.add((one.path_key, one.file_name))
+        if known is not None and known.living:
             continue
         row = {name: getattr(one, name) for name in _ATTACHED_ROW} | release.place
         row |= {"file_id": file_id, "history": history, "id": new_uuid() if known is None else known.id}
         (new if known is None else back).append(row)
         written.append(one)
     if any(one.kind == "doc" for one, _, _ in attachments):
-        kept = set(addresses)
-        gone = [row.id for row in rows if row.removed_at is None and (row.path_key, row.file_name) not in kept]
+        others = [row for row in rows if row.kind == "doc" and (row.path_key, row.file_name) not in kept]
+        gone = [row.id for row in others if row.living]
         removal = {"removed_at": mark.at, "removed_by": mark.by}
-        await connection.execute(update(Attachment).where(Attachment.id.in_(gone)).values(**removal))
+        of_release = (Attachment.release_id == release.id) & Attachment.id.in_(gone)
+        await connection.execute(update(Attachment).where(of_release).values(**removal))
     await _write(connection, Attachment, new, back, _REMOVAL)
     return written
 
 
-async def living_documentation(connection: AsyncConnection, release: TargetRelease) -> str | None:
-    """Return the file name of a release's documentation, None without any."""
-    return await connection.scalar(
-        select(Attachment.file_name)
-        .where(Attachment.release_id == release.id, Attachment.kind == "doc", Attachment.removed_at.is_(None))
-        .limit(1)
-    )
+async def newest_documentation(connection: AsyncConnection, release: TargetRelease) -> tuple[str, bool] | None:
+    """Return the file name of the documentation that a release has, or had last, and whether it was removed; None when
+    it never had any."""
+    row = (
+        await connection.execute(
+            select(Attachment.file_name, Attachment.removed_at.is_not(None).label("removed"))
+            .where(Attachment.release_id == release.id, Attachment.kind == "doc")
+            .order_by(Attachment.removed_at.desc().nulls_first())
+            .limit(1)
+        )
+    ).first()
+    return None if row is None else (row.file_name, row.removed)
 
 
 async def note_objects(connection: AsyncConnection, rows: Sequence[Row]) -> None:
     """Record what a side of the object store holds; see `shared.catalogue.tables.StoredObject`."""
     if rows:
-        await connection.execute(upsert(StoredObject).on_conflict_do_nothing(), rows)
+        # In the order of their keys: two transactions with the same objects wait for each other in one direction.
+        ordered = sorted(rows, key=lambda row: (row["side"], row["sha256"], row["file_name"]))
+        await connection.execute(upsert(StoredObject).on_conflict_do_nothing(), ordered)
 
 
 async def record_all(connection: AsyncConnection, rows: Sequence[Row]) -> list[AuditId]:

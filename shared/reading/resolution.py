@@ -1,22 +1,17 @@
-"""Which indexes a merged view is made of, and which of them show a project. Pure: the one place that knows the order.
+"""Which members of a merged view show a project. Pure: the one place that knows the whitelists.
 
-HTML, JSON, file serving, devpi's documents and exports all ask here, so that they cannot disagree.
+HTML, JSON, file serving, devpi's documents and exports all ask here, so that they cannot disagree. The order of the
+members is that of the client's core, since clients that prove files of bases walk the same way.
 Source: contract devpi section 15; architecture sections 5.9 and 11.5.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from countermark.core.names import IndexName, NormalizedName
-
-MOST_MEMBERS = 200
-"""Indexes of one merged view; what bases of bases name beyond that is not looked at."""
-
-MIRROR = "mirror"
-"""Type of an index whose files come from elsewhere."""
+from countermark.core.names import NormalizedName
+from countermark.core.resolution import MIRROR, MOST_MEMBERS, Based, resolution_order
 
 EVERYTHING = "*"
 """In a whitelist: every project."""
@@ -25,20 +20,8 @@ UNION = "union"
 """Whitelists add up; else only what all of them name counts."""
 
 
-class Member(Protocol):
+class Member(Based, Protocol):
     """What counts of an index; see `shared.auth.directory.IndexRecord`."""
-
-    @property
-    def name(self) -> IndexName:
-        """Its name."""
-
-    @property
-    def type(self) -> str:
-        """`stage` or `mirror`."""
-
-    @property
-    def bases(self) -> tuple[IndexName, ...]:
-        """What it is based on, in order."""
 
     @property
     def mirror_whitelist(self) -> frozenset[str]:
@@ -50,30 +33,6 @@ class Member(Protocol):
 
 
 M = TypeVar("M", bound=Member)
-
-
-def resolution_order(index: M, find: Callable[[IndexName], M | None]) -> tuple[M, ...]:
-    """Return the index and all its bases, in the order in which they are asked: stages breadth first, mirrors last.
-
-    Each index is there once, however many ways lead to it; circles end; bases that are gone are skipped.
-
-    Args:
-        find: returns a living index by its name.
-    """
-    stages: list[M] = []
-    mirrors: list[M] = []
-    seen, waiting = {index.name}, deque([index])
-    while waiting:
-        member = waiting.popleft()
-        (mirrors if member.type == MIRROR else stages).append(member)
-        for name in member.bases:
-            if name in seen or len(seen) >= MOST_MEMBERS:
-                continue
-            seen.add(name)
-            base = find(name)
-            if base is not None:
-                waiting.append(base)
-    return (*stages, *mirrors)
 
 
 def showing(order: Sequence[M], project: NormalizedName, holds: Callable[[M], bool]) -> tuple[M, ...]:
@@ -107,3 +66,6 @@ def showing(order: Sequence[M], project: NormalizedName, holds: Callable[[M], bo
         if held:
             shown.append(member)
     return tuple(shown)
+
+
+__all__ = ["EVERYTHING", "MIRROR", "MOST_MEMBERS", "UNION", "Member", "resolution_order", "showing"]

@@ -26,8 +26,9 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
+from countermark.core.binding import INDEX_FIELD
 from countermark.core.digest import Length, Sha256, sha256_of
-from countermark.core.names import TargetPath
+from countermark.core.names import IndexName, TargetPath
 from shared.trust.roles import REGISTRY_PATHS, TRUST_PATHS, Profile, Role, bin_prefix
 
 SPEC_VERSION = "1.0.31"
@@ -189,8 +190,11 @@ class _BinnedSnapshot(Snapshot):
     Every publication lists thousands of bins; an object for each would take longer than all signatures together.
     """
 
-    def __init__(self, bins: Mapping[str, int], version: int, expires: datetime, meta: dict[str, MetaFile]) -> None:
-        super().__init__(version=version, spec_version=SPEC_VERSION, expires=expires, meta=meta)
+    def __init__(
+        self, index: IndexName, bins: Mapping[str, int], version: int, expires: datetime, meta: dict[str, MetaFile]
+    ) -> None:
+        named = {INDEX_FIELD: str(index)}
+        super().__init__(version, SPEC_VERSION, expires, meta, named)
         self._bins = bins
 
     def to_dict(self) -> dict[str, Any]:
@@ -201,11 +205,15 @@ class _BinnedSnapshot(Snapshot):
 
 
 def snapshot_metadata(
-    bins: Mapping[str, int], shared: Mapping[str, tuple[int, bytes]], version: int, expires: datetime
+    index: IndexName, bins: Mapping[str, int], shared: Mapping[str, tuple[int, bytes]], version: int, expires: datetime
 ) -> Metadata[Snapshot]:
     """Return unsigned snapshot metadata.
 
+    It names its index in a field of ours, which other clients ignore (TUF specification 1.0.34 section 4.1): indexes
+    share their keys, and only so a reader knows that what is not listed is not in *this* index.
+
     Args:
+        index: whose it is.
         bins: bin name -> its current version.
         shared: each of `SHARED_META` -> (version, bytes of the file).
     """
@@ -213,7 +221,7 @@ def snapshot_metadata(
     for name in SHARED_META:
         number, content = shared[name]
         meta[f"{name}.json"] = _meta_file(number, content)
-    return Metadata(_BinnedSnapshot(bins, version, expires, meta))
+    return Metadata(_BinnedSnapshot(index, bins, version, expires, meta))
 
 
 def timestamp_metadata(snapshot_version: int, snapshot: bytes, version: int, expires: datetime) -> Metadata[Timestamp]:

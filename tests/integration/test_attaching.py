@@ -16,8 +16,8 @@ from countermark.core.digest import sha256_of
 from services.upload.attaching import MAX_RESULT_BYTES
 from shared.auth.principal import ANONYMOUS, AUTHENTICATED, Scope, Verb
 from shared.catalogue import attachments
-from shared.catalogue.tables import Attachment, File, Project, Release, StoredObject
-from shared.ids import AttachmentId
+from shared.catalogue.tables import Attachment, File, IndexRow, Project, Release, StoredObject
+from shared.ids import AttachmentId, IndexId
 from shared.objects.keys import file_key
 from tests.support.archives import make_wheel, zip_of
 from tests.support.attached import attached_rows, grant, send_docs, set_index
@@ -322,3 +322,21 @@ class TestResults:
             await attachments.remove(connection, [AttachmentId(result)], at=gone, by="root")
         told = (await uploader.http.post(address, content=REPORT, headers=tester)).json()["result"]
         assert told.partition("#")[0].endswith("-1")
+
+
+async def test_a_second_life_takes_the_same_bytes(uploader: Uploader, engine: AsyncEngine) -> None:
+    """What an ended life of the index had is not there: file, documentation and test result come again, and stay."""
+    wheel = make_wheel("widget", "1.0")
+    async with engine.begin() as connection:
+        index_id = IndexId((await connection.execute(select(IndexRow.id))).scalar_one())
+    await grant(engine, index_id, AUTHENTICATED, Verb.TEST_RESULT)
+    for life in (2, 3, 3):
+        assert (await uploader.post(WHEEL, wheel)).status_code == 200
+        assert (await send_docs(uploader, DOCS)).status_code == 200
+        async with engine.connect() as connection:
+            (row,) = (await connection.execute(select(Attachment.release_id, Attachment.removed_at))).all()
+            query = select(Project.life).join(Release, Release.project_id == Project.id)
+            assert await connection.scalar(query.where(Release.id == row.release_id)) == life - 1 or life == 3
+        assert row.removed_at is None
+        await set_index(engine, index_id, life=life)
+        await uploader.resources.directory.refresh()

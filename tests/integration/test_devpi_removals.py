@@ -304,3 +304,9 @@ async def test_a_removed_project_is_gone_from_indexes_above(filled: Devpi, engin
     assert await above.page() == (404, [])
     await filled.form(SUBMIT)
     assert await above.page() == (200, [])
+
+
+@pytest.mark.parametrize("version", ["1.0%00", "%00", "1%001"])
+async def test_a_version_with_a_nul_is_not_there(filled: Devpi, version: str) -> None:
+    """The catalogue cannot hold such a text, nor be asked for it."""
+    assert (await delete(filled, f"widget/{version}")).status_code == 404

@@ -17,16 +17,17 @@ _HOST = "127.0.0.1"
 
 
 @contextmanager
-def devpi_server(programs: Path, folder: Path, *options: str) -> Iterator[str]:
+def devpi_server(programs: Path, folder: Path, *options: str, password: str = "") -> Iterator[str]:
     """Run devpi-server on data of its own; gives its URL without a trailing slash.
 
     Args:
         programs: folder of the programs of the locked tools.
         folder: an empty folder.
-        options: more of its command line; by default root's password is empty, as its set-up leaves it.
+        options: more of its command line.
+        password: root's; by default none, as its set-up leaves it.
     """
     data, port = folder / "devpi", _free_port()
-    made = [str(programs / "devpi-init"), "--serverdir", str(data)]
+    made = [str(programs / "devpi-init"), "--serverdir", str(data), "--root-passwd", password]
     subprocess.run(made, stdin=subprocess.DEVNULL, capture_output=True, check=True)
     argv = (str(programs / "devpi-server"), "--serverdir", str(data), "--host", _HOST, "--port", str(port))
     process = Process((*argv, "--offline-mode", *options), folder / "devpi.log")

@@ -34,6 +34,7 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
+from countermark.core.binding import INDEX_FIELD
 from countermark.core.digest import Length, sha256_of
 from countermark.core.filenames import parse_distribution
 from countermark.core.names import (
@@ -148,6 +149,7 @@ class RepositorySimulator(ByteSource):
         answers: key -> function that yields what a misbehaving server sends for it instead.
         requests: the keys that were asked for, in order.
         targets: target path -> bytes, as the next `publish` signs them.
+        names_itself: whether the next snapshot says whose it is.
         expires: role (`bins`, `snapshot`, `timestamp`) -> expiry of what is signed next.
     """
 
@@ -161,6 +163,7 @@ class RepositorySimulator(ByteSource):
         self.pointers: dict[str, Pointer] = {}
         self.snapshot_version = 0
         self.timestamp_version = 0
+        self.names_itself = True
         self.expires = {"bins": soon(days=14), "snapshot": soon(days=7), "timestamp": soon(hours=24)}
         self._offline = self.deployment.offline_roles()
         bins = SuccinctRoles([], 1, BITS, f"b{BITS}")
@@ -225,7 +228,10 @@ class RepositorySimulator(ByteSource):
         }
         for name, bin_ in self._bins.items():
             meta[f"{name}.json"] = MetaFile((bin_versions or {}).get(name, bin_.version))
-        snapshot = Snapshot(version=self.snapshot_version, expires=self.expires["snapshot"], meta=meta)
+        named = {INDEX_FIELD: str(self.index)} if self.names_itself else {}
+        snapshot = Snapshot(
+            version=self.snapshot_version, expires=self.expires["snapshot"], meta=meta, unrecognized_fields=named
+        )
         key = self.key(f"metadata/{self.snapshot_version}.snapshot.json")
         self.objects[key] = signed_bytes(snapshot, self.deployment.keys["snapshot"])
 

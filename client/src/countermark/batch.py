@@ -1,4 +1,4 @@
-"""Downloads of many files at once: one refresh of the metadata, pointers one after the other, files side by side.
+"""Downloads of many files at once: each index is refreshed once, pointers come one by one, files side by side.
 
 A failure does not end the others: each file is placed when it alone is proven, and every failure is reported.
 """
@@ -106,10 +106,10 @@ class Batch:
         """
         outcome = Outcome()
         proven: dict[str, Proven] = {}
-        with self.verifier.metadata() as index:
+        with self.verifier.metadata() as view:
             for wanted in asked:
                 try:
-                    found = self.verifier.prove(index, wanted, interpreter)
+                    found = self.verifier.prove(view, wanted, interpreter)
                 except ClientError as error:
                     outcome.failures.append(Failure(str(wanted), error))
                 else:

@@ -15,14 +15,15 @@ from packaging.tags import Tag
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from countermark.core.binding import check_latest, check_page
+from countermark.core.binding import check_latest
 from countermark.core.digest import Sha256
 from countermark.core.errors import NoSuchTarget, PointerMismatch, PointerUnreadable, UsageFault
 from countermark.core.filenames import Distribution
-from countermark.core.names import IndexName, latest_target, page_target
-from countermark.core.page import MAX_PAGE_BYTES, MalformedPage, Page, PageFile, choose, parse_page
+from countermark.core.merging import Listed
+from countermark.core.names import IndexName, latest_target
+from countermark.core.page import PageFile, choose
 from countermark.core.pointer import MAX_POINTER_BYTES, MalformedPointer, parse_latest
-from countermark.updater import TrustedIndex
+from countermark.trusted_view import TrustedView
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,10 @@ class Interpreter:
 
     version: Version
     tags: Sequence[Tag]
+
+
+NOBODY = Interpreter(Version("0"), ())
+"""For files that are named: nothing is chosen for an interpreter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +64,19 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A file that is meant; `listed` is the digest that the page states, when a page was read."""
+    """A file that is meant, and the index that owns it; `listed` is the digest that its page states, if it was read."""
 
     file: Distribution
+    owner: IndexName
     listed: Sha256 | None = None
     yanked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Chooser:
-    """Chooses files from the signed documents of one index."""
+    """Chooses files from the signed documents of an index and its bases."""
 
-    index: TrustedIndex
-    name: IndexName
+    view: TrustedView
     interpreter: Interpreter
 
     def choose(self, wanted: Wanted) -> list[Chosen]:
@@ -81,47 +86,61 @@ class Chooser:
             UsageFault: file and release contradict each other.
             NoSuchTarget: there is no such project, release or fitting file.
             PointerMismatch: a document is about something else, or no file of the release has an allowed digest.
-            ClientError: as `TrustedIndex.read_target`.
+            ClientError: as `TrustedView.listed`.
         """
         if wanted.file is not None:
             if wanted.file.project != wanted.project or not _allows(wanted, wanted.file.version):
                 raise UsageFault(f"{wanted.file.file_name} is no file of what was asked for", "Correct or drop --file.")
-            return [Chosen(wanted.file)]
+            return [self.find(wanted.file)]
         version = wanted.version
-        if version is None and not wanted.versions:
+        if self.view.is_alone and version is None and not wanted.versions:
             latest = self._latest(wanted.project)
             if not wanted.all_files and not wanted.hashes:
-                return [Chosen(latest)]
+                return [Chosen(latest, self.view.asked)]
             version = latest.version
-        page = read_page(self.index, self.name, wanted.project)
+        listed = tuple(self.view.listed(wanted.project))
         if version is None:
-            version = self._newest(page, wanted)
-        files = page.of_version(version)
+            version = self._newest(listed, wanted) if wanted.versions else _latest_of(listed)
+        files = tuple(each for each in listed if each.file.distribution.version == version)
         if not files:
-            raise NoSuchTarget(f"{page.index} has no {wanted.project} {version}", _newest_there(page))
-        allowed = tuple(file for file in files if not wanted.hashes or file.sha256 in wanted.hashes)
+            raise self.view.missing(f"no {wanted.project} {version}", _newest_there(listed))
+        allowed = tuple(each for each in files if not wanted.hashes or each.file.sha256 in wanted.hashes)
         if not allowed or (wanted.all_files and len(allowed) < len(files)):
+            owners = " and ".join(sorted({str(each.owner) for each in files}))
             raise PointerMismatch(
-                f"{page.index} signed {wanted.project} {version} with other digests than the ones you allow",
+                f"{owners} signed {wanted.project} {version} with other digests than the ones you allow",
                 "Nothing was written. Either those digests are of other files, or the index is not the one you mean.",
             )
-        taken = allowed if wanted.all_files else (_fitting(allowed, self.interpreter),)
-        return [Chosen(file.distribution, file.sha256, file.yanked) for file in taken]
+        return list(map(_chosen, allowed if wanted.all_files else (_fitting(allowed, self.interpreter),)))
+
+    def find(self, file: Distribution) -> Chosen:
+        """Return a file that is meant by its name. Without bases nothing is read: the pointer will say whether it is.
+
+        Raises:
+            NoSuchTarget: neither the index nor a base shows it.
+            ClientError: as `TrustedView.listed`.
+        """
+        if self.view.is_alone:
+            return Chosen(file, self.view.asked)
+        for each in self.view.listed(file.project):
+            if each.file.distribution.file_name == file.file_name:
+                return _chosen(each)
+        raise self.view.missing(f"no {file.file_name}")
 
     def _latest(self, project: NormalizedName) -> Distribution:
-        target = latest_target(project)
+        target, name = latest_target(project), self.view.asked
         try:
-            latest = parse_latest(self.index.read_target(target, MAX_POINTER_BYTES))
+            latest = parse_latest(self.view.index(name).read_target(target, MAX_POINTER_BYTES))
         except MalformedPointer as error:
             raise PointerUnreadable(f"{target}: {error}") from error
-        return check_latest(latest, self.name, project)
+        return check_latest(latest, name, project)
 
-    def _newest(self, page: Page, wanted: Wanted) -> Version:
+    def _newest(self, listed: Sequence[Listed], wanted: Wanted) -> Version:
         """Return the newest release in the range that has a file for us; a yanked one is none."""
         usable: dict[Version, list[PageFile]] = {}
-        for file in page.files:
-            if not file.yanked:
-                usable.setdefault(file.distribution.version, []).append(file)
+        for each in listed:
+            if not each.file.yanked:
+                usable.setdefault(each.file.distribution.version, []).append(each.file)
         if not wanted.all_files:
             usable = {
                 version: files
@@ -130,29 +149,30 @@ class Chooser:
             }
         fitting = list(wanted.versions.filter(usable))
         if not fitting:
-            raise NoSuchTarget(
-                f"{page.index} has no release of {wanted.project} in {wanted.versions} for Python "
-                f"{self.interpreter.version} on this machine",
-                _newest_there(page),
+            raise self.view.missing(
+                f"no release of {wanted.project} in {wanted.versions} for Python {self.interpreter.version} on this "
+                "machine",
+                _newest_there(listed),
             )
         return max(fitting)
 
 
-def read_page(index: TrustedIndex, name: IndexName, project: NormalizedName) -> Page:
-    """Return the signed page of a project.
+def _chosen(listed: Listed) -> Chosen:
+    return Chosen(listed.file.distribution, listed.owner, listed.file.sha256, listed.file.yanked)
 
-    Raises:
-        PointerUnreadable: it is malformed.
-        PointerMismatch: it is of another index or project.
-        ClientError: as `TrustedIndex.read_target`.
+
+def _latest_of(listed: Sequence[Listed]) -> Version:
+    """Return the newest release that is neither yanked nor a pre-release; else not yanked; else the newest.
+
+    Each index signs which of its own is the latest; of several indexes together nobody does, so their signed pages say.
+    Source: python-index contract section 1.9 (point 5).
     """
-    target = page_target(project)
-    try:
-        page = parse_page(index.read_target(target, MAX_PAGE_BYTES))
-    except MalformedPage as error:
-        raise PointerUnreadable(f"{target}: {error}") from error
-    check_page(page, name, project)
-    return page
+
+    def rank(each: Listed) -> tuple[bool, bool, Version]:
+        version = each.file.distribution.version
+        return (not each.file.yanked, not version.is_prerelease and not each.file.yanked, version)
+
+    return max(listed, key=rank).file.distribution.version
 
 
 def _allows(wanted: Wanted, version: Version) -> bool:
@@ -161,18 +181,18 @@ def _allows(wanted: Wanted, version: Version) -> bool:
     return wanted.versions.contains(version, prereleases=True)
 
 
-def _newest_there(page: Page) -> str:
-    known = sorted({file.distribution.version for file in page.files}, reverse=True)[:5]
+def _newest_there(listed: Sequence[Listed]) -> str:
+    known = sorted({each.file.distribution.version for each in listed}, reverse=True)[:5]
     return "Newest there: " + (", ".join(map(str, known)) or "none") + "."
 
 
-def _fitting(files: Sequence[PageFile], interpreter: Interpreter) -> PageFile:
-    chosen = choose(files, interpreter.tags, interpreter.version)
+def _fitting(listed: Sequence[Listed], interpreter: Interpreter) -> Listed:
+    chosen = choose([each.file for each in listed], interpreter.tags, interpreter.version)
     if chosen is None:
-        release = files[0].distribution
+        release = listed[0].file.distribution
         raise NoSuchTarget(
             f"no file of {release.project} {release.version} fits Python {interpreter.version} on this machine",
             "Take one by name with --file, or all with --all: "
-            + ", ".join(file.distribution.file_name for file in files[:5]),
+            + ", ".join(each.file.distribution.file_name for each in listed[:5]),
         )
-    return chosen
+    return next(each for each in listed if each.file is chosen)

@@ -64,6 +64,15 @@ class Location:
     artifact_base: str
 
     @property
+    def is_tree(self) -> bool:
+        """Whether it is a static tree, which nobody answers for."""
+        return self.artifact_base == self.deployment
+
+    def beside(self, index: IndexName) -> Location:
+        """Return where another index of the same deployment lies: same origin, same path in front, same shape."""
+        return _located(index, self.deployment, is_tree=self.is_tree)
+
+    @property
     def is_loopback(self) -> bool:
         """Whether a server on this machine answers for it."""
         parts = urlsplit(self.url)
@@ -101,16 +110,7 @@ def parse_location(text: str) -> Location:
         )
     in_front = segments[: -3 if is_tree else -2]
     base = _root(parts) + "".join("/" + quote(segment, safe="~+@:!$&'()*,;=") for segment in in_front)
-    url = f"{base}/indexes/{index}" if is_tree else f"{base}/{index}"
-    tuf = url if is_tree else f"{url}/+tuf"
-    return Location(
-        index=index,
-        url=url,
-        deployment=base,
-        metadata_url=f"{tuf}/metadata",
-        targets_url=f"{tuf}/targets",
-        artifact_base=base if is_tree else tuf,
-    )
+    return _located(index, base, is_tree=is_tree)
 
 
 def parse_url(text: str) -> SplitResult:
@@ -151,6 +151,19 @@ def origin_of(url: str | SplitResult) -> Origin:
     if not parts.hostname:
         raise ValueError("the URL names no host")
     return Origin(parts.scheme, parts.hostname.lower(), parts.port or _DEFAULT_PORTS.get(parts.scheme, 0))
+
+
+def _located(index: IndexName, base: str, *, is_tree: bool) -> Location:
+    url = f"{base}/indexes/{index}" if is_tree else f"{base}/{index}"
+    tuf = url if is_tree else f"{url}/+tuf"
+    return Location(
+        index=index,
+        url=url,
+        deployment=base,
+        metadata_url=f"{tuf}/metadata",
+        targets_url=f"{tuf}/targets",
+        artifact_base=base if is_tree else tuf,
+    )
 
 
 def _root(parts: SplitResult) -> str:

@@ -197,7 +197,7 @@ def registry_base(location: Location) -> str:
     Raises:
         UsageFault: it is a static tree, which nobody answers for.
     """
-    if not location.metadata_url.endswith("/+tuf/metadata"):
+    if location.is_tree:
         raise UsageFault(
             f"{location.url} is a static tree, and this needs the registry itself",
             "Give the index URL: https://host/owner/index.",

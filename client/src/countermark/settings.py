@@ -2,7 +2,7 @@
 
 | variable | meaning |
 |---|---|
-| `COUNTERMARK_HOME` | folder for pinned roots and cached metadata; else the user's configuration and cache folders |
+| `COUNTERMARK_HOME` | folder for roots, bases and metadata; else the user's configuration and cache folders |
 | `COUNTERMARK_REPOSITORY` | the index, when `--repository` or `--index` is not given |
 | `COUNTERMARK_ROOT` | a root file to start from, when `--root` is not given |
 | `COUNTERMARK_TOKEN` | a token; or `COUNTERMARK_USERNAME` with `COUNTERMARK_PASSWORD` |
@@ -29,6 +29,7 @@ class Settings:
 
     pins_folder: Path
     cache_folder: Path
+    views_folder: Path
     repository: str | None = None
     root: Path | None = None
     secrets: Secrets = field(default_factory=Secrets)
@@ -65,6 +66,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     return Settings(
         pins_folder=Path(home, "roots") if home else platformdirs.user_config_path("countermark") / "roots",
         cache_folder=Path(home, "cache") if home else platformdirs.user_cache_path("countermark") / "metadata",
+        views_folder=Path(home, "views") if home else platformdirs.user_config_path("countermark") / "views",
         repository=values.get("COUNTERMARK_REPOSITORY"),
         root=Path(root) if root else None,
         secrets=Secrets(

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tuf.api.exceptions import (
     BadVersionNumberError,
@@ -25,6 +26,7 @@ from tuf.api.exceptions import (
 )
 from tuf.ngclient import FetcherInterface, Updater
 
+from countermark.core.binding import check_snapshot
 from countermark.core.digest import sha256_of
 from countermark.core.errors import (
     BelowThreshold,
@@ -33,6 +35,7 @@ from countermark.core.errors import (
     LocalState,
     NetworkFailure,
     NoSuchTarget,
+    PointerMismatch,
     PointerUnreadable,
     RolledBack,
 )
@@ -68,6 +71,7 @@ class TrustedIndex:
     def __init__(self, starting: Starting, source: FetcherInterface) -> None:
         self._starting = starting
         self._source = _Remembering(source)
+        self._names_itself = False
         location = starting.location
         with self._translated():
             self._updater = Updater(
@@ -82,13 +86,21 @@ class TrustedIndex:
         """Bring root, timestamp, snapshot and targets up to date; return their versions.
 
         Raises:
+            PointerMismatch: the snapshot is another index's.
             MetadataRefused: a check of the workflow failed; the subclass says which.
             NetworkFailure: something could not be read in time.
             LocalState: the cache could not be written.
         """
         with self._translated():
-            self._updater.refresh()
-            return {role: self._version(role) for role in (*_TOP, "targets")}
+            with self._kept_from_others():
+                self._updater.refresh()
+                self._names_itself = check_snapshot(self._signed("snapshot"), self._starting.location.index)
+            return {role: int(self._signed(role)["version"]) for role in (*_TOP, "targets")}
+
+    @property
+    def names_itself(self) -> bool:
+        """Whether the snapshot says whose it is, so that what is not listed is proven not to be in this index."""
+        return self._names_itself
 
     def holds(self, path: str) -> bool:
         """Return whether the index's metadata lists a target; errors as `refresh`."""
@@ -112,8 +124,8 @@ class TrustedIndex:
         if info is None:
             raise NoSuchTarget(
                 f"{self._starting.location.index} lists no {path}",
-                "Check the spelling of project, version and file, and that they are of this index, not of one of its "
-                "bases; what was uploaded a moment ago may still be waiting for its signature.",
+                "Check the spelling of project, version and file, and that they are of this index; what was uploaded "
+                "a moment ago may still be waiting for its signature.",
             )
         if info.length > limit:
             raise PointerUnreadable(f"{path} is signed with {info.length} bytes, and {limit} are allowed")
@@ -121,9 +133,28 @@ class TrustedIndex:
             file = Path(self._updater.download_target(info, str(Path(folder) / "target")))
             return file.read_bytes()
 
-    def _version(self, role: str) -> int:
-        signed = json.loads((self._starting.folder / f"{role}.json").read_bytes())["signed"]
-        return int(signed["version"])
+    @contextlib.contextmanager
+    def _kept_from_others(self) -> Iterator[None]:
+        """Put timestamp and snapshot back when they turn out to be another index's.
+
+        The library keeps what the keys signed. With the higher numbers of another index in the cache, this index's own
+        metadata would be taken for a rollback from then on.
+        """
+        files = [self._starting.folder / f"{role}.json" for role in ("timestamp", "snapshot")]
+        before = {file: file.read_bytes() if file.exists() else None for file in files}
+        try:
+            yield
+        except PointerMismatch:
+            for file, data in before.items():
+                file.unlink(missing_ok=True)
+                if data is not None:
+                    file.write_bytes(data)
+            raise
+
+    def _signed(self, role: str) -> dict[str, Any]:
+        """Return the signed part of a role's metadata, which was checked by now."""
+        signed: dict[str, Any] = json.loads((self._starting.folder / f"{role}.json").read_bytes())["signed"]
+        return signed
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

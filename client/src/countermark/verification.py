@@ -2,7 +2,8 @@
 
 1. *root*: where trust starts (`roots`).
 2. *metadata*: root, timestamp, snapshot, targets (`updater`; trust contract section 1.1).
-3. *latest* or *page*: which file is meant, from signed documents; never from a listing.
+3. *latest* or *page*: which file is meant, from signed documents; never from a listing. An index with bases (`bases`)
+   takes steps 2 to 4 in the repository of each index that is asked (`trusted_view`).
 4. *pointer*: read, and bound to what was asked (`core.binding`).
 5. *artifact*: streamed to a temporary file, or the local file read; length, then digest.
 6. *attestation*: its bytes, when the pointer names one.
@@ -17,14 +18,13 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
 from countermark.cache import Cache
-from countermark.choosing import Chooser, Chosen, Interpreter, Wanted
+from countermark.choosing import NOBODY, Chooser, Chosen, Interpreter, Wanted
 from countermark.core.binding import Asked, check_pointer
-from countermark.core.digest import Sha256
 from countermark.core.errors import (
     ArtifactRefused,
     AttestationAltered,
@@ -35,7 +35,7 @@ from countermark.core.errors import (
     UsageFault,
 )
 from countermark.core.filenames import Distribution, parse_distribution
-from countermark.core.names import InvalidName
+from countermark.core.names import IndexName, InvalidName
 from countermark.core.pointer import MAX_POINTER_BYTES, MalformedPointer, Pointer, Resource, parse_pointer
 from countermark.credentials import Notify
 from countermark.location import Location
@@ -43,7 +43,9 @@ from countermark.placing import compare, fetch_resource, measure_file, part_in
 from countermark.progress import Meter, Silent
 from countermark.roots import PinStore, RootChoice, choose_root
 from countermark.transport import ByteSource
-from countermark.updater import POLICY_TARGET, Starting, TrustedIndex
+from countermark.trusted_view import TrustedView, opened_view
+from countermark.updater import POLICY_TARGET
+from countermark.views import ViewChoice, ViewStore, choose_view
 
 MAX_ATTESTATION_BYTES = 16 * 1024 * 1024
 """Bytes; a bundle has some ten thousand."""
@@ -80,12 +82,15 @@ class Repository:
     pins: PinStore
     choice: RootChoice
     notify: Notify
+    views: ViewStore
+    bases: ViewChoice = field(default_factory=ViewChoice)
 
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """A pointer that is signed and about what was asked, and whether the trust role holds a policy."""
+    """A pointer that is signed and about what was asked, where it lies, and whether the trust role holds a policy."""
 
+    location: Location
     distribution: Distribution
     pointer: Pointer
     has_policy: bool
@@ -118,18 +123,18 @@ class Verifier:
         Raises:
             ClientError: the first step that failed; its class has the exit code.
         """
-        with self.metadata() as index:
-            proven = self.prove(index, wanted, interpreter)
+        with self.metadata() as view:
+            proven = self.prove(view, wanted, interpreter)
         return [self.fetch(each, dest, self.repository.source) for each in proven]
 
-    def prove(self, index: TrustedIndex, wanted: Wanted, interpreter: Interpreter) -> list[Proven]:
+    def prove(self, view: TrustedView, wanted: Wanted, interpreter: Interpreter) -> list[Proven]:
         """Do steps 3 and 4: choose the files that are meant, and read the pointer of each.
 
         Raises:
             ClientError: the first step that failed.
         """
-        chosen = self._choose(index, wanted, interpreter)
-        proven = [self._prove(index, each.file, each.listed) for each in chosen]
+        chosen = self._choose(view, wanted, interpreter)
+        proven = [self._prove(view, each) for each in chosen]
         for each in proven:
             if wanted.hashes and each.pointer.file.digest not in wanted.hashes:
                 raise PointerMismatch(
@@ -148,16 +153,18 @@ class Verifier:
             distribution = parse_distribution(file.name)
         except InvalidName as error:
             raise UsageFault(str(error), "Name a wheel or sdist under the name it has in the index.") from error
-        with self.metadata() as index:
-            proven = self._prove(index, distribution, None)
+        with self.metadata() as view:
+            proven = self._prove(view, Chooser(view, NOBODY).find(distribution))
         resource = proven.pointer.file
         compare(resource, measure_file(file, resource.length), str(file))
         self._report_artifact(proven)
         self._check_evidence(proven, self.repository.source)
 
     @contextlib.contextmanager
-    def metadata(self) -> Iterator[TrustedIndex]:
-        """Do steps 1 and 2; the cache stays locked while the block runs.
+    def metadata(self) -> Iterator[TrustedView]:
+        """Do steps 1 and 2, the latter for the index itself; its bases follow when they are asked.
+
+        The caches stay locked while the block runs.
 
         Raises:
             ClientError: a check failed.
@@ -165,15 +172,20 @@ class Verifier:
         here = self.repository
         root = choose_root(here.location, here.choice, here.pins, here.source, here.notify)
         self.report(Step("root", {"sha256": root.sha256, "version": root.version}))
-        with here.cache.opened(here.location, root.sha256, here.notify) as folder:
-            index = TrustedIndex(Starting(here.location, root, folder), here.source)
-            versions = dict(index.refresh())
-            self.report(Step("metadata", {"index": str(here.location.index), "versions": versions}))
-            yield index
+        choice = replace(here.bases, may_be_remade=here.choice.trust_on_first_use)
+        view = choose_view(here.location, choice, here.views, here.source, here.notify)
+        with opened_view(view, here, root, self._report_metadata) as trusted:
+            if not trusted.is_alone:
+                self.report(Step("bases", view.facts()))
+            trusted.index(trusted.asked)
+            yield trusted
 
-    def _choose(self, index: TrustedIndex, wanted: Wanted, interpreter: Interpreter) -> list[Chosen]:
+    def _report_metadata(self, index: IndexName, versions: Mapping[str, int]) -> None:
+        self.report(Step("metadata", {"index": str(index), "versions": dict(versions)}))
+
+    def _choose(self, view: TrustedView, wanted: Wanted, interpreter: Interpreter) -> list[Chosen]:
         """Step 3: the files that are meant."""
-        chosen = Chooser(index, self.repository.location.index, interpreter).choose(wanted)
+        chosen = Chooser(view, interpreter).choose(wanted)
         for each in chosen:
             if each.yanked:
                 self.repository.notify(f"{each.file.file_name} is yanked: its publisher advises against it")
@@ -185,20 +197,22 @@ class Verifier:
             self.report(Step("latest", {**about, "file": first.file.file_name}))
         return chosen
 
-    def _prove(self, index: TrustedIndex, distribution: Distribution, listed: Sha256 | None) -> Proven:
-        """Step 4, and the question to the trust role that step 7 needs."""
-        asked = Asked(self.repository.location.index, distribution)
+    def _prove(self, view: TrustedView, chosen: Chosen) -> Proven:
+        """Step 4, and the question to the trust role that step 7 needs: in the repository of the index that owns it."""
+        index, asked = view.index(chosen.owner), Asked(chosen.owner, chosen.file)
         try:
             pointer = parse_pointer(index.read_target(asked.target, MAX_POINTER_BYTES))
         except MalformedPointer as error:
             raise PointerUnreadable(f"{asked.target}: {error}") from error
         check_pointer(pointer, asked)
-        if listed not in {None, pointer.file.digest}:
+        if chosen.listed not in {None, pointer.file.digest}:
             raise PointerMismatch(f"{asked.target} and the page document state different digests of the same file")
         facts = {"target": asked.target, "sha256": pointer.file.digest, "attestation": pointer.attestation is not None}
-        self.report(Step("pointer", facts))
+        self.report(Step("pointer", {"index": str(chosen.owner), **facts}))
+        if chosen.owner != view.asked:
+            self.repository.notify(f"{chosen.file.file_name} is {chosen.owner}'s, a base of {view.asked}: proven there")
         has_policy = self.mode is PolicyMode.SIGNED and index.holds(POLICY_TARGET)
-        return Proven(distribution, pointer, has_policy)
+        return Proven(view.location_of(chosen.owner), chosen.file, pointer, has_policy)
 
     def fetch(self, proven: Proven, dest: Path, source: ByteSource) -> Path:
         """Do steps 5 to 8 of one file; files may be fetched by several threads, each with a source of its own.
@@ -207,7 +221,7 @@ class Verifier:
             ClientError: the first step that failed; nothing appeared in `dest`.
         """
         resource = proven.pointer.file
-        url = self.repository.location.artifact_url(resource.uri)
+        url = proven.location.artifact_url(resource.uri)
         with part_in(dest) as part:
             with self.meter.task(proven.distribution.file_name, resource.length) as advance:
                 fetch_resource(resource, url, source, part.file, advance)
@@ -235,7 +249,7 @@ class Verifier:
             return
         name = proven.distribution.file_name
         if proven.pointer.attestation is not None:
-            self._fetch_attestation(proven.pointer.attestation, source)
+            self._fetch_attestation(proven.pointer.attestation, proven.location, source)
             raise AttestationUnreadable(
                 f"{name} comes with an attestation, which this version of countermark cannot evaluate", _WHAT_INSTEAD
             )
@@ -248,12 +262,12 @@ class Verifier:
         reason = "the signed trust role holds no policy and the pointer names no attestation"
         self.report(Step("policy", {"file": name, "demanded": False, "reason": reason}))
 
-    def _fetch_attestation(self, attestation: Resource, source: ByteSource) -> None:
+    def _fetch_attestation(self, attestation: Resource, location: Location, source: ByteSource) -> None:
         if attestation.length > MAX_ATTESTATION_BYTES:
             raise AttestationAltered(
                 f"the attestation is longer than the {MAX_ATTESTATION_BYTES} bytes that are allowed"
             )
-        url = self.repository.location.artifact_url(attestation.uri)
+        url = location.artifact_url(attestation.uri)
         with tempfile.TemporaryFile() as file:
             try:
                 fetch_resource(attestation, url, source, file)

@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from gateway.accounts import NewToken
 from gateway.dashboard.token_sweep import TokenSweep
 from shared.auth.principal import Scope, Verb
 from shared.auth.tokens import LOGIN_PREFIX
-from shared.catalogue.tables import Audit, Token
+from shared.catalogue.tables import Account, Audit, Token
 from tests.support.devpi_api import HOST, PASSWORD, DevpiUser, logged_in, told
 from tests.support.gateway import TestGateway
 
@@ -205,3 +205,14 @@ async def test_the_outside_url_is_a_trusted_proxys_to_say(gateway: TestGateway) 
     assert lied.json()["result"]["login"] == f"{HOST}/+login"
     forged = await http.put("/alice/x", json={}, headers={"origin": "https://evil.example"})
     assert told(forged) == (403, "Pages of other sites may not change anything here.")
+
+
+async def test_logins_without_a_password_end_with_the_open_devpi(gateway: TestGateway) -> None:
+    """A token that an open devpi gave for no password is good for nothing once passwords count again."""
+    answer = await DevpiUser(gateway)("POST", "/+login", {"user": "alice", "password": PASSWORD})
+    alice = DevpiUser(gateway, "alice", answer.json()["result"]["password"])
+    assert await _status(alice) == ["ok", "alice", []]
+    async with gateway.resources.engine.begin() as connection:
+        await connection.execute(update(Account).where(Account.name == "alice").values(password_hash=None))
+    await gateway.resources.directory.refresh()
+    assert await _status(alice) == ["noauth", "", []]

@@ -121,7 +121,7 @@ async def test_only_the_user_and_root_change_or_remove(gateway: TestGateway) -> 
         for name in ("alice", "none"):
             assert told(await who("DELETE", f"/{name}")) == (403, f"no permission to delete user {name}")
     root = DevpiUser(gateway, "root")
-    assert told(await root("DELETE", "/none")) == (404, "user 'none' does not exist")
+    assert told(await root("DELETE", "/none")) == (404, "no user 'none'")
     assert told(await root("DELETE", "/root"))[0] == 403
     assert told(await root("GET", "/none")) == (404, "no user 'none'")
     assert (await root("PATCH", "/alice", {"title": "by root"})).status_code == 200

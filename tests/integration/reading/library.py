@@ -57,7 +57,7 @@ class Library:
         new = NewAttachment(*about, Sha256(digest), Length(len(content)), now(), "root")
         side = "public" if self.index.public else "private"
         async with self.engine.begin() as connection:
-            self.made.append(await attachments.insert_attachment(connection, side, new))
+            self.made.append(await attachments.insert_attachment(connection, side, 1, new))
         return f"{path_key[:3]}/{path_key[3:]}/{name}"
 
     async def remove(self, attachment: AttachmentId) -> None:

@@ -217,6 +217,22 @@ class TestFiles:
         assert (await top.get(f"/a/top/+f/{far.path}")).content == b"far"
         assert (await top.get(f"/a/top/+f/{pending.path}")).status_code == 403
 
+    async def test_held_in_devpis_documents(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """A name that the index itself holds is in no document either, whoever has it; page and document agree."""
+        await family.publish("a/low", WHEEL, b"far")
+        await family.publish("a/low", SDIST, b"old")
+        own = await family.publish("a/top", WHEEL, b"near")
+        documents = "/a/top/thing"
+        for _ in range(2):
+            assert await _documented(top, documents) == [("a/low", SDIST), ("a/low", WHEEL), ("a/top", WHEEL)]
+            await family.hide("a/top", own, held_at=now(), held_reason="suspicious")
+            assert await _documented(top, documents) == [("a/low", SDIST)]
+            assert await listed(top) == [SDIST]
+            assert (await top.get(f"{documents}/1.0", headers={"accept": "application/json"})).status_code == 404
+            await family.indexes["a/top"].mark(own, held_at=None, held_reason=None)
+            await family.indexes["a/top"].publish(own)
+            await family.reading.news()
+
     async def test_held_by_a_base(self, family: Family, top: httpx2.AsyncClient) -> None:
         """What a base holds does not show, and is not there: holds are told by the index that was asked alone."""
         file = await family.publish("a/mid", WHEEL, b"near")
@@ -397,3 +413,11 @@ class TestRights:
         await family.make("a/else")
         file = await family.publish("a/else", WHEEL, b"else")
         assert (await top.get(f"/a/top/+f/{file.path}")).status_code == 404
+
+
+async def _documented(client: httpx2.AsyncClient, path: str) -> list[tuple[str, str]]:
+    """Return index and name of each file that devpi's document of a project has, shadowed ones included."""
+    result = (await client.get(path, headers={"accept": "application/json"})).json()["result"]
+    shown = [one for version in result.values() for one in (version, *version.get("+shadowing", ()))]
+    hrefs = [link["href"] for one in shown for link in one.get("+links", ())]
+    return sorted(("/".join(href.split("/")[3:5]), href.rpartition("/")[2]) for href in hrefs)

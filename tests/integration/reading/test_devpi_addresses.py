@@ -87,12 +87,22 @@ class TestAddresses:
             elsewhere = headers | {"x-devpi-absolute-urls": "1", "host": "other.test:8080"}
             other = await client.get(PAGE, headers=elsewhere)
             assert _first_link(other).startswith("http://other.test:8080/root/stable/+f/")
+            assert (page.headers["cache-control"], other.headers["cache-control"]) == ("no-store", "no-store")
             assert (await client.get(PAGE, headers=headers)).content == plain.content
         await stable.publish(await stable.upload("thing-2.0.tar.gz"))
         await reading.news()
         assert "thing-2.0.tar.gz" in (await client.get(PAGE, headers=UV | {"x-devpi-absolute-urls": ""})).text
         missing = await client.get("/root/stable/+simple/unknown/", headers={"x-devpi-absolute-urls": ""})
         assert missing.status_code == 404
+
+    async def test_no_page_is_kept_for_a_host(self, client: httpx2.AsyncClient, reading: Reading) -> None:
+        """Whoever sends many hosts fills no memory, neither here nor in caches."""
+        shelf = reading.index.hot[0]._reader._shelf  # type: ignore[attr-defined]
+        await client.get(PAGE, headers=UV)
+        before = len(shelf)
+        for number in range(50):
+            await client.get(PAGE, headers=UV | {"x-devpi-absolute-urls": "", "host": f"host{number}.test"})
+        assert len(shelf) == before
 
     async def test_a_host_that_no_page_may_hold(self, client: httpx2.AsyncClient) -> None:
         """What a request says of its host cannot break out of the page it is written into."""

@@ -254,6 +254,33 @@ async def test_signatures_are_renewed_long_before_they_expire(
     assert head.serial == 1, "a refresh is no change"
 
 
+async def test_a_snapshot_says_of_which_index_it_is(
+    resources: Resources, index: MadeIndex, clock: SettableClock, tmp_path: Path
+) -> None:
+    """Its index is signed in it; one from before that is made anew with the next refresh, changes or none."""
+    publisher = Publisher(resources)
+    await publisher.publish(index.id)
+    tree = tmp_path / "public/indexes/root/stable"
+
+    def signed(version: int) -> dict[str, Any]:
+        document: dict[str, Any] = orjson.loads((tree / f"metadata/{version}.snapshot.json").read_bytes())
+        return document
+
+    first = signed(1)
+    assert first["signed"].pop("x-countermark-index") == "root/stable"
+    async with UnitOfWork(resources.engine) as work:
+        of_index = TufFile.role == "snapshot"
+        await work.connection.execute(update(TufFile).where(of_index).values(content=orjson.dumps(first)))
+        await work.commit()
+    reader = TreeReader(tree, tmp_path / "cache")
+    assert reader.versions() == {"timestamp": 1, "snapshot": 1}
+    clock.advance(timedelta(hours=2))
+    await publisher.publish(index.id)
+    versions = reader.versions()
+    assert signed(versions["snapshot"])["signed"]["x-countermark-index"] == "root/stable"
+    assert versions["snapshot"] > 1
+
+
 async def test_trust_and_publications_are_on_record(resources: Resources, index: MadeIndex) -> None:
     """Which keys the deployment began with, and each publication with its serial; a refresh changes nothing."""
     publisher = Publisher(resources)

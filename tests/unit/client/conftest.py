@@ -21,7 +21,9 @@ from countermark.location import Location
 from countermark.roots import Pin, PinOrigin, PinStore, RootChoice, read_root
 from countermark.transport import ByteSource
 from countermark.verification import PolicyMode, Repository, Step, Verifier
+from countermark.views import ViewStore
 from tests.support.simulator import RepositorySimulator
+from tests.unit.client.family import GIZMO, Family
 from tests.unit.client.loopback import Loopback, serving
 
 Run = Callable[..., Result]
@@ -76,6 +78,7 @@ class Client:
             pins=self.pins,
             choice=self.choice,
             notify=self.notices.append,
+            views=ViewStore(self.home / "views"),
         )
         return Verifier(repository, mode, self.steps.append)
 
@@ -152,6 +155,20 @@ def server() -> Iterator[Loopback]:
     """A running server."""
     with serving() as running:
         yield running
+
+
+@pytest.fixture
+def family(run: Run, server: Loopback, sim: RepositorySimulator, tmp_path: Path) -> Family:
+    """Three indexes, served honestly."""
+    return Family(run, server, sim, tmp_path / "dest")
+
+
+@pytest.fixture
+def known(family: Family) -> Family:
+    """The same, whose bases this machine has recorded."""
+    assert family.get("gizmo")[0] == 0
+    (family.dest / GIZMO).unlink()
+    return family
 
 
 def pin_root(run: Run, tree: Path, tmp_path: Path) -> None:

@@ -23,12 +23,18 @@ class Loopback:
         self.url = ""
 
     def serve_index(self, sim: RepositorySimulator) -> str:
-        """Serve an index as the registry does, below `+tuf`; return its URL."""
+        """Serve an index as the registry does, below `+tuf`, with its document; return its URL."""
+        self.describe(str(sim.index))
         for key, data in sim.objects.items():
             mine = f"indexes/{sim.index}/"
             path = key.removeprefix(mine) if key.startswith(mine) else key
             self.paths[f"/{sim.index}/+tuf/{path}"] = data
         return f"{self.url}/{sim.index}"
+
+    def describe(self, index: str, *bases: str, kind: str = "stage") -> None:
+        """Answer an index's document as devpi does."""
+        document = {"type": "indexconfig", "result": {"type": kind, "bases": bases}}
+        self.paths[f"/{index}?no_projects="] = json.dumps(document).encode()
 
     def serve_tree(self, sim: RepositorySimulator) -> str:
         """Serve the static tree; return the URL of its index."""

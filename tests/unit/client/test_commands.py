@@ -113,6 +113,7 @@ def test_status_shows_where_we_stand(run: Run, server: Loopback, sim: Repository
     assert known["account"]["name"] == "ada"
     assert (known["root"]["version"], known["root"]["origin"]) == (1, "first-use")
     assert known["head"] == HEAD
+    assert known["bases"] == {"order": ["root/stable"], "mirrors": [], "origin": "served"}
     server.paths["/api/v1/account"] = always({"title": "Unauthorized", "detail": "This token is not known."}, 401)
     unknown = run("status", "--repository", index, COUNTERMARK_TOKEN="cmk_1abc")
     assert unknown.exit_code == 0

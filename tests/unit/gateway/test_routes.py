@@ -18,6 +18,7 @@ from gateway.routes import (
     plainly_written,
     route,
 )
+from shared.errors import ErrorKind
 
 
 def _route(raw: str) -> Destination:
@@ -104,6 +105,14 @@ def test_the_gateway_answers_its_own(path: str, own: Own) -> None:
 def test_what_is_not_there_is_nowhere(path: str) -> None:
     """Unknown paths, reserved account names and faces of later issues are 404 with words."""
     assert isinstance(_route(path), Nowhere)
+
+
+@pytest.mark.parametrize("path", ["/+changelog/0", "/+changelog/7-"])
+def test_the_protocol_of_devpi_replicas_is_refused(path: str) -> None:
+    """What is left out of devpi answers as it does at a devpi-server that lets no replica in."""
+    destination = _route(path)
+    assert isinstance(destination, Nowhere)
+    assert destination.kind is ErrorKind.FORBIDDEN
 
 
 @pytest.mark.parametrize(

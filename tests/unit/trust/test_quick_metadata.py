@@ -7,7 +7,7 @@ import pytest
 from tuf.api.metadata import Metadata, Snapshot, Targets
 
 from countermark.core.digest import Length, Sha256
-from countermark.core.names import TargetPath
+from countermark.core.names import TargetPath, parse_index_name
 from shared.trust.metadata import Entries, TargetEntry, bin_metadata, read_bin, set_target, snapshot_metadata
 
 _MORE = b'{"signed":{"_type":"targets","expires":"","spec_version":"","targets":{},"version":1,"delegations":{}}}'
@@ -16,9 +16,10 @@ EXPIRES = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def test_a_snapshot_lists_shared_roles_and_bins_as_the_library_reads_them() -> None:
-    """Bins by version only, the others with length and digest too; written again by the library, the same."""
+    """Bins by version only, the others with length and digest too, and its index; written by the library, the same."""
     shared = {name: (number, name.encode()) for number, name in enumerate(("targets", "trust", "registry"), start=1)}
-    written = snapshot_metadata({"b8-00": 7, "b8-ff": 3}, shared, 9, EXPIRES).signed.to_dict()
+    named = parse_index_name("alice/dev")
+    written = snapshot_metadata(named, {"b8-00": 7, "b8-ff": 3}, shared, 9, EXPIRES).signed.to_dict()
     read = Snapshot.from_dict(deepcopy(written))
     assert {name: file.version for name, file in read.meta.items()} == {
         "targets.json": 1,
@@ -29,6 +30,7 @@ def test_a_snapshot_lists_shared_roles_and_bins_as_the_library_reads_them() -> N
     }
     assert read.meta["registry.json"].length == len(b"registry")
     assert read.meta["b8-00.json"].length is None
+    assert read.unrecognized_fields == {"x-countermark-index": "alice/dev"}
     assert read.to_dict() == written
 
 

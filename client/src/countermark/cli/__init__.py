@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from countermark.cli import (
+    bases,
     downloading,
     explaining,
     holding,
@@ -40,6 +41,7 @@ app.command()(yanking.unyank)
 app.command()(explaining.explain)
 app.add_typer(holding.app, name="hold")
 app.add_typer(roots.app, name="root")
+app.add_typer(bases.app, name="bases")
 app.add_typer(tokens.app, name="token")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +19,9 @@ from countermark.batch import MAX_WORKERS, Sources
 from countermark.cache import Cache
 from countermark.choosing import Interpreter
 from countermark.cli.screen import Screen
+from countermark.core.errors import UsageFault
+from countermark.core.names import IndexName, InvalidName, parse_index_name
+from countermark.core.resolution import MOST_MEMBERS
 from countermark.credentials import Credentials, find_credentials
 from countermark.location import Location, parse_location
 from countermark.progress import Meter, Silent
@@ -27,6 +30,7 @@ from countermark.roots import PinStore, RootChoice
 from countermark.settings import Settings, read_settings
 from countermark.transport import Limits, Transport
 from countermark.verification import PolicyMode, Repository, Verifier
+from countermark.views import ViewChoice, ViewStore
 
 RepositoryOption = Annotated[
     str | None,
@@ -46,6 +50,14 @@ IndexOption = Annotated[
 RootOption = Annotated[Path | None, typer.Option("--root", help="Start from this root file instead of the pinned one.")]
 FirstUseOption = Annotated[
     bool, typer.Option("--trust-on-first-use", help="Trust the root served now, when none is pinned yet.")
+]
+BaseOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--base",
+        metavar="OWNER/INDEX",
+        help="An index to ask after this one, in the order given, instead of the recorded bases; 'none' for none.",
+    ),
 ]
 PolicyOption = Annotated[
     PolicyMode, typer.Option("--policy", help="'none' stops after the digest and exits with 3 (integrity only).")
@@ -68,6 +80,15 @@ class Asked:
     first_use: bool = False
     policy: PolicyMode = PolicyMode.SIGNED
     token: str | None = None
+    bases: Sequence[str] | None = None
+
+    def view(self) -> ViewChoice:
+        """Return which bases are named.
+
+        Raises:
+            UsageFault: a name is none, or there are too many.
+        """
+        return ViewChoice(None if not self.bases else parse_bases(self.bases))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +138,7 @@ def opened(asked: Asked, screen: Screen, meter: Meter | None = None, *, names: i
         meter: follows files.
         names: how many things will be asked for; more of them get more time for their metadata.
     """
+    bases = asked.view()
     connection = connect(asked.repository, screen, asked.token)
     settings, standard = connection.settings, Limits()
     limits = Limits(metadata_total=standard.metadata_total + timedelta(seconds=2 * names))
@@ -131,8 +153,26 @@ def opened(asked: Asked, screen: Screen, meter: Meter | None = None, *, names: i
             pins=PinStore(settings.pins_folder),
             choice=RootChoice(asked.root or settings.root, asked.first_use),
             notify=screen.notify,
+            views=ViewStore(settings.views_folder),
+            bases=bases,
         )
         yield Opened(Verifier(repository, asked.policy, screen.step, meter or Silent()), sources)
+
+
+def parse_bases(names: Sequence[str]) -> tuple[IndexName, ...]:
+    """Return the bases that a person names; the word `none` alone names none.
+
+    Raises:
+        UsageFault: a name is none, or there are too many.
+    """
+    if list(names) == ["none"]:
+        return ()
+    if len(names) >= MOST_MEMBERS:
+        raise UsageFault(f"{len(names)} bases are named", f"Name at most {MOST_MEMBERS - 1}.")
+    try:
+        return tuple(map(parse_index_name, names))
+    except InvalidName as error:
+        raise UsageFault(str(error), "Name each base as OWNER/INDEX, or 'none' alone.") from error
 
 
 def this_interpreter() -> Interpreter:

@@ -12,6 +12,7 @@ from countermark.batch import Batch, Outcome
 from countermark.choosing import Wanted
 from countermark.cli.connecting import (
     Asked,
+    BaseOption,
     FirstUseOption,
     JsonOption,
     PolicyOption,
@@ -54,6 +55,7 @@ def download(  # noqa: PLR0913, PLR0917 - a command has an argument for each of 
     all_files: Annotated[bool, typer.Option("--all", help="All files of each release.")] = False,
     root: RootOption = None,
     first_use: FirstUseOption = False,
+    bases: BaseOption = None,
     policy: PolicyOption = PolicyMode.SIGNED,
     workers: WorkersOption = 4,
     quiet: QuietOption = False,
@@ -68,7 +70,7 @@ def download(  # noqa: PLR0913, PLR0917 - a command has an argument for each of 
     """
     screen = Screen(as_json=as_json, full_table=True, quiet=quiet)
     selection = _Selection(requirements or [], from_files or [], file, all_files)
-    asked = Asked(repository, root, first_use, policy)
+    asked = Asked(repository, root, first_use, policy, bases=bases)
     with screen.guarded():
         wanted = _wanted(selection, screen)
         with screen.meter() as meter, opened(asked, screen, meter, names=len(wanted)) as here:

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 from packaging.version import Version
 
-from countermark.choosing import Wanted, read_page
+from countermark.choosing import Wanted
 from countermark.cli.connecting import (
     Asked,
+    BaseOption,
     FirstUseOption,
     JsonOption,
     RepositoryOption,
@@ -20,10 +21,11 @@ from countermark.cli.connecting import (
     opened,
 )
 from countermark.cli.screen import Screen
-from countermark.core.errors import NoSuchTarget, UsageFault
-from countermark.core.page import Page, PageFile
+from countermark.core.errors import UsageFault
+from countermark.core.merging import Listed
 from countermark.registry import index_path
 from countermark.requirements import parse_requirement
+from countermark.trusted_view import TrustedView
 
 
 def ls(  # noqa: PLR0913, PLR0917 - a command has an argument for each of its options
@@ -34,13 +36,14 @@ def ls(  # noqa: PLR0913, PLR0917 - a command has an argument for each of its op
     ),
     root: RootOption = None,
     first_use: FirstUseOption = False,
+    bases: BaseOption = None,
     token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List projects; of a project its releases; of a release its files.
 
-    Releases and files come from the page that the index signed, so a root is needed, as for `download`. The list of
-    projects comes from the registry's API and is not signed.
+    Releases and files come from the pages that the index and its bases signed, so a root is needed, as for `download`.
+    The list of projects comes from the registry's API and is not signed.
     """
     screen = Screen(as_json=as_json)
     with screen.guarded():
@@ -50,11 +53,10 @@ def ls(  # noqa: PLR0913, PLR0917 - a command has an argument for each of its op
         wanted = parse_requirement(what, screen.notify)
         if wanted is None or match is not None:
             raise UsageFault("a project or release goes without marker and without --match")
-        asked = Asked(repository, root, first_use, token=token)
+        asked = Asked(repository, root, first_use, token=token, bases=bases)
         # The steps are not the result here, so they are not shown.
-        with opened(asked, Screen()) as here, here.verifier.metadata() as index:
-            page = read_page(index, here.verifier.repository.location.index, wanted.project)
-        _list_page(screen, page, wanted)
+        with opened(asked, Screen()) as here, here.verifier.metadata() as view:
+            _list_files(screen, view, list(view.listed(wanted.project)), wanted)
 
 
 def _list_projects(screen: Screen, repository: str | None, token: str | None, match: str | None) -> None:
@@ -66,41 +68,45 @@ def _list_projects(screen: Screen, repository: str | None, token: str | None, ma
         screen.row(str(item.get("name")), str(latest or "-"), str(summary or ""))
 
 
-def _list_page(screen: Screen, page: Page, wanted: Wanted) -> None:
-    releases = _releases(page)
+def _list_files(screen: Screen, view: TrustedView, listed: list[Listed], wanted: Wanted) -> None:
+    releases = _releases(listed)
     if wanted.version is not None:
         releases = {version: files for version, files in releases.items() if version == wanted.version}
     elif wanted.versions:
         allowed = frozenset(wanted.versions.filter(releases, prereleases=True))
         releases = {version: files for version, files in releases.items() if version in allowed}
     if not releases:
-        raise NoSuchTarget(f"{page.index} has no {wanted}")
+        raise view.missing(f"no {wanted}")
     for version in sorted(releases, reverse=True):
-        for fields in _described(page, version, releases[version], files=wanted.version is not None):
+        for fields in _described(wanted, version, releases[version], files=wanted.version is not None):
             screen.object(fields)
             screen.row(*_cells(fields))
 
 
-def _releases(page: Page) -> dict[Version, list[PageFile]]:
-    releases: dict[Version, list[PageFile]] = {}
-    for file in page.files:
-        releases.setdefault(file.distribution.version, []).append(file)
+def _releases(listed: list[Listed]) -> dict[Version, list[Listed]]:
+    releases: dict[Version, list[Listed]] = {}
+    for each in listed:
+        releases.setdefault(each.file.distribution.version, []).append(each)
     return releases
 
 
-def _described(page: Page, version: Version, listed: list[PageFile], *, files: bool) -> Iterator[Mapping[str, object]]:
+def _described(
+    wanted: Wanted, version: Version, listed: list[Listed], *, files: bool
+) -> Iterator[Mapping[str, object]]:
     """Yield one object for the release, or one for each of its files."""
-    release: dict[str, object] = {"project": page.name, "version": str(version)}
+    release: dict[str, object] = {"project": wanted.project, "version": str(version)}
     if not files:
-        dates = [file.uploaded for file in listed if file.uploaded]
+        dates = [each.file.uploaded for each in listed if each.file.uploaded]
         yield {
             **release,
             "files": len(listed),
-            "yanked": all(file.yanked for file in listed),
+            "yanked": all(each.file.yanked for each in listed),
             "uploaded": min(dates, default=None),
+            "indexes": sorted({str(each.owner) for each in listed}),
         }
         return
-    for file in listed:
+    for each in listed:
+        file = each.file
         yield {
             **release,
             "file": file.distribution.file_name,
@@ -110,6 +116,7 @@ def _described(page: Page, version: Version, listed: list[PageFile], *, files: b
             "yanked": file.yanked,
             "yanked_reason": file.yanked_reason,
             "uploaded": file.uploaded,
+            "index": str(each.owner),
         }
 
 

@@ -19,6 +19,7 @@ from countermark.location import parse_url
 from countermark.registry import PENDING, Registry, index_path
 from countermark.roots import Pin, PinStore
 from countermark.settings import read_settings
+from countermark.views import ViewStore
 
 _FILE_ID = re.compile(r"[0-9A-Fa-f-]{8,64}\Z")
 
@@ -87,10 +88,19 @@ def _judge(screen: Screen, seen: Mapping[str, object], wait: int) -> None:
 def _show_standing(screen: Screen, connection: Connection) -> None:
     location = connection.location
     pin = PinStore(connection.settings.pins_folder).find(location.deployment)
+    bases = ViewStore(connection.settings.views_folder).find(location)
     registry = connection.registry()
     account = _account(screen, connection, registry)
     head = registry.get(index_path(location.index, "head"))
-    screen.object({"repository": location.url, "account": account, "root": _root(pin), "head": head})
+    screen.object(
+        {
+            "repository": location.url,
+            "account": account,
+            "root": _root(pin),
+            "bases": bases and bases.facts(),
+            "head": head,
+        }
+    )
     screen.result(f"repository {location.url}")
     who = "nobody" if account is None else str(account.get("name"))
     screen.result(f"account    {who}" + (", administrator" if account and account.get("administrator") else ""))
@@ -99,6 +109,7 @@ def _show_standing(screen: Screen, connection: Connection) -> None:
     else:
         how = f"{pin.origin.value}, expires {pin.root.expires.isoformat()}"
         screen.result(f"root       version {pin.root.version}, sha256 {pin.root.sha256}, {how}")
+    screen.result(f"bases      {bases or 'nothing is recorded'}")
     screen.result(f"index      serial {head.get('serial')}, committed {head.get('committed_at')}")
     roles = ("root", "snapshot", "timestamp")
     screen.result("metadata   " + ", ".join(f"{role} {head.get(f'{role}_version')}" for role in roles))

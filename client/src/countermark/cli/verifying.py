@@ -9,6 +9,7 @@ import typer
 
 from countermark.cli.connecting import (
     Asked,
+    BaseOption,
     FirstUseOption,
     JsonOption,
     PolicyOption,
@@ -21,11 +22,12 @@ from countermark.core.errors import INTEGRITY_ONLY
 from countermark.verification import PolicyMode
 
 
-def verify(
+def verify(  # noqa: PLR0913, PLR0917 - a command has an argument for each of its options
     file: Annotated[Path, typer.Argument(help="A wheel or sdist under the name it has in the index.")],
     repository: RepositoryOption = None,
     root: RootOption = None,
     first_use: FirstUseOption = False,
+    bases: BaseOption = None,
     policy: PolicyOption = PolicyMode.SIGNED,
     as_json: JsonOption = False,
 ) -> None:
@@ -34,7 +36,7 @@ def verify(
     Exit codes as of `download`.
     """
     screen = Screen(as_json=as_json, full_table=True)
-    with screen.guarded(), opened(Asked(repository, root, first_use, policy), screen) as here:
+    with screen.guarded(), opened(Asked(repository, root, first_use, policy, bases=bases), screen) as here:
         here.verifier.verify(file)
     screen.result(str(file))
     finish(screen, policy, "proven" if policy is PolicyMode.SIGNED else "digest matches")

@@ -8,6 +8,7 @@ Source: trust contract sections 2.3 (last paragraph) and 3.2 ("Binding"); archit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from packaging.utils import NormalizedName
@@ -26,6 +27,10 @@ from countermark.core.names import (
 )
 from countermark.core.page import Page
 from countermark.core.pointer import Latest, Pointer
+
+INDEX_FIELD = "x-countermark-index"
+"""What a snapshot says of its index, a field of ours beside those of TUF. The snapshot decides what the whole tree
+holds, so with it also what an index does *not* list is bound to the index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,22 @@ def check_latest(latest: Latest, index: IndexName, project: NormalizedName) -> D
     return distribution
 
 
-def _same(where: TargetPath, what: str, found: str, expected: str) -> None:
+def check_snapshot(fields: Mapping[str, object], index: IndexName) -> bool:
+    """Refuse the snapshot of another index; return whether it names its index at all.
+
+    Args:
+        fields: what the snapshot signs beside TUF's own fields.
+        index: the one that was asked.
+
+    Raises:
+        PointerMismatch: it names another one.
+    """
+    named = fields.get(INDEX_FIELD)
+    if named is not None:
+        _same("the snapshot", "index", str(named), str(index))
+    return named is not None
+
+
+def _same(where: str, what: str, found: str, expected: str) -> None:
     if found != expected:
         raise PointerMismatch(f"{where} is signed for {what} {found!r}, but {expected!r} was asked for")

@@ -5,7 +5,9 @@
     ClientError                         1
       UsageFault                        2   the call is incomplete or contradicts itself
       NetworkFailure                   10   unreachable, cut, refused, too slow
+        BasesUnknown                   10   the registry does not say what an index is based on
       NoSuchTarget                     11   the signed metadata lists no such thing
+        OnlyMirrored                   11   at most a mirror has it, and mirrors are not signed
       MetadataRefused
         BelowThreshold                 20   too few good signatures
         Expired                        21   out of date: a freeze, a stopped signer or a wrong clock
@@ -14,6 +16,7 @@
       PointerRefused
         PointerUnreadable              30   pointer or page document is malformed
         PointerMismatch                31   it is about something else than what was asked
+        BasesChanged                   31   the index is not based on what is recorded of it
       ArtifactRefused
         WrongLength                    40
         WrongDigest                    41
@@ -88,11 +91,26 @@ class NetworkFailure(ClientError):
     default_remedy = _RETRY
 
 
+class BasesUnknown(NetworkFailure):
+    """What an index is based on is not recorded, and the registry does not say it usably."""
+
+    link = "bases"
+
+
 class NoSuchTarget(ClientError):
     """The signed metadata of the index lists no such target."""
 
     exit_code = 11
     link = "targets"
+
+
+class OnlyMirrored(NoSuchTarget):
+    """No stage has it, and what mirrors have is never signed."""
+
+    default_remedy = (
+        "What must be provable is promoted from the mirror to a stage, which signs it: "
+        "devpi push NAME==VERSION OWNER/INDEX."
+    )
 
 
 class MetadataRefused(ClientError):
@@ -160,6 +178,13 @@ class PointerMismatch(PointerRefused):
         "Nothing was written. Someone serves one signed thing in the place of another: check the address, then tell "
         "the people who run this registry."
     )
+
+
+class BasesChanged(PointerRefused):
+    """The registry says of an index's bases something else than what is recorded."""
+
+    exit_code = 31
+    link = "bases"
 
 
 class ArtifactRefused(ClientError):

@@ -23,6 +23,9 @@ MAX_PAGE_BYTES = 64 * 1024 * 1024
 """Bytes: room for a project of 100,000 files; a longer page is refused before it is read."""
 
 
+_QUARANTINED = "quarantined"
+
+
 class MalformedPage(ValueError):
     """The bytes are not a page document; the message says which rule they break."""
 
@@ -45,11 +48,15 @@ class PageFile:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a page document says: whose it is, in which index, and its wheels and sdists in listed order."""
+    """What a page document says: whose it is, in which index, and its wheels and sdists in listed order.
+
+    `quarantined` is the status of that name (PEP 792): nothing is listed then, nor anywhere behind this index.
+    """
 
     name: NormalizedName
     index: IndexName
     files: tuple[PageFile, ...]
+    quarantined: bool = False
 
     def of_version(self, version: Version) -> tuple[PageFile, ...]:
         """Return the files of one release; versions are compared as PEP 440 does (1.0 equals 1.0.0)."""
@@ -83,7 +90,8 @@ def parse_page(data: bytes) -> Page:
     if not isinstance(files, list):
         raise MalformedPage("files is missing or not a list")
     parsed = (_file(_mapping(entry, "a file")) for entry in files)
-    return Page(name, index, tuple(file for file in parsed if file is not None))
+    status = _mapping(page.get("project-status", {}), "project-status").get("status")
+    return Page(name, index, tuple(file for file in parsed if file is not None), status == _QUARANTINED)
 
 
 def choose(files: Sequence[PageFile], tags: Sequence[Tag], python: Version) -> PageFile | None:

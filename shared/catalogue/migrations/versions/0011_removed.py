@@ -16,7 +16,9 @@ from (
     select release_id, max(removed_at) as at, max(removed_by) as by from file
     group by release_id having bool_and(removed_at is not null)
 ) as lost
-where release.id = lost.release_id
+where release.id = lost.release_id and not exists (
+    select from attachment where attachment.release_id = release.id and attachment.removed_at is null
+)
 """
 
 _PROJECTS = """
