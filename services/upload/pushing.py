@@ -12,8 +12,8 @@ Source: contract devpi section 11; architecture sections 11.1, 11.7 and 11.8; AD
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from sqlalchemy.exc import IntegrityError
 
+from countermark.core.names import FileName
 from services.upload import push_rules as rules
 from services.upload.carrying import Carrier
 from services.upload.push_rules import ActionLine, Push
@@ -40,6 +41,8 @@ from shared.faults import FaultPoint, reached
 from shared.formats.python.names import SDIST, release_key
 from shared.ids import AuditId, OutboxId
 from shared.jobs.messages import PublishIndex
+from shared.objects.interface import Key
+from shared.reading.resolution import MIRROR
 from shared.resources import Resources
 
 log = structlog.get_logger()
@@ -53,11 +56,16 @@ _TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """What a push takes along: by name, already without what it leaves out."""
+    """What a push takes along: by name, already without what it leaves out.
+
+    Attributes:
+        fetched: of a mirror's files, the keys under which their bytes lie.
+    """
 
     release: SourceRelease
     files: Sequence[Carried]
     attachments: Sequence[CarriedAttachment]
+    fetched: Mapping[FileName, Key] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +116,7 @@ class Pushes:
 
     def __init__(self, resources: Resources, staging: Path) -> None:
         self._resources = resources
-        self._staging = staging
+        self.staging = staging
 
     async def pick(self, source: IndexRecord, push: Push) -> Parcel:
         """Return what a push takes along.
@@ -166,10 +174,12 @@ class Pushes:
     async def _carried(self, order: _Order, parcel: Parcel) -> Parcel:
         """Bring the bytes to where the target keeps them, and return the files as the target admits them."""
         stores = self._resources.objects
-        source, target = stores.side(public=order.source.public), stores.side(public=order.target.public)
-        carrier = Carrier(source, target, self._staging)
-        again = order.target.admission == "strict" and order.source.admission != "strict" and parcel.files
-        if order.source.public != order.target.public:
+        mirrored = order.source.type == MIRROR
+        source = stores.side(public=order.source.public and not mirrored)
+        carrier = Carrier(source, stores.side(public=order.target.public), self.staging, parcel.fetched)
+        judged = order.source.admission == "strict" and not mirrored
+        again = order.target.admission == "strict" and not judged and parcel.files
+        if mirrored or order.source.public != order.target.public:
             # What is looked into again has its core metadata put by that.
             bare = [replace(file, core_metadata_sha256=None) for file in parcel.files] if again else parcel.files
             await carrier.copy([*bare, *parcel.attachments])
