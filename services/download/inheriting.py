@@ -31,12 +31,8 @@ States = Mapping[NormalizedName, Mapping[IndexId, Standing]]
 """How projects stand in the members of a view that know them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """A page of a mirror that may say more than what is kept of it."""
-
-    mirror: IndexRecord
-    project: NormalizedName
+Doubt = tuple[IndexRecord, NormalizedName]
+"""A page of a mirror that may say more than what is kept of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +113,7 @@ async def _mirrored(
             if found is not None:
                 files.append((mirror.id, found))
             if judge_name(policies, project) is None and _doubtful(page, found, wanted, now):
-                doubts.append(Doubt(mirror, project))
+                doubts.append((mirror, project))
     return files, doubts
 
 

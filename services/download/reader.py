@@ -9,7 +9,6 @@ import time
 
 from countermark.core.names import NormalizedName
 from services.download import usecases
-from services.download.asking import Questions
 from services.download.attached import or_attached
 from services.download.entries import ABSENT, Entry, Refused
 from services.download.rules import FileWanted
@@ -17,6 +16,7 @@ from services.download.settings import Limits
 from services.download.usecases import Finding
 from shared.catalogue import fetches
 from shared.catalogue.heads import Head
+from shared.fetching.asking import Questions
 from shared.fetching.fetching import Fetching
 from shared.ids import IndexId
 from shared.reading.access import Place

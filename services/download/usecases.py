@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from services.download.asking import Questions
 from services.download.entries import ABSENT, Entry, Refused, Stored, make_entry
 from services.download.inheriting import InView, in_view
 from services.download.mirrored import held_back, mirrored_entry, remembered_until
@@ -19,6 +18,7 @@ from services.download.rules import FileWanted, Span, refusal
 from services.download.settings import Limits
 from shared.catalogue.reading import file_facts
 from shared.errors import ErrorKind, ServiceError
+from shared.fetching.asking import Questions
 from shared.fetching.fetching import Fetching
 from shared.objects.interface import ByteRange, ObjectNotFound, ObjectStoreError, OpenObject, Presigner
 from shared.objects.keys import core_metadata_key, file_key

@@ -8,7 +8,7 @@ Source: architecture sections 6 and 11.5.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,10 +45,16 @@ class Readmitted:
 
 
 class Carrier:
-    """Reads from one side of the store and writes to another; `folder` is the staging folder."""
+    """Reads from one side of the store and writes to another; `folder` is the staging folder.
 
-    def __init__(self, source: ObjectStore, target: ObjectStore, folder: Path) -> None:
+    Files lie there under their digest, but for those of `keys`.
+    """
+
+    def __init__(
+        self, source: ObjectStore, target: ObjectStore, folder: Path, keys: Mapping[FileName, Key] | None = None
+    ) -> None:
         self._source = source
+        self._keys = keys or {}
         self._target = target
         self._folder = folder
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -137,7 +143,8 @@ class Carrier:
         await asyncio.to_thread(self._folder.mkdir, 0o700, True, True)
         spool = Spool(self._folder)
         try:
-            async with self._source.open(file_key(file.sha256, FileName(file.file_name))) as opened:
+            name = FileName(file.file_name)
+            async with self._source.open(self._keys.get(name) or file_key(file.sha256, name)) as opened:
                 async for chunk in opened.chunks:
                     spool.feed(memoryview(chunk))
                     await spool.drain()

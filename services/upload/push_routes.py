@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from countermark.core.names import IndexName, InvalidName, parse_index_name
 from services.upload import push_rules as rules
+from services.upload.fetched import FetchedReleases
 from services.upload.forwarding import Forwarder
 from services.upload.push_rules import InvalidPush, Push
 from services.upload.pushing import Parcel, Pushes
@@ -27,6 +28,7 @@ from shared.auth.verifier import Verifier
 from shared.devpi import MEDIA_TYPE, devpi_answer, devpi_error, is_devpi_client
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, FaceKind
+from shared.reading.resolution import MIRROR
 from shared.resources import Resources
 
 _AT_ONCE = 8
@@ -49,6 +51,7 @@ class PushRoutes:
         self._directory = resources.directory
         self._takes_passwords = resources.settings.is_open_devpi
         self._pushes = pushes
+        self._fetched = FetchedReleases(resources, pushes.staging)
         self._forwarder = forwarder
         self._verifier = verifier
         self._turns = Turns(_AT_ONCE, _WAIT)
@@ -78,13 +81,13 @@ class PushRoutes:
 
         principal, source = await decided(self._directory, from_where)
         push = rules.parse_push(await _body(request))
-        if source.type != "stage":
-            words = f"{source.name} is a mirror, and the files it mirrors cannot be fetched at the moment"
-            return devpi_answer(message=words, status=HTTPStatus.BAD_GATEWAY)
         rules.check_flags(push)
         # Two thousand files are looked into, copied or sent: however many ask, the rest of the service goes on.
         async with self._turns.one("pushes"):
-            parcel = await self._pushes.pick(source, push)
+            if source.type == MIRROR:
+                parcel = await self._fetched.pick(source, push, principal)
+            else:
+                parcel = await self._pushes.pick(source, push)
             if not push.is_internal:
                 return await self._forward(principal, source, push, parcel)
             target = await self._target(push, principal, parcel)
@@ -110,6 +113,9 @@ class PushRoutes:
         return await decided(self._directory, to_where)
 
     async def _forward(self, principal: Principal, source: IndexRecord, push: Push, parcel: Parcel) -> Response:
+        if source.type == MIRROR:
+            words = f"{source.name} is a mirror: push to an index here first, and from there to other servers"
+            raise ServiceError(ErrorKind.INVALID, words)
         if principal.is_anonymous:
             words = "Log in first: nobody unknown has this server send files elsewhere."
             raise ServiceError(ErrorKind.UNAUTHENTICATED, words)

@@ -12,8 +12,8 @@ Source: contract devpi section 11; architecture sections 11.1, 11.7 and 11.8; AD
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from packaging.version import Version
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from countermark.core.names import FileName
 from services.upload import push_rules as rules
 from services.upload.carrying import Carrier
 from services.upload.push_rules import ActionLine, Push
@@ -41,6 +42,8 @@ from shared.faults import FaultPoint, reached
 from shared.formats.python.names import SDIST, release_key
 from shared.ids import AuditId, OutboxId
 from shared.jobs.messages import PublishIndex
+from shared.objects.interface import Key
+from shared.reading.resolution import MIRROR
 from shared.resources import Resources
 
 log = structlog.get_logger()
@@ -57,11 +60,16 @@ _TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """What a push takes along: by name, already without what it leaves out."""
+    """What a push takes along: by name, already without what it leaves out.
+
+    Attributes:
+        fetched: of a mirror's files, the keys under which their bytes lie.
+    """
 
     release: SourceRelease
     files: Sequence[Carried]
     attachments: Sequence[CarriedAttachment]
+    fetched: Mapping[FileName, Key] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +120,7 @@ class Pushes:
 
     def __init__(self, resources: Resources, staging: Path) -> None:
         self._resources = resources
-        self._staging = staging
+        self.staging = staging
 
     async def pick(self, source: IndexRecord, push: Push) -> Parcel:
         """Return what a push takes along.
@@ -173,11 +181,13 @@ class Pushes:
     async def _carried(self, order: _Order, parcel: Parcel) -> Parcel:
         """Bring the bytes to where the target keeps them, and return the files as the target admits them."""
         stores = self._resources.objects
-        source, target = stores.side(public=order.source.public), stores.side(public=order.target.public)
-        carrier = Carrier(source, target, self._staging)
-        # An index keeps the admission it was made with, so that all its files came in by it.
-        again = order.target.admission == STRICT and order.source.admission != STRICT and parcel.files
-        if order.source.public != order.target.public:
+        mirrored = order.source.type == MIRROR
+        source = stores.side(public=order.source.public and not mirrored)
+        carrier = Carrier(source, stores.side(public=order.target.public), self.staging, parcel.fetched)
+        # A stage keeps the admission it was made with, so that all its files came in by it.
+        judged = order.source.admission == STRICT and not mirrored
+        again = order.target.admission == STRICT and not judged and parcel.files
+        if mirrored or order.source.public != order.target.public:
             # What is looked into again has its core metadata put by that.
             bare = [replace(file, core_metadata_sha256=None) for file in parcel.files] if again else parcel.files
             await carrier.copy([*bare, *parcel.attachments])
@@ -269,6 +279,9 @@ async def look_again(connection: AsyncConnection, source: IndexRecord, parcel: P
     Raises:
         ServiceError: forbidden; conflict, when something of it was removed.
     """
+    if source.type == MIRROR:
+        # Its policies were asked when it was picked, and what was fetched is kept for the push.
+        return
     release = parcel.release
     status = await releases.project_status(connection, source.id, source.life, FORMAT, release.project)
     files = await promoting.living_files(connection, release.id)

@@ -16,7 +16,7 @@ import structlog
 from services.upload.spool import SUFFIX
 from shared.clock import Clock
 from shared.objects.interface import ObjectStoreError, ObjectStores
-from shared.objects.keys import FILES
+from shared.objects.keys import FILES, MIRRORED
 from shared.objects.sweeping import PartsSweeper
 
 log = structlog.get_logger()
@@ -103,5 +103,6 @@ class PartsSweep:
         swept = 0
         for store in (self._stores.public, self._stores.private):
             if isinstance(store, PartsSweeper):
-                swept += await store.sweep_parts(FILES, before)
+                for prefix in (FILES, MIRRORED):
+                    swept += await store.sweep_parts(prefix, before)
         return swept

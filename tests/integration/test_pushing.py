@@ -220,8 +220,8 @@ async def test_rights(site: Site) -> None:
     assert await site.rows("ann/open") == []
 
 
-async def test_a_mirror_is_no_target_and_its_files_cannot_be_fetched_yet(site: Site) -> None:
-    """Nobody uploads to a mirror; pushing from one is answered like an upstream that is down."""
+async def test_a_mirror_is_no_target(site: Site) -> None:
+    """Nobody uploads to a mirror; pushing from one without an upstream is answered like one whose upstream is down."""
     await site.index("root/pypi")
     async with site.resources.engine.begin() as connection:
         await connection.execute(update(IndexRow).where(IndexRow.name == "pypi").values(type="mirror"))

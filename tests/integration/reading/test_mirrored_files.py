@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -28,6 +29,7 @@ from shared.settings import Mirrors
 from tests.integration.reading.constants import LARGE, WHEEL
 from tests.integration.reading.family import Family
 from tests.integration.reading.test_mirrors import Site
+from tests.integration.reading.test_redirect import SigningFolder
 from tests.support.factories import now
 from tests.support.reading import Reading, open_reading, served
 from tests.support.upstream import Fault, Upstream
@@ -256,6 +258,31 @@ async def test_what_breaks_off_is_resumed(site: Files) -> None:
     assert int(site.upstream.requests[-1]["range"].strip("bytes=-")) > 0
 
 
+@pytest.mark.parametrize("headers", [{}, {"transfer-encoding": "chunked"}])
+async def test_a_length_that_nobody_says(site: Files, headers: dict[str, str]) -> None:
+    """The file is fetched first and answered then; one that never ends is given up at the limit."""
+    site.upstream.add("thing", BIG, LARGE, fields={"size": None})
+    site.fault(BIG, headers=headers)
+    path = (await site.page())[BIG]
+    answer = await site.get(path)
+    assert (answer.status_code, answer.content, answer.headers["content-length"]) == (200, LARGE, str(len(LARGE)))
+    assert (await site.client.get(path, headers={"range": "bytes=-3"})).content == LARGE[-3:]
+    assert site.upstream.asked[UP] == 1
+
+
+async def test_large_files_may_be_handed_out_by_the_store(site: Files, tmp_path: Path) -> None:
+    """Once they are there; before that they come from here."""
+    private = SigningFolder(tmp_path / "signing", private=True)
+    stores = ObjectStores(site.family.stores.public, private)
+    reading = open_reading(site.engine, stores, download_limits=LIMITS, mirrors=MIRRORS, redirect=True)
+    site.family.reading, site.client = reading, reading.client()
+    path = (await site.page())[BIG]
+    assert (await site.client.get(path)).content == LARGE
+    await site.settled(1)
+    answer = await site.client.get(path)
+    assert (answer.status_code, answer.headers["location"].startswith("http://store.test/mirror/")) == (302, True)
+
+
 WRONG = {
     "longer": (Fault(body=LARGE + b"x"), 502),
     "shorter": (Fault(body=LARGE[:-1]), 502),
@@ -470,6 +497,20 @@ class TestEviction:
         assert (await site.get(f"/a/top/+f/{hosted.path}")).content == b"hosted"
         assert (await site.get(paths[BIG])).content == LARGE
         assert site.upstream.asked[UP] == 2
+
+    async def test_who_is_reading_reads_on(self, site: Files) -> None:
+        """A file that goes while it is read arrives whole."""
+        path = (await site.page())[BIG]
+        await site.get(path)
+        await site.settled(1)
+        reading = site.family.reading
+        async with site.listening() as client, client.stream("GET", path) as answer:
+            chunks = answer.aiter_raw()
+            got = await anext(chunks)
+            with _limited(reading, 1):
+                await Eviction(reading.resources, Limits(evict_grace=-1), Fetching(reading.resources)).evict()
+            assert await site.rows() == {}
+            assert got + b"".join([chunk async for chunk in chunks]) == LARGE
 
     async def test_a_mark_is_taken_back_by_use(self, site: Files) -> None:
         """A file that is asked for between the mark and the removal stays."""

@@ -1,4 +1,4 @@
-"""Has pages of mirrors asked for before an address is said to mean nothing. Bounded in time and number.
+"""Has pages of mirrors asked for before a file is said not to be there. Bounded in time and number.
 
 Only mirrors are asked for that would show the project: a private name goes nowhere.
 Source: ADR 0028; contract python-index section 5.3.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from services.download.inheriting import Doubt
+from countermark.core.names import NormalizedName
+from shared.auth.directory import IndexRecord
 from shared.catalogue import fetches
 from shared.catalogue.fetches import Waiting
 from shared.resources import Resources
@@ -28,10 +29,10 @@ class Questions:
         self._waiting = Waiting(resources.listener)
         self._asked: dict[str, float] = {}
 
-    async def ask(self, doubts: Sequence[Doubt]) -> bool:
-        """Have pages asked for; returns whether any was, so that it is worth looking again."""
+    async def ask(self, pages: Sequence[tuple[IndexRecord, NormalizedName]]) -> bool:
+        """Have pages of mirrors asked for; returns whether any was, so that it is worth looking again."""
         now = asyncio.get_running_loop().time()
-        asked = [fetches.what_page(doubt.mirror.id, doubt.project) for doubt in doubts]
+        asked = [fetches.what_page(mirror.id, project) for mirror, project in pages]
         fresh = [what for what in asked if self._asked.get(what, 0.0) <= now]
         if not fresh:
             return False
