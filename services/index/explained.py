@@ -26,7 +26,7 @@ from shared.formats.python.origins import unpack_origins
 from shared.reading.facts import Standing
 from shared.reading.merging import members_showing
 from shared.reading.mirrored import policies_of
-from shared.reading.policy import Exemption, Hidden, judge_age, judge_name
+from shared.reading.policy import Exemption, Hidden, about, judge_age, judge_name
 from shared.reading.resolution import MIRROR, showing
 
 MOST_FILES = 1_000
@@ -213,9 +213,9 @@ def exemptions(scene: Scene, mirrors: Iterable[IndexRecord]) -> list[tuple[Index
     known = {member.name for member in scene.order if scene.name(member) is not None}
     found: dict[tuple[IndexName, Exemption], None] = {}
     for mirror in mirrors:
-        for policy in policies_of(scene.asked, mirror):
+        for policy in about(policies_of(scene.asked, mirror), scene.project):
             for one in policy.exemptions:
-                if policy.index in known and one.project == scene.project and scene.now < one.until:
+                if policy.index in known and scene.now < one.until:
                     found[policy.index, one] = None
     return list(found)
 
@@ -239,7 +239,7 @@ def _not_shown(
     """Yield the files of a mirror whose names the page does not list."""
     if one.document is None or one.origins is None:
         return
-    policies, index = policies_of(scene.asked, one.mirror), scene.name(one.mirror)
+    policies, index = about(policies_of(scene.asked, one.mirror), scene.project), scene.name(one.mirror)
     entries = {entry["filename"]: entry for entry in orjson.loads(one.document)["files"]}
     for name, (origin, version) in unpack_origins(one.origins).items():
         if name not in lines:
