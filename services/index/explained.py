@@ -199,6 +199,10 @@ def file_lines(
     for one in mirrors:
         if scene.name(one.mirror) is not None:
             lines |= {line.filename: line for line in _not_shown(scene, one, lines, held)}
+    for name in held:
+        if name not in lines:
+            version = version_named(name, scene.project)
+            lines[name] = FileLine(name, version, str(scene.asked.name), False, False, False, None, held=True)
     return sorted(lines.values(), key=_order, reverse=True)
 
 
@@ -227,10 +231,9 @@ def newest(lines: Iterable[FileLine], *, pre: bool = False) -> str | None:
     Source: contract python-index section 1.9.5; version specifiers specification, "Handling of pre-releases".
     """
     offered = {line.version for line in lines if line.version is not None and not line.yanked}
-    versions = sorted((parsed, version) for version in offered if (parsed := _version(version)) is not None)
+    versions = [(parsed, version) for version in offered if (parsed := _version(version)) is not None]
     final = [pair for pair in versions if not pair[0].is_prerelease]
-    chosen = versions if pre or not final else final
-    return chosen[-1][1] if chosen else None
+    return max(versions if pre or not final else final, default=(None, None))[1]
 
 
 def _not_shown(

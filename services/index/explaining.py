@@ -73,19 +73,25 @@ class HoldLine:
     mirror: IndexRecord
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Whom to ask; `turns` bounds how many explanations are put together at the same time."""
+
+    resources: Resources
+    mirroring: Mirroring
+    reader: Reader
+    turns: asyncio.Semaphore
+
+
 async def explain(
-    resources: Resources,
-    mirroring: Mirroring,
-    reader: Reader,
-    place: Place,
-    project: NormalizedName,
-    readable: Callable[[IndexRecord], bool],
+    sources: Sources, place: Place, project: NormalizedName, readable: Callable[[IndexRecord], bool]
 ) -> Explanation:
     """Find out why a project shows as it does.
 
     Raises:
         ServiceError: UNAVAILABLE; a page's stored bytes cannot be served.
     """
+    resources = sources.resources
     order = (place.record,) if place.view is None else place.view.order
     async with resources.engine.connect() as connection:
         there = await in_indexes(connection, [member.id for member in order], project)
@@ -93,7 +99,7 @@ async def explain(
     standing = {index_id: found.standing for index_id, found in there.items()}
     scene = Scene(order, project, standing, readable, resources.clock.now())
     mirrors = scene.asked_for()
-    pages = await asyncio.gather(*(mirroring.page(one, project) for one in mirrors), return_exceptions=True)
+    pages = await asyncio.gather(*(sources.mirroring.page(one, project) for one in mirrors), return_exceptions=True)
     found, files, stale = {}, [], {}
     for mirror, page in zip(mirrors, pages, strict=True):
         if isinstance(page, UpstreamAway):
@@ -111,9 +117,10 @@ async def explain(
     # Where nobody has it and an upstream is away, asking for the page would ask the upstream once more.
     body = None
     if has_page or State.AWAY not in found.values():
-        document = await reader.document(place, PageWanted(project))
+        document = await sources.reader.document(place, PageWanted(project))
         body = document.body if document.status == 200 else None
-    lines = await asyncio.to_thread(file_lines, scene, body, files, held)
+    async with sources.turns:
+        lines = await asyncio.to_thread(file_lines, scene, body, files, held)
     for one in files:
         of_mirror = [line for line in lines if line.index is not None and line.index == scene.name(one.mirror)]
         if of_mirror and not any(line.shown for line in of_mirror):
