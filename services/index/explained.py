@@ -26,7 +26,7 @@ from shared.formats.python.origins import unpack_origins
 from shared.reading.facts import Standing
 from shared.reading.merging import members_showing
 from shared.reading.mirrored import policies_of
-from shared.reading.policy import Exemption, Hidden, judge_age, judge_name
+from shared.reading.policy import Exemption, Hidden, about, judge_age, judge_name
 from shared.reading.resolution import MIRROR, showing
 
 MOST_FILES = 1_000
@@ -199,6 +199,10 @@ def file_lines(
     for one in mirrors:
         if scene.name(one.mirror) is not None:
             lines |= {line.filename: line for line in _not_shown(scene, one, lines, held)}
+    for name in held:
+        if name not in lines:
+            version = version_named(name, scene.project)
+            lines[name] = FileLine(name, version, str(scene.asked.name), False, False, False, None, held=True)
     return sorted(lines.values(), key=_order, reverse=True)
 
 
@@ -213,9 +217,9 @@ def exemptions(scene: Scene, mirrors: Iterable[IndexRecord]) -> list[tuple[Index
     known = {member.name for member in scene.order if scene.name(member) is not None}
     found: dict[tuple[IndexName, Exemption], None] = {}
     for mirror in mirrors:
-        for policy in policies_of(scene.asked, mirror):
+        for policy in about(policies_of(scene.asked, mirror), scene.project):
             for one in policy.exemptions:
-                if policy.index in known and one.project == scene.project and scene.now < one.until:
+                if policy.index in known and scene.now < one.until:
                     found[policy.index, one] = None
     return list(found)
 
@@ -227,10 +231,9 @@ def newest(lines: Iterable[FileLine], *, pre: bool = False) -> str | None:
     Source: contract python-index section 1.9.5; version specifiers specification, "Handling of pre-releases".
     """
     offered = {line.version for line in lines if line.version is not None and not line.yanked}
-    versions = sorted((parsed, version) for version in offered if (parsed := _version(version)) is not None)
+    versions = [(parsed, version) for version in offered if (parsed := _version(version)) is not None]
     final = [pair for pair in versions if not pair[0].is_prerelease]
-    chosen = versions if pre or not final else final
-    return chosen[-1][1] if chosen else None
+    return max(versions if pre or not final else final, default=(None, None))[1]
 
 
 def _not_shown(
@@ -239,7 +242,7 @@ def _not_shown(
     """Yield the files of a mirror whose names the page does not list."""
     if one.document is None or one.origins is None:
         return
-    policies, index = policies_of(scene.asked, one.mirror), scene.name(one.mirror)
+    policies, index = about(policies_of(scene.asked, one.mirror), scene.project), scene.name(one.mirror)
     entries = {entry["filename"]: entry for entry in orjson.loads(one.document)["files"]}
     for name, (origin, version) in unpack_origins(one.origins).items():
         if name not in lines:

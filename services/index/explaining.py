@@ -26,7 +26,7 @@ from shared.ids import IndexId
 from shared.reading.access import Place
 from shared.reading.merging import members_showing
 from shared.reading.mirrored import policies_of
-from shared.reading.policy import Hidden, Policy, judge_age, judge_name
+from shared.reading.policy import Hidden, Policy, about, judge_age, judge_name
 from shared.reading.resolution import MIRROR
 from shared.resources import Resources
 
@@ -34,7 +34,7 @@ _LOOKED_AT = 2_000
 """Names of kept projects that one page of a list of holds looks at."""
 
 _OPENED = 200
-"""Kept pages that it opens."""
+"""Projects that it looks into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +73,25 @@ class HoldLine:
     mirror: IndexRecord
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Whom to ask; `turns` bounds how many explanations are put together at the same time."""
+
+    resources: Resources
+    mirroring: Mirroring
+    reader: Reader
+    turns: asyncio.Semaphore
+
+
 async def explain(
-    resources: Resources,
-    mirroring: Mirroring,
-    reader: Reader,
-    place: Place,
-    project: NormalizedName,
-    readable: Callable[[IndexRecord], bool],
+    sources: Sources, place: Place, project: NormalizedName, readable: Callable[[IndexRecord], bool]
 ) -> Explanation:
     """Find out why a project shows as it does.
 
     Raises:
         ServiceError: UNAVAILABLE; a page's stored bytes cannot be served.
     """
+    resources = sources.resources
     order = (place.record,) if place.view is None else place.view.order
     async with resources.engine.connect() as connection:
         there = await in_indexes(connection, [member.id for member in order], project)
@@ -93,7 +99,7 @@ async def explain(
     standing = {index_id: found.standing for index_id, found in there.items()}
     scene = Scene(order, project, standing, readable, resources.clock.now())
     mirrors = scene.asked_for()
-    pages = await asyncio.gather(*(mirroring.page(one, project) for one in mirrors), return_exceptions=True)
+    pages = await asyncio.gather(*(sources.mirroring.page(one, project) for one in mirrors), return_exceptions=True)
     found, files, stale = {}, [], {}
     for mirror, page in zip(mirrors, pages, strict=True):
         if isinstance(page, UpstreamAway):
@@ -111,9 +117,10 @@ async def explain(
     # Where nobody has it and an upstream is away, asking for the page would ask the upstream once more.
     body = None
     if has_page or State.AWAY not in found.values():
-        document = await reader.document(place, PageWanted(project))
+        document = await sources.reader.document(place, PageWanted(project))
         body = document.body if document.status == 200 else None
-    lines = await asyncio.to_thread(file_lines, scene, body, files, held)
+    async with sources.turns:
+        lines = await asyncio.to_thread(file_lines, scene, body, files, held)
     for one in files:
         of_mirror = [line for line in lines if line.index is not None and line.index == scene.name(one.mirror)]
         if of_mirror and not any(line.shown for line in of_mirror):
@@ -149,8 +156,11 @@ async def holds(
     lines: list[HoldLine] = []
     projects = opened = 0
     for kept in names:
-        of_project = await judging.held(mirrors, kept, now)
-        opened += kept.recent
+        by_name = judging.by_name(kept.project)
+        if not kept.recent and not any(by_name.values()):
+            continue
+        of_project = await judging.held(mirrors, kept, by_name, now)
+        opened += 1
         projects += bool(of_project)
         lines += of_project
         if (projects >= limit or opened >= _OPENED) and kept is not names[-1]:
@@ -170,11 +180,14 @@ class _Judging:
     def all(self) -> list[Policy]:
         return [policy for some in self.policies.values() for policy in some]
 
-    async def held(self, mirrors: Sequence[IndexRecord], kept: KeptName, now: datetime) -> list[HoldLine]:
+    def by_name(self, project: NormalizedName) -> dict[IndexId, Hidden | None]:
+        """Return which rule hides the name, for each mirror."""
+        return {mirror: judge_name(policies, project) for mirror, policies in self.policies.items()}
+
+    async def held(
+        self, mirrors: Sequence[IndexRecord], kept: KeptName, by_name: Mapping[IndexId, Hidden | None], now: datetime
+    ) -> list[HoldLine]:
         """Return what is held back of a project."""
-        by_name = {mirror.id: judge_name(self.policies[mirror.id], kept.project) for mirror in mirrors}
-        if not kept.recent and not any(by_name.values()):
-            return []
         asked = await self._asked(kept.project)
         lines = [
             HoldLine(kept.project, None, 0, None, hidden, mirror)
@@ -205,6 +218,7 @@ def _too_new(
     mirror: IndexRecord, policies: Sequence[Policy], project: NormalizedName, origins: bytes, now: datetime
 ) -> list[HoldLine]:
     """Return the releases with files that are held back for their age, each with the last of its unlocks. Blocking."""
+    policies = about(policies, project)
     found: dict[str, HoldLine] = {}
     for origin, version in unpack_origins(origins).values():
         hidden = judge_age(policies, project, version, origin.uploaded_at, now)

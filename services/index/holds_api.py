@@ -7,6 +7,7 @@ Source: architecture sections 3 and 11.5; contract python-index section 6.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
@@ -36,6 +37,10 @@ from shared.reading.policy import Hidden
 from shared.reading.resolution import MIRROR
 from shared.reading.views import Views
 from shared.resources import Resources
+
+_AT_ONCE = 4
+"""Explanations that a process puts together at the same time, the others wait: one of 10,000 files takes 0.2 s of CPU,
+and whoever may read an index may ask."""
 
 _INSTALLERS = "pip, uv, poetry, pdm and others that read simple pages"
 _PRE = "the same, where pre-releases are allowed"
@@ -167,9 +172,8 @@ class HoldRoutes:
     def __init__(self, resources: Resources, verifier: Verifier, mirroring: Mirroring, pages: Reader) -> None:
         self._resources = resources
         self._verifier = verifier
-        self._mirroring = mirroring
-        self._pages = pages
         self._views = Views(resources.directory)
+        self._sources = explaining.Sources(resources, mirroring, pages, asyncio.Semaphore(_AT_ONCE))
         self.router = router = APIRouter(prefix="/api/v1/indexes/{owner}/{index}")
         router.get("/explain/{project}")(self.explain)
         router.get("/holds")(self.holds)
@@ -183,10 +187,8 @@ class HoldRoutes:
         name, release = _project(project), None if version is None else _version(version)
         # Who may read the answer is decided above; `open` only decides the headers of the page, which are not used.
         place = Place(record, open=False, view=self._views.of(record))
-        found = await explaining.explain(
-            self._resources, self._mirroring, self._pages, place, name, lambda member: may_read(principal, member)
-        )
-        return _explained(found, release)
+        found = await explaining.explain(self._sources, place, name, lambda member: may_read(principal, member))
+        return await asyncio.to_thread(_explained, found, release)
 
     async def holds(
         self, owner: str, index: str, request: Request, limit: Projects = 50, after: After = None

@@ -19,7 +19,7 @@ from shared.formats.python.upstream import Origin
 from shared.ids import IndexId
 from shared.reading.facts import Standing
 from shared.reading.merging import Identified, members_showing
-from shared.reading.policy import Hidden, Policy, judge_age, judge_file, judge_name, next_change
+from shared.reading.policy import Hidden, Policy, about, judge_age, judge_file, judge_name, next_change
 from shared.reading.resolution import MIRROR
 
 
@@ -77,6 +77,7 @@ def shown_document(
     """
     if origins is None or not any(policy.min_age for policy in policies):
         return document, None
+    policies = about(policies, project)
     hidden, shown, verdicts = {}, [], []
     for name, (origin, version) in unpack_origins(origins).items():
         verdict = judge_age(policies, project, version, origin.uploaded_at, now)

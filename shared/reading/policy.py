@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -93,6 +93,14 @@ class Hidden:
     until: datetime | None = None
 
 
+def about(policies: Iterable[Policy], project: NormalizedName) -> list[Policy]:
+    """Return policies with the exemptions of one project alone, so that its files are judged without all others."""
+    return [
+        replace(policy, exemptions=tuple(one for one in policy.exemptions if one.project == project))
+        for policy in policies
+    ]
+
+
 def judge_name(policies: Iterable[Policy], project: NormalizedName) -> Hidden | None:
     """Return what hides a whole project, None when nothing does. A reserved one is not to be asked for upstream."""
     for policy in policies:
@@ -130,7 +138,7 @@ def judge_age(
 ) -> Hidden | None:
     """Return what hides a file of a project whose name nothing hides; see `judge_file`.
 
-    For whole pages: the name is judged once.
+    For whole pages: the name is judged once, and the policies are `about` the project.
     """
     latest: Hidden | None = None
     for policy in policies:

@@ -185,6 +185,17 @@ class TestExplain:
         await site.set("root/pypi", policy={"min_age": 86_400})
         assert rules(await told(site))[NEW] == ("too-new", "root/pypi")
 
+    async def test_a_hosted_file_that_is_held_for_review_is_told(self, site: Site) -> None:
+        """It hides the mirror's file of its name as well, where a whitelist lets the mirror in."""
+        await site.set("a/top", mirror_whitelist=["thing"])
+        file = await site.family.publish("a/top", OLD, b"private")
+        await site.family.hide("a/top", file, held_at=now(), held_reason="looked at")
+        names = await site.names(BASED)
+        document = await told(site)
+        assert OLD not in names
+        assert shown(document) == set(names)
+        assert rules(document) == {OLD: ("held", None)}
+
 
 class TestWhoMayKnow:
     """Private indexes and private bases."""

@@ -9,7 +9,7 @@ from packaging.utils import NormalizedName
 
 from countermark.core.names import IndexName
 from shared.reading.mirror_options import policy_from
-from shared.reading.policy import Exemption, Policy, Rule, judge_file, judge_name, next_change
+from shared.reading.policy import Exemption, Policy, Rule, about, judge_file, judge_name, next_change
 
 _NOW = datetime(2026, 5, 1, tzinfo=UTC)
 _WEEK = timedelta(days=7)
@@ -106,3 +106,10 @@ def test_what_the_deployment_reserves_counts_in_every_index() -> None:
         policy = policy_from(_TEAM, settings, reserved=["lab-"])
         assert _rule(policy, name="lab-x") is Rule.RESERVED
         assert _rule(policy, name="acme") is (Rule.RESERVED if settings else None)
+
+
+def test_a_page_is_judged_by_its_own_exemptions_alone() -> None:
+    """Those of other projects neither lift anything nor end its documents."""
+    mine, other = (Exemption(NormalizedName(name), None, _NOW + _WEEK, "root", "a fix") for name in ("hello", "world"))
+    (policy,) = about([Policy(_MIRROR, min_age=_WEEK, exemptions=(mine, other))], _HELLO)
+    assert policy == Policy(_MIRROR, min_age=_WEEK, exemptions=(mine,))
