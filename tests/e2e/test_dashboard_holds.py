@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import re
 import tempfile
 import threading
@@ -160,20 +161,30 @@ def plain(chromium: Browser, signed_in: StorageState) -> Iterator[Page]:
 
 
 def test_a_release_is_let_through_and_held_back_again(seeded: Deployment, plain: Page) -> None:
-    """From the list of holds, with a reason; installers see it at once, and no more when that is revoked. No script."""
+    """From the list of holds, with a reason; installers see it at once, and no more when that is revoked. No script.
+
+    Its address follows: what the page does not list is refused, by the rule that the page names.
+    """
     simple = f"{seeded.api}/root/prod/+simple/requests-like/"
+    name = "requests_like-2.33.0.tar.gz"
+    sha256 = hashlib.sha256(name.encode()).hexdigest()
+    address = f"{seeded.api}/root/prod/+f/{sha256[:3]}/{sha256[3:16]}/{name}"
     assert "2.33.0" not in httpx2.get(simple).text
+    refused = httpx2.get(address)
+    assert (refused.status_code, refused.json()["rule"]) == (403, "too-new")
     plain.goto(f"{seeded.ui}{PROD}/holds")
     plain.get_by_role("link", name="Exempt requests-like 2.33.0").click()
     plain.get_by_label("Reason").fill("closes a hole")
     plain.get_by_role("button", name="Exempt").click()
     assert "It is shown here" in plain.get_by_role("status").inner_text()
     assert "2.33.0" in httpx2.get(simple).text
+    assert httpx2.get(address).content == name.encode()
     plain.goto(f"{seeded.ui}{PROD}/exemptions")
     plain.get_by_role("link", name="Revoke requests-like 2.33.0").click()
     plain.get_by_role("button", name="Revoke").click()
     assert "has ended" in plain.get_by_role("status").inner_text()
     assert "2.33.0" not in httpx2.get(simple).text
+    assert httpx2.get(address).status_code == 403
 
 
 def test_rules_are_changed_in_the_form(seeded: Deployment, plain: Page) -> None:
