@@ -177,7 +177,7 @@ class Fetching:
                     await flight.begun()
             except TimeoutError as error:
                 raise _slow(wanted) from error
-            if flight.error is not None:
+            if flight.error is not None and not flight.right:
                 raise flight.error.again()
             if flight.released:
                 start, stop = (0, length) if span is None else (span.start, span.stop or length)

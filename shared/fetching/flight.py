@@ -38,6 +38,8 @@ class Flight:
         """Bytes that readers may have."""
         self.kept: Kept | None = None
         self.error: ServiceError | None = None
+        self.right = False
+        """Whether it arrived whole and is what it should be: then it is read to its end, stored or not."""
         self.done = False
         self._descriptor: int | None = None
         self._readers = 0
@@ -71,7 +73,7 @@ class Flight:
 
     def release(self) -> None:
         """Let readers have all: it is what it should be."""
-        self.released = self.received
+        self.released, self.right = self.received, True
         self._tell()
 
     def end(self, error: ServiceError | None = None) -> None:
@@ -110,7 +112,7 @@ class Flight:
         while at < stop:
             while self.released <= at and not self.done:
                 await self._news.wait()
-            if self.error is not None:
+            if self.error is not None and not self.right:
                 raise self.error.again()
             assert self._descriptor is not None, "what was released lies in the file"
             chunk = await asyncio.to_thread(os.pread, self._descriptor, min(self.released, stop, at + CHUNK) - at, at)

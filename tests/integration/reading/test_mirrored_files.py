@@ -23,7 +23,8 @@ from shared.fetching.fetching import Fetching
 from shared.fetching.flight import SUFFIX
 from shared.fetching.receiving import FetchLimits
 from shared.ids import new_uuid
-from shared.objects.interface import Key, ObjectStores
+from shared.objects.filesystem import FolderStore
+from shared.objects.interface import IfMatch, Key, LocalFile, ObjectInfo, ObjectStoreError, ObjectStores, Put
 from shared.outgoing import Patience
 from shared.settings import Mirrors
 from tests.integration.reading.constants import LARGE, WHEEL
@@ -281,6 +282,37 @@ async def test_large_files_may_be_handed_out_by_the_store(site: Files, tmp_path:
     await site.settled(1)
     answer = await site.client.get(path)
     assert (answer.status_code, answer.headers["location"].startswith("http://store.test/mirror/")) == (302, True)
+
+
+async def test_a_store_that_takes_nothing(site: Files, tmp_path: Path) -> None:
+    """Clients of a large file get it all the same; nothing is said to be kept."""
+    private = FullFolder(tmp_path / "full", private=True)
+    stores = ObjectStores(site.family.stores.public, private)
+    reading = open_reading(site.engine, stores, download_limits=LIMITS, mirrors=MIRRORS)
+    site.family.reading, site.client = reading, reading.client()
+    paths = await site.page()
+    assert (await site.client.get(paths[BIG])).content == LARGE
+    assert (await site.client.get(paths[WHEEL])).status_code == 503
+    assert await site.rows() == {}
+    private.full = False
+    await asyncio.sleep(2.1)
+    for name, content in ((BIG, LARGE), (WHEEL, b"wheel")):
+        assert (await site.client.get(paths[name])).content == content
+    await site.settled(2)
+
+
+class FullFolder(FolderStore):
+    """A folder on a disk that is full."""
+
+    full = True
+
+    async def put(
+        self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch = Put.ABSENT, *, durable: bool = True
+    ) -> ObjectInfo:
+        """Store nothing."""
+        if self.full:
+            raise ObjectStoreError("no space left")
+        return await super().put(key, body, condition, durable=durable)
 
 
 WRONG = {

@@ -62,6 +62,18 @@ async def test_a_failure_reaches_everyone_at_once(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_what_is_right_is_read_though_it_could_not_be_stored(tmp_path: Path) -> None:
+    """Whoever has begun gets the whole."""
+    flight = opened(tmp_path)
+    await flight.write(DATA)
+    with flight.reading():
+        chunks = flight.chunks(0, len(DATA))
+        first = await anext(chunks)
+        flight.release()
+        flight.end(ServiceError(ErrorKind.UNAVAILABLE, "the store is full"))
+        assert first + b"".join([chunk async for chunk in chunks]) == DATA
+
+
 async def test_a_reader_goes_on_after_the_end(tmp_path: Path) -> None:
     """Its file has no name any more, and goes with it."""
     flight = opened(tmp_path)
