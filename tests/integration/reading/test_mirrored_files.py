@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import httpx2
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.download.evicting import Eviction
 from services.download.settings import Limits
-from shared.catalogue import fetches
-from shared.catalogue.tables import Audit, Fetch, MirrorFault, MirrorFile, MirrorPage
+from shared.catalogue.tables import Audit, MirrorFault, MirrorFile, MirrorPage
 from shared.fetching.fetching import Fetching
 from shared.fetching.flight import SUFFIX
 from shared.fetching.receiving import FetchLimits
-from shared.ids import new_uuid
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import IfMatch, Key, LocalFile, ObjectInfo, ObjectStoreError, ObjectStores, Put
 from shared.outgoing import Patience
@@ -35,8 +35,9 @@ from tests.support.factories import now
 from tests.support.reading import Reading, open_reading, served
 from tests.support.upstream import Fault, Upstream
 
+ROOT = Path(__file__).parents[3]
 MIRRORS = Mirrors(patience=0.3)
-FETCHING = FetchLimits(Patience(connect=2, read=2, head=2), slow_seconds=0.5, slow_bytes=8 << 10, others=20, wait=10)
+FETCHING = FetchLimits(Patience(connect=2, read=2, head=2), slow_seconds=0.5, slow_bytes=8 << 10, others=20, wait=25)
 LIMITS = Limits(fetching=FETCHING, absent_seconds=0.0, page_seconds=0.2)
 BIG, OLD, NEW = "thing-3.0.tar.gz", "thing-0.9.tar.gz", "thing-2.0.tar.gz"
 UP = f"/files/{BIG}"
@@ -352,19 +353,33 @@ async def test_what_goes_wrong_is_said(site: Files, fault: Fault, status: int) -
     assert (answer.status_code, answer.content) == (200, LARGE), "it is as good as ever when the fault is over"
 
 
-async def test_a_killed_process_keeps_nobody_out(site: Files) -> None:
-    """Its turn ends by itself, and another process fetches."""
+async def test_a_killed_process_keeps_nobody_out(site: Files, database: str, tmp_path: Path) -> None:
+    """Its client is cut off, its turn ends by itself, and another process fetches; nothing half is kept."""
     path = (await site.page())[BIG]
-    async with site.engine.begin() as connection:
-        key = f"mirror/{site.family.indexes['root/pypi'].index.id.hex}"
-        sha256 = hashlib.sha256(LARGE).hexdigest()
-        what = fetches.what_object(f"{key}/1/{sha256[:2]}/{sha256[2:]}/{BIG}")
-        holder = {"what": what, "holder": new_uuid(), "until": func.now() + timedelta(seconds=1)}
-        await connection.execute(insert(Fetch).values(**holder))
-    begun = asyncio.get_running_loop().time()
+    fault = site.fault(BIG, held=len(LARGE) // 2)
+    command = [sys.executable, "-m", "tests.support.reading_process", database, str(tmp_path), "5"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=environment)
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(30):
+            url = (await process.stdout.readline()).decode().strip()
+        async with httpx2.AsyncClient(base_url=url, timeout=30) as client, client.stream("GET", path) as answer:
+            chunks = answer.aiter_raw()
+            await anext(chunks)
+            process.kill()
+            with pytest.raises(httpx2.HTTPError):
+                [_ async for _ in chunks]
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+        await process.wait()
+    fault.times = 0
+    assert await site.rows() == {}
     assert (await site.get(path)).content == LARGE
-    assert asyncio.get_running_loop().time() - begun >= 0.9
-    assert site.upstream.asked[UP] == 1
+    assert site.upstream.asked[UP] == 2
+    fault.go.set()
 
 
 async def test_credentials_go_to_the_mirrors_own_place_alone(site: Files) -> None:
