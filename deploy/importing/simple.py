@@ -27,7 +27,8 @@ from services.upload.spool import SUFFIX
 from shared.auth.directory import IndexRecord
 from shared.formats.interface import Coordinates, InvalidFile
 from shared.formats.python.foreign import guessed_coordinates
-from shared.formats.python.simple_pages import ACCEPT, ListedFile, UnreadablePage, read_files, read_projects
+from shared.formats.python.simple_lists import read_projects
+from shared.formats.python.simple_pages import ACCEPT, ListedFile, UnreadablePage, read_files
 from shared.settings import Settings
 
 MAX_PAGE = 64 << 20

@@ -13,13 +13,16 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
+from itertools import groupby
 from urllib.parse import quote, urlsplit
 
 import httpx2
 
 from countermark.core.names import InvalidName, NormalizedName, parse_project_name
 from shared.clock import Clock
-from shared.formats.python.simple_pages import ACCEPT, UnreadablePage, read_page, read_projects
+from shared.formats.python.packed_lists import pack_rows
+from shared.formats.python.simple_lists import read_projects
+from shared.formats.python.simple_pages import ACCEPT, UnreadablePage, read_page
 from shared.formats.python.upstream import UpstreamPage, take_over
 from shared.outgoing import Answer, Outgoing, Patience, Unreachable
 from shared.reading.mirror_options import MirrorOptions
@@ -79,9 +82,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Projects:
-    """A list of projects, normalised and sorted."""
+    """A list of projects, normalised and sorted, as `pack_rows` packs it."""
 
-    names: tuple[NormalizedName, ...]
+    packed: bytes
+    serial: int | None
     etag: str | None
     max_age: int | None
 
@@ -127,11 +131,7 @@ class Upstreams:
             page = await asyncio.to_thread(take_over, raw, project, serial=answer.serial if options.serials else None)
         except UnreadablePage as error:
             raise AskFailed(f"its page of {project} is refused: {error}", _REFUSED_PAUSE) from error
-        before = None if known is None else known.serial
-        if options.serials and before is not None and page.serial is not None and page.serial < before:
-            # A node that is behind: what is kept is newer, and another node may answer next time.
-            why = f"its serial of {project} went back from {before} to {page.serial}"
-            raise AskFailed(why, FIRST_PAUSE)
+        _check_serial(options, project, known, page.serial)
         return Found(page, answer.etag, answer.max_age)
 
     async def projects(
@@ -141,11 +141,12 @@ class Upstreams:
         answer = await self._ask(options, credentials, "", known)
         if not isinstance(answer, _Body):
             return answer
+        _check_serial(options, "its list of projects", known, answer.serial)
         try:
-            names = await asyncio.to_thread(_projects, answer.content, answer.content_type)
+            packed = await asyncio.to_thread(_projects, answer.content, answer.content_type)
         except UnreadablePage as error:
             raise AskFailed(f"its list of projects is refused: {error}", _REFUSED_PAUSE) from error
-        return Projects(names, answer.etag, answer.max_age)
+        return Projects(packed, answer.serial if options.serials else None, answer.etag, answer.max_age)
 
     async def _ask(
         self, options: MirrorOptions, credentials: str | None, path: str, known: Known | None
@@ -220,14 +221,28 @@ class _Body:
     max_age: int | None
 
 
-def _projects(body: bytes, content_type: str) -> tuple[NormalizedName, ...]:
-    names = set()
+def _projects(body: bytes, content_type: str) -> bytes:
+    """Return a list of projects, packed; names that are none are left out. Blocking."""
+    names = []
     for name in read_projects(body, content_type):
         try:
-            names.add(parse_project_name(name))
+            names.append(parse_project_name(name))
         except InvalidName:
             continue
-    return tuple(sorted(names))
+    # Upstreams sort their lists, nearly: then this takes a few hundredths of a second for the public index's.
+    names.sort()
+    return pack_rows((name, None) for name, _ in groupby(names))[0]
+
+
+def _check_serial(options: MirrorOptions, what: str, known: Known | None, now: int | None) -> None:
+    """Refuse what is older than what is kept: a node that is behind; another node may answer next time.
+
+    Raises:
+        AskFailed: it is older.
+    """
+    before = None if known is None else known.serial
+    if options.serials and before is not None and now is not None and now < before:
+        raise AskFailed(f"its serial of {what} went back from {before} to {now}", FIRST_PAUSE)
 
 
 def _place(url: str) -> str:

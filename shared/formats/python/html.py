@@ -6,7 +6,7 @@ Source: PEP 503, PEP 833; python-index contract section 1.3 ("HTML attributes").
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -15,6 +15,7 @@ import orjson
 from countermark.core.digest import Sha256
 from countermark.core.names import FileName
 from shared.formats.interface import Link
+from shared.formats.python.packed_lists import Row, parted
 from shared.formats.python.pages import API_VERSION
 
 
@@ -37,13 +38,18 @@ def whole_page(page: Mapping[str, Any], anchors: Sequence[str]) -> bytes:
     return _page(lines, page["meta"]["_last-serial"])
 
 
-def project_list_html(serial: int, projects: Iterable[tuple[str, int]]) -> bytes:
+def project_list_html(serial: int, projects: Iterable[Row]) -> bytes:
     """Return the project list as HTML, with links relative to it; arguments as for `project_list_json`."""
-    lines = _head("Simple index", None)
-    for name, _ in projects:
-        text = escape(name)
-        lines.append(f'    <a href="{text}/">{text}</a><br>')
-    return _page(lines, serial)
+    return b"".join(project_list_html_parts(serial, parted(projects)))
+
+
+def project_list_html_parts(serial: int, parts: Iterable[Sequence[Row]]) -> Iterator[bytes]:
+    """Yield what `project_list_html` returns, bit by bit."""
+    yield _lines(_head("Simple index", None))
+    for part in parts:
+        names = [escape(name) for name, _ in part]
+        yield _lines(f'    <a href="{name}/">{name}</a><br>' for name in names)
+    yield _tail(serial)
 
 
 def _head(title: str, status: Mapping[str, str] | None) -> list[str]:
@@ -62,7 +68,15 @@ def _head(title: str, status: Mapping[str, str] | None) -> list[str]:
 
 
 def _page(lines: list[str], serial: int) -> bytes:
-    return "\n".join([*lines, "  </body>", "</html>", f"<!--SERIAL {int(serial)}-->", ""]).encode()
+    return _lines(lines) + _tail(serial)
+
+
+def _lines(lines: Iterable[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _tail(serial: int) -> bytes:
+    return _lines(["  </body>", "</html>", f"<!--SERIAL {int(serial)}-->"])
 
 
 def anchor(file: Mapping[str, Any], url: str) -> str:

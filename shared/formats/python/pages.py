@@ -6,7 +6,7 @@ Source: python-index contract section 1.3; architecture section 11.4.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ import orjson
 from countermark.core.digest import Sha256
 from countermark.core.names import FileName
 from shared.formats.interface import PageFile, ProjectPage
+from shared.formats.python.packed_lists import Row, parted
 
 API_VERSION = "1.4"
 """Of the JSON pages, and for ever of the HTML ones (PEP 833)."""
@@ -74,19 +75,29 @@ def encode_file(file: PageFile) -> bytes:
     return orjson.dumps(_file_entry(file))
 
 
-def project_list_json(serial: int, projects: Iterable[tuple[str, int]]) -> bytes:
+def project_list_json(serial: int, projects: Iterable[Row]) -> bytes:
     """Return the project list.
 
     Args:
         serial: the index's.
-        projects: (normalised name, serial) of each, in the order they are to be listed.
+        projects: in the order they are to be listed.
     """
-    return orjson.dumps(
-        {
-            "meta": {"api-version": API_VERSION, "_last-serial": serial},
-            "projects": [{"name": name, "_last-serial": last} for name, last in projects],
-        }
-    )
+    return b"".join(project_list_json_parts(serial, parted(projects)))
+
+
+def project_list_json_parts(serial: int, parts: Iterable[Sequence[Row]]) -> Iterator[bytes]:
+    """Yield what `project_list_json` returns, bit by bit."""
+    meta = orjson.dumps({"meta": {"api-version": API_VERSION, "_last-serial": serial}})
+    yield meta[:-1] + b',"projects":['
+    between = b""
+    for part in parts:
+        yield between + orjson.dumps([_project_entry(name, last) for name, last in part])[1:-1]
+        between = b","
+    yield b"]}"
+
+
+def _project_entry(name: str, serial: int | None) -> dict[str, Any]:
+    return {"name": name} if serial is None else {"name": name, "_last-serial": serial}
 
 
 def _file_entry(file: PageFile) -> dict[str, Any]:

@@ -74,20 +74,6 @@ class ListedFile:
         return next(((name, self.digests[name]) for name in _STRONG if name in self.digests), None)
 
 
-def read_projects(body: bytes, content_type: str) -> list[str]:
-    """Return the names of a list of projects.
-
-    Raises:
-        UnreadablePage: it is none.
-    """
-    if _is_json(content_type):
-        projects = _json(body).get("projects")
-        if not isinstance(projects, list) or not all(isinstance(one, dict) for one in projects):
-            raise UnreadablePage("it has no list of projects")
-        return [str(one["name"]) for one in projects if isinstance(one.get("name"), str)]
-    return [link.text or _last(link.href) for link in _markup(body).links]
-
-
 def read_page(body: bytes, content_type: str, url: str) -> RawPage:
     """Return a project's page.
 
@@ -97,9 +83,9 @@ def read_page(body: bytes, content_type: str, url: str) -> RawPage:
     Raises:
         UnreadablePage: it is none, or lists more than `MOST_FILES` files.
     """
-    if not _is_json(content_type):
+    if not is_json(content_type):
         return _html_page(body, url)
-    document = _json(body)
+    document = read_json(body)
     files = document.get("files")
     if not isinstance(files, list) or not all(isinstance(one, dict) for one in files):
         raise UnreadablePage("it has no list of files")
@@ -146,7 +132,12 @@ def _listed(base: str, raw: Raw) -> ListedFile:
     )
 
 
-def _is_json(content_type: str) -> bool:
+def is_json(content_type: str) -> bool:
+    """Return whether a body is in the JSON form, else it is HTML.
+
+    Raises:
+        UnreadablePage: it is neither.
+    """
     kind = content_type.partition(";")[0].strip().lower()
     if kind in (JSON_TYPE, "application/json"):
         return True
@@ -155,7 +146,12 @@ def _is_json(content_type: str) -> bool:
     raise UnreadablePage(f"it is of the type {kind[:100]!r}, and no page of a simple index")
 
 
-def _json(body: bytes) -> dict[str, Any]:
+def read_json(body: bytes) -> dict[str, Any]:
+    """Return what the JSON form of a page or a list says.
+
+    Raises:
+        UnreadablePage: it is none, or of a version that is not read.
+    """
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -243,7 +239,7 @@ def _html_file(link: _Link) -> Raw:
     """Return what an anchor says in the shape of the JSON form."""
     address, _, fragment = link.href.partition("#")
     said = link.attributes
-    file: dict[str, Any] = {"filename": _last(address) or link.text, "url": address, "hashes": _digest(fragment)}
+    file: dict[str, Any] = {"filename": last_segment(address) or link.text, "url": address, "hashes": _digest(fragment)}
     if said.get("data-requires-python"):
         file["requires-python"] = said["data-requires-python"]
     if "data-yanked" in said:
@@ -267,7 +263,8 @@ def _digest(text: str) -> dict[str, str]:
     return {name: value.lower()} if equals and _HEX.match(value) else {}
 
 
-def _last(href: str) -> str:
+def last_segment(href: str) -> str:
+    """Return the last segment of a link's path, decoded; "" when there is none."""
     try:
         return unquote(urlsplit(href).path.rstrip("/").rpartition("/")[2])
     except ValueError:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from shared.formats.python.simple_pages import JSON_TYPE, UnreadablePage, read_files, read_projects
+from shared.formats.python.simple_pages import JSON_TYPE, UnreadablePage, read_files
 
 _PAGE = "https://host/simple/hello/"
 
@@ -39,13 +39,6 @@ def test_html_pages_are_read() -> None:
     assert (first.file_name, first.best_digest()) == ("hello+-1.0.tar.gz", ("sha256", "ab12"))
     assert (first.requires_python, first.yanked) == (">=3.9", "")
     assert (second.digests, second.yanked) == ({}, None)
-
-
-def test_lists_of_projects_are_read() -> None:
-    """In both forms, by what they are called."""
-    document = json.dumps({"meta": {"api-version": "1.0"}, "projects": [{"name": "a"}, {"name": "b"}]}).encode()
-    assert read_projects(document, JSON_TYPE) == ["a", "b"]
-    assert read_projects(b'<a href="a/">A</a> <a href="/simple/b/"></a>', "text/html") == ["A", "b"]
 
 
 @pytest.mark.parametrize(
