@@ -1,4 +1,4 @@
-"""Asks for pages of mirrors on behalf of the download service, which needs them for addresses that it does not know.
+"""Asks for pages and lists of mirrors on behalf of other services: for files at addresses that are not known yet.
 
 A lock file brings clients to a file without any page: in a new deployment, or for a release that appeared since.
 Source: ADR 0028 (the index service alone writes pages).
@@ -15,6 +15,7 @@ from services.index.mirroring import Mirroring, UpstreamAway
 from shared.auth.directory import IndexRecord
 from shared.catalogue import fetches
 from shared.catalogue.engine import CATALOGUE_AWAY
+from shared.catalogue.mirror_pages import LIST
 from shared.resources import Resources
 
 log = structlog.get_logger()
@@ -46,7 +47,10 @@ class AskedPages:
         """Have a page asked for, and say so whatever came of it."""
         try:
             try:
-                await self._mirroring.page(mirror, project)
+                if project == LIST:
+                    await self._mirroring.projects(mirror)
+                else:
+                    await self._mirroring.page(mirror, project)
             except UpstreamAway as error:
                 log.info("asked_in_vain", index=str(mirror.name), project=project, error=str(error)[:300])
             async with self._resources.engine.begin() as connection:

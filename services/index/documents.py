@@ -26,7 +26,7 @@ GZIP_LEVEL, BROTLI_QUALITY, ZSTD_LEVEL = 6, 4, 3
 gain nothing on such pages; the highest save an eighth for 30 to 180 times the time."""
 
 _VARIANTS = len(Media) * len(Coding)
-_OVERHEAD = 2048
+OVERHEAD = 2048
 """Bytes that a variant's headers and objects weigh beside its body, roughly."""
 
 _PER_GROUP = 200
@@ -91,6 +91,8 @@ class Document:
         variants: by `place`, as far as they were made.
         until: monotonic seconds after which it is out of date, None for as long as it is kept.
         lags: seconds for which a big project list may lag behind its index, None for all else.
+        ends: monotonic seconds after which it is out of date whatever its index says, None for never.
+        heads: of a list that shows more than stages: the sum of their serials that it was made with.
         status: 200, or 404 for what is known not to exist.
     """
 
@@ -100,6 +102,8 @@ class Document:
     html: Callable[[bytes], bytes] | None = None
     until: float | None = None
     lags: float | None = None
+    ends: float | None = None
+    heads: int | None = None
     status: int = 200
     variants: list[Variant | None] = field(default_factory=lambda: [None] * _VARIANTS)
     making: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -107,7 +111,7 @@ class Document:
 
     def __post_init__(self) -> None:
         """Account for what is held from the beginning."""
-        self.size = len(self.body) + _OVERHEAD + _PER_GROUP * len(self.groups)
+        self.size = len(self.body) + OVERHEAD + _PER_GROUP * len(self.groups)
 
     def make(self, media: Media, coding: Coding) -> int:
         """Make a variant and the uncompressed one it comes from; returns how many bytes it grew by. Blocking."""
@@ -115,29 +119,44 @@ class Document:
         plain = self.variants[place(media, Coding.IDENTITY)]
         if plain is None:
             body = self.body if media is Media.JSON or self.html is None else self.html(self.body)
-            plain = self._variant(media, Coding.IDENTITY, body)
-            grown += _OVERHEAD + (0 if body is self.body else len(body))
+            plain = self.variant(media, Coding.IDENTITY, body)
+            grown += OVERHEAD + (0 if body is self.body else len(body))
             self.variants[place(media, Coding.IDENTITY)] = plain
         if coding is Coding.IDENTITY:
             return grown
         packed = _compress(plain.full.body, coding)
         # What compression does not make smaller (a timestamp, a list of nothing) goes out as it is.
-        made = self._variant(media, coding, packed) if len(packed) < len(plain.full.body) else plain
+        made = self.variant(media, coding, packed) if len(packed) < len(plain.full.body) else plain
         self.variants[place(media, coding)] = made
-        return grown + _OVERHEAD + (len(packed) if made is not plain else 0)
+        return grown + OVERHEAD + (len(packed) if made is not plain else 0)
 
-    def _variant(self, media: Media, coding: Coding, body: bytes) -> Variant:
-        shape = self.shape
-        content_type = shape.content_types[media if len(shape.content_types) > 1 else 0]
-        # The forms text/html and v1+html are the same bytes under another type, so the tag names the form as well.
-        etag = f'"{hashlib.sha256(body).hexdigest()[:32]}-{int(media)}"'.encode()
-        common = [(b"etag", etag), *_common_headers(shape)]
-        headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *common, NOSNIFF]
-        if coding is not Coding.IDENTITY:
-            headers.append((b"content-encoding", CODING_TOKENS[coding].encode()))
-        if b"html" in content_type:
-            headers.append(PAGE_POLICY)
+    def variant(self, media: Media, coding: Coding, body: bytes) -> Variant:
+        """Return the variant whose bytes, compressed, are `body`."""
+        etag = tag_of(hashlib.sha256(body).hexdigest(), media)
+        headers, common = headers_of(self.shape, media, coding, etag, len(body))
         return Variant(etag, Prepared(self.status, headers, body), Prepared(304, common, b""))
+
+
+def tag_of(digest: str, media: Media) -> bytes:
+    """Return the entity tag of a form, by the digest of its bytes as they are sent.
+
+    The forms text/html and v1+html are the same bytes under another type, so the tag names the form as well.
+    """
+    return f'"{digest[:32]}-{int(media)}"'.encode()
+
+
+def headers_of(
+    shape: Shape, media: Media, coding: Coding, etag: bytes, length: int
+) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes]]]:
+    """Return the headers of an answer, and those of its 304."""
+    content_type = shape.content_types[media if len(shape.content_types) > 1 else 0]
+    common = [(b"etag", etag), *_common_headers(shape)]
+    headers = [(b"content-type", content_type), (b"content-length", b"%d" % length), *common, NOSNIFF]
+    if coding is not Coding.IDENTITY:
+        headers.append((b"content-encoding", CODING_TOKENS[coding].encode()))
+    if b"html" in content_type:
+        headers.append(PAGE_POLICY)
+    return headers, common
 
 
 def absent(open_: bool, text: bytes, groups: tuple[Hashable, ...], until: float) -> Document:

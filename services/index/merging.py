@@ -1,4 +1,4 @@
-"""Pages and project lists of indexes with bases: put together from what the members published.
+"""Pages of indexes with bases: put together from what the members published.
 
 What is shown is decided by `shared.reading.merging`, as it is for files. A merged document belongs to the groups of all
 members, so that it is dropped with the next publication of any of them.
@@ -22,10 +22,10 @@ from services.index.mirrored_parts import mirrored_parts, unavailable
 from services.index.mirroring import Mirroring
 from services.index.rules import PageWanted
 from services.index.settings import Limits
-from services.index.usecases import empty_page, list_document, no_project, outside_url, page_of_signed
+from services.index.usecases import empty_page, no_project, outside_url, page_of_signed
 from shared.auth.directory import IndexRecord
-from shared.catalogue.heads import PageRef, newest_pages
-from shared.catalogue.merged import InIndex, held_names, in_indexes, quarantined_projects
+from shared.catalogue.heads import PageRef
+from shared.catalogue.merged import InIndex, held_names, in_indexes
 from shared.errors import ErrorKind, ServiceError
 from shared.formats.python.merged import Part, merged_document, with_provenance
 from shared.ids import IndexId
@@ -33,7 +33,7 @@ from shared.objects.keys import target_key
 from shared.outside import is_loopback
 from shared.reading.access import Place
 from shared.reading.loading import load_checked
-from shared.reading.merging import ProjectUnion, members_showing
+from shared.reading.merging import members_showing
 from shared.reading.resolution import MIRROR
 from shared.reading.views import View
 from shared.resources import Resources
@@ -95,31 +95,6 @@ def _own_url(resources: Resources, record: IndexRecord) -> str | None:
     outside = outside_url(resources)
     parts = urlsplit(outside)
     return f"{outside}/{record.name}/" if parts.scheme == "https" or is_loopback(parts.hostname or "") else None
-
-
-async def load_merged_list(resources: Resources, limits: Limits, place: Place, view: View) -> Document:
-    """Return the list of the projects that an index shows together with its bases."""
-    serial = view_serial(resources, view)
-    begun = time.monotonic()
-    union = ProjectUnion()
-    async with resources.engine.connect() as connection:
-        quarantined = await quarantined_projects(connection, view.ids)
-        for member in view.order:
-            # One after the other, each as a few fields: the lists of all at once may be large.
-            listed = [
-                (page.project, page.serial, page.files)
-                async for pages in newest_pages(connection, member.id)
-                for page in pages
-            ]
-            await asyncio.to_thread(union.add, listed, quarantined.get(member.id, ()))
-    projects = await asyncio.to_thread(union.listed)
-    return await list_document(limits, place, serial, projects, begun)
-
-
-def view_serial(resources: Resources, view: View) -> int:
-    """Return the serial of a view as this process knows it: the sum of its members' heads."""
-    heads = (resources.heads.get(index_id) for index_id in view.ids)
-    return sum(head.serial for head in heads if head is not None)
 
 
 def _pages(holders: Sequence[IndexRecord], there: Mapping[IndexId, InIndex]) -> list[tuple[IndexRecord, PageRef]]:

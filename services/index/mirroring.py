@@ -9,8 +9,8 @@ Source: contract python-index section 5.1; architecture section 11.6; ADR 0028.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,12 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.digest import Sha256
 from countermark.core.names import FileName, IndexName, NormalizedName
-from services.index.upstreams import Absent, AskFailed, Found, Known, Unchanged, Upstreams
+from services.index.upstreams import Absent, AskFailed, Found, Known, Projects, Unchanged, Upstreams
 from shared.auth.directory import IndexRecord
 from shared.catalogue import audit, fetches, mirror_faults, mirror_pages
-from shared.catalogue.fetches import Turn
+from shared.catalogue.fetches import Turn, Waiting
 from shared.catalogue.mirror_faults import Withdrawn
-from shared.catalogue.mirror_pages import KeptPage, MirrorId, NewPage
+from shared.catalogue.mirror_pages import LIST, KeptPage, MirrorId, NewPage
 from shared.catalogue.outbox import relax
 from shared.formats.python.origins import (
     Settled,
@@ -86,8 +86,22 @@ class MirroredPage:
 
 
 @dataclass(frozen=True, slots=True)
+class MirroredList:
+    """A mirror's list of projects; `fresh_until` and `stale_since` as for pages.
+
+    Attributes:
+        packed: see `shared.formats.python.packed_lists`; None where the upstream has no list, or is not asked for it.
+    """
+
+    packed: bytes | None
+    serial: int
+    fresh_until: datetime
+    stale_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Subject:
-    """A project of a mirror."""
+    """A project of a mirror, or its list."""
 
     mirror: IndexRecord
     project: NormalizedName
@@ -113,8 +127,7 @@ class Mirroring:
         self._settings = resources.settings.mirrors
         self._upstreams = upstreams
         self._flights: dict[tuple[MirrorId, NormalizedName], asyncio.Task[KeptPage | None]] = {}
-        self._waiting: dict[str, set[asyncio.Event]] = {}
-        resources.listener.subscribe(fetches.CHANNEL, self._told)
+        self._waiting = Waiting(resources.listener)
 
     async def page(self, mirror: IndexRecord, project: NormalizedName, *, force: bool = False) -> MirroredPage:
         """Return a mirror's page of a project.
@@ -123,7 +136,7 @@ class Mirroring:
         upstream is set.
 
         Args:
-            force: ask the upstream though what is kept is fresh, and wait for it.
+            force: ask the upstream though what is kept is fresh, for all of it, and wait for it.
 
         Raises:
             UpstreamAway: nothing is kept, and the upstream gives no answer.
@@ -133,21 +146,47 @@ class Mirroring:
         closed = mirror.policy is not None and judge_name([mirror.policy], project) is not None
         if closed or subject.options.url is None:
             return MirroredPage(None, None, 0, now + _DAY)
+        kept, stale = await self._current(subject, now, force=force)
+        if kept is None:
+            return MirroredPage(None, None, 0, now + timedelta(seconds=self._settings.absent))
+        return await _opened(kept, stale=stale)
+
+    async def projects(self, mirror: IndexRecord) -> MirroredList:
+        """Return a mirror's list of projects, as its upstream has it.
+
+        Raises:
+            UpstreamAway: no list is kept, and the upstream gives no answer.
+        """
+        subject, now = _Subject(mirror, LIST), self._resources.clock.now()
+        if subject.options.url is None or not subject.options.lists:
+            return MirroredList(None, 0, now + _DAY)
+        kept, stale = await self._current(subject, now)
+        if kept is None:
+            return MirroredList(None, 0, now + timedelta(seconds=self._settings.absent))
+        validity = kept.validity
+        since = validity.checked_at if stale else None
+        return MirroredList(kept.document, validity.serial or 0, validity.fresh_until, since)
+
+    async def _current(self, subject: _Subject, now: datetime, *, force: bool = False) -> tuple[KeptPage | None, bool]:
+        """Return what is kept once the upstream was asked, if it is to be, and whether it is stale all the same; None
+        when the upstream has no such thing.
+
+        Raises:
+            UpstreamAway: nothing is kept, and the upstream gives no answer.
+        """
         kept = await self._kept(subject)
         if kept is not None and kept.validity.is_fresh(now) and not force:
-            return await _opened(kept)
+            return kept, False
         failure: str | None = "it failed a moment ago"
         pause = self._upstreams.shut(subject.options)
         if pause is None and (kept is None or kept.validity.may_ask(now)):
             try:
-                kept, failure = await self._waited(subject, kept, patient=kept is None or force), None
+                kept, failure = await self._waited(subject, kept, force=force), None
             except AskFailed as error:
                 failure, pause = str(error), error.pause
-        if kept is not None:
-            return await _opened(kept, stale=not kept.validity.is_fresh(now))
-        if failure is None:
-            return MirroredPage(None, None, 0, now + timedelta(seconds=self._settings.absent))
-        raise UpstreamAway(f"the upstream of {mirror.name} gives no answer: {failure}", pause or _AGAIN)
+        if kept is None and failure is not None:
+            raise UpstreamAway(f"the upstream of {subject.mirror.name} gives no answer: {failure}", pause or _AGAIN)
+        return kept, kept is not None and not kept.validity.is_fresh(now)
 
     async def withdrawn(
         self, mirrors: Sequence[IndexRecord], project: NormalizedName, now: datetime
@@ -157,7 +196,7 @@ class Mirroring:
             ids = [MirrorId(mirror.id, mirror.life) for mirror in mirrors]
             return await mirror_faults.withdrawn(connection, ids, project, now)
 
-    async def _waited(self, subject: _Subject, kept: KeptPage | None, *, patient: bool) -> KeptPage | None:
+    async def _waited(self, subject: _Subject, kept: KeptPage | None, *, force: bool) -> KeptPage | None:
         """Have the upstream asked and wait for it, not for ever; returns what is kept then, None for no such project.
 
         Raises:
@@ -166,28 +205,31 @@ class Mirroring:
         key = (subject.id, subject.project)
         flight = self._flights.get(key)
         if flight is None:
-            flight = asyncio.create_task(self._refresh(subject, kept))
+            flight = asyncio.create_task(self._refresh(subject, kept, whole=force))
             self._flights[key] = flight
             flight.add_done_callback(lambda _: self._flights.pop(key, None))
             flight.add_done_callback(_retrieve)
         try:
-            async with asyncio.timeout(_LONGEST_WAIT if patient else self._settings.patience):
+            async with asyncio.timeout(_LONGEST_WAIT if kept is None or force else self._settings.patience):
                 return await asyncio.shield(flight)
         except TimeoutError as error:
             raise AskFailed("it is slow", _AGAIN) from error
 
-    async def _refresh(self, subject: _Subject, kept: KeptPage | None) -> KeptPage | None:
+    async def _refresh(self, subject: _Subject, kept: KeptPage | None, *, whole: bool) -> KeptPage | None:
         """Ask the upstream, or wait until another process has.
+
+        Args:
+            whole: ask for all of it, though nothing may have changed.
 
         Raises:
             AskFailed: there is no usable answer.
         """
         async with asyncio.timeout(3 * _LONGEST_WAIT):
             while True:
-                with self._woken(subject.what) as told:
+                with self._waiting.on(subject.what) as told:
                     async with fetches.turn(self._resources.engine, subject.what) as turn:
                         if turn.mine:
-                            return await self._ask(subject, kept, turn)
+                            return await self._ask(subject, kept, turn, whole=whole)
                     with suppress(TimeoutError):
                         async with asyncio.timeout(_LOOK_AGAIN):
                             await told.wait()
@@ -195,7 +237,7 @@ class Mirroring:
                 if now is not None and (kept is None or now.validity.checked_at > kept.validity.checked_at):
                     return now
 
-    async def _ask(self, subject: _Subject, kept: KeptPage | None, turn: Turn) -> KeptPage | None:
+    async def _ask(self, subject: _Subject, kept: KeptPage | None, turn: Turn, *, whole: bool) -> KeptPage | None:
         """Ask the upstream, and keep what it says.
 
         Raises:
@@ -204,11 +246,16 @@ class Mirroring:
         asked_at = self._resources.clock.now()
         known = None
         if kept is not None:
-            known = Known(kept.validity.etag if kept.document is not None else None, kept.validity.serial)
+            tagged = kept.document is not None and not whole
+            known = Known(kept.validity.etag if tagged else None, kept.validity.serial)
         secret = self._settings.credentials.get(str(subject.mirror.name))
         credentials = None if secret is None else secret.get_secret_value()
         try:
-            answer = await self._upstreams.page(subject.options, credentials, subject.project, known)
+            answer: Unchanged | Absent | Found | Projects
+            if subject.project == LIST:
+                answer = await self._upstreams.projects(subject.options, credentials, known)
+            else:
+                answer = await self._upstreams.page(subject.options, credentials, subject.project, known)
         except AskFailed as error:
             log.warning("upstream_failed", index=str(subject.mirror.name), project=subject.project, error=str(error))
             self._resources.metrics.upstream_answered(str(subject.mirror.name), good=False)
@@ -223,12 +270,19 @@ class Mirroring:
                 fresh_until = asked_at + self._freshness(subject.options, max_age)
                 return await self._confirmed(subject, kept, kept.validity.etag, asked_at, fresh_until, turn)
             case Absent():
-                if kept is None:
+                if kept is None and subject.project != LIST:
                     # What never was there is not written down: strangers could fill the catalogue with names.
                     return None
-                seen = await asyncio.to_thread(_seen_after, kept)
+                seen = None if kept is None else await asyncio.to_thread(_seen_after, kept)
                 fresh_until = asked_at + timedelta(seconds=self._settings.absent)
-                page = NewPage(None, None, seen, kept.validity.serial, None, asked_at, fresh_until)
+                serial = None if kept is None else kept.validity.serial
+                page = NewPage(None, None, seen, serial, None, asked_at, fresh_until)
+                return await self._replaced(subject, page, (), turn)
+            case Projects(packed, serial, etag, max_age):
+                fresh_until = asked_at + self._freshness(subject.options, max_age)
+                if kept is not None and (kept.document, kept.validity.serial) == (packed, serial):
+                    return await self._confirmed(subject, kept, etag, asked_at, fresh_until, turn)
+                page = NewPage(packed, None, None, serial, etag, asked_at, fresh_until)
                 return await self._replaced(subject, page, (), turn)
             case Found():
                 return await self._taken_over(subject, kept, answer, asked_at, turn)
@@ -299,24 +353,6 @@ class Mirroring:
     async def _kept(self, subject: _Subject) -> KeptPage | None:
         async with self._resources.engine.connect() as connection:
             return await mirror_pages.kept_page(connection, subject.id, subject.project)
-
-    async def _told(self, what: str) -> None:
-        """Wake those who wait; on a tick, all: something may have been missed."""
-        for waiting in [self._waiting.get(what, set())] if what else list(self._waiting.values()):
-            for event in waiting:
-                event.set()
-
-    @contextmanager
-    def _woken(self, what: str) -> Iterator[asyncio.Event]:
-        """Yield an event that is set when something is not being fetched any more."""
-        event = asyncio.Event()
-        self._waiting.setdefault(what, set()).add(event)
-        try:
-            yield event
-        finally:
-            self._waiting[what].discard(event)
-            if not self._waiting[what]:
-                del self._waiting[what]
 
 
 async def _opened(kept: KeptPage, *, stale: bool = False) -> MirroredPage:

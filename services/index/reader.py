@@ -11,8 +11,9 @@ import time
 from collections.abc import Awaitable, Callable
 
 from countermark.core.names import NormalizedName
-from services.index import merging, usecases
+from services.index import merged_lists, merging, usecases
 from services.index.documents import Document, Variant, place
+from services.index.list_documents import LISTED
 from services.index.mirroring import Mirroring
 from services.index.rules import (
     SIGNED_ROOT,
@@ -27,6 +28,7 @@ from services.index.rules import (
 from services.index.settings import Limits
 from shared.catalogue import fetches
 from shared.catalogue.heads import Head
+from shared.catalogue.mirror_pages import LIST
 from shared.ids import IndexId
 from shared.reading.access import Place
 from shared.reading.shelf import Shelf
@@ -57,14 +59,17 @@ class Reader:
     def kept(self, key: DocumentKey) -> Document | None:
         """Return a document that is in memory and up to date."""
         document = self._shelf.get(key)
-        if document is None or document.until is None or document.until > time.monotonic():
+        if document is None or (document.until is None and document.ends is None):
             return document
-        if document.lags is None:
+        now = time.monotonic()
+        if document.ends is not None and document.ends <= now:
             return None
-        if self._serial(key) != document.shape.serial:
+        if document.until is None or document.until > now:
+            return document
+        if document.lags is None or self._serial(key) != _serial_of(document):
             return None
         # A big list is looked at every few seconds, but rendered again only after a change.
-        document.until = time.monotonic() + document.lags
+        document.until = now + document.lags
         return document
 
     async def document(self, where: Place, wanted: Readable) -> Document:
@@ -121,7 +126,7 @@ class Reader:
     async def _load_list(self, where: Place) -> Document:
         if where.view is None:
             return await usecases.load_list(self._resources, self._limits, where)
-        return await merging.load_merged_list(self._resources, self._limits, where, where.view)
+        return await merged_lists.load_merged_list(self._resources, self._limits, self._mirroring, where, where.view)
 
     async def _load_json(self, where: Place, wanted: JsonWanted) -> Document:
         """Make a document of the JSON API from the page that is served now."""
@@ -141,9 +146,9 @@ class Reader:
         self._shelf.doubt(lambda key: _project_of(key[2]) in projects and _shows(key, index_id))
         for open_ in (True, False):
             self._shelf.drop((index_id, open_, TIMESTAMP, None))
-        for key in self._shelf.in_group((index_id, usecases.LISTED)):
+        for key in self._shelf.in_group((index_id, LISTED)):
             listed = self._shelf.get(key)
-            if listed is not None and listed.lags is None and listed.shape.serial != self._serial(key):
+            if listed is not None and listed.lags is None and _serial_of(listed) != self._serial(key):
                 self._shelf.drop_kept(key)
         self._shelf.doubt(lambda key: isinstance(key[2], ListWanted) and _shows(key, index_id))
         self._shelf.drop_group((index_id, usecases.ABSENT))
@@ -152,16 +157,28 @@ class Reader:
     async def _mirrored(self, what: str) -> None:
         """Drop what a mirror's new page changed; on a tick nothing: every such page has its time."""
         if (changed := fetches.changed_page(what)) is not None:
-            index_id, project = changed
-            self._shelf.drop_group((index_id, project))
-            self._shelf.doubt(lambda key: _project_of(key[2]) == project and _shows(key, index_id))
+            self.forget(*changed)
+
+    def forget(self, index_id: IndexId, project: NormalizedName) -> None:
+        """Drop what shows a mirror's page of a project, or its list."""
+        if project == LIST:
+            self._shelf.drop_group((index_id, LISTED))
+            self._shelf.doubt(lambda key: isinstance(key[2], ListWanted) and _shows(key, index_id))
+            return
+        self._shelf.drop_group((index_id, project))
+        self._shelf.doubt(lambda key: _project_of(key[2]) == project and _shows(key, index_id))
 
     def _serial(self, key: DocumentKey) -> int:
         """Return the serial that a list is made with now."""
         if key[3] is not None:
-            return merging.view_serial(self._resources, key[3])
+            return merged_lists.view_serial(self._resources, key[3])
         head = self._resources.heads.get(key[0])
         return 0 if head is None else head.serial
+
+
+def _serial_of(document: Document) -> int | None:
+    """Return the serial of stages that a list was made with."""
+    return document.shape.serial if document.heads is None else document.heads
 
 
 def _project_of(wanted: Readable) -> str | None:

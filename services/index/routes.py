@@ -10,11 +10,12 @@ from http import HTTPStatus
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.index.documents import PAGE_CACHING, vary
-from services.index.reader import Reader, key_of
+from services.index.list_documents import LongList
+from services.index.reader import DocumentKey, Reader, key_of
 from services.index.rules import (
     OFFERED,
     Coding,
@@ -105,10 +106,26 @@ class IndexRoutes:
         if asked.absolute and isinstance(wanted, PageWanted) and document.status == HTTPStatus.OK:
             root = f"{own_url(Request(scope), self._settings)}/{where.record.name}/"
             document = await asyncio.to_thread(absolute_page, where, root, document)
+        if isinstance(document, LongList) and coding is Coding.IDENTITY:
+            return await self._unpacked(scope, asked, key_of(where, wanted), document, media)
         variant = await self._reader.variant(key_of(where, wanted), document, media, coding)
         if document.status == 200 and not_modified(asked, variant.etag, None):
             return variant.not_modified
         return variant.full
+
+    async def _unpacked(
+        self, scope: Scope, asked: Asked, key: DocumentKey, document: LongList, media: Media
+    ) -> Prepared | Response:
+        """Return a long list to a client that takes no compression."""
+        await self._reader.variant(key, document, media, Coding.ZSTD)
+        headers, common = document.headers(media)
+        if not_modified(asked, document.plain[media].etag, None):
+            return Prepared(HTTPStatus.NOT_MODIFIED, common, b"")
+        if scope["method"] == "HEAD":
+            return Prepared(HTTPStatus.OK, headers, b"")
+        response = StreamingResponse(document.unpacked(media))
+        response.raw_headers = headers
+        return response
 
 
 async def no_documents(scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -34,14 +33,15 @@ from services.index.json_api import (
     release_origin,
     shown_version,
 )
+from services.index.list_documents import list_document
 from services.index.rules import SIGNED_ROOT, JsonWanted, MetadataWanted, PageWanted, TargetWanted
 from services.index.settings import Limits
 from shared.catalogue.heads import current_page, current_pages
 from shared.catalogue.merged import in_indexes
 from shared.catalogue.reading import file_details, metadata_digest, release_details
-from shared.formats.python.html import page_html, project_list_html
+from shared.formats.python.html import page_html
 from shared.formats.python.merged import merged_document
-from shared.formats.python.pages import project_list_json, signed_link
+from shared.formats.python.pages import signed_link
 from shared.objects.interface import ObjectStore
 from shared.objects.keys import metadata_key, target_key
 from shared.reading.access import Place
@@ -50,9 +50,6 @@ from shared.resources import Resources
 
 ABSENT = "absent"
 """Group of what is known not to exist in an index; it ends with the index's next head."""
-
-LISTED = "listed"
-"""Group of the lists of projects that an index is part of."""
 
 _SIGNED_LINK = b'"url":"' + SIGNED_ROOT.encode() + b"+f/"
 """How a link begins in a page document; within a text the quotation marks would be escaped."""
@@ -178,23 +175,6 @@ async def load_list(resources: Resources, limits: Limits, place: Place) -> Docum
     return await list_document(limits, place, serial, [(page.project, page.serial) for page in pages], begun)
 
 
-async def list_document(
-    limits: Limits, place: Place, serial: int, projects: Sequence[tuple[str, int]], begun: float
-) -> Document:
-    """Return the list of these projects.
-
-    Args:
-        projects: (name, serial), in the order they are to be listed.
-        begun: when they began to be looked up, in monotonic seconds.
-    """
-    body = await asyncio.to_thread(project_list_json, serial, projects)
-    document = Document(page_shape(place.open, serial), body, place.groups(LISTED), html=list_html)
-    if len(projects) > limits.big_list:
-        document.lags = limits.list_seconds
-        document.until = begun + limits.list_seconds
-    return document
-
-
 async def load_metadata(resources: Resources, limits: Limits, place: Place, wanted: MetadataWanted) -> Document:
     """Return a versioned metadata file that a publication has made current at some time, else a document of status 404.
 
@@ -241,13 +221,6 @@ async def load_timestamp(resources: Resources, limits: Limits, place: Place) -> 
     if head is None:
         return _absent(limits, place, _UNPUBLISHED.format(place.record.name))
     return Document(Shape(place.open, TIMESTAMP_CACHING), head.timestamp, ())
-
-
-def list_html(document: bytes) -> bytes:
-    """Return the HTML form of a project list from its JSON form."""
-    listed = orjson.loads(document)
-    projects = [(project["name"], project["_last-serial"]) for project in listed["projects"]]
-    return project_list_html(listed["meta"]["_last-serial"], projects)
 
 
 def _listed(document: bytes, version: str | None) -> tuple[SignedPage, str | None]:

@@ -17,6 +17,8 @@ from shared.catalogue.mirror_pages import LIST, MirrorId
 from shared.catalogue.tables import MirrorPage
 from shared.ids import IndexId
 
+_NAMES_AT_ONCE = 2_000
+
 
 @dataclass(frozen=True, slots=True)
 class MirrorState:
@@ -95,6 +97,18 @@ async def kept_names(
         query = query.where(recent)
     rows = await connection.execute(query.group_by(page.project).order_by(page.project).limit(limit))
     return [KeptName(NormalizedName(name), is_recent) for name, is_recent in rows]
+
+
+async def kept_projects(connection: AsyncConnection, mirror: MirrorId, after: str) -> list[NormalizedName]:
+    """Return the next projects of which a mirror keeps a page, in the catalogue's order; none after the last.
+
+    Args:
+        after: the last name that was seen.
+    """
+    page = MirrorPage
+    query = select(page.project).where(_of([mirror]), page.project > after, page.document.is_not(None))
+    names = await connection.scalars(query.order_by(page.project).limit(_NAMES_AT_ONCE))
+    return [NormalizedName(name) for name in names]
 
 
 def _of(mirrors: Sequence[MirrorId]) -> ColumnElement[bool]:

@@ -74,6 +74,9 @@ class Upstream:
         self.asked: Counter[str] = Counter()
         self.requests: list[dict[str, str]] = []
         self.page_headers: dict[str, str] = {}
+        self.more_names: list[str] = []
+        """Names of the list beside those of `projects`, as they are written there."""
+        self.list_serial = 0
 
     def add(self, project: str, name: str, content: bytes = b"", **options: Any) -> UpstreamFile:
         """Publish a file."""
@@ -135,15 +138,11 @@ class Upstream:
     def _found(self, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         parts = path.strip("/").split("/")
         if parts == ["simple"]:
-            names = [{"name": name} for name in self.projects]
-            return 200, {"content-type": JSON}, json.dumps({"meta": {"api-version": "1.4"}, "projects": names}).encode()
+            names = [{"name": name} for name in [*self.projects, *self.more_names]]
+            body = json.dumps({"meta": {"api-version": "1.4"}, "projects": names}).encode()
+            return self._tagged(body, str(self.list_serial or ""), headers)
         if len(parts) == 2 and parts[0] == "simple" and parts[1] in self.projects:
-            body = self.page(parts[1])
-            etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
-            found = {"content-type": JSON, "etag": etag, "x-pypi-last-serial": str(self.serials[parts[1]])}
-            if headers.get("if-none-match") == etag:
-                return 304, found | self.page_headers, b""
-            return 200, found | self.page_headers, body
+            return self._tagged(self.page(parts[1]), str(self.serials[parts[1]]), headers)
         if len(parts) == 2 and parts[0] == "files":
             for files in self.projects.values():
                 for file in files.values():
@@ -154,6 +153,14 @@ class Upstream:
                     if f"{file.name}.provenance" == parts[1] and file.provenance is not None:
                         return 200, {"content-type": "application/json"}, file.provenance
         return 404, {"content-type": "text/plain"}, b"nothing here"
+
+    def _tagged(self, body: bytes, serial: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        """Return a page or the list, or that the client has it."""
+        etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+        found = {"content-type": JSON, "etag": etag, "x-pypi-last-serial": serial}
+        if headers.get("if-none-match") == etag:
+            return 304, found | self.page_headers, b""
+        return 200, found | self.page_headers, body
 
 
 def _part(content: bytes, range_: str | None) -> tuple[int, dict[str, str], bytes]:
