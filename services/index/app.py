@@ -10,6 +10,7 @@ from services.index.hot import IndexHotReader
 from services.index.jobs import job_handlers
 from services.index.mirroring import Mirroring
 from services.index.reader import Reader
+from services.index.refreshing import Refreshing
 from services.index.routes import IndexRoutes, no_documents
 from services.index.settings import Limits
 from services.index.upstreams import Upstreams
@@ -35,7 +36,8 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     AskedPages(resources, mirroring)
     reader = Reader(resources, limits, mirroring)
     routes = IndexRoutes(access, reader, resources.settings, no_documents)
-    reads = DevpiDocuments(resources, access).before(UnknownErrors(routes, text_answer))
+    documents = DevpiDocuments(resources, access, reader, Refreshing(resources, mirroring, reader))
+    reads = documents.before(UnknownErrors(routes, text_answer))
     return Service(
         name="index",
         app=beside(api_app(resources, verifier, HoldRoutes(resources, verifier, mirroring, reader)), reads),

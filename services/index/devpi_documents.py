@@ -10,14 +10,17 @@ Source: contract devpi sections 3, 4, 7, 15 and 23; architecture section 11.5.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable, Sequence
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from countermark.core.names import IndexName, NormalizedName
 from services.index.devpi_memory import DocumentMemory
+from services.index.devpi_mirrored import MirroredPart, mirrored_versions
 from services.index.devpi_rules import (
     DocumentWanted,
     Nothing,
@@ -36,8 +39,14 @@ from services.index.devpi_rules import (
     version_in,
     wanted_at,
     weight_of,
+    with_mirrored,
     written,
 )
+from services.index.documents import STALE, Document
+from services.index.mirrored_parts import UpstreamsAway
+from services.index.reader import Reader, key_of
+from services.index.refreshing import Refreshing
+from services.index.rules import Coding, Media, PageWanted
 from shared.auth.directory import IndexRecord
 from shared.catalogue import audit
 from shared.catalogue.devpi_reading import VersionSought, holdings_of, mark_of, metadata_of
@@ -48,11 +57,11 @@ from shared.faces import Face, parse_face
 from shared.formats.python.names import release_key
 from shared.ids import ReleaseId
 from shared.problems import UnknownErrors
-from shared.reading.access import Access
+from shared.reading.access import Access, Place
 from shared.reading.answers import NOSNIFF, with_headers
 from shared.reading.devpi_rows import Holdings
-from shared.reading.headers import asked_by
-from shared.reading.resolution import resolution_order
+from shared.reading.headers import asked_by, http_date
+from shared.reading.resolution import MIRROR, resolution_order
 from shared.resources import Resources
 
 _QUICK = 64 << 10
@@ -67,9 +76,11 @@ _BEGIN, _END = b'{"type":"projectconfig","result":{', b"}}"
 class DevpiDocuments:
     """The routes `/{owner}/{index}/{project}[/{version}]`, and `refresh` of pages."""
 
-    def __init__(self, resources: Resources, access: Access) -> None:
+    def __init__(self, resources: Resources, access: Access, reader: Reader, refreshing: Refreshing) -> None:
         self._resources = resources
         self._access = access
+        self._reader = reader
+        self._refreshing = refreshing
         self._writing = asyncio.Semaphore(_WRITERS)
         self._memory = DocumentMemory()
 
@@ -107,7 +118,7 @@ class DevpiDocuments:
         scope = request.scope
         face = parse_face(scope["path"])
         assert face is not None, "`before` lets nothing else through"
-        record = await self._entered(face, scope)
+        where = await self._entered(face, scope)
         index_url = f"{self._base(request)}{face.base}"
         match wanted_at(face, scope["query_string"]):
             case Nothing(detail):
@@ -115,80 +126,110 @@ class DevpiDocuments:
             case Renamed(path):
                 return _elsewhere(index_url + path, scope["query_string"])
             case RefreshWanted(project):
-                # Nothing here comes from elsewhere yet, so the page is as new as it gets.
+                await self._refreshing.refresh(where, project)
                 return _elsewhere(f"{index_url}+simple/{project}/", b"")
             case DocumentWanted() as wanted:
-                return await self._document(request, record, wanted)
+                return await self._document(request, where, wanted)
 
-    async def _entered(self, face: Face, scope: Scope) -> IndexRecord:
-        """Return the index, which the caller may read.
+    async def _entered(self, face: Face, scope: Scope) -> Place:
+        """Return the index and its view, which the caller may read.
 
         Raises:
             ServiceError: as `Access.enter`; an index that is not there is told in devpi's words.
         """
         try:
-            return (await self._access.enter(face, asked_by(scope["headers"]).authorization)).record
+            return await self._access.enter(face, asked_by(scope["headers"]).authorization)
         except ServiceError as error:
             if error.kind is not ErrorKind.NOT_FOUND or face.index is None:
                 raise
             detail = f"The stage {face.index} could not be found."
             raise ServiceError(ErrorKind.NOT_FOUND, detail) from error
 
-    async def _document(self, request: Request, record: IndexRecord, wanted: DocumentWanted) -> Response:
+    async def _document(self, request: Request, where: Place, wanted: DocumentWanted) -> Response:
         """Return the document of a project or version.
 
         Raises:
-            ServiceError: NOT_FOUND; there is no such project or version.
+            ServiceError: NOT_FOUND; there is no such project or version. UPSTREAM; a mirror may have it whose upstream
+                gives no answer.
         """
+        record = where.record
         order = (record,) if wanted.own else resolution_order(record, self._resources.directory.index)
-        if wanted.version is not None:
-            return await self._version(request, order, wanted, wanted.version)
         base = self._base(request)
-        key = (base, wanted.project, wanted.own, tuple(map(_telling, order)))
+        if wanted.version is not None:
+            return await self._version(order, where, wanted, base)
         async with self._resources.engine.connect() as connection:
             mark = await mark_of(connection, {member.id: member.life for member in order}, wanted.project)
-        headers = devpi_headers({"X-DEVPI-SERIAL": str(mark.serial)})
-        known = self._memory.find(key, mark.rows)
+        mirrored = await self._mirrored(order, where, wanted, base)
+        key = (base, wanted.project, wanted.own, tuple(map(_telling, order)))
+        rows = f"{mark.rows} {mirrored.mark}"
+        headers = devpi_headers({"X-DEVPI-SERIAL": str(mark.serial), **mirrored.headers})
+        known = self._memory.find(key, rows)
         if known is not None:
             return Response(known, headers=headers)
         holdings = await self._holdings(order, wanted)
         members = members_showing(order, wanted.project, holdings)
-        plan = plan_of(members, holdings, base)
-        if not plan and not is_known(members, holdings) and not await self._known_to_bases(record, wanted):
+        plan = with_mirrored(plan_of(members, holdings, base), await mirrored.versions())
+        if not plan and not _is_there(members, holdings, mirrored) and not await self._based(where, wanted):
             raise ServiceError(ErrorKind.NOT_FOUND, no_project(wanted.project).detail)
         parts = list(parts_of(plan))
         if request.method == "HEAD":
             return StreamingResponse(self._written(()), headers=headers)
-        body = self._memory.passed_on(key, mark.rows, self._written(parts))
+        body = self._memory.passed_on(key, rows, self._written(parts))
         if len(parts) > 1:
             return StreamingResponse(body, headers=headers)
         return Response(b"".join([text async for text in body]), headers=headers)
 
-    async def _version(
-        self, request: Request, order: Sequence[IndexRecord], wanted: DocumentWanted, sought: str
-    ) -> Response:
+    async def _version(self, order: Sequence[IndexRecord], where: Place, wanted: DocumentWanted, base: str) -> Response:
         """Return the document of a version.
 
         Raises:
-            ServiceError: NOT_FOUND; there is no such version.
+            ServiceError: NOT_FOUND; there is no such version. UPSTREAM.
         """
+        assert wanted.version is not None
         async with self._resources.engine.connect() as connection:
             serial = await audit.newest(connection)
+        mirrored = await self._mirrored(order, where, wanted, base)
         holdings = await self._holdings(order, wanted)
-        plan = plan_of(members_showing(order, wanted.project, holdings), holdings, self._base(request))
-        version = version_in(plan, sought)
+        hosted = plan_of(members_showing(order, wanted.project, holdings), holdings, base)
+        plan = with_mirrored(hosted, await mirrored.versions(wanted.version))
+        version = version_in(plan, wanted.version)
         found = None if version is None else verdata(plan[version], await self._metadata(plan))
         if found is None:
-            raise ServiceError(ErrorKind.NOT_FOUND, no_version(wanted.project, sought).detail)
-        return devpi_answer("versiondata", found, headers={"X-DEVPI-SERIAL": str(serial)})
+            raise ServiceError(ErrorKind.NOT_FOUND, no_version(wanted.project, wanted.version).detail)
+        return devpi_answer("versiondata", found, headers={"X-DEVPI-SERIAL": str(serial), **mirrored.headers})
 
-    async def _known_to_bases(self, record: IndexRecord, wanted: DocumentWanted) -> bool:
+    async def _mirrored(
+        self, order: Sequence[IndexRecord], where: Place, wanted: DocumentWanted, base: str
+    ) -> MirroredVersions:
+        """Return what the mirrors of a view show of a project: what its page shows of them.
+
+        Raises:
+            ServiceError: UPSTREAM; nobody here has the project, and an upstream that may have it gives no answer.
+        """
+        mirrors = {member.name: f"{base}/{member.name}" for member in order if member.type == MIRROR}
+        if not mirrors:
+            return MirroredVersions(where.record.name, wanted.project, mirrors)
+        try:
+            page = await self._reader.document(where, PageWanted(wanted.project))
+        except UpstreamsAway as error:
+            # devpi's client knows no "come again later": it prints this, and the status that is said to be wrong.
+            raise ServiceError(ErrorKind.UPSTREAM, error.detail, retry_after=error.retry_after) from error
+        asked = key_of(where, PageWanted(wanted.project))
+        variant = await self._reader.variant(asked, page, Media.JSON, Coding.IDENTITY)
+        return MirroredVersions(where.record.name, wanted.project, mirrors, page, variant.etag)
+
+    async def _based(self, where: Place, wanted: DocumentWanted) -> bool:
         """Return whether a project is there for one who leaves out bases: then it has no versions, else it is 404."""
-        if not wanted.own or not record.bases:
+        if not wanted.own or not where.record.bases:
             return False
-        order = resolution_order(record, self._resources.directory.index)
+        order = resolution_order(where.record, self._resources.directory.index)
         holdings = await self._holdings(order, wanted)
-        return is_known(members_showing(order, wanted.project, holdings), holdings)
+        members = members_showing(order, wanted.project, holdings)
+        try:
+            return _is_there(members, holdings, await self._mirrored(order, where, wanted, ""))
+        except ServiceError as error:
+            # It cannot be said that nobody has it; and that the index itself has nothing is true.
+            return error.kind is ErrorKind.UPSTREAM
 
     async def _holdings(self, order: Sequence[IndexRecord], wanted: DocumentWanted) -> Holdings:
         """Return what the members of a view have of a project."""
@@ -224,10 +265,56 @@ class DevpiDocuments:
             return await metadata_of(connection, releases_in(plan))
 
 
+@dataclass(frozen=True, slots=True)
+class MirroredVersions:
+    """What mirrors show of a project; nothing without a page.
+
+    Attributes:
+        mirrors: their URLs, nearest first.
+        page: of the project in the index, which shows what stages have as well; `etag` is of its JSON form.
+    """
+
+    index: IndexName
+    project: NormalizedName
+    mirrors: Mapping[IndexName, str]
+    page: Document | None = None
+    etag: bytes = b""
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a page."""
+        return self.page is not None and self.page.status == HTTPStatus.OK
+
+    @property
+    def mark(self) -> str:
+        """Another one for another page."""
+        return self.etag.decode("ascii")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What is to be said of it: since when it was not confirmed, though it should have been."""
+        since = None if self.page is None else self.page.shape.stale_since
+        return {} if since is None else {STALE.decode("ascii"): http_date(since).decode("ascii")}
+
+    async def versions(self, version: str | None = None) -> dict[str, list[MirroredPart]]:
+        """Return each version with its part on every mirror that has it, or those that equal one."""
+        if self.page is None or not self.known:
+            return {}
+        given = (self.page.body, self.index, self.mirrors, self.project, version)
+        if len(self.page.body) <= _QUICK:
+            return mirrored_versions(*given)
+        return await asyncio.to_thread(mirrored_versions, *given)
+
+
 def _is_devpi(scope: Scope) -> bool:
     face, asked = parse_face(scope["path"]), asked_by(scope["headers"])
     agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
     return face is not None and is_devpi(face, scope["method"], asked.accept or b"", agent)
+
+
+def _is_there(members: Sequence[IndexRecord], holdings: Holdings, mirrored: MirroredVersions) -> bool:
+    """Return whether there is a project to tell of, though it may have no version."""
+    return is_known(members, holdings) or (mirrored.known and any(member.type == MIRROR for member in members))
 
 
 def _telling(member: IndexRecord) -> Hashable:

@@ -18,6 +18,7 @@ import orjson
 
 from countermark.core.digest import Sha256
 from countermark.core.names import IndexName, InvalidName, NormalizedName, parse_project_name
+from services.index.devpi_mirrored import MirroredPart
 from services.index.rules import chooses_page
 from shared.faces import Face, FaceKind
 from shared.ids import IndexId, ReleaseId
@@ -184,7 +185,7 @@ class Part:
     attachments: Sequence[AttachmentRow]
 
 
-Plan = dict[str, list[Part]]
+Plan = dict[str, list[Part | MirroredPart]]
 """Version -> that version on each index that has it, nearest first: the first is shown, the others are shadowed."""
 
 
@@ -223,6 +224,13 @@ def plan_of(members: Sequence[Identified], holdings: Holdings, root: str) -> Pla
     return plan
 
 
+def with_mirrored(plan: Plan, mirrored: Mapping[str, Sequence[MirroredPart]]) -> Plan:
+    """Return a plan with what mirrors show: they come last, wherever they stand among the bases."""
+    for version, parts in mirrored.items():
+        plan.setdefault(version, []).extend(parts)
+    return plan
+
+
 def version_in(plan: Plan, sought: str) -> str | None:
     """Return the version that one asked for means: itself, else the nearest one of those that equal it.
 
@@ -253,13 +261,13 @@ def weight_of(plan: Plan) -> int:
     return sum(map(_weight, plan.values()))
 
 
-def _weight(shown: Sequence[Part]) -> int:
-    return sum(one.release.weight for one in shown)
+def _weight(shown: Sequence[Part | MirroredPart]) -> int:
+    return sum(one.release.weight for one in shown if isinstance(one, Part))
 
 
 def releases_in(plan: Plan) -> list[ReleaseId]:
     """Return the releases whose metadata a plan needs."""
-    return [one.release.id for shown in plan.values() for one in shown]
+    return [one.release.id for shown in plan.values() for one in shown if isinstance(one, Part)]
 
 
 def written(plan: Plan, metadata: Mapping[ReleaseId, str]) -> bytes:
@@ -272,16 +280,20 @@ def written(plan: Plan, metadata: Mapping[ReleaseId, str]) -> bytes:
     return orjson.dumps({version: document for version, document in found.items() if document is not None})[1:-1]
 
 
-def verdata(shown: Sequence[Part], metadata: Mapping[ReleaseId, str]) -> dict[str, Any] | None:
+def verdata(shown: Sequence[Part | MirroredPart], metadata: Mapping[ReleaseId, str]) -> dict[str, Any] | None:
     """Return what devpi says of a version, with what it shadows; None when its releases are gone."""
-    found = [_verdata(one, metadata[one.release.id]) for one in shown if one.release.id in metadata]
+    every = [one.verdata() if isinstance(one, MirroredPart) else _verdata(one, metadata) for one in shown]
+    found = [document for document in every if document is not None]
     if len(found) > 1:
         found[0]["+shadowing"] = found[1:]
     return found[0] if found else None
 
 
-def _verdata(part: Part, metadata: str) -> dict[str, Any]:
-    fields = orjson.loads(metadata)
+def _verdata(part: Part, metadata: Mapping[ReleaseId, str]) -> dict[str, Any] | None:
+    """Return what devpi says of a version on an index, None when its release is gone."""
+    if part.release.id not in metadata:
+        return None
+    fields = orjson.loads(metadata[part.release.id])
     document: dict[str, Any] = {"name": _text(fields.get("name")) or part.display_name, "version": part.release.version}
     for key in _TEXTS:
         document[key] = _text(fields.get(key))

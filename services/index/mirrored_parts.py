@@ -72,10 +72,14 @@ async def mirrored_parts(
     return Mirrored(tuple(parts), serial, min(moments, default=None), min(stale, default=None), tuple(away))
 
 
-def unavailable(away: Sequence[UpstreamAway]) -> ServiceError:
+class UpstreamsAway(ServiceError):
+    """Nobody here knows a project or has a list, and an upstream that may know gives no answer."""
+
+
+def unavailable(away: Sequence[UpstreamAway]) -> UpstreamsAway:
     """Return what a client is told when nobody here knows a project, and an upstream that may know it is away.
 
     Not "not found": installers would go on to another index, and get the name from there.
     """
     longest = max(one.retry_after for one in away)
-    return ServiceError(ErrorKind.UNAVAILABLE, f"{'; '.join(map(str, away))[:1000]}.", retry_after=longest)
+    return UpstreamsAway(ErrorKind.UNAVAILABLE, f"{'; '.join(map(str, away))[:1000]}.", retry_after=longest)
