@@ -19,11 +19,12 @@ from countermark.core.names import IndexName
 from gateway.devpi import states
 from gateway.devpi.documents import json_body, json_object
 from gateway.devpi.index_writer import NewIndexes
+from gateway.devpi.mirrored_names import MirroredNames
 from gateway.devpi.operations import applied
 from gateway.devpi.parts import DevpiParts, body_of, denied
 from gateway.devpi.states import IndexState
 from gateway.devpi.user_writer import no_user
-from gateway.devpi.values import Config
+from gateway.devpi.values import MIRROR, Config
 from gateway.index_lives import is_emptied
 from shared.auth.principal import ANONYMOUS, AUTHENTICATED, Principal, Verb
 from shared.devpi import devpi_answer, devpi_stream, wants_json
@@ -43,6 +44,7 @@ class IndexRoutes:
 
     def __init__(self, parts: DevpiParts) -> None:
         self._parts = parts
+        self._mirrored = MirroredNames(parts.resources)
 
     async def show(self, face: Face, request: Request) -> Response:
         """Show an index, with the names of its own projects unless `?no_projects` is there."""
@@ -138,7 +140,8 @@ class IndexRoutes:
         config = orjson.dumps(state.config())
         yield b'{"type":"indexconfig","result":' + config[:-1] + b',"projects":['
         comma = b""
-        async for names in states.project_names(self._parts.resources.engine, state):
+        hosted = states.project_names(self._parts.resources.engine, state)
+        async for names in self._mirrored.of(state.name) if state.type == MIRROR else hosted:
             yield comma + orjson.dumps(names)[1:-1]
             comma = b","
         yield b"]}}"
