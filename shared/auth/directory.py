@@ -81,7 +81,11 @@ class IndexRecord:
     admission: str
     grants: frozenset[Grant]
     bases: tuple[IndexName, ...] = ()
-    """Indexes whose projects show here as well, by name and in order; one that is gone is skipped."""
+    """Indexes whose projects show here as well, by name and in order; one that is gone is skipped.
+
+    Private ones of a public index are left out: none can be set, but one can be made under a name that an import had
+    brought as a base (architecture section 11.5).
+    """
     mirror_whitelist: frozenset[str] = frozenset()
     """Projects (`*` = all) that mirrors may add files to though a stage holds them. Source: contract devpi 15."""
     whitelist_inheritance: str = "intersection"
@@ -230,6 +234,14 @@ class Directory:
                     Exemption(NormalizedName(left.project), left.version, left.until, left.owner, left.reason)
                 )
             columns = (IndexRow.id, IndexRow.owner, IndexRow.name, IndexRow.life, IndexRow.type, IndexRow.visibility)
+            living_indexes = (
+                await connection.execute(
+                    select(*columns, IndexRow.volatile, IndexRow.admission, _DECIDING).where(
+                        IndexRow.deleted_at.is_(None)
+                    )
+                )
+            ).all()
+            private = {IndexName(row.owner, row.name) for row in living_indexes if row.visibility != "public"}
             indexes = [
                 IndexRecord(
                     id=IndexId(row.id),
@@ -240,17 +252,15 @@ class Directory:
                     volatile=row.volatile,
                     admission=row.admission,
                     grants=frozenset(grants.get(row.id, ())),
-                    bases=tuple(bases.get(row.id, ())),
+                    bases=tuple(
+                        base for base in bases.get(row.id, ()) if row.visibility != "public" or base not in private
+                    ),
                     mirror_whitelist=frozenset(row.settings.get("mirror_whitelist", ())),
                     whitelist_inheritance=row.settings.get("mirror_whitelist_inheritance", "intersection"),
                     mirror=mirror_options(row.settings) if row.type == MIRROR else None,
                     policy=self._policy(IndexName(row.owner, row.name), row.settings, exempt.get(row.id, ())),
                 )
-                for row in await connection.execute(
-                    select(*columns, IndexRow.volatile, IndexRow.admission, _DECIDING).where(
-                        IndexRow.deleted_at.is_(None)
-                    )
-                )
+                for row in living_indexes
             ]
             gone = await connection.execute(
                 select(IndexRow.owner, IndexRow.name).where(

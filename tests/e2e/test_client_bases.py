@@ -13,6 +13,7 @@ from tests.support.archives import make_wheel
 from tests.support.clients import VerifyingClient
 from tests.support.processes import Deployment
 from tests.support.uploading import basic
+from tests.support.waiting import until
 
 
 class Registry:
@@ -33,6 +34,9 @@ class Registry:
             assert done.returncode == 0, done.stderr
         else:
             self._send("PUT", name, {"bases": list(bases)})
+        # Its first publication comes a moment later, and so do the other processes that hear of it.
+        root, headers = f"{self.url(name)}/+tuf/metadata/1.root.json", basic(self.token)
+        until(f"the trust root of {name}", lambda: httpx2.get(root, headers=headers, timeout=30).status_code == 200)
         return name
 
     def change(self, name: str, *bases: str) -> None:

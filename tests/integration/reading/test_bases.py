@@ -153,14 +153,17 @@ class TestFiles:
         assert (await top.get(url, headers={"if-none-match": whole.headers["etag"]})).status_code == 304
         assert (await top.get(f"/a/top/+tuf/files/{file.sha256[:2]}/{file.sha256[2:]}/{WHEEL}")).status_code == 404
 
-    async def test_large_files(self, family: Family, top: httpx2.AsyncClient) -> None:
+    async def test_large_files(self, family: Family, engine: AsyncEngine) -> None:
         """A large file of a private base is streamed, whole and in parts."""
         await family.make("b/secret", public=False)
-        await family.make("a/top", "b/secret")
+        await family.make("a/shut", "b/secret", public=False)
         file = await family.publish("b/secret", WHEEL, LARGE)
-        url = f"/a/top/+f/{file.path}"
-        assert (await top.get(url)).content == LARGE
-        part = await top.get(url, headers={"range": "bytes=-1000"})
+        url = f"/a/shut/+f/{file.path}"
+        token = await make_token(engine, "a")
+        await family.reading.news()
+        async with family.reading.client(token=token) as reader:
+            assert (await reader.get(url)).content == LARGE
+            part = await reader.get(url, headers={"range": "bytes=-1000"})
         assert (part.status_code, part.content) == (206, LARGE[-1000:])
 
     async def test_other_bytes_of_a_nearer_index(self, family: Family, top: httpx2.AsyncClient) -> None:
@@ -387,12 +390,31 @@ class TestRights:
         """Who may read an index reads what its bases show there, and nothing at the bases' own addresses."""
         await family.make("b/secret", public=False)
         file = await family.publish("b/secret", WHEEL, b"secret")
-        await family.make("a/top", "b/secret")
+        await family.make("a/shut", "b/secret", public=False)
+        token = await make_token(engine, "a")
         await family.reading.news()
-        assert await listed(top) == [WHEEL]
-        assert (await top.get(f"/a/top/+f/{file.path}")).content == b"secret"
-        assert (await top.get("/b/secret/+simple/thing/")).status_code == 401
-        assert (await top.get(f"/b/secret/+f/{file.path}")).status_code == 401
+        paths = ("+simple/thing/", f"+f/{file.path}", "pypi/thing/json", "thing", "thing/1.0")
+        async with family.reading.client(token=token) as reader:
+            assert await listed(reader, "/a/shut/+simple/thing/") == [WHEEL]
+            assert (await reader.get(f"/a/shut/+f/{file.path}")).content == b"secret"
+            assert {(await reader.get(f"/a/shut/{path}")).status_code for path in paths} == {200}
+            assert {(await reader.get(f"/b/secret/{path}")).status_code for path in paths} == {403}
+        assert {
+            (await top.get(f"/{index}/{path}")).status_code for index in ("a/shut", "b/secret") for path in paths
+        } == {401}
+
+    async def test_a_private_base_of_a_public_index(self, family: Family, top: httpx2.AsyncClient) -> None:
+        """It cannot be set; where an import of a name that was free brought it, nothing of it shows."""
+        await family.make("a/top", "b/secret", "a/mid")
+        await family.publish("a/mid", SDIST, b"open")
+        await family.make("b/secret", public=False)
+        file = await family.publish("b/secret", WHEEL, b"secret")
+        assert await listed(top) == [SDIST]
+        assert (await top.get(f"/a/top/+f/{file.path}")).status_code == 404
+        assert (await top.get("/a/top/thing/1.0")).status_code == 404
+        assert WHEEL not in (await top.get("/a/top/pypi/thing/json")).text
+        await family.publish("b/secret", "hidden-1.0.tar.gz", b"secret")
+        assert "hidden" not in (await top.get("/a/top/+simple/")).text
 
     async def test_a_private_index(self, family: Family, top: httpx2.AsyncClient, engine: AsyncEngine) -> None:
         """What a private index shows of an open base is for its readers, and marked as private."""

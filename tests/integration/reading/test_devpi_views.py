@@ -62,12 +62,17 @@ class TestBases:
     async def test_a_private_base(
         self, devpi: httpx2.AsyncClient, reading: Reading, stable: Published, stores: ObjectStores, engine: AsyncEngine
     ) -> None:
-        """What a base shows is for whoever may read the index that was asked."""
+        """What a base shows is for whoever may read the index that was asked; a public one shows nothing of it."""
         await other_index(engine, stores, "root/closed", "hidden-1.0.tar.gz", public=False)
-        await base_on(engine, stable, "root/closed")
+        above = await other_index(engine, stores, "a/above", "thing-1.0.tar.gz", public=False)
+        for published in (stable, above):
+            await base_on(engine, published, "root/closed")
+        token = await make_token(engine, "a")
         await reading.news()
-        assert (await devpi.get("/root/stable/hidden")).status_code == 200
+        assert (await devpi.get("/a/above/hidden", headers=signed_in("a", token))).status_code == 200
+        assert (await devpi.get("/root/closed/hidden", headers=signed_in("a", token))).status_code == 403
         assert (await devpi.get("/root/closed/hidden")).status_code == 401
+        assert (await devpi.get("/root/stable/hidden")).status_code == 404
 
 
 class TestRights:
