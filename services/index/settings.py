@@ -15,6 +15,7 @@ class Limits:
         absent_seconds: seconds for which it is remembered that something does not exist; a new head ends it earlier.
         big_list: projects above which a project list is rendered at most every `list_seconds`.
         list_seconds: seconds for which a big list may lag behind its index.
+        respelled_at_once: pages with absolute links that are made at the same time; they are not kept.
         laid_at_once: pages laid at the same time.
         lay_rest: seconds between the end of one laying of an index and the next, at the least.
         lay_share: how many times as long as a laying took is rested, so that large pages are laid seldom.
@@ -28,6 +29,7 @@ class Limits:
     absent_seconds: float = 30.0
     big_list: int = 10_000
     list_seconds: float = 2.0
+    respelled_at_once: int = 2
     laid_at_once: int = 8
     lay_rest: float = 1.0
     lay_share: float = 10.0

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 import orjson
@@ -57,9 +56,6 @@ LISTED = "listed"
 
 _SIGNED_LINK = b'"url":"' + SIGNED_ROOT.encode() + b"+f/"
 """How a link begins in a page document; within a text the quotation marks would be escaped."""
-
-_NOWHERE_KEPT = b"no-store"
-"""Cache-Control of pages that depend on the Host header, which caches do not tell apart."""
 
 _TARGET_TYPES = {"json": b"application/json", "pointer": b"application/yaml", "note": b"text/plain; charset=utf-8"}
 """Content-Type by a target's extension. Source: RFC 9512 for YAML; a note is C2SP text."""
@@ -126,14 +122,6 @@ def respelled_page(place: Place, root: str, signed: Document) -> Document:
         return root + signed_link(sha256, file_name).removeprefix(SIGNED_ROOT)
 
     return Document(signed.shape, body, signed.groups, html=partial(page_html, link=link), until=signed.until)
-
-
-def absolute_page(place: Place, root: str, signed: Document) -> Document:
-    """Return a page with absolute links; made for one request, and kept by nobody: its root is what that request says
-    of its own host. Arguments as for `respelled_page`."""
-    page = respelled_page(place, root, signed)
-    page.shape = replace(page.shape, caching=(_NOWHERE_KEPT, _NOWHERE_KEPT))
-    return page
 
 
 async def load_json(
