@@ -79,7 +79,8 @@ def create_app(
         )
     )
     links = uses_local_provider(resources.settings)
-    backing = Backing(resources.engine, resources.clock, resources.directory, limits, links=links)
+    most = resources.settings.indexes.per_owner
+    backing = Backing(resources.engine, resources.clock, resources.directory, limits, links=links, most_indexes=most)
     desk = Desk(backing, addresses, login, pages, Remote(api))
     sweep = TokenSweep(resources.engine, resources.clock)
     ui = build_ui(UiParts(addresses, login, desk, pages, proxies), routes)

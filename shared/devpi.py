@@ -34,6 +34,9 @@ MEDIA_TYPE = "application/json"
 MAX_OUTSIDE_URL = 500
 """Characters of an `X-Outside-URL` header."""
 
+_SENT_AT_ONCE = 64 << 10
+"""Bytes of a document in parts that are sent together, at the least."""
+
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?\Z")
 """What a Host header may hold: it is written into pages and documents."""
 
@@ -86,8 +89,18 @@ def devpi_answer(
 
 
 def devpi_stream(parts: AsyncIterator[bytes]) -> Response:
-    """Return an answer of devpi's API whose JSON comes in parts."""
-    return StreamingResponse(parts, headers=devpi_headers())
+    """Return an answer of devpi's API whose JSON comes in parts, which may be small: they are sent some at a time."""
+    return StreamingResponse(_gathered(parts), headers=devpi_headers())
+
+
+async def _gathered(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    waiting = bytearray()
+    async for part in parts:
+        waiting += part
+        if len(waiting) >= _SENT_AT_ONCE:
+            yield bytes(waiting)
+            waiting.clear()
+    yield bytes(waiting)
 
 
 def devpi_error(error: Exception) -> Response:

@@ -59,10 +59,11 @@ MOST_INDEXES = 1000
 
 @dataclass(frozen=True, slots=True)
 class NewIndexes:
-    """What new indexes get: the admission of stages, and who may upload test results."""
+    """What new indexes get: the admission of stages, and who may upload test results; `most` of them an owner has."""
 
     admission: Literal["strict", "devpi"]
     results: str
+    most: int
 
 
 class DevpiIndexes(CatalogueWriter):
@@ -81,7 +82,7 @@ class DevpiIndexes(CatalogueWriter):
         """
         async with UnitOfWork(self._engine) as work:
             owner = select(Account.name).where(Account.name == name.owner, Account.disabled_at.is_(None))
-            if await work.connection.scalar(owner.with_for_update(read=True)) is None:
+            if await work.connection.scalar(owner.with_for_update(key_share=True)) is None:
                 raise no_user(name.owner)
             find = await _base_finder(work, given, principal, name, public=True)
             config = _checked(lambda: new_config(given, name.owner, new.results, find))
@@ -101,7 +102,7 @@ class DevpiIndexes(CatalogueWriter):
                 grants=frozenset(listed | await self._administrators(work)),
                 owner_verbs=_OWNERS,
             )
-            if await begin(work, birth, self._clock.now()) is None:
+            if await begin(work, birth, self._clock.now(), most=new.most) is None:
                 raise ServiceError(ErrorKind.CONFLICT, f"index '{name}' exists")
             await self._record(work, "index.create", str(name), visibility="public", type=config["type"])
             made = await states.index(work.connection, name)

@@ -77,7 +77,12 @@ class IndexRoutes:
         given = json_object(await body_of(request))
         await self._until_emptied(name)
         settings = self._parts.resources.settings
-        new = NewIndexes("devpi", ANONYMOUS) if settings.is_open_devpi else NewIndexes("strict", AUTHENTICATED)
+        most = settings.indexes.per_owner
+        new = (
+            NewIndexes("devpi", ANONYMOUS, most)
+            if settings.is_open_devpi
+            else NewIndexes("strict", AUTHENTICATED, most)
+        )
         made = await self._parts.indexes(principal).create(name, given, principal, new)
         await self._parts.changed()
         return devpi_answer("indexconfig", made.config())
