@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import IndexName, parse_index_name
 from gateway.devpi import states
+from gateway.devpi.shares import check_lists
 from gateway.devpi.states import IndexState
 from gateway.devpi.user_writer import no_user
 from gateway.devpi.values import (
@@ -104,6 +105,7 @@ class DevpiIndexes(CatalogueWriter):
             )
             if await begin(work, birth, self._clock.now(), most=new.most) is None:
                 raise ServiceError(ErrorKind.CONFLICT, f"index '{name}' exists")
+            await check_lists(work, name.owner)
             await self._record(work, "index.create", str(name), visibility="public", type=config["type"])
             made = await states.index(work.connection, name)
             await self._commit(work)
@@ -135,6 +137,8 @@ class DevpiIndexes(CatalogueWriter):
                 await set_bases(work.connection, state.id, _bases(config))
             if state.type != MIRROR:
                 await self._set_grants(work, state, before, config)
+            if _entries(config) > _entries(before):
+                await check_lists(work, name.owner)
             changed = sorted(option for option in {*before, *config} if before.get(option) != config.get(option))
             told = {option: config.get(option) for option in changed if option in {*_RIGHTS, "bases", "volatile"}}
             await self._record(work, "index.change", str(name), options=changed, **told)
@@ -231,6 +235,10 @@ async def _base_finder(
 def _listed(config: Config) -> set[Grant]:
     """Return the rights that the lists of a configuration give."""
     return {Grant(who, verb) for option, verbs in _RIGHTS.items() for who in config.get(option, ()) for verb in verbs}
+
+
+def _entries(config: Config) -> int:
+    return sum(len(value) for value in config.values() if isinstance(value, list))
 
 
 def _settings(config: Config) -> dict[str, Any]:

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from packaging.utils import NormalizedName
-from sqlalchemy import ARRAY, String, func, literal, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import IndexName, parse_index_name
 from shared.auth.last_use import LastUse
 from shared.auth.principal import Grant, Resource, Scope, Verb
 from shared.auth.tokens import LOGIN_FORMAT_VERSION
+from shared.auth.whitelists import ROW_VERSION, Whitelists
 from shared.catalogue.tables import Account, Deployment, IndexBase, IndexRow, Token
 from shared.catalogue.tables import Grant as GrantRow
 from shared.ids import IndexId, TokenId
@@ -35,12 +36,6 @@ _LOOK_INTERVAL = 0.1
 
 _LOOK_SHARE = 9
 """A look that takes long is followed by this many times as long without one: strangers cause a tenth of the work."""
-
-
-_WORDS = ("custom_data", "description", "title")
-"""Settings of an index that decide nothing, and may be long."""
-
-_DECIDING = IndexRow.settings.op("-")(literal(list(_WORDS), ARRAY(String))).label("settings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +104,7 @@ class Directory:
         self._engine = engine
         self.no_password = no_password
         self._now = _Snapshot()
+        self._whitelists = Whitelists()
         self._refreshing = asyncio.Lock()
         self._looking = asyncio.Lock()
         self._readings = 0
@@ -216,11 +212,13 @@ class Directory:
             columns = (IndexRow.id, IndexRow.owner, IndexRow.name, IndexRow.life, IndexRow.type, IndexRow.visibility)
             living_indexes = (
                 await connection.execute(
-                    select(*columns, IndexRow.volatile, IndexRow.admission, _DECIDING).where(
+                    select(*columns, IndexRow.volatile, IndexRow.admission, ROW_VERSION).where(
                         IndexRow.deleted_at.is_(None)
                     )
                 )
             ).all()
+            versions = {IndexId(row.id): str(row.row_version) for row in living_indexes}
+            whitelists = await self._whitelists.read(connection, versions)
             private = {IndexName(row.owner, row.name) for row in living_indexes if row.visibility != "public"}
             indexes = [
                 IndexRecord(
@@ -235,8 +233,8 @@ class Directory:
                     bases=tuple(
                         base for base in bases.get(row.id, ()) if row.visibility != "public" or base not in private
                     ),
-                    mirror_whitelist=frozenset(row.settings.get("mirror_whitelist", ())),
-                    whitelist_inheritance=row.settings.get("mirror_whitelist_inheritance", "intersection"),
+                    mirror_whitelist=whitelists[IndexId(row.id)].names,
+                    whitelist_inheritance=whitelists[IndexId(row.id)].inheritance,
                 )
                 for row in living_indexes
             ]

@@ -13,6 +13,8 @@ from starlette.types import Message
 
 from countermark.core.names import IndexName
 from gateway.accounts import NewIndex
+from gateway.devpi.shares import MOST_ENTRIES
+from gateway.devpi.values import MOST_WHITELISTED
 from shared.catalogue.tables import Grant, IndexRow
 from shared.ids import new_uuid
 from shared.settings import Indexes, Settings, Uploads
@@ -101,3 +103,19 @@ async def test_lists_are_written_part_by_part(gateway: TestGateway, path: str) -
     alice = shown if path == "/alice" else shown["alice"]
     assert sorted(alice["indexes"]) == [f"i{number:04}" for number in range(1000)]
     assert alice["indexes"]["i0999"]["custom_data"] == settings["custom_data"]
+
+
+async def test_lists_of_an_owner_are_bounded_together(gateway: TestGateway) -> None:
+    """Every process keeps them in memory: above a hundred thousand entries there is room for no more."""
+    alice = DevpiUser(gateway, "alice")
+    names = [f"project-{number}" for number in range(MOST_WHITELISTED)]
+    full = "the lists (bases, rights, whitelists) of all indexes of user 'alice' have more than 100000 entries"
+    fitting = MOST_ENTRIES // MOST_WHITELISTED - 1
+    for number in range(fitting):
+        assert (await alice("PUT", f"/alice/w{number}", {"mirror_whitelist": names})).status_code == 200
+    assert (await alice("PUT", "/alice/w", {"mirror_whitelist": names[:4000]})).status_code == 200
+    assert told(await alice("PUT", "/alice/x", {"mirror_whitelist": names})) == (400, full)
+    assert told(await alice("PATCH", "/alice/w", {"mirror_whitelist": names})) == (400, full)
+    assert len((await alice.result("/alice/w?no_projects="))["mirror_whitelist"]) == 4000
+    assert (await alice("PATCH", "/alice/w0", {"mirror_whitelist": []})).status_code == 200
+    assert (await alice("PUT", "/alice/x", {"mirror_whitelist": names})).status_code == 200
