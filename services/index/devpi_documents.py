@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Hashable, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from countermark.core.names import FileName
 from services.index.devpi_memory import DocumentMemory
 from services.index.devpi_rules import (
     DocumentWanted,
@@ -26,7 +28,6 @@ from services.index.devpi_rules import (
     Renamed,
     is_devpi,
     is_known,
-    members_showing,
     no_project,
     no_version,
     parts_of,
@@ -36,12 +37,13 @@ from services.index.devpi_rules import (
     version_in,
     wanted_at,
     weight_of,
+    with_root,
     written,
 )
 from shared.auth.directory import IndexRecord
 from shared.catalogue import audit
 from shared.catalogue.devpi_reading import VersionSought, holdings_of, mark_of, metadata_of
-from shared.catalogue.merged import held_names
+from shared.catalogue.merged import held_names, standings
 from shared.devpi import devpi_answer, devpi_error, devpi_headers, is_devpi_client, own_url
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, parse_face
@@ -52,16 +54,36 @@ from shared.reading.access import Access
 from shared.reading.answers import NOSNIFF, with_headers
 from shared.reading.devpi_rows import Holdings
 from shared.reading.headers import asked_by
+from shared.reading.merging import members_showing
 from shared.reading.resolution import resolution_order
 from shared.resources import Resources
 
 _QUICK = 64 << 10
 """Bytes of stored metadata that are read on the spot; more are in a thread, where they hold up nobody."""
 
+_SHORT = 256 << 10
+"""Bytes of a document whose links are completed on the spot (about 0.2 ms)."""
+
 _WRITERS = 4
 """Parts of documents that are written at the same time: it bounds what they take of memory and of the pool."""
 
 _BEGIN, _END = b'{"type":"projectconfig","result":{', b"}}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What there is of a project.
+
+    Attributes:
+        members: that show it or say that it is in quarantine, nearest first.
+        open_members: those that show it.
+        hidden: names of files that the index that was asked holds for review.
+    """
+
+    holdings: Holdings
+    members: Sequence[IndexRecord]
+    open_members: Sequence[IndexRecord]
+    hidden: frozenset[FileName]
 
 
 class DevpiDocuments:
@@ -144,22 +166,24 @@ class DevpiDocuments:
         if wanted.version is not None:
             return await self._version(request, order, wanted, wanted.version)
         base = self._base(request)
-        key = (base, wanted.project, wanted.own, tuple(map(_telling, order)))
+        # Not the address: there are as many of the host as clients can think of.
+        key = (wanted.project, wanted.own, tuple(map(_telling, order)))
         async with self._resources.engine.connect() as connection:
             mark = await mark_of(connection, {member.id: member.life for member in order}, wanted.project)
         headers = devpi_headers({"X-DEVPI-SERIAL": str(mark.serial)})
         known = self._memory.find(key, mark.rows)
         if known is not None:
-            return Response(known, headers=headers)
-        holdings = await self._holdings(order, wanted)
-        members = members_showing(order, wanted.project, holdings)
-        plan = plan_of(members, holdings, base)
-        if not plan and not is_known(members, holdings) and not await self._known_to_bases(record, wanted):
+            return Response(await _rooted(known, base), headers=headers)
+        found = await self._found(order, wanted)
+        plan = plan_of(found.open_members, found.holdings, "", found.hidden)
+        known_here = is_known(found.members, found.holdings)
+        if not plan and not known_here and not await self._known_to_bases(record, wanted):
             raise ServiceError(ErrorKind.NOT_FOUND, no_project(wanted.project).detail)
         parts = list(parts_of(plan))
         if request.method == "HEAD":
             return StreamingResponse(self._written(()), headers=headers)
-        body = self._memory.passed_on(key, mark.rows, self._written(parts))
+        texts = self._memory.passed_on(key, mark.rows, self._written(parts))
+        body = (await _rooted(text, base) async for text in texts)
         if len(parts) > 1:
             return StreamingResponse(body, headers=headers)
         return Response(b"".join([text async for text in body]), headers=headers)
@@ -174,33 +198,40 @@ class DevpiDocuments:
         """
         async with self._resources.engine.connect() as connection:
             serial = await audit.newest(connection)
-        holdings = await self._holdings(order, wanted)
-        plan = plan_of(members_showing(order, wanted.project, holdings), holdings, self._base(request))
+        found = await self._found(order, wanted)
+        plan = plan_of(found.open_members, found.holdings, self._base(request), found.hidden)
         version = version_in(plan, sought)
-        found = None if version is None else verdata(plan[version], await self._metadata(plan))
-        if found is None:
+        shown = None if version is None else verdata(plan[version], await self._metadata(plan))
+        if shown is None:
             raise ServiceError(ErrorKind.NOT_FOUND, no_version(wanted.project, sought).detail)
-        return devpi_answer("versiondata", found, headers={"X-DEVPI-SERIAL": str(serial)})
+        return devpi_answer("versiondata", shown, headers={"X-DEVPI-SERIAL": str(serial)})
 
     async def _known_to_bases(self, record: IndexRecord, wanted: DocumentWanted) -> bool:
         """Return whether a project is there for one who leaves out bases: then it has no versions, else it is 404."""
         if not wanted.own or not record.bases:
             return False
         order = resolution_order(record, self._resources.directory.index)
-        holdings = await self._holdings(order, wanted)
-        return is_known(members_showing(order, wanted.project, holdings), holdings)
+        found = await self._found(order, wanted)
+        return is_known(found.members, found.holdings)
 
-    async def _holdings(self, order: Sequence[IndexRecord], wanted: DocumentWanted) -> Holdings:
-        """Return what the members of a view have of a project."""
+    async def _found(self, order: Sequence[IndexRecord], wanted: DocumentWanted) -> _Found:
+        """Return what the members of a view have of a project.
+
+        Which of them show it, and which names show nowhere, is decided as it is for pages and files: by the index that
+        was asked, `order[0]` (architecture section 11.5).
+        """
         sought = None if wanted.version is None else VersionSought(wanted.version, release_key(wanted.version))
         lives = {member.id: member.life for member in order}
-        asked = order[0].id
         async with self._resources.engine.connect() as connection:
-            found = await holdings_of(connection, lives, wanted.project, sought)
-            if len(order) == 1 or asked not in found.projects:
-                return found
-            # What the index itself holds for review is not shown from anywhere, as on its pages.
-            return found.without(await held_names(connection, asked, wanted.project))
+            there = await standings(connection, lives, wanted.project)
+            # What it holds of its own is not visible anyway.
+            merged = len(order) > 1 and order[0].id in there
+            hidden = await held_names(connection, order[0].id, wanted.project) if merged else frozenset()
+            holdings = await holdings_of(connection, lives, wanted.project, sought) if there else Holdings({})
+        members = members_showing(order, wanted.project, there)
+        # Who put the project into quarantine is the last member, and shows nothing of it.
+        open_members = [member for member in members if member.id not in there or not there[member.id].closed]
+        return _Found(holdings, members, open_members, hidden)
 
     async def _written(self, parts: Sequence[Plan]) -> AsyncIterator[bytes]:
         """Write a project's document; no connection is held while a client takes what was written."""
@@ -233,6 +264,11 @@ def _is_devpi(scope: Scope) -> bool:
 def _telling(member: IndexRecord) -> Hashable:
     """Return what of an index makes a difference to a document, beside the rows of its project."""
     return member.id, member.life, member.type, member.mirror_whitelist, member.whitelist_inheritance
+
+
+async def _rooted(text: bytes, root: str) -> bytes:
+    """Return a document, or a part of one, with the host's URL in its links."""
+    return with_root(text, root) if len(text) <= _SHORT else await asyncio.to_thread(with_root, text, root)
 
 
 def _elsewhere(location: str, query: bytes) -> Response:
