@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from countermark.core.names import IndexName, parse_index_name
 from shared.auth.last_use import LastUse
 from shared.auth.principal import Grant, Resource, Scope, Verb
-from shared.auth.tokens import LOGIN_FORMAT_VERSION
+from shared.auth.tokens import LOGIN_FORMAT_VERSION, LOGIN_FORMAT_VERSIONS, OPEN_LOGIN_FORMAT_VERSION
 from shared.auth.whitelists import ROW_VERSION, Whitelists
 from shared.catalogue.tables import Account, Deployment, IndexBase, IndexRow, Token
 from shared.catalogue.tables import Grant as GrantRow
@@ -189,6 +189,12 @@ class Directory:
                 self._now = fresh
                 self.generation += 1
 
+    def _holds(self, format_version: int, account: AccountRecord) -> bool:
+        """Return whether a token can be good: a login of an open devpi ends with that, any with the password."""
+        if format_version == OPEN_LOGIN_FORMAT_VERSION:
+            return self.no_password is not None
+        return format_version != LOGIN_FORMAT_VERSION or account.password_hash is not None
+
     async def _read(self) -> _Snapshot:
         async with self._engine.connect() as connection:
             default = await connection.scalar(select(Deployment.default_index))
@@ -253,12 +259,10 @@ class Directory:
                     row.account,
                     tuple(map(scope_from, row.scopes)),
                     row.expires_at,
-                    login=row.format_version == LOGIN_FORMAT_VERSION,
+                    login=row.format_version in LOGIN_FORMAT_VERSIONS,
                 )
                 for row in tokens
-                # A login without a password was one of an open devpi's, and ends with that.
-                if row.account in living
-                and (row.format_version != LOGIN_FORMAT_VERSION or living[row.account].password_hash is not None)
+                if row.account in living and self._holds(row.format_version, living[row.account])
             },
             by_name={index.name: index for index in indexes},
             by_id={index.id: index for index in indexes},

@@ -194,7 +194,7 @@ async def test_an_account_that_was_disabled_comes_back_without_its_rights(gatewa
 
 async def test_a_password_changed_while_a_login_is_under_way_ends_it(gateway: TestGateway) -> None:
     """What was proven of the old password makes no login any more."""
-    users = DevpiUsers(gateway.resources.engine, gateway.clock, actor="bob")
+    users = DevpiUsers(gateway.resources.engine, gateway.clock, actor="bob", open_=False)
     with pytest.raises(ServiceError, match="bob"):
         await users.log_in(Proven("bob", "$argon2id$the-old-one"))
 
