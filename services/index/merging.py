@@ -4,7 +4,8 @@ What is shown is decided by `shared.reading.merging`, as it is for files. A merg
 members, so that it is dropped with the next publication of any of them.
 
 Its serial is the sum of the members' own: it grows whenever one of them changes the project, and never falls while the
-bases stay the same.
+bases stay the same. When a base is taken away or deleted it falls by what that one had: what every view ever counted is
+stored nowhere (docs/reference/devpi.md).
 Source: architecture sections 5.9 and 11.5; contract devpi section 15.
 """
 
@@ -53,10 +54,11 @@ async def load_merged_page(
     holders = [member for member in shown if member.id in there and there[member.id].standing.holds]
     if not holders:
         return no_project(limits, place, project)
+    # Also of members that removed it, or show nothing of it: the sum is not to fall when one of them does.
+    serial = sum(found.serial for found in there.values())
     parts = await _parts(resources, limits, record, wanted, _pages(holders, there))
     if not parts:
-        return empty_page(limits, place, project)
-    serial = sum(found.page.serial for found in there.values() if found.page is not None)
+        return empty_page(limits, place, project, serial)
     body = await asyncio.to_thread(merged_document, record.name, project, serial, parts, hidden)
     document = page_of_signed(place, project, serial, body)
     if hidden or len(parts) < len(holders):

@@ -79,7 +79,10 @@ async def load_page(resources: Resources, limits: Limits, place: Place, wanted: 
         there = {} if page is not None else await in_indexes(connection, [record.id], wanted.project)
     if page is None:
         # Registered without files: the name is taken, and nobody is to look for it elsewhere.
-        return (empty_page if there else no_project)(limits, place, wanted.project)
+        here = there.get(record.id)
+        if here is None or not here.standing.registered:
+            return no_project(limits, place, wanted.project)
+        return empty_page(limits, place, wanted.project, here.serial)
     key = target_key(record.name, page_target(wanted.project), page.sha256)
     body = await load_checked(_store(resources, place), key, page.sha256, limits.document)
     return page_of_signed(place, wanted.project, page.serial, body)
@@ -91,9 +94,13 @@ def page_of_signed(place: Place, project: NormalizedName, serial: int, body: byt
     return Document(shape, body, place.groups(project), html=partial(page_html, link=signed_link))
 
 
-def empty_page(limits: Limits, place: Place, project: NormalizedName) -> Document:
-    """Return the page of a project that is registered and never was published. Source: contract devpi section 8."""
-    document = page_of_signed(place, project, 0, merged_document(place.record.name, project, 0, ()))
+def empty_page(limits: Limits, place: Place, project: NormalizedName, serial: int) -> Document:
+    """Return the page of a project that is registered and has no published page. Source: contract devpi section 8.
+
+    Args:
+        serial: of what was published of it before it was removed, 0 for nothing.
+    """
+    document = page_of_signed(place, project, serial, merged_document(place.record.name, project, serial, ()))
     # No publication tells when the name is given up.
     document.until = time.monotonic() + limits.absent_seconds
     return document
