@@ -6,12 +6,12 @@ import secrets
 import tracemalloc
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import IndexName
 from shared.auth.directory import Directory
-from shared.catalogue.tables import IndexRow
+from shared.catalogue.tables import IndexBase, IndexRow
 from shared.ids import new_uuid
 from tests.support.factories import make_account, now
 from tests.support.reading import counted_queries
@@ -78,3 +78,27 @@ async def test_whitelists_follow_every_change(engine: AsyncEngine) -> None:
     await directory.refresh()
     assert directory.index(IndexName("alice", "i1")) is None
     assert await seen(deleted_at=None, settings={"mirror_whitelist": ["c"]}) == (frozenset("c"), "intersection")
+
+
+async def test_a_public_index_has_no_private_base(engine: AsyncEngine) -> None:
+    """Whatever its rows say: what everyone reads is not merged with what some may read; private indexes have both."""
+    await make_indexes(engine, 3)
+    bases = ("alice/i1", "alice/i2", "alice/none")
+    async with engine.begin() as connection:
+        await connection.execute(update(IndexRow).where(IndexRow.name == "i1").values(visibility="private"))
+        ids = {row.name: row.id for row in await connection.execute(select(IndexRow.id, IndexRow.name))}
+        for index in ("i0", "i1"):
+            rows = [
+                {
+                    "index_id": ids[index],
+                    "position": at,
+                    "base_owner": "alice",
+                    "base_name": base.removeprefix("alice/"),
+                }
+                for at, base in enumerate(bases)
+            ]
+            await connection.execute(insert(IndexBase), rows)
+    directory = Directory(engine)
+    await directory.refresh()
+    found = {str(record.name): list(map(str, record.bases)) for record in directory.indexes()}
+    assert found == {"alice/i0": ["alice/i2", "alice/none"], "alice/i1": list(bases), "alice/i2": []}
