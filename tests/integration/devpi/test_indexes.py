@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 from countermark.core.names import IndexName
 from gateway.accounts import NewIndex
 from shared.auth.principal import Verb
-from shared.catalogue.tables import IndexBase, IndexRow, Project
+from shared.catalogue.tables import IndexRow, Project
 from shared.reading.resolution import MOST_MEMBERS
 from tests.support.devpi_api import HOST, DevpiUser, told
 from tests.support.factories import MadeIndex, make_file
@@ -214,18 +214,6 @@ async def test_hostile_documents_change_nothing(gateway: TestGateway) -> None:
         assert len(answer.json()["message"]) < 2000
     assert (await alice("PATCH", "/alice/dev", ["title=x"] * 1001)).status_code == 400
     assert await alice.result("/alice/dev?no_projects=") == STAGE
-
-
-async def test_a_circle_of_fifty_bases_is_taken(gateway: TestGateway) -> None:
-    """Circles are no fault; the reading side ends them."""
-    alice = DevpiUser(gateway, "alice")
-    for number in range(50):
-        await alice("PUT", f"/alice/i{number}", {})
-    for number in range(50):
-        answer = await alice("PATCH", f"/alice/i{number}", {"bases": f"alice/i{(number + 1) % 50}"})
-        assert answer.status_code == 200
-    async with gateway.resources.engine.connect() as connection:
-        assert await connection.scalar(select(func.count()).select_from(IndexBase)) == 50
 
 
 async def test_lists_of_rights_are_rows_of_the_grant_table(gateway: TestGateway) -> None:
