@@ -199,20 +199,23 @@ class Accounts(CatalogueWriter):
             await self._commit(work)
         return str(account)
 
-    async def create_index(self, new: NewIndex) -> IndexId:
+    async def create_index(self, new: NewIndex, *, most: int | None = None) -> IndexId:
         """Make a stage index with its grants, and ask for its first publication in the same transaction. One that was
         deleted begins another life.
 
+        Args:
+            most: indexes that its owner may have; None for the operator, who makes as many as they like.
+
         Raises:
             ServiceError: INVALID for a name that cannot be used, NOT_FOUND when its owner does not exist, CONFLICT when
-                the index exists.
+                the index exists, FORBIDDEN when its owner has too many.
         """
         name = checked_index_name(new.name)
         check_description(new.description)
         async with UnitOfWork(self._engine) as work:
             await self._living(work, name.owner)
             settings = {} if new.description is None else {"description": new.description}
-            index_id = await self._add_index(work, Birth(name, new.visibility, settings=settings))
+            index_id = await self._add_index(work, Birth(name, new.visibility, settings=settings), most)
             if index_id is None:
                 raise ServiceError(ErrorKind.CONFLICT, f"The index {name} exists already.")
             await self._commit(work)
@@ -347,8 +350,8 @@ class Accounts(CatalogueWriter):
             await self._record(work, "account.create", name)
         return added is not None
 
-    async def _add_index(self, work: UnitOfWork, birth: Birth) -> IndexId | None:
-        index_id = await begin(work, birth, self._clock.now())
+    async def _add_index(self, work: UnitOfWork, birth: Birth, most: int | None = None) -> IndexId | None:
+        index_id = await begin(work, birth, self._clock.now(), most=most)
         if index_id is not None:
             await self._record(work, "index.create", str(birth.name), visibility=birth.visibility, type=birth.type)
         return index_id

@@ -79,8 +79,15 @@ def create_app(
         )
     )
     links = uses_local_provider(resources.settings)
-    reserved = resources.settings.mirrors.reserved_prefixes
-    backing = Backing(resources.engine, resources.clock, resources.directory, limits, links=links, reserved=reserved)
+    backing = Backing(
+        resources.engine,
+        resources.clock,
+        resources.directory,
+        limits,
+        links=links,
+        most_indexes=resources.settings.indexes.per_owner,
+        reserved=resources.settings.mirrors.reserved_prefixes,
+    )
     desk = Desk(backing, addresses, login, pages, Remote(api))
     sweep = TokenSweep(resources.engine, resources.clock)
     ui = build_ui(UiParts(addresses, login, desk, pages, proxies), routes)

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Row, delete, exists, insert, select, update
+from sqlalchemy import Row, delete, exists, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.names import IndexName
 from shared.auth.principal import ANONYMOUS, Grant, Verb
 from shared.catalogue import outbox
+from shared.catalogue.tables import Account, IndexBase, IndexRow, Outbox, PublishedFile
 from shared.catalogue.tables import Grant as GrantRow
-from shared.catalogue.tables import IndexBase, IndexRow, Outbox, PublishedFile
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.errors import ErrorKind, ServiceError
 from shared.ids import IndexId, new_uuid
@@ -56,11 +56,15 @@ class Birth:
         return own | everyone | self.grants
 
 
-async def begin(work: UnitOfWork, birth: Birth, now: datetime) -> IndexId | None:
+async def begin(work: UnitOfWork, birth: Birth, now: datetime, *, most: int | None = None) -> IndexId | None:
     """Make an index, or make a deleted one again; None when it is there. A stage's first publication is asked for.
 
+    Args:
+        most: indexes that its owner may have; None for as many as the operator makes.
+
     Raises:
-        ServiceError: CONFLICT when it was another kind of index before, UNAVAILABLE while what it held is still shown.
+        ServiceError: CONFLICT when it was another kind of index before, FORBIDDEN when its owner has too many,
+            UNAVAILABLE while what it held is still shown.
     """
     values = {
         "type": birth.type,
@@ -76,12 +80,32 @@ async def begin(work: UnitOfWork, birth: Birth, now: datetime) -> IndexId | None
     index_id = IndexId(made) if made is not None else await _revive(work.connection, birth, values)
     if index_id is None:
         return None
+    if most is not None:
+        await _check_number(work.connection, name.owner, most)
     grants = [{"index_id": index_id, "subject": one.subject, "verb": one.verb.value} for one in birth.all_grants()]
     await work.connection.execute(insert(GrantRow), grants)
     await set_bases(work.connection, index_id, birth.bases)
     if birth.type != MIRROR:
         await work.enqueue(PublishIndex(index_id))
     return index_id
+
+
+async def _check_number(connection: AsyncConnection, owner: str, most: int) -> None:
+    """Refuse the index that was made last when its owner has too many with it.
+
+    Raises:
+        ServiceError: FORBIDDEN.
+    """
+    # Those that are made at the same time count one after the other.
+    await connection.execute(select(Account.name).where(Account.name == owner).with_for_update(key_share=True))
+    living = (IndexRow.owner == owner, IndexRow.deleted_at.is_(None))
+    number = await connection.scalar(select(func.count()).select_from(IndexRow).where(*living)) or 0
+    if number > most:
+        detail = (
+            f"user {owner!r} has {number - 1} indexes, the most that one may have here: delete one first "
+            "(setting indexes.per_owner)"
+        )
+        raise ServiceError(ErrorKind.FORBIDDEN, detail)
 
 
 async def end(work: UnitOfWork, index_id: IndexId, life: int, now: datetime) -> None:

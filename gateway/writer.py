@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import IndexName, InvalidName, parse_index_name, parse_owner
 from shared.auth.directory import CHANNEL
-from shared.auth.tokens import LOGIN_FORMAT_VERSION
+from shared.auth.tokens import LOGIN_FORMAT_VERSIONS
 from shared.catalogue import audit
 from shared.catalogue.tables import Account, IndexRow, OwnerLink, Token
 from shared.catalogue.unit_of_work import UnitOfWork
@@ -63,7 +63,7 @@ class CatalogueWriter:
             keep: the one that asks for it.
         """
         which = [Token.account == account, Token.revoked_at.is_(None)]
-        which += [Token.format_version == LOGIN_FORMAT_VERSION] if logins_only else []
+        which += [Token.format_version.in_(LOGIN_FORMAT_VERSIONS)] if logins_only else []
         which += [Token.id != keep] if keep is not None else []
         revoked = await work.connection.execute(update(Token).where(*which).values(revoked_at=self._clock.now()))
         return int(revoked.rowcount)

@@ -5,6 +5,7 @@ Source: contract devpi sections 1, 17 and 23; architecture section 11.7.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -33,6 +34,11 @@ MEDIA_TYPE = "application/json"
 MAX_OUTSIDE_URL = 500
 """Characters of an `X-Outside-URL` header."""
 
+_SENT_AT_ONCE = 64 << 10
+"""Bytes of a document in parts that are sent together, at the least."""
+
+_HOST = re.compile(r"(?:[A-Za-z0-9._~-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?\Z")
+"""What a Host header may hold: it is written into pages and documents."""
 
 LOGIN_PATH = "/+login"
 """Where the client logs in again."""
@@ -83,8 +89,18 @@ def devpi_answer(
 
 
 def devpi_stream(parts: AsyncIterator[bytes]) -> Response:
-    """Return an answer of devpi's API whose JSON comes in parts."""
-    return StreamingResponse(parts, headers=devpi_headers())
+    """Return an answer of devpi's API whose JSON comes in parts, which may be small: they are sent some at a time."""
+    return StreamingResponse(_gathered(parts), headers=devpi_headers())
+
+
+async def _gathered(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    waiting = bytearray()
+    async for part in parts:
+        waiting += part
+        if len(waiting) >= _SENT_AT_ONCE:
+            yield bytes(waiting)
+            waiting.clear()
+    yield bytes(waiting)
 
 
 def devpi_error(error: Exception) -> Response:
@@ -119,13 +135,20 @@ def own_url(request: Request, settings: Settings) -> str:
 
     The header `X-Outside-URL` counts first (the gateway drops it unless a trusted proxy sent it), then the setting
     `outside_url`, then what the request says.
-    Source: contract devpi section 17.
+
+    Raises:
+        ServiceError: INVALID; the address must come from the request, and its Host header names no host.
+
+    Source: contract devpi section 17; RFC 9110 section 7.2.
     """
     given = request.headers.get("x-outside-url", "")[:MAX_OUTSIDE_URL]
     if given and _is_address(given):
         return given.rstrip("/")
     if settings.outside_url:
         return settings.outside_url.rstrip("/")
+    host = request.headers.get("host")
+    if host is not None and not (_HOST.match(host) and _is_address(f"{request.url.scheme}://{host}")):
+        raise ServiceError(ErrorKind.INVALID, "The Host header of the request names no host.")
     return f"{request.url.scheme}://{request.url.netloc}"
 
 
@@ -139,6 +162,7 @@ def _headers_of(error: Exception, problem: Problem) -> dict[str, str]:
 def _is_address(text: str) -> bool:
     try:
         parts = urlsplit(text)
+        _ = parts.port  # Raises, too.
     except ValueError:
         return False
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and text.isprintable() and not parts.query

@@ -248,6 +248,14 @@ NO_LIMITS = RateLimits(
 )
 
 
+class Indexes(Section):
+    """How many indexes there may be."""
+
+    per_owner: int = Field(
+        1000, ge=1, le=100_000, description="indexes that one account may have; the operator's commands are not bound"
+    )
+
+
 class Leaks(Section):
     """Who may tell of tokens that were found in public."""
 
@@ -290,6 +298,7 @@ class Settings(Section):
     oidc: Oidc = Oidc()
     upstreams: Upstreams = Upstreams()
     limits: RateLimits = RateLimits()
+    indexes: Indexes = Indexes()
     leaks: Leaks = Leaks()
     logging: Logging = Logging()
 

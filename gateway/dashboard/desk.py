@@ -69,13 +69,19 @@ class Visitor:
 
 @dataclass(frozen=True, slots=True)
 class Backing:
-    """What stands behind the pages beside the API; `links` = one-time links can sign people in here."""
+    """What stands behind the pages beside the API.
+
+    Attributes:
+        links: whether one-time links can sign people in here.
+        most_indexes: that one account may have.
+    """
 
     engine: AsyncEngine
     clock: Clock
     directory: Directory
     limits: Limits
     links: bool
+    most_indexes: int
     reserved: tuple[str, ...] = ()
     """Prefixes of names that every index keeps from mirrors' upstreams."""
 

@@ -62,7 +62,7 @@ class NewIndexPages:
         for known in get_args(Visibility):
             if visibility == known:
                 new = NewIndex(name, known, fields.get("description", "").strip() or None)
-                await self._desk.accounts(visitor).create_index(new)
+                await self._desk.accounts(visitor).create_index(new, most=self._desk.backing.most_indexes)
                 return name
         raise ServiceError(ErrorKind.INVALID, "Choose who may read the index: everyone, or who is given the right.")
 

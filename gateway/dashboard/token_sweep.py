@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.dashboard.session_tokens import own_tokens
-from shared.auth.tokens import LOGIN_FORMAT_VERSION
+from shared.auth.tokens import LOGIN_FORMAT_VERSIONS
 from shared.catalogue.tables import Token, TokenUse
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import Clock
@@ -60,7 +60,7 @@ class TokenSweep:
     async def _batch(self) -> int:
         old = (
             select(Token.id)
-            .where(own_tokens() | (Token.format_version == LOGIN_FORMAT_VERSION))
+            .where(own_tokens() | Token.format_version.in_(LOGIN_FORMAT_VERSIONS))
             .where(Token.expires_at < self._clock.now() - KEPT)
             .order_by(Token.id)
             .limit(BATCH)

@@ -8,16 +8,13 @@ from typing import Any
 import orjson
 
 from shared.errors import ErrorKind, ServiceError
-from shared.nesting import is_shallow
+from shared.strict_json import BadJson, read_json
 
 MAX_TEXT = 10_000
 """Characters of a title, a description and the like."""
 
 MAX_CUSTOM_DATA = 64 << 10
 """Bytes of `custom_data` as JSON."""
-
-MAX_LEVELS = 50
-"""Levels of a whole document: what is deeper could not even be printed in an answer."""
 
 MAX_DEPTH = 20
 """Levels of `custom_data`."""
@@ -27,9 +24,6 @@ class Unfit(ValueError):
     """A value that cannot be kept; the message is for the client."""
 
 
-_BAD_JSON = "Bad request: could not decode json"
-
-
 def json_body(body: bytes) -> Any:
     """Read a request's JSON.
 
@@ -37,12 +31,9 @@ def json_body(body: bytes) -> Any:
         ServiceError: INVALID, in devpi's words.
     """
     try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise ServiceError(ErrorKind.INVALID, _BAD_JSON) from error
-    if not is_shallow(found, MAX_LEVELS):
-        raise ServiceError(ErrorKind.INVALID, f"{_BAD_JSON}: it has more than {MAX_LEVELS} levels")
-    return found
+        return read_json(body)
+    except BadJson as error:
+        raise ServiceError(ErrorKind.INVALID, str(error)) from error
 
 
 def json_object(body: bytes) -> dict[str, Any]:
@@ -53,7 +44,7 @@ def json_object(body: bytes) -> dict[str, Any]:
     """
     document = json_body(body)
     if not isinstance(document, dict):
-        raise ServiceError(ErrorKind.INVALID, f"{_BAD_JSON}: send an object")
+        raise ServiceError(ErrorKind.INVALID, "Bad request: could not decode json: send an object")
     return document
 
 

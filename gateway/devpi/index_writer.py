@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import IndexName, parse_index_name
 from gateway.devpi import states
+from gateway.devpi.shares import check_lists
 from gateway.devpi.states import IndexState
 from gateway.devpi.user_writer import no_user
 from gateway.devpi.values import (
@@ -53,23 +54,20 @@ _ADMINISTRATORS = frozenset([Verb.REMOVE, Verb.CONFIGURE])
 """What the owner of the default index, devpi's `root`, may do on every index made here."""
 
 
-MOST_INDEXES = 1000
-"""Living indexes of one account: every process has them in memory."""
-
-
 @dataclass(frozen=True, slots=True)
 class NewIndexes:
-    """What new indexes get: the admission of stages, and who may upload test results."""
+    """What new indexes get: the admission of stages, and who may upload test results; `most` of them an owner has."""
 
     admission: Literal["strict", "devpi"]
     results: str
+    most: int
 
 
 class DevpiIndexes(CatalogueWriter):
     """Changes indexes in devpi's way, for `principal`, who must be able to read what it names as bases."""
 
     def __init__(self, engine: AsyncEngine, clock: Clock, *, actor: str, open_: bool) -> None:
-        """Args: open_: whether anybody unknown may be given the right to upload, as with a plain devpi-server."""
+        """Args: open_: whether the deployment is as open as a plain devpi-server."""
         super().__init__(engine, clock, actor=actor)
         self._open = open_
 
@@ -81,15 +79,11 @@ class DevpiIndexes(CatalogueWriter):
         """
         async with UnitOfWork(self._engine) as work:
             owner = select(Account.name).where(Account.name == name.owner, Account.disabled_at.is_(None))
-            if await work.connection.scalar(owner.with_for_update(read=True)) is None:
+            if await work.connection.scalar(owner.with_for_update(key_share=True)) is None:
                 raise no_user(name.owner)
             find = await _base_finder(work, given, principal, name, public=True)
             config = _checked(lambda: new_config(given, name.owner, new.results, find))
-            self._refuse_strangers(config)
-            living = select(func.count()).where(IndexRow.owner == name.owner, IndexRow.deleted_at.is_(None))
-            if (await work.connection.scalar(living) or 0) >= MOST_INDEXES:
-                words = f"{name.owner} has {MOST_INDEXES} indexes, which is the most: delete one that is not needed."
-                raise ServiceError(ErrorKind.INVALID, words)
+            self._check_uploaders(config, {})
             listed = _listed(config)
             birth = Birth(
                 name,
@@ -101,8 +95,9 @@ class DevpiIndexes(CatalogueWriter):
                 grants=frozenset(listed | await self._administrators(work)),
                 owner_verbs=_OWNERS,
             )
-            if await begin(work, birth, self._clock.now()) is None:
+            if await begin(work, birth, self._clock.now(), most=new.most) is None:
                 raise ServiceError(ErrorKind.CONFLICT, f"index '{name}' exists")
+            await check_lists(work, name.owner)
             await self._record(work, "index.create", str(name), visibility="public", type=config["type"])
             made = await states.index(work.connection, name)
             await self._commit(work)
@@ -126,7 +121,7 @@ class DevpiIndexes(CatalogueWriter):
             config = _checked(lambda: changed_config(before, given, find))
             if not state.public and ANONYMOUS in [who for option in _RIGHTS for who in config.get(option, ())]:
                 raise ServiceError(ErrorKind.INVALID, f"{name} is private: {ANONYMOUS} can have no rights on it")
-            self._refuse_strangers(config)
+            self._check_uploaders(config, before)
             others = {option: value for option, value in state.settings.items() if option not in SETTINGS}
             values = {"volatile": config["volatile"], "settings": others | _settings(config)}
             await work.connection.execute(update(IndexRow).where(IndexRow.id == state.id).values(**values))
@@ -134,6 +129,8 @@ class DevpiIndexes(CatalogueWriter):
                 await set_bases(work.connection, state.id, _bases(config))
             if state.type != MIRROR:
                 await self._set_grants(work, state, before, config)
+            if _entries(config) > _entries(before):
+                await check_lists(work, name.owner)
             changed = sorted(option for option in {*before, *config} if before.get(option) != config.get(option))
             told = {option: config.get(option) for option in changed if option in {*_RIGHTS, "bases", "volatile"}}
             await self._record(work, "index.change", str(name), options=changed, **told)
@@ -141,16 +138,6 @@ class DevpiIndexes(CatalogueWriter):
             await self._commit(work)
         assert after is not None, "it is locked"
         return after
-
-    def _refuse_strangers(self, config: Config) -> None:
-        """Refuse that anybody unknown uploads: who did it could never be told.
-
-        Raises:
-            ServiceError: INVALID.
-        """
-        if not self._open and ANONYMOUS in config.get("acl_upload", ()):
-            words = f"acl_upload: {ANONYMOUS} uploads only to a server that runs with --compat devpi-open;"
-            raise ServiceError(ErrorKind.INVALID, f"{words} name accounts, groups or {AUTHENTICATED}.")
 
     async def delete(self, name: IndexName) -> None:
         """Delete a volatile index: it is published empty, and its addresses answer 410.
@@ -167,6 +154,20 @@ class DevpiIndexes(CatalogueWriter):
             await end(work, state.id, state.life, self._clock.now())
             await self._record(work, "index.delete", str(name), life=state.life)
             await self._commit(work)
+
+    def _check_uploaders(self, config: Config, before: Config) -> None:
+        """Refuse to let nobody in particular upload, unless that was so before: an import takes it along.
+
+        Raises:
+            ServiceError: INVALID.
+        """
+        added = ANONYMOUS in config.get("acl_upload", ()) and ANONYMOUS not in before.get("acl_upload", ())
+        if added and not self._open:
+            detail = (
+                f"acl_upload: {ANONYMOUS!r} cannot upload here, since uploads need an account: {AUTHENTICATED!r} is "
+                "everybody who has one (a server started with --compat devpi-open takes both)"
+            )
+            raise ServiceError(ErrorKind.INVALID, detail)
 
     async def _locked(self, work: UnitOfWork, name: IndexName) -> IndexState:
         of_name = (IndexRow.owner == name.owner, IndexRow.name == name.name, IndexRow.deleted_at.is_(None))
@@ -230,6 +231,10 @@ async def _base_finder(
 def _listed(config: Config) -> set[Grant]:
     """Return the rights that the lists of a configuration give."""
     return {Grant(who, verb) for option, verbs in _RIGHTS.items() for who in config.get(option, ()) for verb in verbs}
+
+
+def _entries(config: Config) -> int:
+    return sum(len(value) for value in config.values() if isinstance(value, list))
 
 
 def _settings(config: Config) -> dict[str, Any]:

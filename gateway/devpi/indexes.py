@@ -6,7 +6,6 @@ Source: contract devpi sections 4.3, 6 and 8.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -27,14 +26,11 @@ from gateway.devpi.user_writer import no_user
 from gateway.devpi.values import MIRROR, Config
 from gateway.index_lives import is_emptied
 from shared.auth.principal import ANONYMOUS, AUTHENTICATED, Principal, Verb
-from shared.devpi import devpi_answer, devpi_stream, wants_json
+from shared.devpi import devpi_answer, devpi_stream
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face
+from shared.reading.headers import asks_for_pages
 
-_INSTALLER = re.compile(r"(?:^|\s|\()(?:pip|uv|setuptools|distribute|pex)/")
-"""What the user agents of installers hold. Source: contract devpi section 8."""
-
-_SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
 _LOOK_AGAIN = 0.1
 """Seconds between two looks whether a deleted index was published empty."""
 
@@ -49,7 +45,7 @@ class IndexRoutes:
     async def show(self, face: Face, request: Request) -> Response:
         """Show an index, with the names of its own projects unless `?no_projects` is there."""
         name = _name(face)
-        if _is_installer(request):
+        if asks_for_pages(request.headers.get("user-agent"), request.headers.get("accept")):
             return RedirectResponse(
                 f"{self._parts.url(request)}/{name}/+simple/", 302, headers={"vary": "Accept, User-Agent"}
             )
@@ -79,7 +75,12 @@ class IndexRoutes:
         given = json_object(await body_of(request))
         await self._until_emptied(name)
         settings = self._parts.resources.settings
-        new = NewIndexes("devpi", ANONYMOUS) if settings.is_open_devpi else NewIndexes("strict", AUTHENTICATED)
+        most = settings.indexes.per_owner
+        new = (
+            NewIndexes("devpi", ANONYMOUS, most)
+            if settings.is_open_devpi
+            else NewIndexes("strict", AUTHENTICATED, most)
+        )
         made = await self._parts.indexes(principal).create(name, given, principal, new)
         await self._parts.changed()
         return devpi_answer("indexconfig", made.config())
@@ -163,11 +164,3 @@ def _unwrapped(given: object) -> Mapping[str, Any]:
     if not isinstance(given, dict):
         raise ServiceError(ErrorKind.INVALID, "Bad request: could not decode json: send an object or a list")
     return given
-
-
-def _is_installer(request: Request) -> bool:
-    """Return whether the caller wants the simple pages: an installer, or whoever takes their JSON."""
-    if wants_json(request.headers):
-        return False
-    accepted = request.headers.get("accept", "").lower()
-    return _SIMPLE_JSON in accepted or _INSTALLER.search(request.headers.get("user-agent", "")[:500]) is not None

@@ -61,12 +61,13 @@ class DevpiParts:
 
     def users(self, principal: Principal) -> DevpiUsers:
         """Return the writer of accounts in the caller's name."""
-        return DevpiUsers(self.resources.engine, self.resources.clock, actor=principal.account or NOBODY_ACTS)
+        actor, open_ = principal.account or NOBODY_ACTS, self.resources.settings.is_open_devpi
+        return DevpiUsers(self.resources.engine, self.resources.clock, actor=actor, open_=open_)
 
     def indexes(self, principal: Principal) -> DevpiIndexes:
         """Return the writer of indexes in the caller's name."""
-        resources, actor = self.resources, principal.account or NOBODY_ACTS
-        return DevpiIndexes(resources.engine, resources.clock, actor=actor, open_=resources.settings.is_open_devpi)
+        actor, open_ = principal.account or NOBODY_ACTS, self.resources.settings.is_open_devpi
+        return DevpiIndexes(self.resources.engine, self.resources.clock, actor=actor, open_=open_)
 
     async def index(self, name: IndexName) -> IndexState | None:
         """Return a living index."""

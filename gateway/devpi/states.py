@@ -9,9 +9,10 @@ import uuid
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy import ColumnElement, Text, cast, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from countermark.core.names import IndexName
@@ -23,8 +24,14 @@ from shared.catalogue.tables import Account, IndexBase, IndexRow
 from shared.catalogue.tables import Grant as GrantRow
 from shared.ids import IndexId
 
-ACCOUNTS_AT_ONCE = 500
-"""Accounts of a list that are read with one query."""
+ACCOUNTS_AT_ONCE = 50
+"""Accounts of a list that are read with one query; each has some hundred kilobytes of its own words at the most."""
+
+INDEXES_AT_ONCE = 200
+"""Indexes of a list that are in memory at a time."""
+
+BYTES_AT_ONCE = 1 << 20
+"""Bytes of their settings as JSON; one index alone may have more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +87,13 @@ class AccountState:
     created_at: datetime
     modified_at: datetime | None
 
-    def document(self, indexes: Sequence[IndexState], *, private: bool) -> dict[str, Any]:
-        """Return devpi's document of the account.
+    def document(self, *, private: bool) -> dict[str, Any]:
+        """Return devpi's document of the account, without its indexes.
 
         Args:
-            indexes: those of the account that the caller may read.
             private: whether the caller may see the address as well.
         """
-        document: dict[str, Any] = {
-            "username": self.name,
-            "indexes": {index.name.name: index.config() for index in indexes},
-            "created": _moment(self.created_at),
-            **self.profile,
-        }
+        document: dict[str, Any] = {"username": self.name, "created": _moment(self.created_at), **self.profile}
         if self.modified_at is not None:
             document["modified"] = _moment(self.modified_at)
         if private and self.email:
@@ -143,12 +144,29 @@ async def index(connection: AsyncConnection, name: IndexName) -> IndexState | No
     return found[0] if found else None
 
 
-async def indexes_of(connection: AsyncConnection, owners: Sequence[str]) -> dict[str, list[IndexState]]:
-    """Return the living indexes of some accounts: owner -> indexes by name."""
-    found: dict[str, list[IndexState]] = {}
-    for state in await _indexes(connection, IndexRow.owner.in_(owners)):
-        found.setdefault(state.name.owner, []).append(state)
-    return found
+async def indexes_of(engine: AsyncEngine, owners: Sequence[str]) -> AsyncIterator[IndexState]:
+    """Yield the living indexes of some accounts, by owner and name, with a few of them in memory at a time; nothing is
+    held open between two parts.
+    """
+    key = tuple_(IndexRow.owner, IndexRow.name)
+    weight = func.octet_length(cast(IndexRow.settings, Text)).label("weight")
+    query = select(IndexRow.id, IndexRow.owner, IndexRow.name, weight).where(
+        IndexRow.owner.in_(owners), IndexRow.deleted_at.is_(None)
+    )
+    query = query.order_by(IndexRow.owner, IndexRow.name).limit(INDEXES_AT_ONCE)
+    position: tuple[str, str] | None = None
+    while True:
+        async with engine.connect() as connection:
+            after = query if position is None else query.where(key > position)
+            rows = (await connection.execute(after)).all()
+            weights = accumulate(row.weight for row in rows)
+            part = [row for row, so_far in zip(rows, weights, strict=True) if so_far <= BYTES_AT_ONCE] or rows[:1]
+            states = await _indexes(connection, IndexRow.id.in_([row.id for row in part]))
+        for state in states:
+            yield state
+        if not part or (len(part) == len(rows) and len(rows) < INDEXES_AT_ONCE):
+            return
+        position = (part[-1].owner, part[-1].name)
 
 
 async def indexes_named(connection: AsyncConnection, names: Collection[IndexName]) -> dict[IndexName, IndexState]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import delete, exists, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import parse_index_name
 from gateway.devpi.states import AccountState, account
@@ -19,9 +20,10 @@ from gateway.index_lives import end
 from gateway.writer import CatalogueWriter
 from shared.auth.directory import scope_to
 from shared.auth.principal import Scope, Verb
-from shared.auth.tokens import LOGIN_FORMAT_VERSION, LOGIN_PREFIX, new_secret, token_sha256
+from shared.auth.tokens import LOGIN_FORMAT_VERSION, LOGIN_PREFIX, OPEN_LOGIN_FORMAT_VERSION, new_secret, token_sha256
 from shared.catalogue.tables import Account, Deployment, Grant, IndexRow, Token
 from shared.catalogue.unit_of_work import UnitOfWork
+from shared.clock import Clock
 from shared.errors import ErrorKind, ServiceError
 from shared.ids import TokenId, new_uuid
 
@@ -64,6 +66,11 @@ class AccountChange:
 
 class DevpiUsers(CatalogueWriter):
     """Changes accounts in devpi's way."""
+
+    def __init__(self, engine: AsyncEngine, clock: Clock, *, actor: str, open_: bool) -> None:
+        """Args: open_: whether the deployment is as open as a plain devpi-server: what logs in there may be anybody."""
+        super().__init__(engine, clock, actor=actor)
+        self._open = open_
 
     async def create(self, name: str, new: AccountChange) -> AccountState:
         """Make an account; one that was removed comes back with nothing of what it had.
@@ -180,7 +187,7 @@ class DevpiUsers(CatalogueWriter):
             insert(Token).values(
                 id=token_id,
                 secret_sha256=token_sha256(secret),
-                format_version=LOGIN_FORMAT_VERSION,
+                format_version=OPEN_LOGIN_FORMAT_VERSION if self._open else LOGIN_FORMAT_VERSION,
                 account=name,
                 label=LOGIN_LABEL,
                 scopes=[scope_to(_EVERYTHING)],

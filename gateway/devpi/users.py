@@ -48,10 +48,9 @@ class UserRoutes:
         principal = await self._parts.caller(request)
         async with self._engine.connect() as connection:
             account = await states.account(connection, face.rest)
-            if account is None:
-                raise no_user(face.rest)
-            indexes = (await states.indexes_of(connection, [face.rest])).get(face.rest, [])
-        return devpi_answer("userconfig", self._document(account, indexes, principal))
+        if account is None:
+            raise no_user(face.rest)
+        return devpi_stream(self._shown(account, principal))
 
     async def create(self, face: Face, request: Request) -> Response:
         """Make an account: for administrators, or for anybody where the deployment is an open devpi."""
@@ -72,7 +71,7 @@ class UserRoutes:
         change = AccountChange(await self._parts.passwords.encoded(given["password"]), fields)
         made = await self._parts.users(principal).create(name, change)
         await self._parts.changed()
-        return devpi_answer("userconfig", made.document([], private=True), status=201)
+        return devpi_answer("userconfig", {**made.document(private=True), "indexes": {}}, status=201)
 
     async def modify(self, face: Face, request: Request) -> Response:
         """Change an account: keys that are not sent stay, and those without a value go."""
@@ -102,28 +101,60 @@ class UserRoutes:
         await self._parts.changed()
         return devpi_answer(message=f"user {name!r} deleted")
 
-    def _document(self, account: AccountState, indexes: list[IndexState], principal: Principal) -> dict[str, Any]:
-        readable = [index for index in indexes if index.allows(principal, Verb.READ)]
-        open_ = self._parts.resources.settings.is_open_devpi
-        private = open_ or principal.account == account.name or self._parts.administrates(principal)
-        return account.document(readable, private=private)
-
     async def _listed(self, principal: Principal) -> AsyncIterator[bytes]:
-        """Yield the document of all accounts in parts, so that a long list is never in memory as a whole."""
+        """Yield the document of all accounts."""
         yield b'{"type":"list:userconfig","result":{'
         after, comma = None, b""
         while True:
             async with self._engine.connect() as connection:
                 accounts = await states.accounts(connection, after)
-                indexes = await states.indexes_of(connection, [account.name for account in accounts])
+            indexes = Owned(states.indexes_of(self._engine, [account.name for account in accounts]))
             for account in accounts:
-                document = self._document(account, indexes.get(account.name, []), principal)
-                yield comma + orjson.dumps(account.name) + b":" + orjson.dumps(document)
+                yield comma + orjson.dumps(account.name) + b":"
                 comma = b","
+                async for part in self._written(account, indexes.of(account.name), principal):
+                    yield part
             if len(accounts) < states.ACCOUNTS_AT_ONCE:
                 break
             after = accounts[-1].name
         yield b"}}"
+
+    async def _shown(self, account: AccountState, principal: Principal) -> AsyncIterator[bytes]:
+        """Yield the document of one account."""
+        yield b'{"type":"userconfig","result":'
+        async for part in self._written(account, states.indexes_of(self._engine, [account.name]), principal):
+            yield part
+        yield b"}"
+
+    async def _written(
+        self, account: AccountState, indexes: AsyncIterator[IndexState], principal: Principal
+    ) -> AsyncIterator[bytes]:
+        """Yield an account with those of its indexes that the caller may read."""
+        open_ = self._parts.resources.settings.is_open_devpi
+        private = open_ or principal.account == account.name or self._parts.administrates(principal)
+        yield orjson.dumps(account.document(private=private))[:-1] + b',"indexes":{'
+        comma = b""
+        async for index in indexes:
+            if index.allows(principal, Verb.READ):
+                yield comma + orjson.dumps(index.name.name) + b":" + orjson.dumps(index.config())
+                comma = b","
+        yield b"}}"
+
+
+class Owned:
+    """Indexes by owner, each owner's for themselves, from a reading of all that goes on once."""
+
+    def __init__(self, indexes: AsyncIterator[IndexState]) -> None:
+        self._indexes = indexes
+        self._next: IndexState | None = None
+
+    async def of(self, owner: str) -> AsyncIterator[IndexState]:
+        """Yield the indexes of an owner; owners are asked for in their order."""
+        state = self._next or await anext(self._indexes, None)
+        while state is not None and state.name.owner == owner:
+            yield state
+            state = await anext(self._indexes, None)
+        self._next = state
 
 
 def _fields(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,9 @@ class IndexRoutes:
         name = index_name_from(payload.name)
         if not is_administrator(self._directory, principal):
             _may_own(principal, name)
-        await self._callers.accounts(principal).create_index(NewIndex(name, payload.visibility, payload.description))
+        new = NewIndex(name, payload.visibility, payload.description)
+        most = self._callers.resources.settings.indexes.per_owner
+        await self._callers.accounts(principal).create_index(new, most=most)
         await self._directory.refresh()
         response.headers["location"] = f"/api/v1/indexes/{name}"
         return await self._one(principal, resolve(self._directory, name))

@@ -69,8 +69,8 @@ class _Candidates:
         self.size = _PER_CANDIDATE * (1 + len(self.docs))
 
 
-_OPENED_AT_ONCE = 4
-"""Zips whose directories are read at the same time."""
+OPENED_AT_ONCE = 2
+"""Zips whose directories are read at the same time: one may be 8 MB, and take 20 MB when it is read."""
 
 
 @dataclass(slots=True, eq=False)
@@ -106,7 +106,7 @@ class Documentation:
         self._resources = resources
         self._candidates: Shelf[Hashable, _Candidates] = Shelf(_ANSWERS_BYTES)
         self._directories: Shelf[Hashable, _Opened] = Shelf(memory)
-        self._opening = asyncio.Semaphore(_OPENED_AT_ONCE)
+        self._opening = asyncio.Semaphore(OPENED_AT_ONCE)
 
     @property
     def kept_bytes(self) -> int:

@@ -10,7 +10,7 @@ Source: contract devpi sections 3, 4, 7, 15 and 23; architecture section 11.5.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -18,9 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from countermark.core.names import IndexName, NormalizedName
+from countermark.core.names import FileName
 from services.index.devpi_memory import DocumentMemory
-from services.index.devpi_mirrored import MirroredPart, mirrored_versions
 from services.index.devpi_rules import (
     DocumentWanted,
     Nothing,
@@ -29,7 +28,6 @@ from services.index.devpi_rules import (
     Renamed,
     is_devpi,
     is_known,
-    members_showing,
     no_project,
     no_version,
     parts_of,
@@ -40,17 +38,18 @@ from services.index.devpi_rules import (
     wanted_at,
     weight_of,
     with_mirrored,
+    with_root,
     written,
 )
-from services.index.documents import STALE, Document
 from services.index.mirrored_parts import UpstreamsAway
+from services.index.mirrored_versions import MirroredVersions
 from services.index.reader import Reader, key_of
 from services.index.refreshing import Refreshing
 from services.index.rules import Coding, Media, PageWanted
 from shared.auth.directory import IndexRecord
 from shared.catalogue import audit
 from shared.catalogue.devpi_reading import VersionSought, holdings_of, mark_of, metadata_of
-from shared.catalogue.merged import held_names
+from shared.catalogue.merged import held_names, standings
 from shared.devpi import devpi_answer, devpi_error, devpi_headers, is_devpi_client, own_url
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, parse_face
@@ -60,17 +59,37 @@ from shared.problems import UnknownErrors
 from shared.reading.access import Access, Place
 from shared.reading.answers import NOSNIFF, with_headers
 from shared.reading.devpi_rows import Holdings
-from shared.reading.headers import asked_by, http_date
+from shared.reading.headers import asked_by
+from shared.reading.merging import members_showing
 from shared.reading.resolution import MIRROR, resolution_order
 from shared.resources import Resources
 
 _QUICK = 64 << 10
 """Bytes of stored metadata that are read on the spot; more are in a thread, where they hold up nobody."""
 
+_SHORT = 256 << 10
+"""Bytes of a document whose links are completed on the spot (about 0.2 ms)."""
+
 _WRITERS = 4
 """Parts of documents that are written at the same time: it bounds what they take of memory and of the pool."""
 
 _BEGIN, _END = b'{"type":"projectconfig","result":{', b"}}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What there is of a project.
+
+    Attributes:
+        members: that show it or say that it is in quarantine, nearest first.
+        open_members: those that show it.
+        hidden: names of files that the index that was asked holds for review.
+    """
+
+    holdings: Holdings
+    members: Sequence[IndexRecord]
+    open_members: Sequence[IndexRecord]
+    hidden: frozenset[FileName]
 
 
 class DevpiDocuments:
@@ -156,47 +175,49 @@ class DevpiDocuments:
         order = (record,) if wanted.own else resolution_order(record, self._resources.directory.index)
         base = self._base(request)
         if wanted.version is not None:
-            return await self._version(order, where, wanted, base)
+            return await self._version(order, where, wanted, wanted.version, base)
+        # Not the address: there are as many of the host as clients can think of.
+        key = (wanted.project, wanted.own, tuple(map(_telling, order)))
         async with self._resources.engine.connect() as connection:
             mark = await mark_of(connection, {member.id: member.life for member in order}, wanted.project)
-        mirrored = await self._mirrored(order, where, wanted, base)
-        key = (base, wanted.project, wanted.own, tuple(map(_telling, order)))
+        mirrored = await self._mirrored(order, where, wanted, "")
         rows = f"{mark.rows} {mirrored.mark}"
         headers = devpi_headers({"X-DEVPI-SERIAL": str(mark.serial), **mirrored.headers})
         known = self._memory.find(key, rows)
         if known is not None:
-            return Response(known, headers=headers)
-        holdings = await self._holdings(order, wanted)
-        members = members_showing(order, wanted.project, holdings)
-        plan = with_mirrored(plan_of(members, holdings, base), await mirrored.versions())
-        if not plan and not _is_there(members, holdings, mirrored) and not await self._based(where, wanted):
+            return Response(await _rooted(known, base), headers=headers)
+        found = await self._found(order, wanted)
+        plan = with_mirrored(plan_of(found.open_members, found.holdings, "", found.hidden), await mirrored.versions())
+        if not plan and not _is_there(found, mirrored) and not await self._known_to_bases(where, wanted):
             raise ServiceError(ErrorKind.NOT_FOUND, no_project(wanted.project).detail)
         parts = list(parts_of(plan))
         if request.method == "HEAD":
             return StreamingResponse(self._written(()), headers=headers)
-        body = self._memory.passed_on(key, rows, self._written(parts))
+        texts = self._memory.passed_on(key, rows, self._written(parts))
+        body = (await _rooted(text, base) async for text in texts)
         if len(parts) > 1:
             return StreamingResponse(body, headers=headers)
         return Response(b"".join([text async for text in body]), headers=headers)
 
-    async def _version(self, order: Sequence[IndexRecord], where: Place, wanted: DocumentWanted, base: str) -> Response:
+    async def _version(
+        self, order: Sequence[IndexRecord], where: Place, wanted: DocumentWanted, sought: str, base: str
+    ) -> Response:
         """Return the document of a version.
 
         Raises:
             ServiceError: NOT_FOUND; there is no such version. UPSTREAM.
         """
-        assert wanted.version is not None
         async with self._resources.engine.connect() as connection:
             serial = await audit.newest(connection)
         mirrored = await self._mirrored(order, where, wanted, base)
-        holdings = await self._holdings(order, wanted)
-        hosted = plan_of(members_showing(order, wanted.project, holdings), holdings, base)
-        plan = with_mirrored(hosted, await mirrored.versions(wanted.version))
-        version = version_in(plan, wanted.version)
-        found = None if version is None else verdata(plan[version], await self._metadata(plan))
-        if found is None:
-            raise ServiceError(ErrorKind.NOT_FOUND, no_version(wanted.project, wanted.version).detail)
-        return devpi_answer("versiondata", found, headers={"X-DEVPI-SERIAL": str(serial), **mirrored.headers})
+        found = await self._found(order, wanted)
+        hosted = plan_of(found.open_members, found.holdings, base, found.hidden)
+        plan = with_mirrored(hosted, await mirrored.versions(sought))
+        version = version_in(plan, sought)
+        shown = None if version is None else verdata(plan[version], await self._metadata(plan))
+        if shown is None:
+            raise ServiceError(ErrorKind.NOT_FOUND, no_version(wanted.project, sought).detail)
+        return devpi_answer("versiondata", shown, headers={"X-DEVPI-SERIAL": str(serial), **mirrored.headers})
 
     async def _mirrored(
         self, order: Sequence[IndexRecord], where: Place, wanted: DocumentWanted, base: str
@@ -218,30 +239,36 @@ class DevpiDocuments:
         variant = await self._reader.variant(asked, page, Media.JSON, Coding.IDENTITY)
         return MirroredVersions(where.record.name, wanted.project, mirrors, page, variant.etag)
 
-    async def _based(self, where: Place, wanted: DocumentWanted) -> bool:
+    async def _known_to_bases(self, where: Place, wanted: DocumentWanted) -> bool:
         """Return whether a project is there for one who leaves out bases: then it has no versions, else it is 404."""
         if not wanted.own or not where.record.bases:
             return False
         order = resolution_order(where.record, self._resources.directory.index)
-        holdings = await self._holdings(order, wanted)
-        members = members_showing(order, wanted.project, holdings)
+        found = await self._found(order, wanted)
         try:
-            return _is_there(members, holdings, await self._mirrored(order, where, wanted, ""))
+            return _is_there(found, await self._mirrored(order, where, wanted, ""))
         except ServiceError as error:
             # It cannot be said that nobody has it; and that the index itself has nothing is true.
             return error.kind is ErrorKind.UPSTREAM
 
-    async def _holdings(self, order: Sequence[IndexRecord], wanted: DocumentWanted) -> Holdings:
-        """Return what the members of a view have of a project."""
+    async def _found(self, order: Sequence[IndexRecord], wanted: DocumentWanted) -> _Found:
+        """Return what the members of a view have of a project.
+
+        Which of them show it, and which names show nowhere, is decided as it is for pages and files: by the index that
+        was asked, `order[0]` (architecture section 11.5).
+        """
         sought = None if wanted.version is None else VersionSought(wanted.version, release_key(wanted.version))
         lives = {member.id: member.life for member in order}
-        asked = order[0].id
         async with self._resources.engine.connect() as connection:
-            found = await holdings_of(connection, lives, wanted.project, sought)
-            if len(order) == 1 or asked not in found.projects:
-                return found
-            # What the index itself holds for review is not shown from anywhere, as on its pages.
-            return found.without(await held_names(connection, asked, wanted.project))
+            there = await standings(connection, lives, wanted.project)
+            # What it holds of its own is not visible anyway.
+            merged = len(order) > 1 and order[0].id in there
+            hidden = await held_names(connection, order[0].id, wanted.project) if merged else frozenset()
+            holdings = await holdings_of(connection, lives, wanted.project, sought) if there else Holdings({})
+        members = members_showing(order, wanted.project, there)
+        # Who put the project into quarantine is the last member, and shows nothing of it.
+        open_members = [member for member in members if member.id not in there or not there[member.id].closed]
+        return _Found(holdings, members, open_members, hidden)
 
     async def _written(self, parts: Sequence[Plan]) -> AsyncIterator[bytes]:
         """Write a project's document; no connection is held while a client takes what was written."""
@@ -265,61 +292,26 @@ class DevpiDocuments:
             return await metadata_of(connection, releases_in(plan))
 
 
-@dataclass(frozen=True, slots=True)
-class MirroredVersions:
-    """What mirrors show of a project; nothing without a page.
-
-    Attributes:
-        mirrors: their URLs, nearest first.
-        page: of the project in the index, which shows what stages have as well; `etag` is of its JSON form.
-    """
-
-    index: IndexName
-    project: NormalizedName
-    mirrors: Mapping[IndexName, str]
-    page: Document | None = None
-    etag: bytes = b""
-
-    @property
-    def known(self) -> bool:
-        """Whether there is a page."""
-        return self.page is not None and self.page.status == HTTPStatus.OK
-
-    @property
-    def mark(self) -> str:
-        """Another one for another page."""
-        return self.etag.decode("ascii")
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What is to be said of it: since when it was not confirmed, though it should have been."""
-        since = None if self.page is None else self.page.shape.stale_since
-        return {} if since is None else {STALE.decode("ascii"): http_date(since).decode("ascii")}
-
-    async def versions(self, version: str | None = None) -> dict[str, list[MirroredPart]]:
-        """Return each version with its part on every mirror that has it, or those that equal one."""
-        if self.page is None or not self.known:
-            return {}
-        given = (self.page.body, self.index, self.mirrors, self.project, version)
-        if len(self.page.body) <= _QUICK:
-            return mirrored_versions(*given)
-        return await asyncio.to_thread(mirrored_versions, *given)
-
-
 def _is_devpi(scope: Scope) -> bool:
     face, asked = parse_face(scope["path"]), asked_by(scope["headers"])
     agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
     return face is not None and is_devpi(face, scope["method"], asked.accept or b"", agent)
 
 
-def _is_there(members: Sequence[IndexRecord], holdings: Holdings, mirrored: MirroredVersions) -> bool:
+def _is_there(found: _Found, mirrored: MirroredVersions) -> bool:
     """Return whether there is a project to tell of, though it may have no version."""
-    return is_known(members, holdings) or (mirrored.known and any(member.type == MIRROR for member in members))
+    mirrors = any(member.type == MIRROR for member in found.members)
+    return is_known(found.members, found.holdings) or (mirrored.known and mirrors)
 
 
 def _telling(member: IndexRecord) -> Hashable:
     """Return what of an index makes a difference to a document, beside the rows of its project."""
     return member.id, member.life, member.type, member.mirror_whitelist, member.whitelist_inheritance
+
+
+async def _rooted(text: bytes, root: str) -> bytes:
+    """Return a document, or a part of one, with the host's URL in its links."""
+    return with_root(text, root) if len(text) <= _SHORT else await asyncio.to_thread(with_root, text, root)
 
 
 def _elsewhere(location: str, query: bytes) -> Response:

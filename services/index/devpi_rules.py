@@ -8,22 +8,22 @@ Source: contract devpi sections 3, 4.4, 4.5, 7, 15 and 23.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import orjson
 
 from countermark.core.digest import Sha256
-from countermark.core.names import IndexName, InvalidName, NormalizedName, parse_project_name
+from countermark.core.names import FileName, IndexName, InvalidName, NormalizedName, parse_project_name
 from services.index.devpi_mirrored import MirroredPart
 from services.index.rules import chooses_page
 from shared.faces import Face, FaceKind
 from shared.ids import IndexId, ReleaseId
 from shared.reading.devpi_rows import DOC, AttachmentRow, FileRow, History, Holdings, ProjectRow, ReleaseRow
-from shared.reading.resolution import Member, showing
+from shared.reading.resolution import Member
 
 MAX_VERSION = 256
 """Characters of a version that is looked for."""
@@ -164,9 +164,6 @@ class Identified(Member, Protocol):
         """Of its row."""
 
 
-V = TypeVar("V", bound=Identified)
-
-
 @dataclass(frozen=True, slots=True)
 class Part:
     """One version on one index.
@@ -189,35 +186,26 @@ Plan = dict[str, list[Part | MirroredPart]]
 """Version -> that version on each index that has it, nearest first: the first is shown, the others are shadowed."""
 
 
-def members_showing(order: Sequence[V], project: NormalizedName, holdings: Holdings) -> tuple[V, ...]:
-    """Return the members that show a project, nearest first; who put it into quarantine is the last one."""
-    shown = showing(order, project, lambda member: member.id in holdings.projects)
-    for place, member in enumerate(shown):
-        row = holdings.projects.get(member.id)
-        if row is not None and row.quarantined and holdings.empty(row):
-            return shown[: place + 1]
-    return shown
-
-
 def is_known(members: Sequence[Identified], holdings: Holdings) -> bool:
     """Return whether there is a project to tell of: something of it is shown, or was until it came into quarantine."""
     rows = [holdings.projects[member.id] for member in members if member.id in holdings.projects]
     return any(row.quarantined or not holdings.empty(row) for row in rows)
 
 
-def plan_of(members: Sequence[Identified], holdings: Holdings, root: str) -> Plan:
+def plan_of(members: Sequence[Identified], holdings: Holdings, root: str, hidden: Collection[FileName] = ()) -> Plan:
     """Return the versions of a project.
 
     Args:
         members: that show it, nearest first.
         root: the URL of the host, without a slash at its end.
+        hidden: names that the index that was asked holds for review: no member's file of these shows.
     """
     plan: Plan = {}
     for member in members:
         row = holdings.projects.get(member.id)
         if row is None:
             continue
-        for release, files in _releases(row, holdings):
+        for release, files in _releases(row, holdings, hidden):
             attached = holdings.attachments.get(release.id, ())
             part = Part(member.name, f"{root}/{member.name}", row.display_name, release, files, attached)
             plan.setdefault(release.version, []).append(part)
@@ -280,6 +268,20 @@ def written(plan: Plan, metadata: Mapping[ReleaseId, str]) -> bytes:
     return orjson.dumps({version: document for version, document in found.items() if document is not None})[1:-1]
 
 
+def with_root(text: bytes, root: str) -> bytes:
+    """Return versions that were written with links that begin with `/` (an empty root), with the host's URL in front.
+
+    Args:
+        root: the URL of the host, without a slash at its end.
+    """
+    # Nothing that people wrote looks so: within a JSON text the quotation marks are escaped.
+    return text.replace(_LINK, _LINK[:-1] + orjson.dumps(root)[1:-1] + b"/")
+
+
+_LINK = b'href":"/'
+"""How a link of a document with an empty root begins: those of `href` and of `for_href`."""
+
+
 def verdata(shown: Sequence[Part | MirroredPart], metadata: Mapping[ReleaseId, str]) -> dict[str, Any] | None:
     """Return what devpi says of a version, with what it shadows; None when its releases are gone."""
     every = [one.verdata() if isinstance(one, MirroredPart) else _verdata(one, metadata) for one in shown]
@@ -316,10 +318,14 @@ def _list(value: Any) -> list[str]:
     return [text for text in values if text and text != _UNKNOWN]
 
 
-def _releases(row: ProjectRow, holdings: Holdings) -> list[tuple[ReleaseRow, list[FileRow]]]:
-    """Return each release of a project that is shown, with its visible files."""
+def _releases(
+    row: ProjectRow, holdings: Holdings, hidden: Collection[FileName]
+) -> list[tuple[ReleaseRow, list[FileRow]]]:
+    """Return each release of a project that is shown, with its visible files; one whose files are all hidden is not."""
     found: dict[ReleaseId, tuple[ReleaseRow, list[FileRow]]] = {}
     for file in holdings.files.get(row.id, ()):
+        if file.file_name in hidden:
+            continue
         found.setdefault(file.release.id, (file.release, []))[1].append(file)
     for release in holdings.registered.get(row.id, ()):
         found.setdefault(release.id, (release, []))

@@ -4,7 +4,8 @@ What is shown is decided by `shared.reading.merging`, as it is for files. A merg
 members, so that it is dropped with the next publication of any of them.
 
 Its serial is the sum of the members' own: it grows whenever one of them changes the project, and never falls while the
-bases stay the same.
+bases stay the same. When a base is taken away or deleted it falls by what that one had: what every view ever counted is
+stored nowhere (docs/reference/devpi.md).
 Source: architecture sections 5.9 and 11.5; contract devpi section 15.
 """
 
@@ -67,10 +68,11 @@ async def load_merged_page(
         if mirrored.away:
             raise unavailable(mirrored.away)
         return _lasting(no_project(limits, place, project), mirrored.until, now)
+    # Also of members that removed it, or show nothing of it: the sum is not to fall when one of them does.
+    serial = mirrored.serial + sum(found.serial for found in there.values())
     parts = [*await _parts(resources, limits, record, wanted, _pages(holders, there)), *mirrored.parts]
     if not parts:
-        return empty_page(limits, place, project)
-    serial = mirrored.serial + sum(found.page.serial for found in there.values() if found.page is not None)
+        return empty_page(limits, place, project, serial)
     body = await asyncio.to_thread(merged_document, record.name, project, serial, parts, hidden)
     if mirrored.parts:
         body = await asyncio.to_thread(with_provenance, body, _own_url(resources, record))

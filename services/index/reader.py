@@ -34,6 +34,7 @@ from shared.reading.access import Place
 from shared.reading.shelf import Shelf
 from shared.reading.views import View
 from shared.resources import Resources
+from shared.service import Prepared
 
 Readable = ListWanted | PageWanted | JsonWanted | MetadataWanted | TargetWanted
 
@@ -53,6 +54,7 @@ class Reader:
         self._limits = limits
         self._shelf: Shelf[DocumentKey, Document] = Shelf(limits.memory)
         self._known: set[IndexId] = set()
+        self._respelling = asyncio.Semaphore(limits.respelled_at_once)
         resources.heads.subscribe(self._changed)
         resources.listener.subscribe(fetches.CHANNEL, self._mirrored)
 
@@ -98,6 +100,17 @@ class Reader:
         made = document.variants[at]
         assert made is not None
         return made
+
+    async def absolute(self, where: Place, project: NormalizedName, root: str, form: tuple[Media, Coding]) -> Prepared:
+        """Return a page whose links begin with a root that the client named. It is made anew each time and not kept:
+        there are as many roots as clients can think of.
+
+        Raises:
+            ServiceError: as `document`.
+        """
+        signed = await self.document(where, PageWanted(project))
+        async with self._respelling:
+            return await asyncio.to_thread(_respelled, where, root, signed, form)
 
     def _loader(self, where: Place, wanted: Readable) -> Callable[[], Awaitable[Document]]:
         resources, limits = self._resources, self._limits
@@ -179,6 +192,14 @@ class Reader:
 def _serial_of(document: Document) -> int | None:
     """Return the serial of stages that a list was made with."""
     return document.shape.serial if document.heads is None else document.heads
+
+
+def _respelled(where: Place, root: str, signed: Document, form: tuple[Media, Coding]) -> Prepared:
+    document = usecases.respelled_page(where, root, signed)
+    document.make(*form)
+    variant = document.variants[place(*form)]
+    assert variant is not None
+    return variant.full
 
 
 def _project_of(wanted: Readable) -> str | None:

@@ -5,7 +5,6 @@ A plain ASGI callable; `shared.reading.answers` says why.
 
 from __future__ import annotations
 
-import asyncio
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
@@ -31,7 +30,6 @@ from services.index.rules import (
     unslashed_page,
     wanted_at,
 )
-from services.index.usecases import absolute_page
 from shared.devpi import own_url
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, FaceKind, parse_face, service_for
@@ -102,10 +100,10 @@ class IndexRoutes:
         if isinstance(wanted, Elsewhere):
             return _moved(wanted, scope["query_string"], where)
         media, coding = _chosen(asked, scope["query_string"], wanted)
-        document = await self._reader.document(where, wanted)
-        if asked.absolute and isinstance(wanted, PageWanted) and document.status == HTTPStatus.OK:
+        if asked.absolute and isinstance(wanted, PageWanted):
             root = f"{own_url(Request(scope), self._settings)}/{where.record.name}/"
-            document = await asyncio.to_thread(absolute_page, where, root, document)
+            return _unkept(await self._reader.absolute(where, wanted.project, root, (media, coding)))
+        document = await self._reader.document(where, wanted)
         if isinstance(document, LongList) and coding is Coding.IDENTITY:
             return await self._unpacked(scope, asked, key_of(where, wanted), document, media)
         variant = await self._reader.variant(key_of(where, wanted), document, media, coding)
@@ -126,6 +124,13 @@ class IndexRoutes:
         response = StreamingResponse(document.unpacked(media))
         response.raw_headers = headers
         return response
+
+
+def _unkept(answer: Prepared) -> Prepared:
+    """Return an answer that no cache may give to others: it was made for the host that one client named."""
+    headers = [(name, value) for name, value in answer.headers if name not in (b"cache-control", b"etag", b"vary")]
+    choosing = next(value for name, value in answer.headers if name == b"vary")
+    return Prepared(answer.status, [*headers, NO_STORE, (b"vary", choosing + b", X-Devpi-Absolute-Urls")], answer.body)
 
 
 async def no_documents(scope: Scope, receive: Receive, send: Send) -> None:

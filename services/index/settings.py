@@ -17,6 +17,7 @@ class Limits:
         list_seconds: seconds for which a big list may lag behind its index.
         list_rows: projects above which it is more, in proportion.
         list_slowest: how many times `list_seconds` at the most.
+        respelled_at_once: pages with absolute links that are made at the same time; they are not kept.
         laid_at_once: pages laid at the same time.
         lay_rest: seconds between the end of one laying of an index and the next, at the least.
         lay_share: how many times as long as a laying took is rested, so that large pages are laid seldom.
@@ -32,6 +33,7 @@ class Limits:
     list_seconds: float = 2.0
     list_rows: int = 25_000
     list_slowest: float = 30.0
+    respelled_at_once: int = 2
     laid_at_once: int = 8
     lay_rest: float = 1.0
     lay_share: float = 10.0

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -54,9 +53,6 @@ ABSENT = "absent"
 _SIGNED_LINK = b'"url":"' + SIGNED_ROOT.encode() + b"+f/"
 """How a link begins in a page document; within a text the quotation marks would be escaped."""
 
-_NOWHERE_KEPT = b"no-store"
-"""Cache-Control of pages that depend on the Host header, which caches do not tell apart."""
-
 _TARGET_TYPES = {"json": b"application/json", "pointer": b"application/yaml", "note": b"text/plain; charset=utf-8"}
 """Content-Type by a target's extension. Source: RFC 9512 for YAML; a note is C2SP text."""
 
@@ -75,7 +71,10 @@ async def load_page(resources: Resources, limits: Limits, place: Place, wanted: 
         there = {} if page is not None else await in_indexes(connection, [record.id], wanted.project)
     if page is None:
         # Registered without files: the name is taken, and nobody is to look for it elsewhere.
-        return (empty_page if there else no_project)(limits, place, wanted.project)
+        here = there.get(record.id)
+        if here is None or not here.standing.registered:
+            return no_project(limits, place, wanted.project)
+        return empty_page(limits, place, wanted.project, here.serial)
     key = target_key(record.name, page_target(wanted.project), page.sha256)
     body = await load_checked(_store(resources, place), key, page.sha256, limits.document)
     return page_of_signed(place, wanted.project, page.serial, body)
@@ -89,9 +88,13 @@ def page_of_signed(
     return Document(shape, body, place.groups(project), html=partial(page_html, link=signed_link))
 
 
-def empty_page(limits: Limits, place: Place, project: NormalizedName) -> Document:
-    """Return the page of a project that is registered and never was published. Source: contract devpi section 8."""
-    document = page_of_signed(place, project, 0, merged_document(place.record.name, project, 0, ()))
+def empty_page(limits: Limits, place: Place, project: NormalizedName, serial: int) -> Document:
+    """Return the page of a project that is registered and has no published page. Source: contract devpi section 8.
+
+    Args:
+        serial: of what was published of it before it was removed, 0 for nothing.
+    """
+    document = page_of_signed(place, project, serial, merged_document(place.record.name, project, serial, ()))
     # No publication tells when the name is given up.
     document.until = time.monotonic() + limits.absent_seconds
     return document
@@ -120,14 +123,6 @@ def respelled_page(place: Place, root: str, signed: Document) -> Document:
         return root + signed_link(sha256, file_name).removeprefix(SIGNED_ROOT)
 
     return Document(signed.shape, body, signed.groups, html=partial(page_html, link=link), until=signed.until)
-
-
-def absolute_page(place: Place, root: str, signed: Document) -> Document:
-    """Return a page with absolute links; made for one request, and kept by nobody: its root is what that request says
-    of its own host. Arguments as for `respelled_page`."""
-    page = respelled_page(place, root, signed)
-    page.shape = replace(page.shape, caching=(_NOWHERE_KEPT, _NOWHERE_KEPT))
-    return page
 
 
 async def load_json(

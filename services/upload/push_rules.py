@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import orjson
-
 from shared.catalogue.promotion_rows import Carried, CarriedAttachment, History
-from shared.nesting import is_shallow
+from shared.strict_json import BadJson, read_json
 
 MAX_BODY = 64 << 10
 """Bytes of the JSON document."""
@@ -71,19 +69,16 @@ def parse_push(body: bytes) -> Push:
         InvalidPush: it is no object, or name, version or flags are missing or of another type.
     """
     try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidPush("Bad request: could not decode json") from error
-    if not isinstance(document, dict) or not is_shallow(document, _LEVELS):
+        document = read_json(body)
+    except BadJson as error:
+        raise InvalidPush(str(error)) from error
+    if not isinstance(document, dict):
         raise InvalidPush("A push is a JSON object with name, version and targetindex or posturl.")
     name, version = _text(document, "name"), _text(document, "version")
     no_docs, only_docs = _flag(document, "no_docs"), _flag(document, "only_docs")
     options = {key: value for key, value in document.items() if key not in _READ}
     return Push(name, version, not only_docs, not no_docs, options)
 
-
-_LEVELS = 5
-"""Of a push's document: its values are texts and truth values."""
 
 _READ = frozenset({"name", "version", "no_docs", "only_docs"})
 

@@ -11,23 +11,22 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from packaging.utils import NormalizedName
-from sqlalchemy import ARRAY, Select, String, and_, func, literal, select
+from sqlalchemy import Select, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import IndexName, parse_index_name
+from shared.auth.index_settings import ROW_VERSION, IndexSettings
 from shared.auth.last_use import LastUse
 from shared.auth.principal import Grant, Resource, Scope, Verb
-from shared.auth.tokens import LOGIN_FORMAT_VERSION
+from shared.auth.tokens import LOGIN_FORMAT_VERSION, LOGIN_FORMAT_VERSIONS, OPEN_LOGIN_FORMAT_VERSION
 from shared.catalogue.tables import Account, Deployment, IndexBase, IndexRow, PolicyExemption, Token
 from shared.catalogue.tables import Grant as GrantRow
 from shared.ids import IndexId, TokenId
-from shared.reading.mirror_options import MirrorOptions, mirror_options, policy_from
+from shared.reading.mirror_options import MirrorOptions
 from shared.reading.policy import Exemption, Policy
-from shared.reading.resolution import MIRROR
 
 CHANNEL = "countermark_directory"
 """Postgres notification channel: accounts, tokens, indexes or grants changed; no payload."""
@@ -40,12 +39,6 @@ _LOOK_INTERVAL = 0.1
 
 _LOOK_SHARE = 9
 """A look that takes long is followed by this many times as long without one: strangers cause a tenth of the work."""
-
-
-_WORDS = ("custom_data", "description", "title")
-"""Settings of an index that decide nothing, and may be long."""
-
-_DECIDING = IndexRow.settings.op("-")(literal(list(_WORDS), ARRAY(String))).label("settings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +114,9 @@ class Directory:
             reserved: prefixes of names that every index keeps from mirrors' upstreams.
         """
         self._engine = engine
-        self._reserved = tuple(reserved)
         self.no_password = no_password
         self._now = _Snapshot()
+        self._settings = IndexSettings(reserved)
         self._refreshing = asyncio.Lock()
         self._looking = asyncio.Lock()
         self._readings = 0
@@ -208,6 +201,12 @@ class Directory:
                 self._now = fresh
                 self.generation += 1
 
+    def _holds(self, format_version: int, account: AccountRecord) -> bool:
+        """Return whether a token can be good: a login of an open devpi ends with that, any with the password."""
+        if format_version == OPEN_LOGIN_FORMAT_VERSION:
+            return self.no_password is not None
+        return format_version != LOGIN_FORMAT_VERSION or account.password_hash is not None
+
     async def _read(self) -> _Snapshot:
         async with self._engine.connect() as connection:
             default = await connection.scalar(select(Deployment.default_index))
@@ -236,11 +235,13 @@ class Directory:
             columns = (IndexRow.id, IndexRow.owner, IndexRow.name, IndexRow.life, IndexRow.type, IndexRow.visibility)
             living_indexes = (
                 await connection.execute(
-                    select(*columns, IndexRow.volatile, IndexRow.admission, _DECIDING).where(
+                    select(*columns, IndexRow.volatile, IndexRow.admission, ROW_VERSION).where(
                         IndexRow.deleted_at.is_(None)
                     )
                 )
             ).all()
+            versions = {IndexId(row.id): str(row.row_version) for row in living_indexes}
+            decided = await self._settings.read(connection, versions)
             private = {IndexName(row.owner, row.name) for row in living_indexes if row.visibility != "public"}
             indexes = [
                 IndexRecord(
@@ -255,12 +256,13 @@ class Directory:
                     bases=tuple(
                         base for base in bases.get(row.id, ()) if row.visibility != "public" or base not in private
                     ),
-                    mirror_whitelist=frozenset(row.settings.get("mirror_whitelist", ())),
-                    whitelist_inheritance=row.settings.get("mirror_whitelist_inheritance", "intersection"),
-                    mirror=mirror_options(row.settings) if row.type == MIRROR else None,
-                    policy=self._policy(IndexName(row.owner, row.name), row.settings, exempt.get(row.id, ())),
+                    mirror_whitelist=said.whitelist,
+                    whitelist_inheritance=said.inheritance,
+                    mirror=said.mirror,
+                    policy=_exempting(said.policy, exempt.get(row.id, ())),
                 )
                 for row in living_indexes
+                for said in [decided[IndexId(row.id)]]
             ]
             gone = await connection.execute(
                 select(IndexRow.owner, IndexRow.name).where(
@@ -277,24 +279,19 @@ class Directory:
                     row.account,
                     tuple(map(scope_from, row.scopes)),
                     row.expires_at,
-                    login=row.format_version == LOGIN_FORMAT_VERSION,
+                    login=row.format_version in LOGIN_FORMAT_VERSIONS,
                 )
                 for row in tokens
-                # A login without a password was one of an open devpi's, and ends with that.
-                if row.account in living
-                and (row.format_version != LOGIN_FORMAT_VERSION or living[row.account].password_hash is not None)
+                if row.account in living and self._holds(row.format_version, living[row.account])
             },
             by_name={index.name: index for index in indexes},
             by_id={index.id: index for index in indexes},
             deleted=deleted,
         )
 
-    def _policy(self, index: IndexName, settings: Mapping[str, Any], exemptions: Sequence[Exemption]) -> Policy | None:
-        """Return the policy of an index, None when it hides nothing."""
-        policy = policy_from(index, settings, reserved=self._reserved)
-        if policy == Policy(index):
-            return None
-        return replace(policy, exemptions=tuple(exemptions))
+
+def _exempting(policy: Policy | None, exemptions: Sequence[Exemption]) -> Policy | None:
+    return None if policy is None else replace(policy, exemptions=tuple(exemptions))
 
 
 def exemptions_query() -> Select[UUID, str, str | None, datetime, str, str]:

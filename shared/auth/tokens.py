@@ -25,6 +25,12 @@ FORMAT_VERSION = 1
 LOGIN_FORMAT_VERSION = 2
 """Of tokens of `+login`."""
 
+OPEN_LOGIN_FORMAT_VERSION = 3
+"""Of those that were made while the deployment was an open devpi, perhaps without a password: good while it is one."""
+
+LOGIN_FORMAT_VERSIONS = frozenset([LOGIN_FORMAT_VERSION, OPEN_LOGIN_FORMAT_VERSION])
+"""Of all tokens of `+login`."""
+
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TOKEN = re.compile(r"cm[ks]_1([0-9A-Za-z]{43})([0-9A-Za-z]{6})\Z")
 

@@ -25,16 +25,22 @@ _QUARANTINED = "quarantined"
 
 @dataclass(frozen=True, slots=True)
 class InIndex:
-    """A project in an index: how it stands there, and its current page, None when it never was published."""
+    """A project in an index that knows it or ever published it.
+
+    Attributes:
+        page: the current one; None when it never was published, or was removed.
+        serial: of the newest page, also of one that says that it was removed; 0 without any.
+    """
 
     standing: Standing
     page: PageRef | None
+    serial: int
 
 
 async def in_indexes(
     connection: AsyncConnection, index_ids: Collection[IndexId], project: NormalizedName
 ) -> dict[IndexId, InIndex]:
-    """Return how a project stands in each of some indexes that knows it."""
+    """Return how a project stands in each of some indexes that knows it, or ever published it."""
     newest = (
         select(Page.serial, Page.sha256, Page.length, Page.files, Page.gone)
         .where(Page.index_id == IndexRow.id, Page.project_name == project)
@@ -54,7 +60,7 @@ async def in_indexes(
         select(IndexRow.id, *status, newest.c.serial, newest.c.sha256, newest.c.length, newest.c.files, newest.c.gone)
         .outerjoin(Project, of_this_life)
         .outerjoin(newest, true())
-        .where(IndexRow.id.in_(index_ids), or_(Project.id.is_not(None), ~newest.c.gone))
+        .where(IndexRow.id.in_(index_ids), or_(Project.id.is_not(None), newest.c.serial.is_not(None)))
     )
     found = {}
     for row in rows:
@@ -63,14 +69,14 @@ async def in_indexes(
         if row.serial is not None and not row.gone:
             page = PageRef(project, row.serial, Sha256(row.sha256), Length(row.length), row.files)
         standing = Standing(row.status is not None, 0 if page is None else page.files, reason)
-        found[IndexId(row.id)] = InIndex(standing, page)
+        found[IndexId(row.id)] = InIndex(standing, page, row.serial or 0)
     return found
 
 
 async def standings(
     connection: AsyncConnection, index_ids: Collection[IndexId], project: NormalizedName
 ) -> Mapping[IndexId, Standing]:
-    """Return the standing of a project in each of some indexes that knows it."""
+    """Return the standing of a project in each of some indexes that knows it, or ever published it."""
     return {index_id: there.standing for index_id, there in (await in_indexes(connection, index_ids, project)).items()}
 
 

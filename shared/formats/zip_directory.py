@@ -42,6 +42,9 @@ _ZIP64 = 0x0001
 _ENCRYPTED, _PATCHED, _STRONG, _MASKED, _UTF8 = 0x0001, 0x0020, 0x0040, 0x2000, 0x0800
 _REFUSED_FLAGS = _ENCRYPTED | _PATCHED | _STRONG | _MASKED
 _STORED, _DEFLATED = 0, 8
+_SPARE_BYTES = 4096
+"""Bytes that deflate may need beside twice a member's length: what packers write stays far below."""
+
 _PER_MEMBER = 250
 """Bytes of memory for each member beside the directory's own, roughly."""
 
@@ -119,7 +122,9 @@ class Directory:
         if at is None:
             return None
         record = _Record(self._raw, at)
-        stop = self._starts[bisect_right(self._starts, record.offset)]
+        following = self._starts[bisect_right(self._starts, record.offset)]
+        # The member's own header may have more extra fields than the directory says, and nothing else before the data.
+        stop = min(following, record.offset + _LOCAL_FIELDS.size + 2 * _FULL16 + record.packed)
         return Member(record.offset, stop, record.raw_name, record.method, record.crc, record.packed, record.length)
 
 
@@ -300,6 +305,9 @@ class _Record:
         if self._flags & _REFUSED_FLAGS or self.method not in {_STORED, _DEFLATED}:
             return None
         if self.method == _STORED and self.packed != self.length:
+            return None
+        if self.packed > 2 * self.length + _SPARE_BYTES:
+            # Blocks that inflate to nothing: reading them all would cost what `DirectoryLimits` does not count.
             return None
         if stat.S_IFMT(self._attributes) not in {0, stat.S_IFREG}:
             return None

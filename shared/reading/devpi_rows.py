@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -94,12 +94,3 @@ class Holdings:
     def empty(self, project: ProjectRow) -> bool:
         """Return whether nothing of a project is shown, though its index knows it."""
         return not self.registered.get(project.id) and not self.files.get(project.id)
-
-    def without(self, hidden: Collection[FileName]) -> Holdings:
-        """Return them without the files of some names, whoever has them."""
-        if not hidden:
-            return self
-        files = {
-            project: [file for file in found if file.file_name not in hidden] for project, found in self.files.items()
-        }
-        return replace(self, files=files)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, select, update
 
 from countermark.core.names import IndexName
 from gateway.accounts import NewIndex
-from gateway.devpi.index_writer import MOST_INDEXES
 from shared.auth.principal import Verb
-from shared.catalogue.tables import IndexBase, IndexRow, Project
-from shared.ids import new_uuid
+from shared.catalogue.tables import IndexRow, Project
 from shared.reading.resolution import MOST_MEMBERS
 from tests.support.devpi_api import HOST, DevpiUser, told
-from tests.support.factories import MadeIndex, make_file, now
+from tests.support.factories import MadeIndex, make_file
 from tests.support.gateway import TestGateway
 
 STAGE = {
@@ -64,7 +62,10 @@ async def test_the_checks_of_a_new_index_have_their_order(gateway: TestGateway) 
     assert told(hidden) == (403, "no permission to create index alice/shut")
 
 
-_OPEN = "to a server that runs with --compat devpi-open"
+NO_ACCOUNT = (
+    "acl_upload: ':ANONYMOUS:' cannot upload here, since uploads need an account: ':AUTHENTICATED:' is everybody who "
+    "has one (a server started with --compat devpi-open takes both)"
+)
 
 _VALUES: list[tuple[dict[str, Any], dict[str, Any] | str]] = [
     ({"volatile": "False"}, {"volatile": False}),
@@ -73,10 +74,7 @@ _VALUES: list[tuple[dict[str, Any], dict[str, Any] | str]] = [
     ({"acl_upload": " alice, bob,,"}, {"acl_upload": ["alice", "bob"]}),
     ({"acl_upload": ""}, {"acl_upload": []}),
     ({"acl_upload": "bob,:group,:Authenticated:"}, {"acl_upload": ["bob", ":group", ":AUTHENTICATED:"]}),
-    (
-        {"acl_upload": "bob,:Anonymous:"},
-        f"acl_upload: :ANONYMOUS: uploads only {_OPEN}; name accounts, groups or :AUTHENTICATED:.",
-    ),
+    ({"acl_upload": "bob,:Anonymous:"}, NO_ACCOUNT),
     ({"acl_upload": 5}, "Unknown list value 5."),
     ({"acl_upload": ["a b"]}, "'a b' names no user and no :group"),
     ({"acl_toxresult_upload": [":anonymous:"]}, {"acl_toxresult_upload": [":ANONYMOUS:"]}),
@@ -216,18 +214,6 @@ async def test_hostile_documents_change_nothing(gateway: TestGateway) -> None:
         assert len(answer.json()["message"]) < 2000
     assert (await alice("PATCH", "/alice/dev", ["title=x"] * 1001)).status_code == 400
     assert await alice.result("/alice/dev?no_projects=") == STAGE
-
-
-async def test_a_circle_of_fifty_bases_is_taken(gateway: TestGateway) -> None:
-    """Circles are no fault; the reading side ends them."""
-    alice = DevpiUser(gateway, "alice")
-    for number in range(50):
-        await alice("PUT", f"/alice/i{number}", {})
-    for number in range(50):
-        answer = await alice("PATCH", f"/alice/i{number}", {"bases": f"alice/i{(number + 1) % 50}"})
-        assert answer.status_code == 200
-    async with gateway.resources.engine.connect() as connection:
-        assert await connection.scalar(select(func.count()).select_from(IndexBase)) == 50
 
 
 async def test_lists_of_rights_are_rows_of_the_grant_table(gateway: TestGateway) -> None:
@@ -391,23 +377,3 @@ async def test_changes_at_once_are_one_after_the_other(gateway: TestGateway, oth
     await asyncio.gather(*(alice[n % 2]("PATCH", "/alice/dev", change) for n, change in enumerate(added)))
     uploaders = (await alice[0].result("/alice/dev"))["acl_upload"]
     assert sorted(uploaders) == ["alice", *(f"u{number}" for number in range(10))]
-
-
-async def test_an_account_has_so_many_indexes(gateway: TestGateway) -> None:
-    """Every process has them in memory; one more is refused with what to do."""
-    async with gateway.resources.engine.begin() as connection:
-        row = {"owner": "alice", "type": "stage", "visibility": "public", "volatile": True, "admission": "strict"}
-        many = [row | {"id": new_uuid(), "name": f"n{number}"} for number in range(MOST_INDEXES)]
-        await connection.execute(insert(IndexRow), [one | {"settings": {}, "created_at": now()} for one in many])
-    refused = await DevpiUser(gateway, "alice")("PUT", "/alice/more", {})
-    assert told(refused)[0] == 400
-    assert "which is the most" in told(refused)[1]
-
-
-async def test_a_document_that_is_too_deep(gateway: TestGateway) -> None:
-    """It is refused in words, however deep it is."""
-    for levels in (60, 1000, 5000):
-        deep = b"[" * levels + b"]" * levels
-        body = b'{"acl_upload": ' + deep + b"}"
-        answer = await DevpiUser(gateway, "alice").http.put("/alice/deep", content=body)
-        assert (answer.status_code, "could not decode json" in answer.text) == (400, True)

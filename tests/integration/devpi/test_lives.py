@@ -6,104 +6,21 @@ The gateway writes, the real services upload, sign and read. Source: architectur
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx2
-import pytest
 from sqlalchemy import func, select
 
 from countermark.core.names import IndexName
-from gateway.upstream import Mounted
-from services.download.app import create_service as create_download
-from services.index.app import create_service as create_index
 from services.index.laying import lay
 from services.index.settings import Limits
-from services.signing.ceremony import ensure_trust
 from services.signing.rebuilding import rebuild
 from services.signing.usecases import Publisher
-from services.upload.app import create_service as create_upload
-from shared.auth.directory import IndexRecord
 from shared.catalogue.tables import Journal, Outbox, PublishedFile
-from shared.ids import IndexId
-from shared.settings import Settings, Uploads
-from tests.integration.devpi.conftest import STABLE
 from tests.support.archives import make_wheel
 from tests.support.devpi_api import PASSWORD, DevpiUser
-from tests.support.factories import make_token
-from tests.support.gateway import Servers, TestGateway, open_gateway
+from tests.support.devpi_deployment import DEV, WHEEL, Deployment
 from tests.support.tuf_reader import TreeReader
-from tests.support.uploading import basic, form_body
-
-WHEEL = "widget-1.0-py3-none-any.whl"
-DEV = IndexName("alice", "dev")
-
-
-@dataclass
-class Deployment:
-    """Everything in one process, but for the loops: tests publish when they want."""
-
-    gateway: TestGateway
-    publisher: Publisher
-    alice: DevpiUser
-    token: str
-    tree: Path
-    ids: dict[IndexName, IndexId] = field(default_factory=dict)
-
-    def record(self, name: IndexName = DEV) -> IndexRecord:
-        """Return a living index."""
-        record = self.gateway.resources.directory.index(name)
-        assert record is not None
-        self.ids[name] = record.id
-        return record
-
-    async def upload(self, file_name: str, content: bytes) -> httpx2.Response:
-        """Upload a file to alice/dev."""
-        body, form = form_body(file_name, content)
-        return await DevpiUser(self.gateway).http.post("/alice/dev/", content=body, headers=basic(self.token) | form)
-
-    async def publish(self, name: IndexName = DEV) -> None:
-        """Sign what waits, and let everybody know."""
-        await self.publisher.publish(self.ids[name])
-        await self.gateway.resources.heads.wake("")
-
-    async def serial(self) -> int:
-        """Return the serial that is served of alice/dev."""
-        head = self.gateway.resources.heads.get(self.ids[DEV])
-        return 0 if head is None else head.serial
-
-    async def page(self, path: str) -> Any:
-        """Ask for a page's JSON."""
-        accept = {"accept": "application/vnd.pypi.simple.v1+json"}
-        return await self.alice.http.get(path, headers=accept)
-
-
-@pytest.fixture
-async def deployment(servers: Servers) -> AsyncIterator[Deployment]:
-    """A deployment in which alice has the index alice/dev with one published wheel."""
-    settings = Settings(data=servers.folder, uploads=Uploads(publish_wait=0))
-    # The services are wired on the gateway's own resources, so a first gateway gives those.
-    async with open_gateway(servers, settings) as bare:
-        await ensure_trust(bare.resources)
-        services = (create_upload, create_index, create_download)
-        mounted = [create(bare.resources) for create in services]
-        upstreams = {service.name: Mounted(service) for service in mounted}
-        gateway = bare.wired(upstreams)
-        await gateway.accounts.init_deployment(STABLE)
-        await gateway.accounts.create_account("alice", password=PASSWORD)
-        token = await make_token(gateway.resources.engine, "alice")
-        await gateway.resources.directory.refresh()
-        alice = DevpiUser(gateway, "alice")
-        found = Deployment(
-            gateway, Publisher(gateway.resources), alice, token, servers.folder / "public/indexes/alice/dev"
-        )
-        assert (await alice("PUT", "/alice/dev", {})).status_code == 200
-        found.record()
-        assert (await found.upload(WHEEL, make_wheel("widget", "1.0"))).status_code == 200
-        await found.publish()
-        yield found
 
 
 async def test_a_second_life_has_nothing_of_the_first(deployment: Deployment, tmp_path: Path) -> None:

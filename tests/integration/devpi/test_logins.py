@@ -14,12 +14,17 @@ from gateway.dashboard.token_sweep import TokenSweep
 from shared.auth.principal import Scope, Verb
 from shared.auth.tokens import LOGIN_PREFIX
 from shared.catalogue.tables import Account, Audit, Token
+from shared.settings import Settings, Uploads
 from tests.support.devpi_api import HOST, PASSWORD, DevpiUser, logged_in, told
-from tests.support.gateway import TestGateway
+from tests.support.gateway import Servers, TestGateway, open_gateway
 
 
 async def _status(user: DevpiUser) -> Any:
     return (await user.result("/+api"))["authstatus"]
+
+
+def _secret(user: DevpiUser) -> str:
+    return base64.b64decode(user.http.headers["x-devpi-auth"]).decode().partition(":")[2]
 
 
 async def test_a_login_gives_a_token_for_ten_hours(gateway: TestGateway) -> None:
@@ -92,7 +97,7 @@ async def test_a_login_needs_both(gateway: TestGateway, body: Any) -> None:
 
 async def test_a_wrong_login_never_says_what_was_wrong(gateway: TestGateway) -> None:
     """An unknown user, a wrong password and a name that cannot be are 401 alike, without the sign of an ended login."""
-    for user in ("alice", "nobody", "a\0", "\udcff".encode("utf-8", "surrogatepass").decode("latin-1"), "x" * 5000):
+    for user in ("alice", "nobody", "a\x01", "\udcff".encode("utf-8", "surrogatepass").decode("latin-1"), "x" * 5000):
         answer = await DevpiUser(gateway, address="192.0.2.7")("POST", "/+login", {"user": user, "password": "wrong"})
         assert answer.status_code == 401, user
         assert answer.json()["message"].endswith("could not be authenticated")
@@ -161,6 +166,24 @@ async def test_a_login_that_ran_out_is_told_so(gateway: TestGateway) -> None:
     basic = "Basic " + alice.http.headers["x-devpi-auth"]
     pip = await DevpiUser(gateway).http.get("/root/stable", headers={"authorization": basic})
     assert pip.status_code == 200
+
+
+async def test_a_login_of_an_open_devpi_ends_with_it(open_devpi: TestGateway, servers: Servers) -> None:
+    """Anybody could have made it, without a password: started again with passwords, the deployment takes it no more,
+    and the client is told to log in again; another start as an open devpi takes it.
+    """
+    root = await logged_in(open_devpi, "root", "")
+    changed = await root("PATCH", "/root", {"password": PASSWORD})
+    secrets = [_secret(root), changed.json()["result"]["password"], _secret(await logged_in(open_devpi, "root"))]
+    async with open_gateway(servers, Settings(data=servers.folder, uploads=Uploads(publish_wait=0))) as closed:
+        for secret in secrets:
+            refused = await DevpiUser(closed, "root", secret)("GET", "/root")
+            assert (refused.status_code, refused.headers["location"]) == (401, "/+login")
+        assert await _status(await logged_in(closed, "root")) == ["ok", "root", []]
+    async with open_gateway(servers, open_devpi.resources.settings) as again:
+        assert await _status(DevpiUser(again, "root", secrets[-1])) == ["ok", "root", []]
+        ended = await again.accounts.set_password("root", PASSWORD)
+        assert ended == len(secrets) + 1, "those of either kind end with a password"
 
 
 async def test_old_logins_leave_no_rows(gateway: TestGateway) -> None:

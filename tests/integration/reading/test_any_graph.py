@@ -1,4 +1,4 @@
-"""Whatever happens to whatever graph of indexes, pages, lists, the JSON API and files say the same, at every moment."""
+"""Whatever happens to a graph of indexes, pages, lists, the JSON API, devpi's documents and files say the same."""
 
 from __future__ import annotations
 
@@ -126,6 +126,7 @@ class Story:
         listing = (await self.client.get(f"/{asked}/+simple/", headers={"accept": JSON})).json()["projects"]
         if expected:
             assert [project["name"] for project in listing] == ["thing"]
+        assert await self.linked(asked) == {name: (owner, path) for name, (owner, path, _) in expected.items()}
         paths = {path: content for _, path, content in expected.values()}
         for path in {file.path for _, file in self.files}:
             answer = await self.client.get(f"/{asked}/+f/{path}")
@@ -133,6 +134,20 @@ class Story:
                 assert (answer.status_code, answer.content) == (200, paths[path])
             else:
                 assert answer.status_code in self.refusals(asked, path), (asked, path, answer.text)
+
+    async def linked(self, asked: str) -> dict[str, tuple[str, str]]:
+        """Return what devpi's document of the project links to: file name -> (whose it is, path), the nearest one."""
+        answer = await self.client.get(f"/{asked}/thing", headers={"accept": "application/json"})
+        versions = answer.json()["result"] if answer.status_code == 200 else {}
+        found: dict[str, tuple[str, str]] = {}
+        for version, shown in versions.items():
+            alone = await self.client.get(f"/{asked}/thing/{version}", headers={"accept": "application/json"})
+            assert alone.json()["result"] == shown
+            for one in [shown, *shown.get("+shadowing", [])]:
+                for link in one.get("+links", []):
+                    owner, _, path = link["href"].removeprefix("http://index.test/").partition("/+f/")
+                    found.setdefault(path.rpartition("/")[2], (owner, path))
+        return found
 
     def refusals(self, asked: str, path: str) -> set[int]:
         """Return how a file may be refused: the index's own say gone or held, all others are unknown."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import httpx2
 import pytest
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.catalogue.tables import Page, Project
 from shared.objects.interface import ObjectStores
 from tests.integration.reading.constants import JSON, LARGE, METADATA, PIP, V1_HTML, WHEEL
 from tests.integration.reading.family import Family
-from tests.support.factories import make_project, make_token, now
+from tests.support.factories import MadeFile, make_project, make_token, now
 from tests.support.reading import Reading, counted_queries
 
 PAGE = "/a/top/+simple/thing/"
@@ -75,6 +77,40 @@ class TestPages:
                 same = await top.get(PAGE, headers=headers | {"if-none-match": answer.headers["etag"]})
                 assert (same.status_code, same.content) == (304, b"")
         assert (await top.head(PAGE)).headers["content-length"] == str(len((await top.get(PAGE)).content))
+
+    async def test_serials_never_fall_with_a_removal(
+        self, family: Family, top: httpx2.AsyncClient, engine: AsyncEngine
+    ) -> None:
+        """A base's project that is removed, and even every member's, leaves the page a larger serial than before."""
+
+        async def serials() -> list[int]:
+            page = await top.get(PAGE, headers={"accept": JSON})
+            listing = (await top.get("/a/top/+simple/", headers={"accept": JSON})).json()
+            listed = [project["_last-serial"] for project in listing["projects"]]
+            if page.status_code == 200:
+                assert page.headers["x-pypi-last-serial"] == str(page.json()["meta"]["_last-serial"])
+            return [int(page.headers.get("x-pypi-last-serial", 0)), listing["meta"]["_last-serial"], *listed]
+
+        async def remove(name: str, file: MadeFile) -> None:
+            """Remove the whole project, which is published as gone."""
+            await family.hide(name, file, removed_at=now())
+            index = family.indexes[name].index.id
+            newest = (Page.index_id == index, Page.serial == family.indexes[name].serial)
+            async with engine.begin() as connection:
+                await connection.execute(update(Page).where(*newest).values(gone=True))
+                await connection.execute(update(Project).where(Project.index_id == index).values(removed_at=now()))
+
+        low, mid = await family.publish("a/low", WHEEL, b"far"), await family.publish("a/mid", SDIST, b"near")
+        assert await serials() == [2, 2, 2]
+        await remove("a/low", low)
+        assert await serials() == [3, 3, 3]
+        await remove("a/mid", mid)
+        async with engine.begin() as connection:
+            # Registered again, without files.
+            await connection.execute(update(Project).values(removed_at=None))
+        assert await serials() == [4, 4]
+        plain = await top.get("/a/low/+simple/thing/", headers={"accept": JSON})
+        assert plain.json()["meta"]["_last-serial"] == 2
 
     async def test_alone_it_is_the_signed_document(self, family: Family, top: httpx2.AsyncClient) -> None:
         """A project that no base has is answered as it was signed."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+
 import httpx2
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.integration.reading.constants import JSON, PAGE, PIP, WHEEL
+from services.index.documents import Document
+from tests.integration.reading.constants import JSON, PAGE, PIP
 from tests.support.factories import make_token
 from tests.support.published import Published
 from tests.support.reading import Reading
@@ -14,6 +17,7 @@ from tests.support.reading import Reading
 UV = {"user-agent": "uv/0.13.8", "accept": JSON}
 PIPS = {"user-agent": 'pip/26.3 {"ci":null}', "accept": PIP}
 SCRIPT = {"user-agent": "curl/8", "accept": "*/*"}
+ABSOLUTE = {"x-devpi-absolute-urls": ""}
 BROWSER = {"user-agent": "Mozilla/5.0", "accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
@@ -95,21 +99,45 @@ class TestAddresses:
         missing = await client.get("/root/stable/+simple/unknown/", headers={"x-devpi-absolute-urls": ""})
         assert missing.status_code == 404
 
-    async def test_no_page_is_kept_for_a_host(self, client: httpx2.AsyncClient, reading: Reading) -> None:
-        """Whoever sends many hosts fills no memory, neither here nor in caches."""
-        shelf = reading.index.hot[0]._reader._shelf  # type: ignore[attr-defined]
+    async def test_absolute_pages_are_kept_nowhere(self, client: httpx2.AsyncClient, reading: Reading) -> None:
+        """However many hosts a client names, nothing of their pages stays in memory, here or in a cache in between."""
         await client.get(PAGE, headers=UV)
-        before = len(shelf)
-        for number in range(50):
-            await client.get(PAGE, headers=UV | {"x-devpi-absolute-urls": "", "host": f"host{number}.test"})
-        assert len(shelf) == before
+        documents = [client.get(PAGE, headers=UV | ABSOLUTE | {"host": f"h{number}.test"}) for number in range(50)]
+        answers = [await asked for asked in documents]
+        kept = [found for found in gc.get_objects() if isinstance(found, Document) and b"h0.test" in found.body]
+        assert kept == []
+        assert {answer.status_code for answer in answers} == {200}
+        assert {answer.headers["cache-control"] for answer in answers} == {"no-store"}
+        assert {answer.headers["vary"] for answer in answers} == {"Accept, Accept-Encoding, X-Devpi-Absolute-Urls"}
+        assert (await client.head(PAGE, headers=UV | ABSOLUTE)).headers["cache-control"] == "no-store"
 
-    async def test_a_host_that_no_page_may_hold(self, client: httpx2.AsyncClient) -> None:
-        """What a request says of its host cannot break out of the page it is written into."""
-        hostile = {"x-devpi-absolute-urls": "", "host": 'a"b\\<i>'}
-        answer = await client.get(PAGE, headers=hostile | {"accept": JSON})
-        assert answer.json()["files"][0]["filename"] == WHEEL
-        assert "<i>" not in (await client.get(PAGE, headers=hostile)).text
+    async def test_absolute_pages_of_a_private_index(
+        self, reading: Reading, secret: Published, engine: AsyncEngine
+    ) -> None:
+        """They are for those who may read it, and are kept nowhere either."""
+        token = await make_token(engine)
+        await reading.news()
+        async with reading.client() as stranger:
+            assert (await stranger.get("/root/secret/+simple/thing/", headers=UV | ABSOLUTE)).status_code == 401
+        async with reading.client(token=token) as reader:
+            page = await reader.get("/root/secret/+simple/thing/", headers=UV | ABSOLUTE)
+        assert (page.status_code, page.headers["cache-control"]) == (200, "no-store")
+        assert page.headers["vary"] == "Accept, Accept-Encoding, Authorization, X-Devpi-Absolute-Urls"
+
+    @pytest.mark.parametrize("host", ['a"b\\<i>', "a b", "", "a@b", "a/b", "[::1", "a:99999", "a:b", "a" * 300, "ä"])
+    async def test_a_host_that_is_none(self, client: httpx2.AsyncClient, host: str) -> None:
+        """What cannot be a host is refused before a page or a document is written with it."""
+        headers = [(b"x-devpi-absolute-urls", b""), (b"host", host.encode("latin-1"))]
+        answer = await client.get(PAGE, headers=headers)
+        assert (answer.status_code, answer.text) == (400, "The Host header of the request names no host.\n")
+        document = await client.get("/root/stable/thing", headers=[(b"accept", b"application/json"), *headers])
+        assert (document.status_code, document.json()["message"]) == (400, answer.text.strip())
+
+    @pytest.mark.parametrize("host", ["index.test", "INDEX.test:8080", "[::1]:3141", "10.0.0.1", "my_host"])
+    async def test_a_host_that_is_one(self, client: httpx2.AsyncClient, host: str) -> None:
+        """Names, addresses and ports are taken as they are."""
+        page = await client.get(PAGE, headers=UV | ABSOLUTE | {"host": host})
+        assert _first_link(page).startswith(f"http://{host}/root/stable/+f/")
 
 
 def _first_link(page: httpx2.Response) -> str:

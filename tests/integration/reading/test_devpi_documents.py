@@ -250,7 +250,7 @@ class TestCost:
         assert len(document["result"]) == 1001
         assert all(len(document["result"][f"2.{number}"]["description"]) == number for number in (0, 1, 500, 999))
         assert "content-length" not in answer.headers
-        assert len(statements) == 5 + -(-1001 // devpi_rules.PART_RELEASES)
+        assert len(statements) == 6 + -(-1001 // devpi_rules.PART_RELEASES)
         head = await devpi.head(THING)
         assert (head.status_code, head.content, head.headers["content-type"]) == (200, b"", "application/json")
         async with served(reading.cold) as host, httpx2.AsyncClient(base_url=host) as client:
@@ -258,8 +258,8 @@ class TestCost:
             assert (await client.head(THING)).content == b""
 
     async def test_small_projects(self, devpi: httpx2.AsyncClient, engine: AsyncEngine) -> None:
-        """A document of a usual project takes six statements, and one about nothing two."""
-        for path, most in ((THING, 6), (f"{THING}/1.0", 6), ("/root/stable/nothing", 2)):
+        """A document of a usual project takes seven statements, and one about nothing two."""
+        for path, most in ((THING, 7), (f"{THING}/1.0", 7), ("/root/stable/nothing", 2)):
             with counted_queries(engine) as statements:
                 await devpi.get(path)
             assert len(statements) == most, path

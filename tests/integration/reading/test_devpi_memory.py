@@ -113,3 +113,14 @@ async def _asked(process: Reading) -> tuple[int, bytes]:
         client.headers.update(DEVPI)
         answer = await client.get(THING)
     return answer.status_code, answer.content
+
+
+async def test_hosts_share_what_is_in_memory(engine: AsyncEngine, devpi: httpx2.AsyncClient) -> None:
+    """Whatever a client says the host is called, no other document is kept, and links begin with what it said."""
+    plain = (await devpi.get(THING)).text
+    for host in ("a.test", "b.test:8080"):
+        with counted_queries(engine) as statements:
+            there = await devpi.get(THING, headers={"host": host})
+        assert len(statements) == 1
+        assert there.text == plain.replace("http://index.test/", f"http://{host}/")
+        assert f'"href":"http://{host}/root/stable/+f/' in there.text

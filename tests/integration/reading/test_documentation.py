@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from countermark.core.digest import sha256_of
 from countermark.core.names import FileName
 from services.download.doc_rules import EQUIPMENT, DocWanted, Which
-from services.download.documentation import Documentation, Page
+from services.download.documentation import OPENED_AT_ONCE, Documentation, Page
 from shared.auth.principal import Scope, Verb
 from shared.catalogue.tables import Project
 from shared.objects.interface import ByteRange, ObjectStores, OpenObject, Put
@@ -329,6 +329,34 @@ class TestStore:
             assert (await client.get("/root/stable/thing/3.0/+doc/index.html")).content == PAGE
         assert len(read) == 4
         assert sum(read) < 100_000
+
+    async def test_few_directories_are_read_at_a_time(
+        self, client: httpx2.AsyncClient, reading: Reading, library: Library, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Fifty readers of fifty archives wait for each other: each takes some memory while it is read."""
+        for number in range(50):
+            await library.add(f"6.{number}", zip_of({"index.html": b"%d" % number}))
+        store = reading.resources.objects.public
+        open_, under_way, most = store.open, 0, 0
+
+        @asynccontextmanager
+        async def slow(key: str, byte_range: ByteRange | None = None) -> AsyncIterator[OpenObject]:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(0.01)
+            async with open_(key, byte_range) as opened:  # type: ignore[arg-type]
+                yield opened
+            under_way -= 1
+
+        documentation = Documentation(reading.resources)
+        record = reading.resources.directory.index(library.index.name)
+        assert record is not None
+        wanted = [DocWanted("thing", f"6.{number}", "index.html") for number in range(50)]  # type: ignore[arg-type]
+        monkeypatch.setattr(store, "open", slow)
+        found = await asyncio.gather(*(documentation.find(Place(record, open=True), one) for one in wanted))
+        assert all(isinstance(page, Page) for page in found)
+        assert most <= OPENED_AT_ONCE
 
     async def test_a_zip_that_is_missing_or_damaged_is_unavailable(
         self, client: httpx2.AsyncClient, reading: Reading, library: Library

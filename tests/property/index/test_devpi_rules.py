@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from packaging.utils import canonicalize_name
 
 from countermark.core.names import IndexName, parse_index_name
-from services.index.devpi_rules import members_showing, parts_of, plan_of, verdata, written
+from services.index.devpi_rules import parts_of, plan_of, verdata, written
 from shared.ids import IndexId, ProjectId, ReleaseId, new_uuid
 from shared.reading.devpi_rows import Holdings, ProjectRow, ReleaseRow
+from shared.reading.facts import Standing
+from shared.reading.merging import members_showing
 from shared.reading.resolution import resolution_order, showing
 
 THING = canonicalize_name("thing")
@@ -85,8 +87,9 @@ def test_a_document_is_the_merge_of_its_members(made: list[Index]) -> None:
     found = {one.name: one for one in made}
     order = resolution_order(made[0], found.get)
     holdings, metadata = holdings_of(made)
+    standings = {one.id: Standing(one.versions is not None, 0, None) for one in made}
     document = orjson.loads(
-        b"{" + written(plan_of(members_showing(order, THING, holdings), holdings, "https://i.test"), metadata) + b"}"
+        b"{" + written(plan_of(members_showing(order, THING, standings), holdings, "https://i.test"), metadata) + b"}"
     )
     members = showing(order, THING, lambda member: member.versions is not None)
     expected: dict[str, list[str]] = {}

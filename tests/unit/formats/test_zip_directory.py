@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from tests.support.archives import (
     ZipEnd,
     ZipEntry,
     overlapping_zip,
+    payload,
     raw_zip,
     streamed_zip,
     zip_bomb,
@@ -102,6 +104,31 @@ def test_a_member_that_expands_far_is_not_there() -> None:
     lying = zip_entry("index.html", bytes(5_000_000), deflate=True).both(length=1000)
     with pytest.raises(UnreadableZip, match="longer than its header says"):
         unpack(raw_zip([lying]), "index.html")
+
+
+def test_a_member_that_is_packed_larger_than_it_can_be_is_not_there() -> None:
+    """Empty blocks of deflate inflate to nothing, however many are read: what no packer writes is not unpacked."""
+    packed = b"\0\0\0\xff\xff" * 2000 + zlib.compress(b"x", wbits=-15)
+    entry = zip_entry("index.html", b"x", deflate=True).both(packed=len(packed))
+    assert unpack(raw_zip([replace(entry, data=packed)]), "index.html") is None
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 5_000, 500_000])
+def test_what_cannot_be_packed_smaller_is_there(length: int) -> None:
+    """Random bytes with the least dense packing, flushed every few bytes as programs that stream do."""
+    content, packer = payload(length), zlib.compressobj(1, wbits=-15, strategy=zlib.Z_FIXED)
+    parts = [content[at : at + 64] for at in range(0, length, 64)]
+    packed = b"".join(packer.compress(part) + packer.flush(zlib.Z_SYNC_FLUSH) for part in parts) + packer.flush()
+    entry = zip_entry("index.html", content, deflate=True).both(packed=len(packed))
+    assert unpack(raw_zip([replace(entry, data=packed)]), "index.html") == content
+
+
+def test_only_a_members_own_bytes_are_asked_for() -> None:
+    """Not what lies between it and the next one, but for what its own header may have more than the directory says."""
+    gap = replace(zip_entry("a.html", b"x" * 1_000_000), central=None)
+    member = directory_of(raw_zip([zip_entry("index.html", PAGE), gap])).member("index.html")
+    assert member is not None
+    assert member.stop - member.start < 200_000
 
 
 def test_too_many_members_make_it_unreadable() -> None:

@@ -17,17 +17,18 @@ from services.index.devpi_rules import (
     PART_RELEASES,
     DocumentWanted,
     Nothing,
+    Part,
     RefreshWanted,
     Renamed,
     is_devpi,
     is_known,
     log_of,
-    members_showing,
     parts_of,
     plan_of,
     verdata,
     version_in,
     wanted_at,
+    with_root,
     written,
 )
 from shared.faces import parse_face
@@ -266,8 +267,7 @@ class TestMembers:
             dict(zip([one.id for one in indexes], rows, strict=True)),
             {rows[0].id: [releases[0]], rows[1].id: [releases[1]], rows[2].id: [releases[2], more]},
         )
-        members = members_showing(indexes, THING, holdings)
-        plan = plan_of(members, holdings, "https://i.test")
+        plan = plan_of(indexes, holdings, "https://i.test")
         assert list(plan) == ["1.0", "0.9"]
         texts = {
             release.id: orjson.dumps({"summary": str(at)}).decode() for at, release in enumerate([*releases, more])
@@ -290,14 +290,43 @@ class TestMembers:
         assert [list(found), found["1.0"]["summary"]] == [["1.0"], "far"]
 
     def test_quarantine(self) -> None:
-        """Nothing behind a member that put the project into quarantine shows, and the project is known there."""
-        near, middle, far = index("a/a"), index("a/b"), index("a/c")
-        closed, row = project_in(middle, quarantined=True), project_in(far)
-        holdings = Holdings({middle.id: closed, far.id: row}, {row.id: [release_of(row, "1.0")]})
-        members = members_showing([near, middle, far], THING, holdings)
-        assert [str(member.name) for member in members] == ["a/b"]
-        assert is_known(members, holdings)
-        assert plan_of(members, holdings, "") == {}
+        """A project that a member put into quarantine is known there, though nothing of it shows."""
+        stable = index("a/a")
+        holdings = Holdings({stable.id: project_in(stable, quarantined=True)})
+        assert is_known([stable], holdings)
+        assert plan_of([stable], holdings, "") == {}
+
+    def test_links_get_their_root_later(self) -> None:
+        """A document with the host's URL put in is the one written with it, whatever people wrote into texts."""
+        stable = index("root/stable")
+        row = project_in(stable)
+        release = release_of(row, "1.0")
+        wheel = file_of(release, "thing-1.0-py3-none-any.whl")
+        result = AttachmentRow(
+            release.id, wheel.id, "test-result", FileName("result"), "0" * 16, wheel.sha256, (), AT, None
+        )
+        texts = {release.id: orjson.dumps({"summary": '"href":"/root/x', "description": 'href":"/'}).decode()}
+        holdings = Holdings({stable.id: row}, {}, {row.id: [wheel]}, {release.id: [result]})
+        root = "https://i.test/up"
+        assert with_root(written(plan_of([stable], holdings, ""), texts), root) == written(
+            plan_of([stable], holdings, root), texts
+        )
+
+    def test_names_that_are_held(self) -> None:
+        """No member's file of such a name is linked; a version without any other file is not there."""
+        near, far = index("a/a"), index("a/b")
+        rows = [project_in(near), project_in(far)]
+        first, second = release_of(rows[0], "1.0"), release_of(rows[1], "1.0")
+        alone = release_of(rows[1], "2.0")
+        held, other = "thing-1.0.tar.gz", "thing-1.0-py3-none-any.whl"
+        files = {
+            rows[0].id: [file_of(first, held), file_of(first, other)],
+            rows[1].id: [file_of(second, held), file_of(alone, "thing-2.0.tar.gz")],
+        }
+        hidden = [FileName(held), FileName("thing-2.0.tar.gz")]
+        plan = plan_of([near, far], Holdings({near.id: rows[0], far.id: rows[1]}, {}, files), "", hidden)
+        shown = [(version, one) for version, parts in plan.items() for one in parts if isinstance(one, Part)]
+        assert [(version, [file.file_name for file in one.files]) for version, one in shown] == [("1.0", [other])]
 
     def test_unknown(self) -> None:
         """A project whose files all wait for their publication is not known yet."""

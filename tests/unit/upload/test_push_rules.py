@@ -70,6 +70,22 @@ def test_credentials_are_not_printed() -> None:
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        b'{"name":' + b"[" * 1000 + b"]" * 1000 + b"}",
+        b'{"name": 1e999}',
+        b'{"name": "\\ud800"}',
+        b'{"name": "a", "name": "b"}',
+        b'{"name": "a\\u0000"}',
+    ],
+)
+def test_a_document_that_is_hostile(body: bytes) -> None:
+    """It is refused in devpi's words before anything in it is looked at."""
+    with pytest.raises(InvalidPush, match=r"^Bad request: could not decode json"):
+        rules.parse_push(body)
+
+
+@pytest.mark.parametrize(
     "keys",
     [
         {},
