@@ -84,10 +84,9 @@ class Reader:
     async def _mirrored(self, what: str) -> None:
         """Drop what a mirror's new page changed; on a tick nothing: all that comes from mirrors has its time."""
         if (changed := fetches.changed_page(what)) is not None:
-            index_id, project = changed
-            self._shelf.drop_group((index_id, project))
-            self._shelf.drop_group((index_id, ABSENT))
-            self._shelf.doubt(lambda key: _shows(key, index_id))
+            self._shelf.drop_group((changed.index_id, changed.project))
+            self._shelf.drop_group((changed.index_id, ABSENT))
+            self._shelf.doubt(lambda key: _shows(key, changed.index_id))
 
 
 def _shows(key: EntryKey, index_id: IndexId) -> bool:

@@ -37,9 +37,9 @@ class AskedPages:
         wanted = fetches.wanted_page(notice)
         if wanted is None or notice in self._asking or len(self._asking) >= _MOST:
             return
-        mirror = self._resources.directory.index_by_id(wanted[0])
+        mirror = self._resources.directory.index_by_id(wanted.index_id)
         if mirror is not None:
-            task = asyncio.create_task(self._ask(mirror, wanted[1]))
+            task = asyncio.create_task(self._ask(mirror, wanted.project))
             self._asking[notice] = task
             task.add_done_callback(lambda _: self._asking.pop(notice, None))
 

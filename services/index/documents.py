@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -17,6 +17,7 @@ import brotli
 import zstandard
 
 from services.index.rules import CODING_TOKENS, CONTENT_TYPES, Coding, Media
+from shared.ids import IndexId
 from shared.reading.answers import CORS, NO_STORE, NOSNIFF
 from shared.reading.headers import http_date
 from shared.service import Prepared
@@ -92,6 +93,7 @@ class Document:
         until: monotonic seconds after which it is out of date, None for as long as it is kept.
         lags: seconds for which a big project list may lag behind its index, None for all else.
         ends: monotonic seconds after which it is out of date whatever its index says, None for never.
+        upstreams: of what shows mirrors: when each one's upstream was asked for what is shown of it.
         heads: of a list that shows more than stages: the sum of their serials that it was made with.
         status: 200, or 404 for what is known not to exist.
     """
@@ -103,6 +105,7 @@ class Document:
     until: float | None = None
     lags: float | None = None
     ends: float | None = None
+    upstreams: Mapping[IndexId, datetime] = field(default_factory=dict)
     heads: int | None = None
     status: int = 200
     variants: list[Variant | None] = field(default_factory=lambda: [None] * _VARIANTS)

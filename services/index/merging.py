@@ -38,6 +38,7 @@ from shared.reading.merging import members_showing
 from shared.reading.resolution import MIRROR
 from shared.reading.views import View
 from shared.resources import Resources
+from shared.threads import sized
 
 _AT_ONCE = 8
 """Members' page documents of one page that are read at the same time."""
@@ -73,10 +74,12 @@ async def load_merged_page(
     parts = [*await _parts(resources, limits, record, wanted, _pages(holders, there)), *mirrored.parts]
     if not parts:
         return empty_page(limits, place, project, serial)
-    body = await asyncio.to_thread(merged_document, record.name, project, serial, parts, hidden)
+    weight = sum(len(part.document) for part in parts)
+    body = await sized(weight, merged_document, record.name, project, serial, parts, hidden)
     if mirrored.parts:
-        body = await asyncio.to_thread(with_provenance, body, _own_url(resources, record))
+        body = await sized(weight, with_provenance, body, _own_url(resources, record))
     document = _lasting(page_of_signed(place, project, serial, body, mirrored.stale_since), mirrored.until, now)
+    document.upstreams = mirrored.upstreams
     if hidden or len(parts) < len(holders) + len(mirrored.parts):
         # What is held may be removed, and what is registered given up, without a publication that tells.
         absent_until = time.monotonic() + limits.absent_seconds

@@ -6,7 +6,7 @@ Source: architecture sections 5.9 and 11.6; contract python-index sections 5.3 a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,8 +15,10 @@ from services.index.mirroring import Mirroring, UpstreamAway
 from shared.auth.directory import IndexRecord
 from shared.errors import ErrorKind, ServiceError
 from shared.formats.python.merged import Part, unannounced
+from shared.ids import IndexId
 from shared.reading.mirrored import policies_of, shown_document
 from shared.reading.policy import judge_name
+from shared.threads import sized
 
 _STALE_FOR = timedelta(seconds=2)
 """How long a stale page is served before the upstream is looked after again."""
@@ -32,6 +34,7 @@ class Mirrored:
         until: when it is to be put together again, None without mirrors.
         stale_since: of the part that was confirmed longest ago, when one is stale.
         away: why a mirror is left out that nothing is known of.
+        upstreams: when each mirror's upstream was asked for what is shown.
     """
 
     parts: tuple[Part, ...]
@@ -39,6 +42,7 @@ class Mirrored:
     until: datetime | None
     stale_since: datetime | None
     away: tuple[UpstreamAway, ...]
+    upstreams: Mapping[IndexId, datetime]
 
 
 async def mirrored_parts(
@@ -46,11 +50,12 @@ async def mirrored_parts(
 ) -> Mirrored:
     """Return what some mirrors show of a project in an index that is based on them, or is one of them."""
     if not mirrors:
-        return Mirrored((), 0, None, None, ())
+        return Mirrored((), 0, None, None, (), {})
     wanted = [mirror for mirror in mirrors if judge_name(policies_of(asked, mirror), project) is None]
-    found = await asyncio.gather(*(mirroring.page(mirror, project) for mirror in wanted), return_exceptions=True)
-    withdrawn = await mirroring.withdrawn(wanted, project, now)
+    asking = asyncio.gather(*(mirroring.page(mirror, project) for mirror in wanted), return_exceptions=True)
+    found, withdrawn = await asyncio.gather(asking, mirroring.withdrawn(wanted, project, now))
     parts, away, moments, stale, serial = [], [], [], [], 0
+    upstreams = {}
     for mirror, page in zip(wanted, found, strict=True):
         if isinstance(page, UpstreamAway):
             away.append(page)
@@ -58,18 +63,22 @@ async def mirrored_parts(
         if isinstance(page, BaseException):
             raise page
         moments.append(page.fresh_until if page.stale_since is None else now + _STALE_FOR)
+        if page.changed_at is not None:
+            upstreams[mirror.id] = page.changed_at
         stale += [page.stale_since] if page.stale_since is not None else []
         if page.document is None:
             continue
         serial += page.serial
         policies, gone = policies_of(asked, mirror), withdrawn.get(mirror.id, {})
-        part, change = await asyncio.to_thread(shown_document, page.document, page.origins, policies, project, now)
+        shown = (page.document, page.origins, policies, project, now)
+        part, change = await sized(len(page.document), shown_document, *shown)
         parts.append(Part(mirror.name, unannounced(part, gone) if gone else part))
         moments += gone.values()
         moments += [change] if change is not None else []
     if away:
         moments.append(now + _STALE_FOR)
-    return Mirrored(tuple(parts), serial, min(moments, default=None), min(stale, default=None), tuple(away))
+    until, since = min(moments, default=None), min(stale, default=None)
+    return Mirrored(tuple(parts), serial, until, since, tuple(away), upstreams)
 
 
 class UpstreamsAway(ServiceError):

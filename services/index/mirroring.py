@@ -9,23 +9,22 @@ Source: contract python-index section 5.1; architecture section 11.6; ADR 0028.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.digest import Sha256
 from countermark.core.names import FileName, IndexName, NormalizedName
 from services.index.upstreams import Absent, AskFailed, Found, Known, Projects, Unchanged, Upstreams
 from shared.auth.directory import IndexRecord
 from shared.catalogue import audit, fetches, mirror_faults, mirror_pages
+from shared.catalogue.engine import one_by_one
 from shared.catalogue.fetches import Turn, Waiting
 from shared.catalogue.mirror_faults import Withdrawn
-from shared.catalogue.mirror_pages import LIST, KeptPage, MirrorId, NewPage
-from shared.catalogue.outbox import relax
+from shared.catalogue.mirror_pages import LIST, Confirmation, KeptPage, MirrorId, NewPage
 from shared.formats.python.origins import (
     Settled,
     listed_files,
@@ -41,6 +40,7 @@ from shared.ids import IndexId
 from shared.reading.mirror_options import MirrorOptions
 from shared.reading.policy import judge_name
 from shared.resources import Resources
+from shared.threads import sized
 
 log = structlog.get_logger()
 
@@ -76,6 +76,7 @@ class MirroredPage:
         origins: where its files come from, packed; see `shared.formats.python.origins`.
         fresh_until: until when it is used without asking again.
         stale_since: when the upstream last confirmed it, if it should have been asked again and did not answer in time.
+        changed_at: when the upstream was asked for this page; None when it has no such project.
     """
 
     document: bytes | None
@@ -83,6 +84,7 @@ class MirroredPage:
     serial: int
     fresh_until: datetime
     stale_since: datetime | None = None
+    changed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ class Mirroring:
         self, mirrors: Sequence[IndexRecord], project: NormalizedName, now: datetime
     ) -> Mapping[IndexId, Withdrawn]:
         """Return which core metadata files the pages of mirrors are not to announce, since nobody can have them."""
-        async with self._resources.engine.connect() as connection:
+        async with one_by_one(self._resources.engine) as connection:
             ids = [MirrorId(mirror.id, mirror.life) for mirror in mirrors]
             return await mirror_faults.withdrawn(connection, ids, project, now)
 
@@ -259,7 +261,7 @@ class Mirroring:
         except AskFailed as error:
             log.warning("upstream_failed", index=str(subject.mirror.name), project=subject.project, error=str(error))
             self._resources.metrics.upstream_answered(str(subject.mirror.name), good=False)
-            async with self._relaxed() as connection:
+            async with one_by_one(self._resources.engine) as connection:
                 retry_at = asked_at + error.pause
                 await mirror_pages.note_failure(connection, subject.id, subject.project, str(error), asked_at, retry_at)
             raise
@@ -268,7 +270,8 @@ class Mirroring:
             case Unchanged(max_age):
                 assert kept is not None, "only what is kept is asked for conditionally"
                 fresh_until = asked_at + self._freshness(subject.options, max_age)
-                return await self._confirmed(subject, kept, kept.validity.etag, asked_at, fresh_until, turn)
+                said = Confirmation(kept.validity.etag, asked_at, fresh_until)
+                return await self._confirmed(subject, kept, said, turn)
             case Absent():
                 if kept is None and subject.project != LIST:
                     # What never was there is not written down: strangers could fill the catalogue with names.
@@ -281,7 +284,7 @@ class Mirroring:
             case Projects(packed, serial, etag, max_age):
                 fresh_until = asked_at + self._freshness(subject.options, max_age)
                 if kept is not None and (kept.document, kept.validity.serial) == (packed, serial):
-                    return await self._confirmed(subject, kept, etag, asked_at, fresh_until, turn)
+                    return await self._confirmed(subject, kept, Confirmation(etag, asked_at, fresh_until), turn)
                 page = NewPage(packed, None, None, serial, etag, asked_at, fresh_until)
                 return await self._replaced(subject, page, (), turn)
             case Found():
@@ -296,31 +299,22 @@ class Mirroring:
             log.info("upstream_files_left_out", index=str(subject.mirror.name), project=subject.project, why=why)
         fresh_until = asked_at + self._freshness(subject.options, found.max_age)
         strict = not subject.mirror.volatile
-        packed = await asyncio.to_thread(_packed, subject.mirror.name, kept, found.page, strict=strict)
+        packed = await sized(len(found.page.files) << 9, _packed, subject.mirror.name, kept, found.page, strict)
         if kept is not None and (kept.document, kept.origins, kept.seen) == packed[:3]:
-            return await self._confirmed(subject, kept, found.etag, asked_at, fresh_until, turn)
+            return await self._confirmed(subject, kept, Confirmation(found.etag, asked_at, fresh_until), turn)
         document, origins, seen, changed, newest_at = packed
         page = NewPage(document, origins, seen, found.page.serial, found.etag, asked_at, fresh_until, newest_at)
         return await self._replaced(subject, page, changed, turn)
 
-    async def _confirmed(
-        self,
-        subject: _Subject,
-        kept: KeptPage,
-        etag: str | None,
-        asked_at: datetime,
-        fresh_until: datetime,
-        turn: Turn,
-    ) -> KeptPage:
-        async with self._relaxed() as connection:
-            await mirror_pages.confirm(connection, subject.id, subject.project, etag, asked_at, fresh_until)
-            await turn.end(connection)
-        return kept.confirmed(etag, asked_at, fresh_until)
+    async def _confirmed(self, subject: _Subject, kept: KeptPage, said: Confirmation, turn: Turn) -> KeptPage:
+        async with one_by_one(self._resources.engine) as connection:
+            await mirror_pages.confirm(connection, subject.id, subject.project, said, turn)
+        return kept.confirmed(said)
 
     async def _replaced(self, subject: _Subject, page: NewPage, changed: Changed, turn: Turn) -> KeptPage:
         """Keep another page than before; tells of digests that changed."""
-        async with self._relaxed() as connection:
-            await mirror_pages.keep(connection, subject.id, subject.project, page)
+        engine = self._resources.engine
+        async with engine.begin() if changed else one_by_one(engine) as connection:
             for name, first, now in changed:
                 await audit.record(
                     connection,
@@ -332,18 +326,11 @@ class Mirroring:
                     first_seen=first,
                     now=now,
                 )
-            await turn.end(connection)
+            await mirror_pages.keep(connection, subject.id, subject.project, page, turn)
         for name, first, now in changed:
             self._resources.metrics.upstream_alarm("digest-changed")
             log.error("upstream_changed_a_file", index=str(subject.mirror.name), file=name, first_seen=first, now=now)
         return page.kept()
-
-    @asynccontextmanager
-    async def _relaxed(self) -> AsyncIterator[AsyncConnection]:
-        """Begin a transaction that does not wait for the disk: what a power cut takes back is asked for again."""
-        async with self._resources.engine.begin() as connection:
-            await relax(connection)
-            yield connection
 
     def _freshness(self, options: MirrorOptions, max_age: int | None) -> timedelta:
         """Return how long a page is used without asking: as the mirror says, or less when the upstream says so."""
@@ -351,18 +338,21 @@ class Mirroring:
         return timedelta(seconds=expiry if max_age is None else min(expiry, max_age))
 
     async def _kept(self, subject: _Subject) -> KeptPage | None:
-        async with self._resources.engine.connect() as connection:
+        async with one_by_one(self._resources.engine) as connection:
             return await mirror_pages.kept_page(connection, subject.id, subject.project)
 
 
 async def _opened(kept: KeptPage, *, stale: bool = False) -> MirroredPage:
-    document = None if kept.document is None else await asyncio.to_thread(unpack, kept.document)
-    since = kept.validity.checked_at if stale else None
-    return MirroredPage(document, kept.origins, kept.validity.serial or 0, kept.validity.fresh_until, since)
+    document = None
+    if kept.document is not None:
+        document = await sized(len(kept.document), unpack, kept.document)
+    validity = kept.validity
+    since = validity.checked_at if stale else None
+    return MirroredPage(document, kept.origins, validity.serial or 0, validity.fresh_until, since, validity.changed_at)
 
 
 def _packed(
-    index: IndexName, kept: KeptPage | None, page: UpstreamPage, *, strict: bool
+    index: IndexName, kept: KeptPage | None, page: UpstreamPage, strict: bool
 ) -> tuple[bytes, bytes, bytes | None, Changed, datetime | None]:
     """Return document, origins and former digests of a page as they are kept, which digests changed, and when the
     newest file was uploaded, None when that is not known of one.

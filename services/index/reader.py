@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 from countermark.core.names import NormalizedName
 from services.index import merged_lists, merging, usecases
@@ -170,16 +171,26 @@ class Reader:
     async def _mirrored(self, what: str) -> None:
         """Drop what a mirror's new page changed; on a tick nothing: every such page has its time."""
         if (changed := fetches.changed_page(what)) is not None:
-            self.forget(*changed)
+            self.forget(changed.index_id, changed.project, changed.at)
 
-    def forget(self, index_id: IndexId, project: NormalizedName) -> None:
-        """Drop what shows a mirror's page of a project, or its list."""
+    def forget(self, index_id: IndexId, project: NormalizedName, at: datetime | None = None) -> None:
+        """Drop what shows a mirror's page of a project, or its list.
+
+        Args:
+            at: when the upstream was asked for what it is now: documents that were made from that answer, as by the
+                process that asked, stay.
+        """
         if project == LIST:
             self._shelf.drop_group((index_id, LISTED))
             self._shelf.doubt(lambda key: isinstance(key[2], ListWanted) and _shows(key, index_id))
             return
-        self._shelf.drop_group((index_id, project))
-        self._shelf.doubt(lambda key: _project_of(key[2]) == project and _shows(key, index_id))
+
+        def has(document: Document) -> bool:
+            shown = document.upstreams.get(index_id)
+            return at is not None and shown is not None and shown >= at
+
+        self._shelf.drop_group((index_id, project), has)
+        self._shelf.doubt(lambda key: _project_of(key[2]) == project and _shows(key, index_id), has)
 
     def _serial(self, key: DocumentKey) -> int:
         """Return the serial that a list is made with now."""

@@ -26,6 +26,7 @@ from shared.formats.python.simple_pages import ACCEPT, UnreadablePage, read_page
 from shared.formats.python.upstream import UpstreamPage, take_over
 from shared.outgoing import Answer, Outgoing, Patience, Unreachable
 from shared.reading.mirror_options import MirrorOptions
+from shared.threads import sized
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=2), timedelta(minutes=2)
 """How long a place is left alone after its first failure, and at the most; it doubles with each."""
@@ -127,8 +128,8 @@ class Upstreams:
         if not isinstance(answer, _Body):
             return answer
         try:
-            raw = await asyncio.to_thread(read_page, answer.content, answer.content_type, answer.url)
-            page = await asyncio.to_thread(take_over, raw, project, serial=answer.serial if options.serials else None)
+            serial = answer.serial if options.serials else None
+            page = await sized(len(answer.content), _page, answer, project, serial)
         except UnreadablePage as error:
             raise AskFailed(f"its page of {project} is refused: {error}", _REFUSED_PAUSE) from error
         _check_serial(options, project, known, page.serial)
@@ -219,6 +220,15 @@ class _Body:
     etag: str | None
     serial: int | None
     max_age: int | None
+
+
+def _page(answer: _Body, project: NormalizedName, serial: int | None) -> UpstreamPage:
+    """Return a page as it is taken over. Blocking.
+
+    Raises:
+        UnreadablePage: nothing of it is.
+    """
+    return take_over(read_page(answer.content, answer.content_type, answer.url), project, serial=serial)
 
 
 def _projects(body: bytes, content_type: str) -> bytes:

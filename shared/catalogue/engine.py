@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 from sqlalchemy import Dialect, event
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 STATEMENT_TIMEOUT = 30_000
 """Milliseconds after which Postgres ends a statement: nothing we run takes seconds."""
@@ -46,6 +48,13 @@ def open_engine(url: str, *, pool: int = 10) -> AsyncEngine:
     )
     event.listen(engine.sync_engine, "do_connect", _connect)
     return engine
+
+
+@asynccontextmanager
+async def one_by_one(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Yield a connection on which each statement is a transaction of its own: one question to Postgres, not three."""
+    async with engine.connect() as connection:
+        yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def _connect(dialect: Dialect, _record: object, arguments: list[Any], options: dict[str, Any]) -> Any:

@@ -7,20 +7,21 @@ Source: architecture section 11.6 ("a `fetch` row elects one process").
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import delete, func, or_, text, update
+from sqlalchemy import CTE, ColumnElement, Executable, bindparam, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from countermark.core.names import NormalizedName
-from shared.catalogue.engine import CATALOGUE_AWAY
+from shared.catalogue.engine import CATALOGUE_AWAY, one_by_one
 from shared.catalogue.listener import Listener
-from shared.catalogue.outbox import relax
 from shared.catalogue.tables import Fetch
 from shared.ids import IndexId, new_uuid
 
@@ -30,7 +31,11 @@ CHANNEL = "countermark_mirror"
 """Notified with what is not being fetched any more, and with `CHANGED` and what became another."""
 
 CHANGED = "changed "
-"""Begins a notification of something that is another now than what processes may have in memory."""
+"""Begins a notification of something that is another now than what processes may have in memory.
+
+Where an upstream's answer made it another, the moment of the question stands at the end: who has that answer in memory
+already need not read it again.
+"""
 
 WANTED = "wanted "
 """Begins a notification of a page that somebody needs who may not ask for it: the index service does."""
@@ -44,22 +49,37 @@ def what_page(index_id: IndexId, project: str) -> str:
     return f"page:{index_id}:{project}"
 
 
-def changed_page(notice: str) -> tuple[IndexId, NormalizedName] | None:
-    """Return the mirror and the project that a notification says became another, None for any other notification."""
+@dataclass(frozen=True, slots=True)
+class PageNotice:
+    """A page that a notification is about.
+
+    Attributes:
+        at: when its upstream was asked for what it is now, None when something else about it changed.
+    """
+
+    index_id: IndexId
+    project: NormalizedName
+    at: datetime | None
+
+
+def changed_page(notice: str) -> PageNotice | None:
+    """Return the page that a notification says became another, None for any other notification."""
     return _page_after(CHANGED, notice)
 
 
-def wanted_page(notice: str) -> tuple[IndexId, NormalizedName] | None:
-    """Return the mirror and the project whose page is to be asked for, None for any other notification."""
+def wanted_page(notice: str) -> PageNotice | None:
+    """Return the page that is to be asked for, None for any other notification."""
     return _page_after(WANTED, notice)
 
 
-def _page_after(word: str, notice: str) -> tuple[IndexId, NormalizedName] | None:
+def _page_after(word: str, notice: str) -> PageNotice | None:
     kind, _, rest = notice.removeprefix(word).partition(":")
-    index_id, _, project = rest.partition(":")
+    index_id, _, named = rest.partition(":")
     if not notice.startswith(word) or kind != "page":
         return None
-    return IndexId(UUID(index_id)), NormalizedName(project)
+    project, _, at = named.partition(" ")
+    moment = datetime.fromisoformat(at) if at else None
+    return PageNotice(IndexId(UUID(index_id)), NormalizedName(project), moment)
 
 
 def what_object(key: str) -> str:
@@ -78,23 +98,27 @@ class Turn:
 
     async def take(self, engine: AsyncEngine) -> None:
         """Try to get it; whoever is killed loses it after `TERM`."""
-        async with engine.begin() as connection:
-            await relax(connection)
+        async with one_by_one(engine) as connection:
             self.mine = await _acquire(connection, self._what, self._holder)
 
-    async def end(self, connection: AsyncConnection) -> None:
-        """Give it up with the transaction that keeps what was fetched: those who wait wake when it commits."""
+    async def end(
+        self, connection: AsyncConnection, statement: Executable | None = None, values: Mapping[str, Any] | None = None
+    ) -> None:
+        """Give it up with what keeps what was fetched: those who wait wake when that commits.
+
+        Args:
+            statement: as `ending` returns it, with its values; None for nothing else.
+        """
+        mine = {"ended_what": self._what, "ended_holder": self._holder}
+        await connection.execute(_ENDING if statement is None else statement, {**(values or {}), **mine})
         self._over = True
-        await connection.execute(delete(Fetch).where(Fetch.what == self._what, Fetch.holder == self._holder))
-        await announce(connection, self._what)
 
     async def leave(self, engine: AsyncEngine) -> None:
         """Give it up, unless that was done."""
         if not self.mine or self._over:
             return
         try:
-            async with engine.begin() as connection:
-                await relax(connection)
+            async with one_by_one(engine) as connection:
                 await self.end(connection)
         except CATALOGUE_AWAY as error:
             # The row ends by itself; who waits looks again.
@@ -109,8 +133,7 @@ class Turn:
         while True:
             await asyncio.sleep(TERM.total_seconds() / 3)
             try:
-                async with engine.begin() as connection:
-                    await relax(connection)
+                async with one_by_one(engine) as connection:
                     await connection.execute(update(Fetch).where(*mine).values(until=func.now() + TERM))
             except CATALOGUE_AWAY as error:
                 log.warning("fetch_not_renewed", what=self._what, error=str(error)[:300])
@@ -163,17 +186,49 @@ class Waiting:
                 event.set()
 
 
+def ending(*parts: ColumnElement[Any]) -> Executable:
+    """Return a statement that gives up a turn and wakes those who wait, for `Turn.end`; made once, since making it
+    takes longer than sending it.
+
+    Args:
+        parts: what it does besides.
+    """
+    mine = (Fetch.what == bindparam("ended_what"), Fetch.holder == bindparam("ended_holder"))
+    ended = delete(Fetch).where(*mine).returning(Fetch.what).cte()
+    told = select(func.count(func.pg_notify(CHANNEL, ended.c.what))).scalar_subquery()
+    return select(told, *parts)
+
+
+def telling(kept: CTE, parameter: str) -> ColumnElement[int]:
+    """Return a part of a statement that notifies every process, if there is a row of `kept`.
+
+    Args:
+        parameter: name of the statement's parameter that is the notification.
+    """
+    return select(func.count(func.pg_notify(CHANNEL, bindparam(parameter)))).select_from(kept).scalar_subquery()
+
+
+RELAXED: ColumnElement[str] = func.set_config("synchronous_commit", "off", True)
+"""A part of a statement: what is kept of an upstream does not wait for the disk, since it can be asked for again."""
+
+_ENDING = ending()
+
+
 async def announce(connection: AsyncConnection, what: str) -> None:
     """Tell every process, when this commits, that something is not being fetched any more, or is another now."""
     await connection.execute(text("select pg_notify(:channel, :what)"), {"channel": CHANNEL, "what": what})
 
 
 async def _acquire(connection: AsyncConnection, what: str, holder: UUID) -> bool:
+    return (await connection.scalar(_ACQUIRE, {"what": what, "holder": holder})) is not None
+
+
+def _acquiring() -> Executable:
     until = func.now() + TERM
-    taken = insert(Fetch).values(what=what, holder=holder, until=until)
-    statement = taken.on_conflict_do_update(
-        index_elements=[Fetch.what],
-        set_={"holder": holder, "until": until},
-        where=or_(Fetch.until < func.now(), Fetch.holder == holder),
-    )
-    return (await connection.scalar(statement.returning(Fetch.what))) is not None
+    taken = insert(Fetch).values(what=bindparam("what"), holder=bindparam("holder"), until=until)
+    free = or_(Fetch.until < func.now(), Fetch.holder == taken.excluded.holder)
+    values = {"holder": taken.excluded.holder, "until": until}
+    return taken.on_conflict_do_update(index_elements=[Fetch.what], set_=values, where=free).returning(Fetch.what)
+
+
+_ACQUIRE = _acquiring()

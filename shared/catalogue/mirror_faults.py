@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -43,12 +43,17 @@ async def withdrawn(
     """Return what pages of a project do not announce now, by mirror; those without anything are left out."""
     if not mirrors:
         return {}
-    these = or_(*(and_(MirrorFault.index_id == one.id, MirrorFault.life == one.life) for one in mirrors))
-    columns = (MirrorFault.index_id, MirrorFault.sha256, MirrorFault.until)
-    rows = await connection.execute(
-        select(*columns).where(these, MirrorFault.project == project, MirrorFault.until > now)
-    )
+    lives = {mirror.id: mirror.life for mirror in mirrors}
+    rows = await connection.execute(_WITHDRAWN, {"ids": list(lives), "of": project, "now": now})
     found: dict[IndexId, dict[Sha256, datetime]] = {}
     for row in rows:
-        found.setdefault(IndexId(row.index_id), {})[Sha256(row.sha256)] = row.until
+        if lives[IndexId(row.index_id)] == row.life:
+            found.setdefault(IndexId(row.index_id), {})[Sha256(row.sha256)] = row.until
     return found
+
+
+_WITHDRAWN = select(MirrorFault.index_id, MirrorFault.life, MirrorFault.sha256, MirrorFault.until).where(
+    MirrorFault.index_id.in_(bindparam("ids", expanding=True)),
+    MirrorFault.project == bindparam("of"),
+    MirrorFault.until > bindparam("now"),
+)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Executable, Row, and_, bindparam, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.names import NormalizedName
-from shared.catalogue.fetches import CHANGED, announce, what_page
+from shared.catalogue.fetches import CHANGED, RELAXED, Turn, ending, telling, what_page
 from shared.catalogue.tables import MirrorPage
 from shared.ids import IndexId
 
@@ -71,12 +72,22 @@ class KeptPage:
     seen: bytes | None
     validity: Validity
 
-    def confirmed(self, etag: str | None, asked_at: datetime, fresh_until: datetime) -> KeptPage:
+    def confirmed(self, said: Confirmation) -> KeptPage:
         """Return it as it is once the upstream said that it still has it."""
+        before = self.validity
         validity = Validity(
-            self.validity.serial, etag, self.validity.changed_at, asked_at, fresh_until, None, None, None
+            before.serial, said.etag, before.changed_at, said.asked_at, said.fresh_until, None, None, None
         )
         return replace(self, validity=validity)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """An upstream's word that it still has what is kept; fields as in `NewPage`."""
+
+    etag: str | None
+    asked_at: datetime
+    fresh_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +111,8 @@ class NewPage:
 
 async def kept_page(connection: AsyncConnection, mirror: MirrorId, project: NormalizedName) -> KeptPage | None:
     """Return what a mirror keeps of a project, None when it never asked."""
-    return (await kept_pages(connection, [mirror], project)).get(mirror.id)
+    row = (await connection.execute(_KEPT, _of(mirror, project))).one_or_none()
+    return None if row is None else _page(row)
 
 
 async def kept_pages(
@@ -111,24 +123,7 @@ async def kept_pages(
         return {}
     these = or_(*(and_(MirrorPage.index_id == one.id, MirrorPage.life == one.life) for one in mirrors))
     rows = await connection.execute(select(*MirrorPage.__table__.columns).where(these, MirrorPage.project == project))
-    return {
-        IndexId(row.index_id): KeptPage(
-            row.document,
-            row.origins,
-            row.seen,
-            Validity(
-                row.serial,
-                row.etag,
-                row.changed_at,
-                row.checked_at,
-                row.fresh_until,
-                row.failing_since,
-                row.failure,
-                row.retry_at,
-            ),
-        )
-        for row in rows
-    }
+    return {IndexId(row.index_id): _page(row) for row in rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,42 +146,31 @@ async def kept_origins(
     return {IndexId(row.index_id): KeptOrigins(row.origins, row.fresh_until) for row in rows}
 
 
-async def keep(connection: AsyncConnection, mirror: MirrorId, project: NormalizedName, page: NewPage) -> bool:
-    """Keep a page, and tell every process when this commits; False when a newer answer is there already."""
+async def keep(
+    connection: AsyncConnection, mirror: MirrorId, project: NormalizedName, page: NewPage, turn: Turn
+) -> None:
+    """Keep a page unless a newer answer is there already, and end the turn; tells every process when this commits."""
     values = {
-        "document": page.document,
-        "origins": page.origins,
-        "seen": page.seen,
-        "newest_at": page.newest_at,
-        "serial": page.serial,
-        "etag": page.etag,
-        "changed_at": page.asked_at,
-        **_confirmed(page.asked_at, page.fresh_until),
+        "new_document": page.document,
+        "new_origins": page.origins,
+        "new_seen": page.seen,
+        "new_newest_at": page.newest_at,
+        "new_serial": page.serial,
+        "new_etag": page.etag,
+        "new_changed_at": page.asked_at,
+        "new_checked_at": page.asked_at,
+        "new_fresh_until": page.fresh_until,
+        "notice": f"{CHANGED}{what_page(mirror.id, project)} {page.asked_at.isoformat()}",
     }
-    statement = insert(MirrorPage).values(index_id=mirror.id, life=mirror.life, project=project, **values)
-    kept = await connection.scalar(
-        statement.on_conflict_do_update(
-            index_elements=[MirrorPage.index_id, MirrorPage.life, MirrorPage.project],
-            set_=values,
-            where=MirrorPage.checked_at <= page.asked_at,
-        ).returning(MirrorPage.project)
-    )
-    if kept is not None:
-        await announce(connection, CHANGED + what_page(mirror.id, project))
-    return kept is not None
+    await turn.end(connection, _KEEP, {**_of(mirror, project), **values})
 
 
 async def confirm(
-    connection: AsyncConnection,
-    mirror: MirrorId,
-    project: NormalizedName,
-    etag: str | None,
-    asked_at: datetime,
-    fresh_until: datetime,
+    connection: AsyncConnection, mirror: MirrorId, project: NormalizedName, said: Confirmation, turn: Turn
 ) -> None:
-    """Note that the upstream still has what is kept."""
-    statement = update(MirrorPage).where(_row(mirror, project), MirrorPage.checked_at <= asked_at)
-    await connection.execute(statement.values(etag=etag, **_confirmed(asked_at, fresh_until)))
+    """Note that the upstream still has what is kept, and end the turn."""
+    values = {"new_etag": said.etag, "new_checked_at": said.asked_at, "new_fresh_until": said.fresh_until}
+    await turn.end(connection, _CONFIRM, {**_of(mirror, project), **values})
 
 
 async def note_failure(
@@ -198,16 +182,48 @@ async def note_failure(
     await connection.execute(statement.values(failing_since=since, failure=why[:_MAX_FAILURE], retry_at=retry_at))
 
 
+def _page(row: Row[Any]) -> KeptPage:
+    dates = (row.changed_at, row.checked_at, row.fresh_until, row.failing_since)
+    validity = Validity(row.serial, row.etag, *dates, row.failure, row.retry_at)
+    return KeptPage(row.document, row.origins, row.seen, validity)
+
+
 def _row(mirror: MirrorId, project: NormalizedName) -> ColumnElement[bool]:
     mine = and_(MirrorPage.index_id == mirror.id, MirrorPage.life == mirror.life)
     return and_(mine, MirrorPage.project == project)
 
 
-def _confirmed(asked_at: datetime, fresh_until: datetime) -> dict[str, object]:
-    return {
-        "checked_at": asked_at,
-        "fresh_until": fresh_until,
-        "failing_since": None,
-        "failure": None,
-        "retry_at": None,
+def _of(mirror: MirrorId, project: NormalizedName) -> dict[str, object]:
+    return {"of_index_id": mirror.id, "of_life": mirror.life, "of_project": project}
+
+
+_KEYS = ("index_id", "life", "project")
+_TOLD = ("document", "origins", "seen", "newest_at", "serial", "etag", "changed_at", "checked_at", "fresh_until")
+_NO_FAILURE = dict.fromkeys(("failing_since", "failure", "retry_at"))
+_THIS = and_(*(getattr(MirrorPage, key) == bindparam(f"of_{key}") for key in _KEYS))
+
+_KEPT = select(*MirrorPage.__table__.columns).where(_THIS)
+
+
+def _keeping() -> Executable:
+    values: dict[str, Any] = {key: bindparam(f"of_{key}") for key in _KEYS} | {
+        name: bindparam(f"new_{name}") for name in _TOLD
     }
+    new = insert(MirrorPage).values({**values, **_NO_FAILURE})
+    kept = new.on_conflict_do_update(
+        index_elements=[getattr(MirrorPage, key) for key in _KEYS],
+        set_={name: getattr(new.excluded, name) for name in (*_TOLD, *_NO_FAILURE)},
+        where=MirrorPage.checked_at <= new.excluded.checked_at,
+    )
+    return ending(telling(kept.returning(MirrorPage.project).cte(), "notice"), RELAXED)
+
+
+def _confirming() -> Executable:
+    told: dict[str, Any] = {name: bindparam(f"new_{name}") for name in ("etag", "checked_at", "fresh_until")}
+    older = MirrorPage.checked_at <= told["checked_at"]
+    confirmed = update(MirrorPage).where(_THIS, older).values({**told, **_NO_FAILURE})
+    count = select(func.count()).select_from(confirmed.returning(MirrorPage.project).cte())
+    return ending(count.scalar_subquery(), RELAXED)
+
+
+_KEEP, _CONFIRM = _keeping(), _confirming()

@@ -15,6 +15,10 @@ _TRIES = 8
 """Loads of one thing in a row while it keeps changing; then the last one is answered, but not kept."""
 
 
+_MOST_DOUBTS = 32
+"""Changes that a load under way is compared with; with more it is done again anyway."""
+
+
 class Shelved(Protocol):
     """What can be kept: it knows its weight in bytes."""
 
@@ -34,13 +38,23 @@ V = TypeVar("V", bound=Shelved)
 
 
 class _Flight(Generic[V]):
-    """A load under way; `stale` says that what it reads may have changed since it began."""
+    """A load under way; what it reads may have changed since it began: so `stale` says, or one of `unless` denies."""
 
-    __slots__ = ("stale", "task")
+    __slots__ = ("stale", "task", "unless")
 
     def __init__(self) -> None:
         self.stale = False
+        self.unless: list[Callable[[V], bool]] = []
         self.task: asyncio.Task[V] | None = None
+
+    def begin(self) -> None:
+        """Forget the changes that came before a load."""
+        self.stale = False
+        self.unless.clear()
+
+    def is_good(self, value: V) -> bool:
+        """Whether no change came in between that is not in the value."""
+        return not self.stale and all(has(value) for has in self.unless)
 
 
 class Shelf(Generic[K, V]):
@@ -123,10 +137,15 @@ class Shelf(Generic[K, V]):
         """Return the keys of everything kept in a group."""
         return list(self._groups.get(group, ()))
 
-    def drop_group(self, group: Hashable) -> None:
-        """Forget everything kept in a group. Loads under way are for `doubt`: they do not know their group yet."""
+    def drop_group(self, group: Hashable, unless: Callable[[V], bool] | None = None) -> None:
+        """Forget everything kept in a group. Loads under way are for `doubt`: they do not know their group yet.
+
+        Args:
+            unless: whether a value has the change already.
+        """
         for key in self.in_group(group):
-            self.drop_kept(key)
+            if unless is None or not unless(self._held[key]):
+                self.drop_kept(key)
 
     def drop_if(self, matches: Callable[[K], bool]) -> None:
         """Forget all things whose key matches."""
@@ -134,18 +153,28 @@ class Shelf(Generic[K, V]):
             self.drop_kept(key)
         self.doubt(matches)
 
-    def doubt(self, matches: Callable[[K], bool]) -> None:
-        """Do loads under way again whose key matches: what they read may have changed."""
+    def doubt(self, matches: Callable[[K], bool], unless: Callable[[V], bool] | None = None) -> None:
+        """Do loads under way again whose key matches: what they read may have changed.
+
+        Args:
+            unless: whether a value that was loaded has the change already.
+        """
         for key, flight in self._flights.items():
-            if matches(key):
+            if not matches(key):
+                continue
+            if unless is None:
+                flight.stale = True
+            elif len(flight.unless) < _MOST_DOUBTS:
+                flight.unless.append(unless)
+            else:
                 flight.stale = True
 
     async def _fly(self, key: K, flight: _Flight[V], load: Callable[[], Awaitable[V]]) -> V:
         try:
             for _ in range(_TRIES):
-                flight.stale = False
+                flight.begin()
                 value = await load()
-                if not flight.stale or value.lags is not None:
+                if flight.is_good(value) or value.lags is not None:
                     self.put(key, value)
                     break
             return value

@@ -11,6 +11,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import NormalizedName
+from shared.catalogue.fetches import Turn
 from shared.catalogue.mirror_pages import MirrorId, NewPage, keep
 from shared.catalogue.tables import IndexRow, MirrorFile
 from shared.formats.python.origins import pack, pack_files
@@ -55,7 +56,7 @@ async def site(engine: AsyncEngine, tmp_path: Path, upstream: Upstream) -> Async
             page = take_over(raw, PROJECT)
             document, fresh = page_of_mirror(opened.indexes["root/pypi"].name, page), now() + timedelta(hours=1)
             new = NewPage(pack(document), pack_files(page.files), None, 1, None, now(), fresh)
-            await keep(connection, MirrorId(made.id, 1), PROJECT, new)
+            await keep(connection, MirrorId(made.id, 1), PROJECT, new, Turn("", mine=False))
         await opened.resources.directory.refresh()
         yield opened
 

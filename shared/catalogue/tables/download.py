@@ -54,10 +54,12 @@ class MirrorFault(Base):
 class Fetch(Base):
     """Writers: index and download. Who is fetching something from an upstream now; the others wait for what it leaves.
 
-    A holder that went silent keeps others out until `until`.
+    A holder that went silent keeps others out until `until`. A crash of Postgres may end all turns: then
+    something is asked twice. So the rows cost no writing to its log.
     """
 
     __tablename__ = "fetch"
+    __table_args__ = ({"prefixes": ["UNLOGGED"]},)
     what: Mapped[str] = mapped_column(primary_key=True)
     holder: Mapped[uuid.UUID]
     until: Mapped[datetime.datetime]

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from countermark.core.names import IndexName, NormalizedName
 from gateway.devpi import mirrored_names
 from shared.catalogue import mirror_pages
+from shared.catalogue.fetches import Turn
 from shared.catalogue.mirror_pages import LIST, MirrorId, NewPage
 from shared.catalogue.tables import IndexRow
 from shared.formats.python.packed_lists import pack_rows
@@ -46,7 +47,8 @@ async def keep(gateway: TestGateway, project: NormalizedName, document: bytes) -
     async with gateway.resources.engine.begin() as connection:
         query = select(IndexRow.id, IndexRow.life).where(IndexRow.owner == NAME.owner, IndexRow.name == NAME.name)
         row = (await connection.execute(query)).one()
-        await mirror_pages.keep(connection, MirrorId(IndexId(row.id), row.life), project, page)
+        mirror = MirrorId(IndexId(row.id), row.life)
+        await mirror_pages.keep(connection, mirror, project, page, Turn("", mine=False))
 
 
 async def keep_list(gateway: TestGateway, names: Sequence[str]) -> None:

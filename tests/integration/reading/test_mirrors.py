@@ -13,13 +13,14 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import parse_index_name
+from shared.catalogue import fetches
 from shared.catalogue.tables import Audit, IndexRow, MirrorPage
 from shared.objects.interface import ObjectStores
 from shared.settings import Mirrors
 from tests.integration.reading.constants import JSON, WHEEL
 from tests.integration.reading.family import Family
 from tests.support.factories import now
-from tests.support.reading import open_reading, served
+from tests.support.reading import counted_queries, open_reading, served
 from tests.support.upstream import Fault, Upstream
 
 DIRECT, BASED = "/root/pypi/+simple/thing/", "/a/top/+simple/thing/"
@@ -116,6 +117,34 @@ async def test_one_question_for_many(site: Site) -> None:
         answers = await asyncio.gather(*asking)
     assert {answer.status_code for answer in answers} == {200}
     assert site.upstream.asked["/simple/thing/"] == 1
+
+
+async def test_a_page_is_put_together_once(site: Site) -> None:
+    """Its notification has the process that asked read nothing again; what another process found is read."""
+    told: asyncio.Queue[str] = asyncio.Queue()
+    listener = site.family.reading.resources.listener
+    # After the process's own subscribers: what it gives, they know.
+    listener.subscribe(fetches.CHANNEL, told.put)
+    listening = asyncio.create_task(listener.run())
+    try:
+        assert await told.get() == ""
+        with counted_queries(site.engine) as queries:
+            names = await site.names()
+            while fetches.changed_page(await told.get()) is None:
+                pass
+            assert await site.names() == names
+        assert len([query for query in queries if query.startswith("SELECT mirror_page.")]) == 1
+        site.upstream.add("thing", NEW)
+        there = open_reading(site.engine, site.family.stores, mirrors=MIRRORS)
+        await there.news()
+        async with there.client() as client:
+            assert (await client.post("/root/pypi/+simple/thing/refresh")).status_code == 302
+        while fetches.changed_page(await told.get()) is None:
+            pass
+        assert len(await site.names()) == len(names) + 1
+    finally:
+        listening.cancel()
+        await asyncio.wait([listening])
 
 
 async def test_an_unchanged_page_is_confirmed(site: Site) -> None:

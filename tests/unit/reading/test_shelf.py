@@ -120,6 +120,29 @@ async def test_change_during_a_load(how: str) -> None:
     assert source.reads == 2
 
 
+@pytest.mark.parametrize(("text", "reads"), [("first", 1), ("second", 2)])
+async def test_a_change_that_is_in_the_value_already(text: str, reads: int) -> None:
+    """It neither makes a load be done again nor drops what is kept; one that is not in it does both."""
+    kept, source = shelf(), Source()
+
+    def has(thing: Thing) -> bool:
+        return thing.text == text
+
+    waiting = asyncio.create_task(kept.fetch("a", source.load))
+    await source.reading.wait()
+    kept.doubt(lambda _: True, has)
+    if text == "second":
+        source.text = "second"
+    source.go_on.set()
+    thing = await waiting
+    assert (thing.text, source.reads) == (text, reads)
+    for group in thing.groups:
+        kept.drop_group(group, has)
+        assert kept.get("a") is thing
+        kept.drop_group(group, lambda _: False)
+        assert kept.get("a") is None
+
+
 async def test_what_may_lag_is_not_loaded_again() -> None:
     """A thing that may be out of date for a while is kept although something changed."""
     kept, source = shelf(), Source()

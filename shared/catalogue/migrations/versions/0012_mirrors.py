@@ -64,6 +64,7 @@ def upgrade() -> None:
         sa.Column("holder", sa.Uuid(), nullable=False),
         sa.Column("until", _MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("what", name=op.f("pk_fetch")),
+        prefixes=["UNLOGGED"],
     )
     op.create_table(
         "policy_exemption",
