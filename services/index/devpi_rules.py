@@ -22,7 +22,16 @@ from services.index.devpi_mirrored import MirroredPart
 from services.index.rules import chooses_page
 from shared.faces import Face, FaceKind
 from shared.ids import IndexId, ReleaseId
-from shared.reading.devpi_rows import DOC, AttachmentRow, FileRow, History, Holdings, ProjectRow, ReleaseRow
+from shared.reading.devpi_rows import (
+    DOC,
+    FROM_MIRROR,
+    AttachmentRow,
+    FileRow,
+    History,
+    Holdings,
+    ProjectRow,
+    ReleaseRow,
+)
 from shared.reading.resolution import Member
 
 MAX_VERSION = 256
@@ -364,12 +373,13 @@ def log_of(history: History, index: IndexName, uploader: str | None, at: datetim
 
     Args:
         history: as stored; the upload itself is told by `uploader` and `at`, unless it is there.
-        index: that the file belongs to. What was pushed here was uploaded to where the first push took it from.
+        index: that the file belongs to. What was pushed here was uploaded to where the first push took it from, unless
+            that is a mirror.
 
     Source: contract devpi section 4.5.
     """
-    entries = [dict(entry) for entry in history]
-    if any(entry.get("what") == "upload" for entry in entries):
+    entries = [{key: value for key, value in entry.items() if key != FROM_MIRROR} for entry in history]
+    if any(entry.get("what") == "upload" or entry.get(FROM_MIRROR) for entry in history):
         return entries
     before = [entry for entry in entries if entry.get("what") == "overwrite"]
     after = [entry for entry in entries if entry.get("what") != "overwrite"]

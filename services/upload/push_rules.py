@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.catalogue.promotion_rows import Carried, CarriedAttachment, History
+from shared.reading.devpi_rows import FROM_MIRROR
 from shared.strict_json import BadJson, read_json
 
 MAX_BODY = 64 << 10
@@ -163,9 +164,10 @@ def overwrite_step(before: int | None, at: datetime) -> list[dict[str, Any]]:
     return [] if before is None else [{"what": "overwrite", "who": None, "when": when(at), "count": before + 1}]
 
 
-def push_step(who: str | None, source: str, target: str, at: datetime) -> dict[str, Any]:
+def push_step(who: str | None, source: str, target: str, at: datetime, *, from_mirror: bool = False) -> dict[str, Any]:
     """Return the entry of a history that says that a file was pushed. Source: contract devpi section 4.5."""
-    return {"what": "push", "who": who, "when": when(at), "src": source, "dst": target}
+    step = {"what": "push", "who": who, "when": when(at), "src": source, "dst": target}
+    return step | {FROM_MIRROR: True} if from_mirror else step
 
 
 def when(at: datetime) -> list[int]:

@@ -85,7 +85,8 @@ class _Order:
     @property
     def step(self) -> Row:
         """The entry that the history of everything pushed gets."""
-        return rules.push_step(self.principal.account, str(self.source.name), str(self.target.name), self.at)
+        given = (self.principal.account, str(self.source.name), str(self.target.name), self.at)
+        return rules.push_step(*given, from_mirror=self.source.type == MIRROR)
 
     @property
     def mark(self) -> Mark:

@@ -14,6 +14,9 @@ from shared.ids import FileId, IndexId, ProjectId, ReleaseId
 History = Sequence[Mapping[str, Any]]
 """Where a file came from, in devpi's form; see `shared.catalogue.tables.File`."""
 
+FROM_MIRROR = "mirror"
+"""Key of a `push` entry that says that it took a file from a mirror: nobody uploaded that. devpi has no such key."""
+
 DOC = "doc"
 """Kind of an attachment that is documentation of a release; the other is a test result of a file."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.company import ASKING_HERE
 from tests.support.processes import Deployment, start_deployment, start_stack
 from tests.support.real import find_programs
 from tests.support.tools import CACHE, NotReachable, Tools, install_devpi_server, install_tools
@@ -19,12 +20,15 @@ from tests.support.tools import CACHE, NotReachable, Tools, install_devpi_server
 
 @pytest.fixture(scope="session")
 def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
-    """A fresh deployment, running until the end of the session; tests in it use projects of their own."""
+    """A fresh deployment, running until the end of the session; tests in it use projects of their own.
+
+    It may ask upstreams of mirrors on this machine.
+    """
     on_stack = request.config.getoption("--deployment") == "stack"
     if on_stack and isinstance(fault := find_programs(), Exception):
         raise fault
     with tempfile.TemporaryDirectory(prefix="cm-", ignore_cleanup_errors=True) as folder:
-        running = (start_stack if on_stack else start_deployment)(Path(folder) / "data")
+        running = (start_stack if on_stack else start_deployment)(Path(folder) / "data", *ASKING_HERE)
         try:
             yield running
         finally:

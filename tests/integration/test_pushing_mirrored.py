@@ -76,7 +76,9 @@ async def test_a_release_is_fetched_and_signed(site: Site, upstream: Upstream) -
         assert path.read_bytes() == expected[name].content
     assert files[SDIST]["yanked"] == "breaks"
     assert (files[WHEEL]["requires-python"], "core-metadata" in files[WHEEL]) == (">=3.9", True)
-    assert {row.uploader for row in await site.rows("root/stable")} == {"root"}
+    rows = await site.rows("root/stable")
+    assert {row.uploader for row in rows} == {"root"}
+    assert {(step["src"], step["mirror"]) for row in rows for step in row.history} == {("root/pypi", True)}
     again = await site.push("root/pypi", "widget==1.0", "root/stable")
     assert again.status_code == 409, "as for every file that a non-volatile index has"
     assert upstream.asked[f"/files/{WHEEL}"] == 1

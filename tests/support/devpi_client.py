@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.archives import make_sdist, make_wheel, sdist_name, wheel_name
+from tests.support.processes import Deployment
 from tests.support.tools import Tools
+
+ROOTS_PASSWORD = "a password of root"
+"""That `client_of_root` gives to root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,17 @@ class DevpiClient:
         """Use the server and log in."""
         self("use", self.url)
         return self("login", user, f"--password={password}")
+
+
+def client_of_root(deployment: Deployment, tools: Tools) -> DevpiClient:
+    """Return a client with root logged in, whose password is set by command; that ends root's other logins."""
+    file = tools.home / "password"
+    file.write_text(ROOTS_PASSWORD)
+    done = deployment.command("user", "passwd", "root", "--password-file", str(file))
+    assert done.returncode == 0, done.stderr
+    devpi = DevpiClient(tools, deployment.api)
+    devpi.login("root", ROOTS_PASSWORD)
+    return devpi
 
 
 _BACKEND = """

@@ -17,7 +17,9 @@ _HOST = "127.0.0.1"
 
 
 @contextmanager
-def devpi_server(programs: Path, folder: Path, *options: str, password: str = "") -> Iterator[str]:
+def devpi_server(
+    programs: Path, folder: Path, *options: str, password: str = "", offline: bool = True
+) -> Iterator[str]:
     """Run devpi-server on data of its own; gives its URL without a trailing slash.
 
     Args:
@@ -25,12 +27,14 @@ def devpi_server(programs: Path, folder: Path, *options: str, password: str = ""
         folder: an empty folder.
         options: more of its command line.
         password: root's; by default none, as its set-up leaves it.
+        offline: whether it asks no upstream of its mirrors.
     """
     data, port = folder / "devpi", _free_port()
     made = [str(programs / "devpi-init"), "--serverdir", str(data), "--root-passwd", password]
     subprocess.run(made, stdin=subprocess.DEVNULL, capture_output=True, check=True)
     argv = (str(programs / "devpi-server"), "--serverdir", str(data), "--host", _HOST, "--port", str(port))
-    process = Process((*argv, "--offline-mode", *options), folder / "devpi.log")
+    asking = ("--offline-mode",) if offline else ()
+    process = Process((*argv, *asking, *options), folder / "devpi.log")
     process.start()
     try:
         url = f"http://{_HOST}:{port}"

@@ -131,9 +131,9 @@ def counted_queries(engine: AsyncEngine) -> Iterator[list[str]]:
 
 
 @asynccontextmanager
-async def served(app: ASGIApp) -> AsyncIterator[str]:
-    """Serve an application with uvicorn on a free port of the loopback; gives its URL."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", log_level="critical", http="httptools")
+async def served(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
+    """Serve an application with uvicorn on a port of the loopback, by default a free one; gives its URL."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, lifespan="off", log_level="critical", http="httptools")
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started:

@@ -1,4 +1,6 @@
-"""An upstream as a process of its own: `python -m tests.support.upstream_process`, which says where it listens.
+"""An upstream as a process of its own: `python -m tests.support.upstream_process PORT FILE`; it says when it listens.
+
+What was published is noted in the file: started again, it has it.
 
 It is told what to have by POST to `/+do`: a pickled callable would do anything, so it is a list of plain words.
 """
@@ -8,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import signal
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -44,6 +48,16 @@ class UpstreamProcess:
         found: dict[str, int] = self._do("asked")
         return found
 
+    def kill(self) -> None:
+        """End it without a word, in the middle of whatever it does."""
+        self.process.send(signal.SIGKILL)
+        self.process.wait()
+
+    def start(self) -> None:
+        """Start it; a second time where it was before, with all that was published and without faults."""
+        self.process.start()
+        self.process.until_written("listens at ")
+
     def _do(self, what: str, **told: Any) -> Any:
         return httpx2.post(f"{self.url}/+do", json={"what": what, **told}, timeout=10).raise_for_status().json()
 
@@ -51,20 +65,27 @@ class UpstreamProcess:
 @contextmanager
 def upstream_process(folder: Path) -> Iterator[UpstreamProcess]:
     """Run one until the block is left."""
-    process = Process((sys.executable, "-m", "tests.support.upstream_process"), folder / "upstream.log")
-    process.start()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    argv = (sys.executable, "-m", "tests.support.upstream_process", str(port), str(folder / "published"))
+    upstream = UpstreamProcess(Process(argv, folder / "upstream.log"), f"http://127.0.0.1:{port}")
+    upstream.start()
     try:
-        process.until_written("listens at ")
-        yield UpstreamProcess(process, process.output.partition("listens at ")[2].split()[0])
+        yield upstream
     finally:
-        process.end()
+        upstream.process.end()
 
 
 class _Told:
     """The application, which also does what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, published: Path) -> None:
         self.upstream = Upstream()
+        self._published = published
+        published.touch()
+        for line in published.read_text().splitlines():
+            self._do(json.loads(line))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != "/+do":
@@ -74,7 +95,11 @@ class _Told:
         while more:
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
-        answer = json.dumps(self._do(json.loads(body))).encode()
+        told = json.loads(body)
+        answer = json.dumps(self._do(told)).encode()
+        if told["what"] == "add":
+            with self._published.open("a") as file:
+                file.write(f"{json.dumps(told)}\n")
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
@@ -104,11 +129,11 @@ def _bytes(text: str | None) -> bytes | None:
     return None if text is None else base64.b64decode(text)
 
 
-async def _serve() -> None:
-    async with served(_Told()) as url:
+async def _serve(port: int, published: Path) -> None:
+    async with served(_Told(published), port) as url:
         print(f"listens at {url}", flush=True)
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    asyncio.run(_serve(int(sys.argv[1]), Path(sys.argv[2])))

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -32,7 +32,8 @@ from tests.integration.reading.family import Family
 from tests.integration.reading.test_mirrors import Site
 from tests.integration.reading.test_redirect import SigningFolder
 from tests.support.factories import now
-from tests.support.reading import Reading, open_reading, served
+from tests.support.reading import Reading, open_reading, open_stores, served
+from tests.support.s3_server import S3Server
 from tests.support.upstream import Fault, Upstream
 
 ROOT = Path(__file__).parents[3]
@@ -41,6 +42,8 @@ FETCHING = FetchLimits(Patience(connect=2, read=2, head=2), slow_seconds=0.5, sl
 LIMITS = Limits(fetching=FETCHING, absent_seconds=0.0, page_seconds=0.2)
 BIG, OLD, NEW = "thing-3.0.tar.gz", "thing-0.9.tar.gz", "thing-2.0.tar.gz"
 UP = f"/files/{BIG}"
+ON_FOLDERS = pytest.mark.parametrize("stores", ["folder"], indirect=True)
+"""Marks what has nothing to do with the store."""
 
 
 @dataclass(slots=True)
@@ -104,6 +107,17 @@ def opened(site: Files | None, engine: AsyncEngine | None = None, stores: Object
     assert engine is not None
     assert stores is not None
     return open_reading(engine, stores, download_limits=LIMITS, mirrors=MIRRORS)
+
+
+@pytest.fixture(params=["folder", "plain_s3"])
+async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ObjectStores]:
+    """Both sides of a store: of folders, then of buckets of a real S3 server."""
+    if request.param == "folder":
+        yield open_stores(tmp_path)
+        return
+    server: S3Server = request.getfixturevalue(request.param)
+    async with server.connect() as connection:
+        yield ObjectStores(connection.store(server.make_bucket()), connection.store(server.make_bucket()))
 
 
 @pytest.fixture
@@ -331,11 +345,13 @@ WRONG = {
 }
 
 
+@ON_FOLDERS
 @pytest.mark.parametrize(("fault", "status"), WRONG.values(), ids=WRONG.keys())
 async def test_what_goes_wrong_is_said(site: Files, fault: Fault, status: int) -> None:
     """In words, with a status that says whether to come again; 0 stands for a connection that is cut."""
     path = (await site.page())[BIG]
-    site.upstream.faults[UP] = fault
+    # One of its own: it is counted and ended.
+    fault = site.upstream.faults[UP] = replace(fault, go=asyncio.Event())
     async with site.listening() as client:
         if status:
             answer = await client.get(path)
@@ -353,6 +369,7 @@ async def test_what_goes_wrong_is_said(site: Files, fault: Fault, status: int) -
     assert (answer.status_code, answer.content) == (200, LARGE), "it is as good as ever when the fault is over"
 
 
+@ON_FOLDERS
 async def test_a_killed_process_keeps_nobody_out(site: Files, database: str, tmp_path: Path) -> None:
     """Its client is cut off, its turn ends by itself, and another process fetches; nothing half is kept."""
     path = (await site.page())[BIG]
@@ -403,6 +420,7 @@ async def test_credentials_go_to_the_mirrors_own_place_alone(site: Files) -> Non
     assert elsewhere.requests[-1]["user-agent"] == "countermark"
 
 
+@ON_FOLDERS
 class TestHolds:
     """What is held back on pages is held back at its address."""
 

@@ -248,6 +248,14 @@ class TestLogs:
         history = (UPLOADED | {"dst": "a/b"}, self.PUSH)
         assert log_of(history, parse_index_name("root/stable"), "x", AT) == list(history)
 
+    def test_a_file_of_a_mirror(self) -> None:
+        """What was pushed from a mirror was never uploaded, and is not said to be; then it may be pushed on."""
+        fetched = self.PUSH | {"mirror": True}
+        onward = self.PUSH | {"src": "root/stable"}
+        name = parse_index_name("root/prod")
+        assert log_of((fetched,), name, "root", AT) == [self.PUSH]
+        assert log_of((self.OVERWRITE, fetched, onward), name, "root", AT) == [self.OVERWRITE, self.PUSH, onward]
+
     def test_other_zones(self) -> None:
         """Times are in UTC."""
         at = datetime.fromisoformat("2026-11-25T23:05:09.7+10:00")
