@@ -1,15 +1,15 @@
 """GET requests to servers outside this deployment, at addresses that were checked before the connection is made.
 
 A name is resolved here, every address it has is judged, and the connection goes to one that passed: a name that means
-another address a moment later leads nowhere else. Redirects are followed by the same rules, never to a lesser scheme,
-and without credentials when they lead to another place. Proxies and the environment's other settings do not count.
+another address a moment later leads nowhere else. What it means is asked for again after half a minute. Redirects are
+followed by the same rules, never to a lesser scheme, and without credentials when they lead to another place. Proxies
+and the environment's other settings do not count.
 Source: architecture section 10 ("private addresses are refused unless allowed"); contract devpi section 14.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
@@ -23,6 +23,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 
 from shared.outside import PUBLIC, Outside
+from shared.resolving import Resolver
 
 MOST_REDIRECTS = 5
 
@@ -105,6 +106,7 @@ class Outgoing:
         self._outside = outside
         self._transports: OrderedDict[_Place, httpx2.AsyncHTTPTransport] = OrderedDict()
         self._busy: dict[_Place, int] = {}
+        self._resolver = Resolver()
 
     async def __aenter__(self) -> Self:
         return self
@@ -200,6 +202,7 @@ class Outgoing:
                 failure = error
             except (httpx2.HTTPError, OSError) as error:
                 raise Unreachable(f"{place.authority} does not answer: {_words(error)}") from error
+        self._resolver.forget(place.host, place.port)
         raise Unreachable(f"{place.authority} cannot be reached: {_words(failure)}") from failure
 
     async def _addresses(self, place: _Place) -> list[str]:
@@ -208,12 +211,10 @@ class Outgoing:
         Raises:
             Unreachable: it has none, or one that must not be asked.
         """
-        loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+            addresses = await self._resolver.addresses(place.host, place.port)
         except (OSError, UnicodeError) as error:
             raise Unreachable(f"the name {place.host} cannot be resolved: {_words(error)}") from error
-        addresses = list(dict.fromkeys(str(where[4][0]) for where in found))
         refused = [address for address in addresses if not self._outside.admits(address)]
         if refused or not addresses:
             shown = ", ".join(refused) or "no address"

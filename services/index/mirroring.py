@@ -179,15 +179,15 @@ class Mirroring:
         kept = await self._kept(subject)
         if kept is not None and kept.validity.is_fresh(now) and not force:
             return kept, False
-        failure: str | None = "it failed a moment ago"
-        pause = self._upstreams.shut(subject.options)
-        if pause is None and (kept is None or kept.validity.may_ask(now)):
+        failure = self._upstreams.shut(subject.options)
+        if failure is None and (kept is None or kept.validity.may_ask(now)):
             try:
-                kept, failure = await self._waited(subject, kept, force=force), None
+                kept = await self._waited(subject, kept, force=force)
             except AskFailed as error:
-                failure, pause = str(error), error.pause
+                failure = error
         if kept is None and failure is not None:
-            raise UpstreamAway(f"the upstream of {subject.mirror.name} gives no answer: {failure}", pause or _AGAIN)
+            why = f"the upstream of {subject.mirror.name} gives no answer: {failure}"
+            raise UpstreamAway(why, failure.pause or _AGAIN) from failure
         return kept, kept is not None and not kept.validity.is_fresh(now)
 
     async def withdrawn(

@@ -95,6 +95,7 @@ class Projects:
 class _Trouble:
     failures: int
     until: float
+    why: str = ""
 
 
 class Upstreams:
@@ -107,11 +108,11 @@ class Upstreams:
         self._patience = patience or Patience()
         self._troubles: dict[str, _Trouble] = {}
 
-    def shut(self, options: MirrorOptions) -> timedelta | None:
-        """Return for how long a mirror's upstream is still left alone, None when it may be asked."""
+    def shut(self, options: MirrorOptions) -> AskFailed | None:
+        """Return why a mirror's upstream is left alone, and for how long still; None when it may be asked."""
         trouble = self._troubles.get(_place(options.url or ""))
         left = 0.0 if trouble is None else trouble.until - asyncio.get_running_loop().time()
-        return timedelta(seconds=left) if left > 0 else None
+        return AskFailed(trouble.why, timedelta(seconds=left)) if trouble is not None and left > 0 else None
 
     async def page(
         self, options: MirrorOptions, credentials: str | None, project: NormalizedName, known: Known | None
@@ -195,6 +196,7 @@ class Upstreams:
         place = _place(options.url or "")
         trouble = self._troubles.setdefault(place, _Trouble(0, 0.0))
         trouble.failures += 1
+        trouble.why = why
         pause = min(FIRST_PAUSE * 2 ** min(trouble.failures - 1, 10), LONGEST_PAUSE)
         pause = max(pause, min(retry or timedelta(0), _LONGEST_RETRY))
         if trouble.failures >= _PATIENT or retry is not None:

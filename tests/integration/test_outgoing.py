@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
@@ -139,3 +140,34 @@ async def test_a_place_that_is_not_there() -> None:
         await _read("http://127.0.0.1:9/")
     with pytest.raises(Unreachable, match="cannot be resolved"):
         await _read("http://nowhere.invalid/")
+
+
+async def test_a_name_is_resolved_once_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crowd asks one question; what is remembered is judged all the same, and asked for again when it is dead."""
+    loop, asked = asyncio.get_running_loop(), []
+    means = ["127.0.0.1"]
+
+    async def resolve(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        asked.append(host)
+        await asyncio.sleep(0.05)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in means]
+
+    monkeypatch.setattr(loop, "getaddrinfo", resolve)
+    async with _server(lambda path, headers: _answer(b"hello")) as url, Outgoing(_LOOPBACK) as outgoing:
+        named = url.replace("127.0.0.1", "index.test")
+
+        async def read() -> bytes:
+            async with outgoing.get(f"{named}/", {}) as answer:
+                return await answer.read(1000)
+
+        assert set(await asyncio.gather(*(read() for _ in range(20)))) == {b"hello"}
+        assert asked == ["index.test"]
+        outgoing._outside = Outside()
+        with pytest.raises(Unreachable, match="not public"):
+            await read()
+    asked.clear()
+    async with Outgoing(_LOOPBACK) as outgoing:
+        for _ in range(2):
+            with pytest.raises(Unreachable, match="cannot be reached"):
+                await read()
+    assert asked == ["index.test", "index.test"]
