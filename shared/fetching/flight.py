@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import os
 import secrets
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,9 @@ SUFFIX = ".fetch"
 
 CHUNK = 256 * 1024
 """Bytes that a reader gets at once."""
+
+_RECENT = 1 << 20
+"""Bytes, at the least, that arrived last and are in memory: readers who keep up share them, and read no file."""
 
 HELD = 64 * 1024
 """Bytes that are held back until the digest is known to be right: nobody takes a wrong file for a whole one."""
@@ -43,6 +47,11 @@ class Flight:
         self.done = False
         self._descriptor: int | None = None
         self._readers = 0
+        self._recent: dict[int, bytes] = {}
+        """What arrived last, by where it begins."""
+        self._recent_bytes = 0
+        self._unreleased: deque[int] = deque()
+        """Where the pieces end that readers do not have yet."""
         self._digest = hashlib.sha256()
         self._news = asyncio.Event()
 
@@ -62,9 +71,16 @@ class Flight:
             OSError: they cannot be written.
         """
         await asyncio.to_thread(self._write, chunk)
-        self.received += len(chunk)
-        if self.received - HELD > self.released:
-            self.released = self.received - HELD
+        for start in range(0, len(chunk), HELD):
+            piece = chunk[start : start + HELD]
+            self._remember(piece)
+            self.received += len(piece)
+            self._unreleased.append(self.received)
+        before = self.released
+        # Whole pieces: then who keeps up finds the next one in memory.
+        while self._unreleased and self._unreleased[0] <= self.received - HELD:
+            self.released = self._unreleased.popleft()
+        if self.released > before:
             self._tell()
 
     def sha256(self) -> str:
@@ -79,6 +95,7 @@ class Flight:
     def end(self, error: ServiceError | None = None) -> None:
         """Say that nothing more comes; the file goes with its last reader."""
         self.done, self.error = True, error
+        self._recent.clear()
         self._tell()
         self._tidy()
 
@@ -114,11 +131,25 @@ class Flight:
                 await self._news.wait()
             if self.error is not None and not self.right:
                 raise self.error.again()
-            assert self._descriptor is not None, "what was released lies in the file"
-            chunk = await asyncio.to_thread(os.pread, self._descriptor, min(self.released, stop, at + CHUNK) - at, at)
+            chunk = self._recent.get(at)
+            if chunk is None:
+                chunk = await self._read(at, min(self.released, stop, at + CHUNK))
+            elif at + len(chunk) > stop:
+                chunk = chunk[: stop - at]
             assert chunk, "the length was checked before the end was released"
             at += len(chunk)
             yield chunk
+
+    async def _read(self, at: int, stop: int) -> bytes:
+        assert self._descriptor is not None, "what was released lies in the file"
+        return await asyncio.to_thread(os.pread, self._descriptor, stop - at, at)
+
+    def _remember(self, chunk: bytes) -> None:
+        self._recent[self.received] = chunk
+        self._recent_bytes += len(chunk)
+        while self._recent_bytes > _RECENT + len(chunk):
+            first = next(iter(self._recent))
+            self._recent_bytes -= len(self._recent.pop(first))
 
     def _write(self, chunk: bytes) -> None:
         assert self._descriptor is not None

@@ -49,6 +49,25 @@ async def test_the_end_is_held_back(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_readers_who_keep_up_and_readers_who_do_not(tmp_path: Path) -> None:
+    """From memory, from the file and from one to the other, wherever they begin and end: the same bytes, and never more
+    than were released."""
+    flight = opened(tmp_path)
+    data = hashlib.shake_256(b"more").digest(3 << 20)
+    starts = [0, 1, HELD, 5 * HELD - 3, len(data) - 1]
+    keeping_up = [asyncio.create_task(read(flight, start, len(data) - start // 7)) for start in starts]
+    for at in range(0, len(data), 40_000):
+        await flight.write(data[at : at + 40_000])
+        assert flight.received - HELD - 40_000 <= flight.released <= flight.received - HELD or not flight.released
+        await asyncio.sleep(0)
+    late = [asyncio.create_task(read(flight, start, len(data))) for start in starts]
+    await asyncio.sleep(0.02)
+    flight.release()
+    assert await asyncio.gather(*keeping_up) == [data[start : len(data) - start // 7] for start in starts]
+    assert await asyncio.gather(*late) == [data[start:] for start in starts]
+    flight.end()
+
+
 async def test_a_failure_reaches_everyone_at_once(tmp_path: Path) -> None:
     """Also those who have not read what was released before."""
     flight = opened(tmp_path)
