@@ -101,12 +101,25 @@ class MirroredJson:
     async def said(self, mirror: IndexRecord, project: NormalizedName, version: str | None) -> Said:
         """Return what a mirror's upstream says of a version, or of the project and its newest version.
 
+        Where it does not say it of the version, what is kept of the project's document is used as far as it goes.
+
         Args:
             project: one that the mirror's page shows in the index that was asked.
             version: one of that page, as it is written there.
         """
-        subject, now = _Subject(mirror, project, version), self._resources.clock.now()
-        if json_address(subject.options, project, version) is None:
+        now = self._resources.clock.now()
+        found = await self._said(_Subject(mirror, project, version), now)
+        if found.facts is not None or found.until is None or version is None:
+            return found
+        whole = await self._kept(_Subject(mirror, project, None))
+        if whole is None or whole.facts is None:
+            return found
+        facts = await asyncio.to_thread(unpack_facts, whole.facts)
+        return Said(facts.about(version), found.until, None if whole.is_fresh(now) else whole.checked_at)
+
+    async def _said(self, subject: _Subject, now: datetime) -> Said:
+        """Return what a document says by itself."""
+        if json_address(subject.options, subject.project, subject.version) is None:
             return Said(None)
         kept = await self._kept(subject)
         if kept is None or not kept.is_fresh(now):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -82,6 +82,12 @@ class JsonFacts:
     files: Mapping[str, FileFacts] = field(default_factory=dict)
     vulnerabilities: Sequence[Mapping[str, Any]] = ()
     ownership: Mapping[str, Any] | None = None
+
+    def about(self, version: str) -> JsonFacts:
+        """Return what holds for a version of the project: all of it for the same one, else what is said of files."""
+        if release_key(self.version) == release_key(version):
+            return self
+        return replace(self, version=version, info={}, vulnerabilities=())
 
 
 def read_facts(body: bytes, project: NormalizedName, version: str | None) -> JsonFacts:

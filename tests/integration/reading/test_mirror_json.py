@@ -257,6 +257,9 @@ class TestAsking:
         assert (answer.json(), STALE in answer.headers) == (first, True)
         release = await site.get(RELEASE)
         assert (release.status_code, release.json()["info"]["summary"]) == (200, None)
+        assert release.json()["urls"][0]["md5_digest"], "the project's own document names it"
+        newest = await site.get("/root/pypi/pypi/thing/1.0/json")
+        assert (newest.json()["info"]["summary"], STALE in newest.headers) == ("First", True)
 
     async def test_slow(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         """An old document is served at once, and the new one when it is there; pages do not wait for either."""
