@@ -8,6 +8,7 @@ from services.index.devpi_documents import DevpiDocuments
 from services.index.holds_api import HoldRoutes
 from services.index.hot import IndexHotReader
 from services.index.jobs import job_handlers
+from services.index.mirrored_json import MirroredJson
 from services.index.mirroring import Mirroring
 from services.index.reader import Reader
 from services.index.refreshing import Refreshing
@@ -32,9 +33,10 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     verifier = Verifier(resources.directory, resources.clock)
     access = Access(resources.directory, verifier)
     page_bytes = resources.settings.mirrors.page_bytes
-    mirroring = Mirroring(resources, Upstreams(resources.outgoing, resources.clock, page_bytes=page_bytes))
+    upstreams = Upstreams(resources.outgoing, resources.clock, page_bytes=page_bytes)
+    mirroring = Mirroring(resources, upstreams)
     AskedPages(resources, mirroring)
-    reader = Reader(resources, limits, mirroring)
+    reader = Reader(resources, limits, mirroring, MirroredJson(resources, upstreams))
     routes = IndexRoutes(access, reader, resources.settings, no_documents)
     documents = DevpiDocuments(resources, access, reader, Refreshing(resources, mirroring, reader))
     reads = documents.before(UnknownErrors(routes, text_answer))

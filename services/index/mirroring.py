@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,11 +17,12 @@ import structlog
 
 from countermark.core.digest import Sha256
 from countermark.core.names import FileName, IndexName, NormalizedName
+from services.index.flights import LONGEST_WAIT, Flights
 from services.index.upstreams import Absent, AskFailed, Found, Known, Projects, Unchanged, Upstreams
 from shared.auth.directory import IndexRecord
 from shared.catalogue import audit, fetches, mirror_faults, mirror_pages
 from shared.catalogue.engine import one_by_one
-from shared.catalogue.fetches import Turn, Waiting
+from shared.catalogue.fetches import Turn
 from shared.catalogue.mirror_faults import Withdrawn
 from shared.catalogue.mirror_pages import LIST, Confirmation, KeptPage, MirrorId, NewPage
 from shared.formats.python.origins import (
@@ -43,12 +43,6 @@ from shared.resources import Resources
 from shared.threads import sized
 
 log = structlog.get_logger()
-
-_LOOK_AGAIN = 0.5
-"""Seconds after which a process that waits for another one looks at the catalogue, though it was not told."""
-
-_LONGEST_WAIT = 30.0
-"""Seconds that somebody waits for a page of which nothing is kept."""
 
 _AGAIN = timedelta(seconds=2)
 """When to come again after the time ran out."""
@@ -128,8 +122,7 @@ class Mirroring:
         self._resources = resources
         self._settings = resources.settings.mirrors
         self._upstreams = upstreams
-        self._flights: dict[tuple[MirrorId, NormalizedName], asyncio.Task[KeptPage | None]] = {}
-        self._waiting = Waiting(resources.listener)
+        self._flights = Flights[tuple[MirrorId, NormalizedName], KeptPage | None](resources)
 
     async def page(self, mirror: IndexRecord, project: NormalizedName, *, force: bool = False) -> MirroredPage:
         """Return a mirror's page of a project.
@@ -204,16 +197,10 @@ class Mirroring:
         Raises:
             AskFailed: there is no usable answer, or not yet.
         """
+        patience = LONGEST_WAIT if kept is None or force else self._settings.patience
         key = (subject.id, subject.project)
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = asyncio.create_task(self._refresh(subject, kept, whole=force))
-            self._flights[key] = flight
-            flight.add_done_callback(lambda _: self._flights.pop(key, None))
-            flight.add_done_callback(_retrieve)
         try:
-            async with asyncio.timeout(_LONGEST_WAIT if kept is None or force else self._settings.patience):
-                return await asyncio.shield(flight)
+            return await self._flights.join(key, lambda: self._refresh(subject, kept, whole=force), patience)
         except TimeoutError as error:
             raise AskFailed("it is slow", _AGAIN) from error
 
@@ -226,18 +213,13 @@ class Mirroring:
         Raises:
             AskFailed: there is no usable answer.
         """
-        async with asyncio.timeout(3 * _LONGEST_WAIT):
-            while True:
-                with self._waiting.on(subject.what) as told:
-                    async with fetches.turn(self._resources.engine, subject.what) as turn:
-                        if turn.mine:
-                            return await self._ask(subject, kept, turn, whole=whole)
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(_LOOK_AGAIN):
-                            await told.wait()
-                now = await self._kept(subject)
-                if now is not None and (kept is None or now.validity.checked_at > kept.validity.checked_at):
-                    return now
+
+        async def look() -> KeptPage | None:
+            now = await self._kept(subject)
+            newer = now is not None and (kept is None or now.validity.checked_at > kept.validity.checked_at)
+            return now if newer else None
+
+        return await self._flights.elected(subject.what, lambda turn: self._ask(subject, kept, turn, whole=whole), look)
 
     async def _ask(self, subject: _Subject, kept: KeptPage | None, turn: Turn, *, whole: bool) -> KeptPage | None:
         """Ask the upstream, and keep what it says.
@@ -379,9 +361,3 @@ def _seen_after(kept: KeptPage) -> bytes | None:
         files = listed_files(unpack(kept.document), kept.origins)
         seen |= {name: listed.origin.sha256 for name, listed in files.items()}
     return pack_seen(seen)
-
-
-def _retrieve(task: asyncio.Task[KeptPage | None]) -> None:
-    """Look at a failure that nobody waits for any more, so that it is not reported as lost."""
-    if not task.cancelled():
-        task.exception()

@@ -14,7 +14,9 @@ from datetime import datetime
 from countermark.core.names import NormalizedName
 from services.index import merged_lists, merging, usecases
 from services.index.documents import Document, Variant, place
+from services.index.json_documents import load_json
 from services.index.list_documents import LISTED
+from services.index.mirrored_json import MirroredJson
 from services.index.mirroring import Mirroring
 from services.index.rules import (
     SIGNED_ROOT,
@@ -49,8 +51,9 @@ TIMESTAMP = MetadataWanted("timestamp", None)
 class Reader:
     """Finds documents, in memory first."""
 
-    def __init__(self, resources: Resources, limits: Limits, mirroring: Mirroring) -> None:
+    def __init__(self, resources: Resources, limits: Limits, mirroring: Mirroring, mirrored_json: MirroredJson) -> None:
         self._mirroring = mirroring
+        self._mirrored_json = mirrored_json
         self._resources = resources
         self._limits = limits
         self._shelf: Shelf[DocumentKey, Document] = Shelf(limits.memory)
@@ -145,7 +148,7 @@ class Reader:
     async def _load_json(self, where: Place, wanted: JsonWanted) -> Document:
         """Make a document of the JSON API from the page that is served now."""
         signed = await self.document(where, PageWanted(wanted.project))
-        return await usecases.load_json(self._resources, self._limits, where, wanted, signed)
+        return await load_json(self._resources, self._limits, self._mirrored_json, where, wanted, signed)
 
     def _changed(self, head: Head, projects: frozenset[str]) -> None:
         """Drop what a head changed, of its index and of those that are based on it."""

@@ -2,6 +2,7 @@
 
 An upstream that fails is left alone for a while, longer each time, and as long as it says (`Retry-After`); all mirrors
 of one place share that. What it sends is bounded in bytes and time, and taken over only as far as it can be checked.
+Its JSON API is left alone by itself: whatever becomes of that, pages are still asked for.
 Source: contract python-index section 5.1; contract devpi section 14.
 """
 
@@ -20,6 +21,7 @@ import httpx2
 
 from countermark.core.names import InvalidName, NormalizedName, parse_project_name
 from shared.clock import Clock
+from shared.formats.python.json_facts import JsonFacts, UnreadableFacts, read_facts
 from shared.formats.python.packed_lists import pack_rows
 from shared.formats.python.simple_lists import read_projects
 from shared.formats.python.simple_pages import ACCEPT, UnreadablePage, read_page
@@ -39,6 +41,13 @@ _REFUSED_PAUSE = timedelta(seconds=30)
 
 _LONGEST_RETRY = timedelta(hours=1)
 """How long an upstream may ask to be left alone."""
+
+MOST_JSON = 32 << 20
+"""Bytes of a document of the JSON API at the most, decoded: half of a page, since it is parsed as a whole."""
+
+_JSON = "application/json"
+_SIMPLE = re.compile(r"/\+?simple/\Z")
+"""How a simple index's address ends beside which its JSON API is."""
 
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age=(\d{1,9})(?:$|[,\s])")
 _GONE = frozenset([404, 410])
@@ -91,6 +100,25 @@ class Projects:
     max_age: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is taken over of a document of the JSON API."""
+
+    facts: JsonFacts
+    etag: str | None
+    max_age: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked for; failures count for `place`."""
+
+    url: str
+    place: str
+    accept: str
+    most: int
+
+
 @dataclass(slots=True)
 class _Trouble:
     failures: int
@@ -108,11 +136,17 @@ class Upstreams:
         self._patience = patience or Patience()
         self._troubles: dict[str, _Trouble] = {}
 
-    def shut(self, options: MirrorOptions) -> AskFailed | None:
-        """Return why a mirror's upstream is left alone, and for how long still; None when it may be asked."""
-        trouble = self._troubles.get(_place(options.url or ""))
-        left = 0.0 if trouble is None else trouble.until - asyncio.get_running_loop().time()
-        return AskFailed(trouble.why, timedelta(seconds=left)) if trouble is not None and left > 0 else None
+    def shut(self, options: MirrorOptions, *, json: bool = False) -> AskFailed | None:
+        """Return why a mirror's upstream is left alone, and for how long still; None when it may be asked.
+
+        Args:
+            json: whether its JSON API is meant, which is left alone with its pages, and for failures of its own.
+        """
+        place, now = _place(options.url or ""), asyncio.get_running_loop().time()
+        places = [place, _json_place(place)] if json else [place]
+        troubles = [trouble for one in places if (trouble := self._troubles.get(one)) and trouble.until > now]
+        longest = max(troubles, key=lambda trouble: trouble.until, default=None)
+        return None if longest is None else AskFailed(longest.why, timedelta(seconds=longest.until - now))
 
     async def page(
         self, options: MirrorOptions, credentials: str | None, project: NormalizedName, known: Known | None
@@ -125,7 +159,7 @@ class Upstreams:
         Raises:
             AskFailed: there is no usable answer.
         """
-        answer = await self._ask(options, credentials, f"{quote(project)}/", known)
+        answer = await self._ask(self._of_simple(options, f"{quote(project)}/"), credentials, known)
         if not isinstance(answer, _Body):
             return answer
         try:
@@ -140,7 +174,7 @@ class Upstreams:
         self, options: MirrorOptions, credentials: str | None, known: Known | None
     ) -> Unchanged | Absent | Projects:
         """Ask for the list of projects; as `page`."""
-        answer = await self._ask(options, credentials, "", known)
+        answer = await self._ask(self._of_simple(options, ""), credentials, known)
         if not isinstance(answer, _Body):
             return answer
         _check_serial(options, "its list of projects", known, answer.serial)
@@ -150,37 +184,74 @@ class Upstreams:
             raise AskFailed(f"its list of projects is refused: {error}", _REFUSED_PAUSE) from error
         return Projects(packed, answer.serial if options.serials else None, answer.etag, answer.max_age)
 
-    async def _ask(
-        self, options: MirrorOptions, credentials: str | None, path: str, known: Known | None
-    ) -> _Body | Unchanged | Absent:
+    async def json(
+        self,
+        options: MirrorOptions,
+        credentials: str | None,
+        project: NormalizedName,
+        version: str | None,
+        known: Known | None,
+    ) -> Unchanged | Absent | Told:
+        """Ask for a document of the JSON API, of a version or else of the project; absent where there is no such API.
+
+        Raises:
+            AskFailed: there is no usable answer.
+        """
+        url = json_address(options, project, version)
+        if url is None:
+            return Absent()
+        question = _Question(url, _json_place(_place(url)), _JSON, min(MOST_JSON, self._page_bytes))
+        answer = await self._ask(question, credentials, known)
+        if not isinstance(answer, _Body):
+            return answer
+        kind = answer.content_type.partition(";")[0].strip().lower()
+        what = f"its JSON document of {project}{'' if version is None else f' {version}'}"
+        try:
+            if kind != _JSON:
+                raise UnreadableFacts(f"it is of the type {kind[:100]!r}")
+            facts = await asyncio.to_thread(read_facts, answer.content, project, version)
+        except UnreadableFacts as error:
+            raise AskFailed(f"{what} is refused: {error}", _REFUSED_PAUSE) from error
+        _check_serial(options, what, known, facts.serial)
+        return Told(facts, answer.etag, answer.max_age)
+
+    def _of_simple(self, options: MirrorOptions, path: str) -> _Question:
+        """Return the question for something of a simple index.
+
+        Raises:
+            AskFailed: no upstream is set.
+        """
         if options.url is None:
             raise AskFailed("no upstream is set (mirror_url)", LONGEST_PAUSE)
-        headers = {"accept": ACCEPT, "accept-encoding": "gzip"}
+        return _Question(f"{options.url}{path}", _place(options.url), ACCEPT, self._page_bytes)
+
+    async def _ask(
+        self, question: _Question, credentials: str | None, known: Known | None
+    ) -> _Body | Unchanged | Absent:
+        headers = {"accept": question.accept, "accept-encoding": "gzip"}
         if known is not None and known.etag:
             headers["if-none-match"] = known.etag
         given = None if credentials is None else f"Basic {base64.b64encode(credentials.encode()).decode()}"
         try:
             async with (
                 asyncio.timeout(self._patience.head * 2),
-                self._outgoing.get(
-                    f"{options.url}{path}", headers, authorization=given, patience=self._patience
-                ) as answer,
+                self._outgoing.get(question.url, headers, authorization=given, patience=self._patience) as answer,
             ):
-                return await self._understood(options, answer)
+                return await self._understood(question, answer)
         except (Unreachable, TimeoutError) as error:
-            raise self._failed(options, str(error) or "the page did not arrive in time") from error
+            raise self._failed(question.place, str(error) or "the answer did not arrive in time") from error
 
-    async def _understood(self, options: MirrorOptions, answer: Answer) -> _Body | Unchanged | Absent:
+    async def _understood(self, question: _Question, answer: Answer) -> _Body | Unchanged | Absent:
         if answer.status == 304:
-            self._troubles.pop(_place(options.url or ""), None)
+            self._troubles.pop(question.place, None)
             return Unchanged(_max_age(answer.headers))
         if answer.status in _GONE:
-            self._troubles.pop(_place(options.url or ""), None)
+            self._troubles.pop(question.place, None)
             return Absent()
         if answer.status != 200:
-            raise self._failed(options, f"it answers {answer.status}", self._retry_after(answer.headers))
-        content = await answer.read(self._page_bytes)
-        self._troubles.pop(_place(options.url or ""), None)
+            raise self._failed(question.place, f"it answers {answer.status}", self._retry_after(answer.headers))
+        content = await answer.read(question.most)
+        self._troubles.pop(question.place, None)
         serial = answer.headers.get("x-pypi-last-serial", "")
         return _Body(
             content,
@@ -191,9 +262,8 @@ class Upstreams:
             _max_age(answer.headers),
         )
 
-    def _failed(self, options: MirrorOptions, why: str, retry: timedelta | None = None) -> AskFailed:
+    def _failed(self, place: str, why: str, retry: timedelta | None = None) -> AskFailed:
         """Note a failure of a place, and return what is to be raised."""
-        place = _place(options.url or "")
         trouble = self._troubles.setdefault(place, _Trouble(0, 0.0))
         trouble.failures += 1
         trouble.why = why
@@ -212,6 +282,13 @@ class Upstreams:
             return max(parsedate_to_datetime(said) - self._clock.now(), timedelta(0))
         except (TypeError, ValueError):
             return None
+
+
+def json_address(options: MirrorOptions, project: NormalizedName, version: str | None) -> str | None:
+    """Return where an upstream's JSON document is: beside its simple index. None where that is at no such address."""
+    root, found = _SIMPLE.subn("", options.url or "")
+    part = "" if version is None else f"/{quote(version, safe='')}"
+    return f"{root}/pypi/{quote(project)}{part}/json" if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +336,11 @@ def _check_serial(options: MirrorOptions, what: str, known: Known | None, now: i
 
 def _place(url: str) -> str:
     return urlsplit(url).netloc
+
+
+def _json_place(place: str) -> str:
+    """Return what stands for the JSON API of a place among failures."""
+    return f"{place} json"
 
 
 def _max_age(headers: httpx2.Headers) -> int | None:

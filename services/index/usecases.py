@@ -5,7 +5,6 @@ Each loader is called on a miss only, once however many ask (`services.index.rea
 
 from __future__ import annotations
 
-import asyncio
 import time
 from datetime import datetime
 from functools import partial
@@ -16,28 +15,18 @@ from countermark.core.digest import Sha256
 from countermark.core.names import FileName, NormalizedName, page_target
 from services.index.documents import (
     IMMUTABLE_CACHING,
-    PAGE_CACHING,
     TIMESTAMP_CACHING,
     Document,
     Shape,
     absent,
     page_shape,
 )
-from services.index.json_api import (
-    Addresses,
-    Composer,
-    SignedPage,
-    latest_version,
-    read_page,
-    release_origin,
-    shown_version,
-)
 from services.index.list_documents import list_document
-from services.index.rules import SIGNED_ROOT, JsonWanted, MetadataWanted, PageWanted, TargetWanted
+from services.index.rules import SIGNED_ROOT, MetadataWanted, PageWanted, TargetWanted
 from services.index.settings import Limits
 from shared.catalogue.heads import current_page, current_pages
 from shared.catalogue.merged import in_indexes
-from shared.catalogue.reading import file_details, metadata_digest, release_details
+from shared.catalogue.reading import metadata_digest
 from shared.formats.python.html import page_html
 from shared.formats.python.merged import merged_document
 from shared.formats.python.pages import signed_link
@@ -125,40 +114,6 @@ def respelled_page(place: Place, root: str, signed: Document) -> Document:
     return Document(signed.shape, body, signed.groups, html=partial(page_html, link=link), until=signed.until)
 
 
-async def load_json(
-    resources: Resources, limits: Limits, place: Place, wanted: JsonWanted, signed: Document
-) -> Document:
-    """Return a document of the JSON API; one of status 404 when the project lists nothing, or not that version.
-
-    It is cached like the page it comes from, and not for the 900 seconds of the public index (see `PAGE_CACHING`): a
-    bot that is told of a release is to find it here.
-
-    Args:
-        signed: the project's page, or what is kept of its absence.
-    """
-    record, project = place.record, wanted.project
-    nothing = f"There is no {_named(wanted)} in index {record.name}.\n"
-    if signed.status != 200:
-        return _absent(limits, place, nothing)
-    page, chosen = await asyncio.to_thread(_listed, signed.body, wanted.version)
-    if not page.versions or (wanted.version is not None and chosen is None):
-        return _absent(limits, place, nothing)
-    members = {record.name: record} if place.view is None else {member.name: member for member in place.view.order}
-    async with resources.engine.connect() as connection:
-        details = await file_details(connection, [member.id for member in members.values()], project, chosen)
-    version = await asyncio.to_thread(latest_version, page, details) if chosen is None else chosen
-    origin = release_origin(page, version, details, record.name)
-    async with resources.engine.connect() as connection:
-        release = await release_details(connection, members[origin].id, project, version)
-    if release is None:
-        return _absent(limits, place, nothing)
-    addresses = Addresses(f"{outside_url(resources)}/{record.name}/", project)
-    composer = Composer(origin, addresses, page, details)
-    body = await asyncio.to_thread(composer.compose, version, release, all_releases=wanted.version is None)
-    shape = Shape(place.open, PAGE_CACHING, page.serial)
-    return Document(shape, body, place.groups(project))
-
-
 async def load_list(resources: Resources, limits: Limits, place: Place) -> Document:
     """Return the list of an index's projects; that of an index without a publication is empty."""
     record = place.record
@@ -216,16 +171,6 @@ async def load_timestamp(resources: Resources, limits: Limits, place: Place) -> 
     if head is None:
         return _absent(limits, place, _UNPUBLISHED.format(place.record.name))
     return Document(Shape(place.open, TIMESTAMP_CACHING), head.timestamp, ())
-
-
-def _listed(document: bytes, version: str | None) -> tuple[SignedPage, str | None]:
-    """Read a page document, and find the version on it that is asked for, if one is."""
-    page = read_page(document)
-    return page, None if version is None else shown_version(page, version)
-
-
-def _named(wanted: JsonWanted) -> str:
-    return f"project {wanted.project}" if wanted.version is None else f"release {wanted.project} {wanted.version}"
 
 
 def outside_url(resources: Resources) -> str:

@@ -103,12 +103,18 @@ def facts_from(row: Any, file_name: FileName) -> FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class FileDetails:
-    """What a page does not say of a file it lists; nothing of it ever changes."""
+    """What a page does not say of a file it lists; nothing of it ever changes. "" is what is not known.
+
+    Attributes:
+        python_version: of what is no wheel, where that is said.
+    """
 
     version: str
     package_type: str
     md5: str
     blake2b_256: str
+    python_version: str = ""
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)

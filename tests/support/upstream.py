@@ -1,4 +1,4 @@
-"""A simple index for mirrors to ask: an application with every field of a page, and faults on demand."""
+"""A simple index for mirrors to ask, with its JSON API: an application with every field, and faults on demand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from packaging.version import Version
 from starlette.types import Receive, Scope, Send
+
+from countermark.core.names import NormalizedName
+from shared.formats.python.foreign import version_named
 
 JSON = "application/vnd.pypi.simple.v1+json"
 
@@ -61,6 +65,24 @@ class UpstreamFile:
             entry["provenance"] = f"../../files/{self.name}.provenance"
         return entry | self.fields
 
+    def json_entry(self) -> dict[str, Any]:
+        """Return how the JSON API lists it."""
+        moment = str(self.entry().get("upload-time") or "")
+        return {
+            "filename": self.name,
+            "url": f"https://files.upstream.test/{self.name}",
+            "digests": {
+                "md5": hashlib.md5(self.content, usedforsecurity=False).hexdigest(),
+                "sha256": self.sha256 or hashlib.sha256(self.content).hexdigest(),
+                "blake2b_256": hashlib.blake2b(self.content, digest_size=32).hexdigest(),
+            },
+            "packagetype": "bdist_wheel" if self.name.endswith(".whl") else "sdist",
+            "python_version": "py3" if self.name.endswith(".whl") else "source",
+            "size": len(self.content),
+            "upload_time_iso_8601": moment,
+            "yanked": bool(self.fields.get("yanked")),
+        }
+
 
 class Upstream:
     """The application; tests change what it has, and count what it was asked for."""
@@ -77,6 +99,14 @@ class Upstream:
         self.more_names: list[str] = []
         """Names of the list beside those of `projects`, as they are written there."""
         self.list_serial = 0
+        self.simple = "simple"
+        """Where the simple index is."""
+        self.json_api = True
+        self.infos: dict[tuple[str, str], dict[str, Any]] = {}
+        """By project and version: what `info` says beside name and version."""
+        self.vulnerabilities: dict[tuple[str, str], list[Any]] = {}
+        self.json_heads: dict[str, dict[str, Any]] = {}
+        """By path of the JSON API: what a document says instead, key by key."""
 
     def add(self, project: str, name: str, content: bytes = b"", **options: Any) -> UpstreamFile:
         """Publish a file."""
@@ -90,6 +120,24 @@ class Upstream:
         files = self.projects[project].values()
         head = {"meta": {"api-version": "1.4", "_last-serial": self.serials[project]}, "name": project}
         return json.dumps(head | {"files": [file.entry() for file in files]} | self.heads.get(project, {})).encode()
+
+    def json(self, path: str, project: str, version: str | None) -> bytes | None:
+        """Return a document of the JSON API."""
+        releases: dict[str, list[dict[str, Any]]] = {}
+        for file in self.projects[project].values():
+            named = version_named(file.name, NormalizedName(project))
+            releases.setdefault(str(named), []).append(file.json_entry())
+        shown = max(releases, key=Version) if version is None else version
+        if shown not in releases:
+            return None
+        document = {
+            "info": {"name": project, "version": shown, **self.infos.get((project, shown), {})},
+            "last_serial": self.serials[project],
+            **({"releases": releases} if version is None else {}),
+            "urls": releases[shown],
+            "vulnerabilities": self.vulnerabilities.get((project, shown), []),
+        }
+        return json.dumps(document | self.json_heads.get(path, {})).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -137,12 +185,16 @@ class Upstream:
 
     def _found(self, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         parts = path.strip("/").split("/")
-        if parts == ["simple"]:
+        if parts == [self.simple]:
             names = [{"name": name} for name in [*self.projects, *self.more_names]]
             body = json.dumps({"meta": {"api-version": "1.4"}, "projects": names}).encode()
             return self._tagged(body, str(self.list_serial or ""), headers)
-        if len(parts) == 2 and parts[0] == "simple" and parts[1] in self.projects:
+        if len(parts) == 2 and parts[0] == self.simple and parts[1] in self.projects:
             return self._tagged(self.page(parts[1]), str(self.serials[parts[1]]), headers)
+        if parts[0] == "pypi" and parts[-1] == "json" and self.json_api and parts[1] in self.projects:
+            document = self.json(path, parts[1], parts[2] if len(parts) == 4 else None)
+            if document is not None:
+                return self._tagged(document, str(self.serials[parts[1]]), headers, "application/json")
         if len(parts) == 2 and parts[0] == "files":
             for files in self.projects.values():
                 for file in files.values():
@@ -154,10 +206,12 @@ class Upstream:
                         return 200, {"content-type": "application/json"}, file.provenance
         return 404, {"content-type": "text/plain"}, b"nothing here"
 
-    def _tagged(self, body: bytes, serial: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
-        """Return a page or the list, or that the client has it."""
+    def _tagged(
+        self, body: bytes, serial: str, headers: dict[str, str], kind: str = JSON
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Return a page, the list or a document, or that the client has it."""
         etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
-        found = {"content-type": JSON, "etag": etag, "x-pypi-last-serial": serial}
+        found = {"content-type": kind, "etag": etag, "x-pypi-last-serial": serial}
         if headers.get("if-none-match") == etag:
             return 304, found | self.page_headers, b""
         return 200, found | self.page_headers, body

@@ -19,7 +19,7 @@ from shared.catalogue.tables.gateway import (
     Token,
     TokenUse,
 )
-from shared.catalogue.tables.index import Laid, MirrorPage
+from shared.catalogue.tables.index import Laid, MirrorJson, MirrorPage
 from shared.catalogue.tables.signing import (
     Intent,
     Journal,
@@ -54,6 +54,7 @@ __all__ = [
     "Lease",
     "MirrorFault",
     "MirrorFile",
+    "MirrorJson",
     "MirrorPage",
     "Outbox",
     "OwnerLink",

@@ -48,3 +48,29 @@ class MirrorPage(Base):
     failure: Mapped[str | None]
     retry_at: Mapped[datetime | None]
     """Before this the upstream is not asked again after a failure."""
+
+
+class MirrorJson(Base):
+    """Writer: index. What a mirror last took over of a document of its upstream's JSON API.
+
+    The row of the version "" is the project's document, others are those of one version. What never was read leaves a
+    row as well once it was asked for: without facts. Bytes are compressed (zstd).
+    """
+
+    __tablename__ = "mirror_json"
+    index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)
+    life: Mapped[int] = mapped_column(primary_key=True)
+    project: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(primary_key=True)
+    facts: Mapped[bytes | None]
+    """As `shared.formats.python.json_facts.pack_facts` makes it; null when there is no such document, or none that was
+    taken over."""
+    serial: Mapped[int | None]
+    etag: Mapped[str | None]
+    checked_at: Mapped[datetime]
+    """When the upstream last said that this is what it has; without facts, when it was asked."""
+    fresh_until: Mapped[datetime]
+    failing_since: Mapped[datetime | None]
+    failure: Mapped[str | None]
+    retry_at: Mapped[datetime | None]
+    """Before this the upstream is not asked again after a failure."""

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from countermark.core.digest import Sha256
 from countermark.core.names import FileName, IndexName, NormalizedName
-from services.index.json_api import Addresses, Composer, SignedPage, latest_version, read_page, shown_version
+from services.index.json_api import (
+    Addresses,
+    Composer,
+    SignedPage,
+    described_hosted,
+    latest_version,
+    read_page,
+    shown_version,
+)
 from shared.catalogue.reading import FileDetails, ReleaseDetails
 
 PROJECT = NormalizedName("thing")
@@ -87,8 +95,8 @@ def test_quarantined() -> None:
 def test_document() -> None:
     """Times come in both spellings; an unmarked file says so; URLs are whole; a yank without words has no reason."""
     page, details = page_of(v1_0=False, v2_0=True)
-    composer = Composer(IndexName("root", "stable"), ADDRESSES, page, details)
-    document = orjson.loads(composer.compose("2.0", ReleaseDetails("Thing", {}), all_releases=True))
+    release = described_hosted(ReleaseDetails("Thing", {}), IndexName("root", "stable"))
+    document = orjson.loads(Composer(ADDRESSES, page, details).compose("2.0", release, all_releases=True))
     assert list(document["releases"]) == ["1.0", "2.0"]
     [file] = document["releases"]["1.0"]
     assert file["upload_time"] == "2026-11-20T10:41:07"

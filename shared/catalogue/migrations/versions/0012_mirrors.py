@@ -1,4 +1,4 @@
-"""What mirrors keep: pages of their upstreams, fetched bytes, who fetches now, and leave to show what is too new.
+"""What mirrors keep: pages and JSON documents of their upstreams, fetched bytes, who fetches now, and exemptions.
 
 Revision: 0012, after 0011.
 """
@@ -36,6 +36,24 @@ def upgrade() -> None:
     )
     for column in ("document", "origins", "seen"):
         op.execute(f"alter table mirror_page alter column {column} set storage external")
+    op.create_table(
+        "mirror_json",
+        sa.Column("index_id", sa.Uuid(), nullable=False),
+        sa.Column("life", sa.BigInteger(), nullable=False),
+        sa.Column("project", sa.String(), nullable=False),
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("facts", sa.LargeBinary(), nullable=True),
+        sa.Column("serial", sa.BigInteger(), nullable=True),
+        sa.Column("etag", sa.String(), nullable=True),
+        sa.Column("checked_at", _MOMENT, nullable=False),
+        sa.Column("fresh_until", _MOMENT, nullable=False),
+        sa.Column("failing_since", _MOMENT, nullable=True),
+        sa.Column("failure", sa.String(), nullable=True),
+        sa.Column("retry_at", _MOMENT, nullable=True),
+        sa.ForeignKeyConstraint(["index_id"], ["index.id"], name=op.f("fk_mirror_json_index_id_index")),
+        sa.PrimaryKeyConstraint("index_id", "life", "project", "version", name=op.f("pk_mirror_json")),
+    )
+    op.execute("alter table mirror_json alter column facts set storage external")
     op.create_table(
         "mirror_file",
         sa.Column("key", sa.String(), nullable=False),

@@ -1,0 +1,83 @@
+"""Asking upstreams once: those of a process who want the same thing share one flight, and of all processes one flies.
+
+Source: architecture section 11.6 ("a `fetch` row elects one process"); ADR 0028.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+from shared.catalogue import fetches
+from shared.catalogue.fetches import Turn, Waiting
+from shared.resources import Resources
+
+LONGEST_WAIT = 30.0
+"""Seconds that somebody waits for something of which nothing is kept."""
+
+_LONGEST_FLIGHT = 3 * LONGEST_WAIT
+
+_LOOK_AGAIN = 0.5
+"""Seconds after which a process that waits for another one looks at the catalogue, though it was not told."""
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Flights(Generic[K, V]):
+    """Flights under way in this process, by what they are for."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._engine = resources.engine
+        self._flights: dict[K, asyncio.Task[V]] = {}
+        self._waiting = Waiting(resources.listener)
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    async def join(self, key: K, fly: Callable[[], Coroutine[Any, Any, V]], patience: float) -> V:
+        """Return what a flight brings, which begins now unless it is under way; it goes on when nobody waits any more.
+
+        Raises:
+            TimeoutError: it takes more than `patience` seconds.
+            Exception: what `fly` raised.
+        """
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = asyncio.create_task(fly())
+            self._flights[key] = flight
+            flight.add_done_callback(lambda _: self._flights.pop(key, None))
+            flight.add_done_callback(_retrieve)
+        async with asyncio.timeout(patience):
+            return await asyncio.shield(flight)
+
+    async def elected(
+        self, what: str, ask: Callable[[Turn], Awaitable[V]], look: Callable[[], Awaitable[V | None]]
+    ) -> V:
+        """Ask an upstream in this process's turn, or return what another process found in its own.
+
+        Args:
+            what: name of the turn; see `shared.catalogue.fetches`.
+            ask: asks, keeps the answer and returns it.
+            look: returns an answer that is kept since this flight began, None when there is none.
+        """
+        async with asyncio.timeout(_LONGEST_FLIGHT):
+            while True:
+                with self._waiting.on(what) as told:
+                    async with fetches.turn(self._engine, what) as turn:
+                        if turn.mine:
+                            return await ask(turn)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_LOOK_AGAIN):
+                            await told.wait()
+                found = await look()
+                if found is not None:
+                    return found
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Look at a failure that nobody waits for any more, so that it is not reported as lost."""
+    if not task.cancelled():
+        task.exception()
