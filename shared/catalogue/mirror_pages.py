@@ -91,6 +91,7 @@ class NewPage:
     asked_at: datetime
     fresh_until: datetime
     newest_at: datetime | None = None
+    oldest_at: datetime | None = None
 
     def kept(self) -> KeptPage:
         """Return it as it is kept."""
@@ -158,6 +159,7 @@ async def keep(connection: AsyncConnection, mirror: MirrorId, project: Normalize
         "origins": page.origins,
         "seen": page.seen,
         "newest_at": page.newest_at,
+        "oldest_at": page.oldest_at,
         "serial": page.serial,
         "etag": page.etag,
         "changed_at": page.asked_at,
