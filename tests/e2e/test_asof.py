@@ -18,53 +18,70 @@ from tests.support.clients import uv_publish
 from tests.support.installers import INSTALLERS, PIP, UV, UV_PROJECT, Installer, Source, Wish, installed
 from tests.support.processes import Deployment
 from tests.support.tools import Tools
+from tests.support.uploading import basic
 
-INDEX = "root/stable"
+PUBLIC, PRIVATE = "root/stable", "root/past"
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A public index to which things were published before a moment and after it."""
+    """An index to which things were published before a moment and after it; the token is empty for a public one."""
 
     deployment: Deployment
+    index: str
+    token: str
     moment: str
 
     @property
     def now(self) -> Source:
         """The index as it is."""
-        return Source(f"{self.deployment.api}/{INDEX}/+simple/")
+        return Source(f"{self.deployment.api}/{self.index}/+simple/", self.token)
 
     @property
     def then(self) -> Source:
         """The index as it stood at the moment."""
-        return Source(f"{self.deployment.api}/{INDEX}/+at/{self.moment}/+simple/")
+        return Source(f"{self.deployment.api}/{self.index}/+at/{self.moment}/+simple/", self.token)
 
 
-def publish(deployment: Deployment, folder: Path, name: str, version: str, *needs: str) -> None:
+def publish(deployment: Deployment, folder: Path, index: str, name: str, version: str, *needs: str) -> None:
     """Publish a wheel, and return once its page lists it."""
     file = folder / wheel_name(name, version)
     file.write_bytes(make_wheel(name, version, project=Project(name, version, requires_dist=needs)))
-    done = uv_publish(f"{deployment.api}/{INDEX}/", deployment.token("--verbs", "upload"), file)
+    token = deployment.token("--verbs", "upload,read", index=index)
+    done = uv_publish(f"{deployment.api}/{index}/", token, file)
     assert done.returncode == 0, done.stderr
     until = time.monotonic() + 20
-    while file.name not in deployment.get(f"/{INDEX}/+simple/{name}/").text:
+    page = f"{deployment.api}/{index}/+simple/{name}/"
+    while file.name not in httpx2.get(page, headers=basic(token)).text:
         assert time.monotonic() < until
         time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
 def history(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> History:
-    """Two projects of version 1.0, and after the moment a newer version of each and a third one."""
-    folder = tmp_path_factory.mktemp("published")
-    publish(deployment, folder, "at-below", "1.0")
-    publish(deployment, folder, "at-above", "1.0", "at-below")
+    """The public index."""
+    return _history(deployment, PUBLIC, "", tmp_path_factory.mktemp("public"))
+
+
+@pytest.fixture(scope="module")
+def closed(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> History:
+    """A private index."""
+    assert deployment.command("index", "create", "--private", PRIVATE).returncode == 0
+    token = deployment.token("--verbs", "read", index=PRIVATE)
+    return _history(deployment, PRIVATE, token, tmp_path_factory.mktemp("private"))
+
+
+def _history(deployment: Deployment, index: str, token: str, folder: Path) -> History:
+    """Publish two projects of version 1.0, and after the moment a newer version of each and a third one."""
+    publish(deployment, folder, index, "at-below", "1.0")
+    publish(deployment, folder, index, "at-above", "1.0", "at-below")
     time.sleep(1.1)
     moment = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     time.sleep(1.1)
-    publish(deployment, folder, "at-new", "1.0")
-    publish(deployment, folder, "at-below", "2.0")
-    publish(deployment, folder, "at-above", "2.0", "at-below", "at-new")
-    return History(deployment, moment)
+    publish(deployment, folder, index, "at-new", "1.0")
+    publish(deployment, folder, index, "at-below", "2.0")
+    publish(deployment, folder, index, "at-above", "2.0", "at-below", "at-new")
+    return History(deployment, index, token, moment)
 
 
 @pytest.mark.parametrize("installer", INSTALLERS, ids=str)
@@ -74,6 +91,14 @@ def test_installers_get_what_was_there(history: History, tools: Tools, tmp_path:
     assert then == {"at-above": "1.0", "at-below": "1.0"}
     now = installer.install(tools, Wish("at-above", history.now, tmp_path / "now"))
     assert now == {"at-above": "2.0", "at-below": "2.0", "at-new": "1.0"}
+
+
+@pytest.mark.parametrize("installer", INSTALLERS, ids=str)
+def test_credentials_reach_pages_and_files(closed: History, tools: Tools, tmp_path: Path, installer: Installer) -> None:
+    """A private index of the past installs with a token, though its files are not below its address."""
+    wish = Wish("at-above", closed.then, tmp_path / "project")
+    assert installer.install(tools, wish) == {"at-above": "1.0", "at-below": "1.0"}
+    assert httpx2.get(f"{closed.then.simple}at-above/").status_code == 401
 
 
 @pytest.mark.parametrize("installer", [PIP, UV], ids=str)
@@ -94,10 +119,10 @@ def test_a_lock_file_outlives_the_moment(history: History, tools: Tools, tmp_pat
     locked = [package for package in tomllib.loads(lock.read_text())["package"] if "wheels" in package]
     assert {package["name"]: package["version"] for package in locked} == {"at-above": "1.0", "at-below": "1.0"}
     for wheel in [wheel for package in locked for wheel in package["wheels"]]:
-        assert wheel["url"].startswith(f"{history.deployment.api}/{INDEX}/+f/"), wheel
+        assert wheel["url"].startswith(f"{history.deployment.api}/{history.index}/+f/"), wheel
         answer = httpx2.get(wheel["url"])
         assert (answer.status_code, f"sha256:{sha256_of(answer.content)}") == (200, wheel["hash"])
-    publish(history.deployment, tmp_path, "at-below", f"3.{time.time_ns()}")
+    publish(history.deployment, tmp_path, history.index, "at-below", f"3.{time.time_ns()}")
     assert UV_PROJECT.install_locked(tools, wish) == {"at-above": "1.0", "at-below": "1.0"}
     moved = Wish("at-above", history.now, tmp_path / "moved")
     UV_PROJECT.lock(tools, moved)

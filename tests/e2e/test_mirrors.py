@@ -82,6 +82,16 @@ def test_installers(company: Company, tools: Tools, tmp_path: Path, installer: I
     assert company.upstream.asked()[f"/files/{wheel_name('above', '1.0')}"] == 1
 
 
+@pytest.mark.parametrize("installer", INSTALLERS, ids=str)
+def test_the_past_of_a_mirror(company: Company, tools: Tools, tmp_path: Path, installer: Installer) -> None:
+    """Through the stage as it stood, what the upstream had by then is installed, and is there when it is not."""
+    company.release("grown", "1.0", upload_time="2022-01-02T03:04:05Z")
+    company.release("grown", "2.0", upload_time="2024-01-02T03:04:05Z")
+    then = Source(f"{company.deployment.api}/root/stable/+at/2023-01-01T00:00:00Z/+simple/")
+    assert installer.install(tools, Wish("grown", then, tmp_path / "then")) == {"grown": "1.0"}
+    assert installer.install(tools, Wish("grown", company.source, tmp_path / "now")) == {"grown": "2.0"}
+
+
 @pytest.mark.parametrize("installer", [PIP, UV, *LOCKING], ids=str)
 def test_a_dead_upstream_is_not_a_dead_build(
     company: Company, tools: Tools, tmp_path: Path, installer: Installer
