@@ -108,11 +108,12 @@ class IndexRoutes:
         if isinstance(wanted, Elsewhere):
             return _moved(wanted, scope["query_string"], where)
         media, coding = _chosen(asked, scope["query_string"], wanted)
-        if isinstance(shown, Past) and isinstance(wanted, PageWanted):
-            # An absolute page is made of one whose links are as they are signed.
-            wanted = PageWanted(wanted.project) if asked.absolute else below_moment(wanted)
+        past = isinstance(shown, Past)
+        if past and isinstance(wanted, PageWanted):
+            wanted = below_moment(wanted)
         document = await shown.document(where, wanted)
-        if asked.absolute and isinstance(wanted, PageWanted) and document.status == HTTPStatus.OK:
+        # Relative links hold for everybody: of the past nobody gets others.
+        if asked.absolute and not past and isinstance(wanted, PageWanted) and document.status == HTTPStatus.OK:
             root = f"{own_url(Request(scope), self._settings)}/{where.record.name}/"
             document = await asyncio.to_thread(absolute_page, where, root, document)
         if isinstance(document, LongList) and coding is Coding.IDENTITY:

@@ -129,7 +129,7 @@ async def test_hosted_files_are_there_since_their_publication(past: Past) -> Non
 
 
 async def test_links_lead_to_the_index_itself(past: Past) -> None:
-    """From the page, from its address without a slash, in full when asked so; bytes and metadata come from there."""
+    """From the page, from its address without a slash, and for devpi's clients; bytes and metadata come from there."""
     await past.publish("a/base", WHEEL, b"a wheel")
     at = day(0).replace(":", "%3A")
     for rest, headers in (("thing/", {}), ("thing", {}), ("thing/", {"x-devpi-absolute-urls": ""})):
