@@ -34,6 +34,8 @@ class FaceKind(StrEnum):
     """devpi's document of a project; `rest` is its name as written, and a slash where one followed."""
     VERSION = "version"
     """devpi's document of a release; `rest` is project, slash, version as written, and a slash where one followed."""
+    AT = "+at"
+    """The index as it stood at some moment; `rest` is the moment as written, slash, and a face of those that read."""
     DOC = "+doc"
     """Uploaded documentation; `rest` is project, slash, version, slash, and the path within."""
 
@@ -99,7 +101,7 @@ def service_for(face: Face, method: str = "GET") -> str:
         case FaceKind.INDEX:
             # The upload URL of the default index is no index of devpi's.
             return UPLOAD if face.index is None or method == "POST" else GATEWAY
-        case FaceKind.SIMPLE | FaceKind.JSON:
+        case FaceKind.SIMPLE | FaceKind.JSON | FaceKind.AT:
             return INDEX
         case FaceKind.PROJECT | FaceKind.VERSION:
             return INDEX if reads else UPLOAD
@@ -125,6 +127,15 @@ def _of_account(name: str, kind: FaceKind) -> Face | None:
         return None
 
 
+def _as_of(index: IndexName, base: str, rest: str) -> Face:
+    """Read what follows `+at/`. Bytes never change under their address, so that a file is the same at every moment."""
+    moment, _, after = rest.partition("/")
+    segment, slash, below = after.partition("/")
+    if moment and slash and segment == FaceKind.FILE:
+        return Face(index, FaceKind.FILE, below, f"{base}{FaceKind.AT}/{moment}/")
+    return Face(index, FaceKind.AT, rest, base)
+
+
 def _below(index: IndexName, base: str, rest: str) -> Face | None:
     """Read what follows an index."""
     if not rest:
@@ -132,6 +143,8 @@ def _below(index: IndexName, base: str, rest: str) -> Face | None:
     segment, _, after = rest.partition("/")
     if rest == FaceKind.API:
         return Face(index, FaceKind.API, "", base)
+    if segment == FaceKind.AT:
+        return _as_of(index, base, after)
     kind = _BY_SEGMENT.get(segment)
     # A project may be called pypi: what the JSON API answers ends so.
     if kind is not None and (kind is not FaceKind.JSON or rest.removesuffix("/").endswith("/json")):

@@ -10,6 +10,7 @@ from services.index.hot import IndexHotReader
 from services.index.jobs import job_handlers
 from services.index.mirrored_json import MirroredJson
 from services.index.mirroring import Mirroring
+from services.index.pasts import Pasts
 from services.index.reader import Reader
 from services.index.refreshing import Refreshing
 from services.index.routes import IndexRoutes, no_documents
@@ -37,7 +38,8 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     mirroring = Mirroring(resources, upstreams)
     AskedPages(resources, mirroring)
     reader = Reader(resources, limits, mirroring, MirroredJson(resources, upstreams))
-    routes = IndexRoutes(access, reader, resources.settings, no_documents)
+    pasts = Pasts(resources, limits, mirroring, reader)
+    routes = IndexRoutes(access, reader, pasts, resources.settings, no_documents)
     documents = DevpiDocuments(resources, access, reader, Refreshing(resources, mirroring, reader))
     reads = documents.before(UnknownErrors(routes, text_answer))
     return Service(

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 
 import brotli
 import zstandard
@@ -27,6 +28,7 @@ GZIP_LEVEL, BROTLI_QUALITY, ZSTD_LEVEL = 6, 4, 3
 gain nothing on such pages; the highest save an eighth for 30 to 180 times the time."""
 
 _VARIANTS = len(Media) * len(Coding)
+_NUMBERS = count(1)
 OVERHEAD = 2048
 """Bytes that a variant's headers and objects weigh beside its body, roughly."""
 
@@ -96,6 +98,8 @@ class Document:
         upstreams: of what shows mirrors: when each one's upstream was asked for what is shown of it.
         heads: of a list that shows more than stages: the sum of their serials that it was made with.
         status: 200, or 404 for what is known not to exist.
+        number: no other document of this process has it.
+        made_of: the number of the one it was cut from, 0 for most.
     """
 
     shape: Shape
@@ -108,6 +112,8 @@ class Document:
     upstreams: Mapping[IndexId, datetime] = field(default_factory=dict)
     heads: int | None = None
     status: int = 200
+    number: int = field(default_factory=_NUMBERS.__next__)
+    made_of: int = 0
     variants: list[Variant | None] = field(default_factory=lambda: [None] * _VARIANTS)
     making: asyncio.Lock = field(default_factory=asyncio.Lock)
     size: int = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,6 +21,7 @@ from services.index.mirrored_parts import unavailable
 from services.index.mirroring import MirroredList, Mirroring, UpstreamAway
 from services.index.settings import Limits
 from shared.auth.directory import IndexRecord
+from shared.catalogue.first_published import published_until
 from shared.catalogue.heads import newest_pages
 from shared.catalogue.merged import quarantined_projects
 from shared.catalogue.mirror_listings import kept_projects
@@ -51,9 +52,12 @@ class _Names:
 
 
 async def load_merged_list(
-    resources: Resources, limits: Limits, mirroring: Mirroring, place: Place, view: View
+    resources: Resources, limits: Limits, mirroring: Mirroring, place: Place, view: View, at: datetime | None = None
 ) -> Document:
     """Return the list of the projects that an index shows together with its bases, or that a mirror shows.
+
+    Args:
+        at: only those that had a file then, of mirrors as far as pages are kept; None for the list as it is.
 
     Raises:
         ServiceError: UNAVAILABLE; a mirror was asked of whose upstream no list is kept, and it gives no answer.
@@ -66,11 +70,12 @@ async def load_merged_list(
         for member in view.order:
             if member.type != MIRROR:
                 closed = quarantined.get(member.id, frozenset())
-                await _add_stage(connection, member, closed, union, stages if mirrors else None)
+                then = None if at is None else await published_until(connection, member.id, at)
+                await _add_stage(connection, member, closed, union, stages if mirrors else None, then)
     rows: Sequence[Row] = await asyncio.to_thread(union.listed)
     if not mirrors:
         return await list_document(limits, place, heads, rows, begun)
-    found = await asyncio.gather(*(_names_of(resources, mirroring, place.record, mirror) for mirror in mirrors))
+    found = await asyncio.gather(*(_names_of(resources, mirroring, place.record, mirror, at) for mirror in mirrors))
     shown = [_shown(place.record, names, stages) for names in found]
     packed = await asyncio.to_thread(lambda: pack_rows(united(rows, shown)))
     stale = [names.stale_since for names in found if names.stale_since is not None]
@@ -93,17 +98,25 @@ async def _add_stage(
     quarantined: frozenset[str],
     union: ProjectUnion,
     stages: StageNames | None,
+    then: Collection[str] | None,
 ) -> None:
-    """Add what a stage lists to a union, and what it holds to what mirrors may not show, where there are any."""
+    """Add what a stage lists to a union, and what it holds to what mirrors may not show, where there are any.
+
+    Args:
+        then: the projects that count as listed, None for all.
+    """
     # Each as a few fields: the lists of all stages at once may be large.
     listed = [
         (page.project, page.serial, page.files) async for pages in newest_pages(connection, stage.id) for page in pages
     ]
-    await asyncio.to_thread(union.add, listed, quarantined)
+    with_files = {name for name, _, files in listed if files}
+    # Whose quarantine shows is decided by what the stage lists now.
+    closed = quarantined - with_files
+    if then is not None:
+        listed = [(name, serial, files if name in then else 0) for name, serial, files in listed]
+    await asyncio.to_thread(union.add, listed, closed)
     if stages is None:
         return
-    with_files = {name for name, _, files in listed if files}
-    closed = quarantined - with_files
     await asyncio.to_thread(stages.add, stage.id, with_files, closed)
     after: str | None = None
     while names := await living_names(connection, stage.id, stage.life, after=after):
@@ -113,13 +126,17 @@ async def _add_stage(
         after = names[-1]
 
 
-async def _names_of(resources: Resources, mirroring: Mirroring, asked: IndexRecord, mirror: IndexRecord) -> _Names:
+async def _names_of(
+    resources: Resources, mirroring: Mirroring, asked: IndexRecord, mirror: IndexRecord, at: datetime | None
+) -> _Names:
     """Return what a mirror lists.
 
     Raises:
         ServiceError: UNAVAILABLE; it was asked itself, and neither has a list nor gets one.
     """
     until = resources.clock.now() + _DOUBTFUL_FOR
+    if at is not None:
+        return _Names(mirror, await _kept(resources.engine, mirror, at), 0, until, None)
     try:
         listed = await mirroring.projects(mirror)
     except UpstreamAway as error:
@@ -132,11 +149,12 @@ async def _names_of(resources: Resources, mirroring: Mirroring, asked: IndexReco
     return _Names(mirror, listed.packed, listed.serial, listed.fresh_until if stale is None else until, stale)
 
 
-async def _kept(engine: AsyncEngine, mirror: IndexRecord) -> bytes:
-    """Return the projects of which a mirror keeps files, packed."""
+async def _kept(engine: AsyncEngine, mirror: IndexRecord, at: datetime | None = None) -> bytes:
+    """Return the projects of which a mirror keeps files, packed; with `at` those that had one then."""
     names: list[str] = []
     async with engine.connect() as connection:
-        while found := await kept_projects(connection, MirrorId(mirror.id, mirror.life), names[-1] if names else ""):
+        mirror_id = MirrorId(mirror.id, mirror.life)
+        while found := await kept_projects(connection, mirror_id, names[-1] if names else "", at):
             names += found
     # As Python sorts: the catalogue's order may be another.
     return (await asyncio.to_thread(lambda: pack_rows((name, None) for name in sorted(names))))[0]

@@ -49,6 +49,8 @@ _AGAIN = timedelta(seconds=2)
 
 Changed = tuple[tuple[FileName, Sha256, Sha256], ...]
 """File name, digest as first seen, digest that the upstream gives now."""
+Ages = tuple[datetime | None, datetime | None]
+"""When a page's newest file was uploaded, None when one has no date, and the oldest of those that have."""
 
 _DAY = timedelta(days=1)
 
@@ -284,8 +286,8 @@ class Mirroring:
         packed = await sized(len(found.page.files) << 9, _packed, subject.mirror.name, kept, found.page, strict)
         if kept is not None and (kept.document, kept.origins, kept.seen) == packed[:3]:
             return await self._confirmed(subject, kept, Confirmation(found.etag, asked_at, fresh_until), turn)
-        document, origins, seen, changed, newest_at = packed
-        page = NewPage(document, origins, seen, found.page.serial, found.etag, asked_at, fresh_until, newest_at)
+        document, origins, seen, changed, ages = packed
+        page = NewPage(document, origins, seen, found.page.serial, found.etag, asked_at, fresh_until, *ages)
         return await self._replaced(subject, page, changed, turn)
 
     async def _confirmed(self, subject: _Subject, kept: KeptPage, said: Confirmation, turn: Turn) -> KeptPage:
@@ -335,9 +337,8 @@ async def _opened(kept: KeptPage, *, stale: bool = False) -> MirroredPage:
 
 def _packed(
     index: IndexName, kept: KeptPage | None, page: UpstreamPage, strict: bool
-) -> tuple[bytes, bytes, bytes | None, Changed, datetime | None]:
-    """Return document, origins and former digests of a page as they are kept, which digests changed, and when the
-    newest file was uploaded, None when that is not known of one.
+) -> tuple[bytes, bytes, bytes | None, Changed, Ages]:
+    """Return document, origins and former digests of a page as they are kept, which digests changed, and `Ages`.
 
     Args:
         strict: whether names keep their digests.
@@ -350,8 +351,9 @@ def _packed(
         settled = settle(page, before, unpack_seen(kept.seen))
     document = pack(page_of_mirror(index, settled.page))
     dates = [listed.origin.uploaded_at for listed in settled.page.files.values()]
-    newest_at = max((date for date in dates if date is not None), default=None) if None not in dates else None
-    return document, pack_files(settled.page.files), pack_seen(settled.seen), settled.changed, newest_at
+    known = sorted(date for date in dates if date is not None)
+    ages = (known[-1] if known and None not in dates else None, known[0] if known else None)
+    return document, pack_files(settled.page.files), pack_seen(settled.seen), settled.changed, ages
 
 
 def _seen_after(kept: KeptPage) -> bytes | None:

@@ -94,16 +94,7 @@ class Reader:
 
     async def variant(self, key: DocumentKey, document: Document, media: Media, coding: Coding) -> Variant:
         """Return a form and coding of a document, made in a thread if it was never asked for."""
-        at = place(media, coding)
-        if (made := document.variants[at]) is not None:
-            return made
-        async with document.making:
-            if document.variants[at] is None:
-                grown = await asyncio.to_thread(document.make, media, coding)
-                self._shelf.grow(key, document, grown)
-        made = document.variants[at]
-        assert made is not None
-        return made
+        return await made_variant(document, media, coding, lambda grown: self._shelf.grow(key, document, grown))
 
     async def absolute(self, where: Place, project: NormalizedName, root: str, form: tuple[Media, Coding]) -> Prepared:
         """Return a page whose links begin with a root that the client named. It is made anew each time and not kept:
@@ -201,6 +192,23 @@ class Reader:
             return merged_lists.view_serial(self._resources, key[3])
         head = self._resources.heads.get(key[0])
         return 0 if head is None else head.serial
+
+
+async def made_variant(document: Document, media: Media, coding: Coding, grow: Callable[[int], None]) -> Variant:
+    """Return a form and coding of a document, made in a thread if it was never asked for.
+
+    Args:
+        grow: told by how many bytes the document grew.
+    """
+    at = place(media, coding)
+    if (made := document.variants[at]) is not None:
+        return made
+    async with document.making:
+        if document.variants[at] is None:
+            grow(await asyncio.to_thread(document.make, media, coding))
+    made = document.variants[at]
+    assert made is not None
+    return made
 
 
 def _serial_of(document: Document) -> int | None:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.index.documents import PAGE_CACHING, vary
 from services.index.list_documents import LongList
+from services.index.pasts import Past, Pasts, below_moment
 from services.index.reader import DocumentKey, Reader, key_of
 from services.index.rules import (
     OFFERED,
@@ -33,7 +34,7 @@ from services.index.rules import (
 from shared.devpi import own_url
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, FaceKind, parse_face, service_for
-from shared.problems import text_answer
+from shared.problems import problem_answer, text_answer
 from shared.reading.access import Access, Place
 from shared.reading.answers import CORS, NO_STORE, NOSNIFF, other_method, send_prepared, with_headers
 from shared.reading.headers import MAX_HEADER, Asked, asked_by, not_modified
@@ -44,14 +45,15 @@ _DOCUMENTS = frozenset([FaceKind.PROJECT, FaceKind.VERSION])
 
 
 class IndexRoutes:
-    """The routes `+simple/`, `pypi/` and `+tuf/` of every index, and their aliases for the default index.
+    """The routes `+simple/`, `pypi/` and `+tuf/` of every index, their aliases for the default index, and `+at/`.
 
     devpi's documents of projects and releases are answered by another application, unless their address is asked for a
     simple page.
     """
 
-    def __init__(self, access: Access, reader: Reader, settings: Settings, documents: ASGIApp) -> None:
+    def __init__(self, access: Access, reader: Reader, pasts: Pasts, settings: Settings, documents: ASGIApp) -> None:
         """Args: documents: answers devpi's documents of projects and releases."""
+        self._pasts = pasts
         self._access = access
         self._reader = reader
         self._settings = settings
@@ -75,7 +77,8 @@ class IndexRoutes:
         try:
             answer = await self._answer(scope, face, headers)
         except ServiceError as error:
-            answer = with_headers(text_answer(error), [NO_STORE, NOSNIFF, vary(False, forms=True), *CORS])
+            render = problem_answer if face is not None and face.kind is FaceKind.AT else text_answer
+            answer = with_headers(render(error), [NO_STORE, NOSNIFF, vary(False, forms=True), *CORS])
         if isinstance(answer, Prepared):
             await send_prepared(send, answer, head=scope["method"] == "HEAD")
         else:
@@ -91,6 +94,9 @@ class IndexRoutes:
         if face is None or service_for(face) != "index":
             raise ServiceError(ErrorKind.NOT_FOUND, "There is nothing at this address.")
         where = await self._access.enter(face, asked.authorization)
+        shown: Reader | Past = self._reader
+        if face.kind is FaceKind.AT:
+            shown, face = self._pasts.enter(face)
         wanted = page_of(face) if face.kind is FaceKind.PROJECT else wanted_at(path, face)
         if isinstance(wanted, Elsewhere) and wanted.status == HTTPStatus.MOVED_PERMANENTLY:
             media = choose_media(_text(asked.accept), scope["query_string"])
@@ -100,22 +106,26 @@ class IndexRoutes:
         if isinstance(wanted, Elsewhere):
             return _moved(wanted, scope["query_string"], where)
         media, coding = _chosen(asked, scope["query_string"], wanted)
-        if asked.absolute and isinstance(wanted, PageWanted):
+        past = isinstance(shown, Past)
+        if past and isinstance(wanted, PageWanted):
+            wanted = below_moment(wanted)
+        # Relative links hold for everybody: of the past nobody gets others.
+        if asked.absolute and not past and isinstance(wanted, PageWanted):
             root = f"{own_url(Request(scope), self._settings)}/{where.record.name}/"
             return _unkept(await self._reader.absolute(where, wanted.project, root, (media, coding)))
-        document = await self._reader.document(where, wanted)
+        document = await shown.document(where, wanted)
         if isinstance(document, LongList) and coding is Coding.IDENTITY:
-            return await self._unpacked(scope, asked, key_of(where, wanted), document, media)
-        variant = await self._reader.variant(key_of(where, wanted), document, media, coding)
+            return await self._unpacked(scope, asked, shown, key_of(where, wanted), document, media)
+        variant = await shown.variant(key_of(where, wanted), document, media, coding)
         if document.status == 200 and not_modified(asked, variant.etag, None):
             return variant.not_modified
         return variant.full
 
     async def _unpacked(
-        self, scope: Scope, asked: Asked, key: DocumentKey, document: LongList, media: Media
+        self, scope: Scope, asked: Asked, shown: Reader | Past, key: DocumentKey, document: LongList, media: Media
     ) -> Prepared | Response:
         """Return a long list to a client that takes no compression."""
-        await self._reader.variant(key, document, media, Coding.ZSTD)
+        await shown.variant(key, document, media, Coding.ZSTD)
         headers, common = document.headers(media)
         if not_modified(asked, document.plain[media].etag, None):
             return Prepared(HTTPStatus.NOT_MODIFIED, common, b"")

@@ -11,6 +11,7 @@ class Limits:
 
     Attributes:
         memory: bytes of pages, metadata and their compressed forms kept in memory.
+        past_memory: the same of pages and lists as they stood at some moment, which anybody may name.
         document: bytes of one stored page document or metadata file that is read at all.
         absent_seconds: seconds for which it is remembered that something does not exist; a new head ends it earlier.
         big_list: projects above which a project list is rendered at most every `list_seconds`.
@@ -27,6 +28,7 @@ class Limits:
     """
 
     memory: int = 64 << 20
+    past_memory: int = 8 << 20
     document: int = 64 << 20
     absent_seconds: float = 30.0
     big_list: int = 10_000

@@ -99,14 +99,19 @@ async def kept_names(
     return [KeptName(NormalizedName(name), is_recent) for name, is_recent in rows]
 
 
-async def kept_projects(connection: AsyncConnection, mirror: MirrorId, after: str) -> list[NormalizedName]:
+async def kept_projects(
+    connection: AsyncConnection, mirror: MirrorId, after: str, at: datetime | None = None
+) -> list[NormalizedName]:
     """Return the next projects of which a mirror keeps a page, in the catalogue's order; none after the last.
 
     Args:
         after: the last name that was seen.
+        at: only those with a file that the upstream is known to have had then; None for all.
     """
     page = MirrorPage
     query = select(page.project).where(_of([mirror]), page.project > after, page.document.is_not(None))
+    if at is not None:
+        query = query.where(page.oldest_at <= at)
     names = await connection.scalars(query.order_by(page.project).limit(_NAMES_AT_ONCE))
     return [NormalizedName(name) for name in names]
 

@@ -102,6 +102,7 @@ class NewPage:
     asked_at: datetime
     fresh_until: datetime
     newest_at: datetime | None = None
+    oldest_at: datetime | None = None
 
     def kept(self) -> KeptPage:
         """Return it as it is kept."""
@@ -155,6 +156,7 @@ async def keep(
         "new_origins": page.origins,
         "new_seen": page.seen,
         "new_newest_at": page.newest_at,
+        "new_oldest_at": page.oldest_at,
         "new_serial": page.serial,
         "new_etag": page.etag,
         "new_changed_at": page.asked_at,
@@ -198,7 +200,8 @@ def _of(mirror: MirrorId, project: NormalizedName) -> dict[str, object]:
 
 
 _KEYS = ("index_id", "life", "project")
-_TOLD = ("document", "origins", "seen", "newest_at", "serial", "etag", "changed_at", "checked_at", "fresh_until")
+_FRESH = ("etag", "checked_at", "fresh_until")
+_TOLD = ("document", "origins", "seen", "newest_at", "oldest_at", "serial", "changed_at", *_FRESH)
 _NO_FAILURE = dict.fromkeys(("failing_since", "failure", "retry_at"))
 _THIS = and_(*(getattr(MirrorPage, key) == bindparam(f"of_{key}") for key in _KEYS))
 
@@ -219,7 +222,7 @@ def _keeping() -> Executable:
 
 
 def _confirming() -> Executable:
-    told: dict[str, Any] = {name: bindparam(f"new_{name}") for name in ("etag", "checked_at", "fresh_until")}
+    told: dict[str, Any] = {name: bindparam(f"new_{name}") for name in _FRESH}
     older = MirrorPage.checked_at <= told["checked_at"]
     confirmed = update(MirrorPage).where(_THIS, older).values({**told, **_NO_FAILURE})
     count = select(func.count()).select_from(confirmed.returning(MirrorPage.project).cte())

@@ -18,7 +18,17 @@ import pytest
 
 from tests.support.archives import wheel_name
 from tests.support.company import ASKING_HERE, Company, open_company
-from tests.support.installers import INSTALLERS, LOCKING, PIP, UV, Installer, Wish, installed, make_environment
+from tests.support.installers import (
+    INSTALLERS,
+    LOCKING,
+    PIP,
+    UV,
+    Installer,
+    Source,
+    Wish,
+    installed,
+    make_environment,
+)
 from tests.support.processes import Deployment
 from tests.support.tools import Tools
 from tests.support.waiting import until
@@ -41,6 +51,16 @@ def test_installers(company: Company, tools: Tools, tmp_path: Path, installer: I
     found = installer.install(tools, Wish("above", company.source, tmp_path / "project"))
     assert found == {"above": "1.0", "below": "1.0"}
     assert company.upstream.asked()[f"/files/{wheel_name('above', '1.0')}"] == 1
+
+
+@pytest.mark.parametrize("installer", INSTALLERS, ids=str)
+def test_the_past_of_a_mirror(company: Company, tools: Tools, tmp_path: Path, installer: Installer) -> None:
+    """Through the stage as it stood, what the upstream had by then is installed, and is there when it is not."""
+    company.release("grown", "1.0", upload_time="2022-01-02T03:04:05Z")
+    company.release("grown", "2.0", upload_time="2024-01-02T03:04:05Z")
+    then = Source(f"{company.deployment.api}/root/stable/+at/2023-01-01T00:00:00Z/+simple/")
+    assert installer.install(tools, Wish("grown", then, tmp_path / "then")) == {"grown": "1.0"}
+    assert installer.install(tools, Wish("grown", company.source, tmp_path / "now")) == {"grown": "2.0"}
 
 
 @pytest.mark.parametrize("installer", [PIP, UV, *LOCKING], ids=str)

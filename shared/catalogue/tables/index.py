@@ -38,6 +38,8 @@ class MirrorPage(Base):
     """Digests of files that were listed once and are not any more: a name keeps its digest."""
     newest_at: Mapped[datetime | None]
     """When the upstream got the newest of its files; null when it does not say it of one. To find what is too new."""
+    oldest_at: Mapped[datetime | None]
+    """When it got the oldest of those of which it says that; null when it says it of none. For lists as of then."""
     serial: Mapped[int | None]
     etag: Mapped[str | None]
     changed_at: Mapped[datetime]

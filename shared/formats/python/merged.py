@@ -90,6 +90,19 @@ def without(document: bytes, hidden: Mapping[FileName, str], shown: Iterable[str
     return orjson.dumps(head)[:-1] + _FILES + b",".join(entries_shown) + _END
 
 
+def only(document: bytes, shown: Mapping[FileName, str]) -> bytes:
+    """Return a page document with some of its files alone, and with the versions that these are of.
+
+    Args:
+        shown: file name -> version.
+    """
+    head, files = _taken_apart(document)
+    kept = set(map(release_key, shown.values()))
+    head["versions"] = [version for version in head["versions"] if release_key(version) in kept]
+    entries_shown = [entry for name, entry in _named(files) if name in shown]
+    return orjson.dumps(head)[:-1] + _FILES + b",".join(entries_shown) + _END
+
+
 def unannounced(document: bytes, metadata: Iterable[Sha256]) -> bytes:
     """Return a mirror's page document that does not announce some core metadata files, by their digest."""
     for sha256 in metadata:

@@ -34,6 +34,8 @@ def _route(raw: str) -> Destination:
         ("/root/stable/+simple/", "index"),
         ("/root/stable/+simple/demo/", "index"),
         ("/root/stable/%2Bsimple/demo/", "index"),
+        ("/root/stable/+at/2024-01-01T00%3A00%3A00Z/+simple/demo/", "index"),
+        ("/root/stable/+at/2024-01-01/+f/abc/def/demo-1.0.tar.gz", "download"),
         ("/+simple/", "index"),
         ("/simple/", "index"),
         ("/simple/demo/", "index"),
