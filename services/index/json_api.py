@@ -113,12 +113,20 @@ class Composer:
     page: SignedPage
     details: Mapping[tuple[Sha256, FileName], FileDetails]
 
-    def compose(self, version: str, release: ReleaseDetails, *, all_releases: bool) -> bytes:
+    def compose(
+        self,
+        version: str,
+        release: ReleaseDetails,
+        vulnerabilities: Sequence[Mapping[str, Any]] = (),
+        *,
+        all_releases: bool,
+    ) -> bytes:
         """Return a document about a version.
 
         Args:
             version: one that the page lists.
             release: what that version says of itself.
+            vulnerabilities: known ones of that version, as `shared.reading.advisories` has them.
             all_releases: whether the files of every release are listed too, as the project's document has them.
         """
         releases: dict[str, list[dict[str, Any]]] = {listed: [] for listed in reversed(self.page.versions)}
@@ -133,7 +141,7 @@ class Composer:
             "last_serial": self.page.serial,
             **({"releases": releases} if all_releases else {}),
             "urls": files,
-            "vulnerabilities": [],
+            "vulnerabilities": vulnerabilities,
             "ownership": {"roles": [{"role": "Owner", "user": self.index.owner}], "organization": None},
         }
         return orjson.dumps(document)

@@ -45,6 +45,7 @@ from shared.formats.python.pages import signed_link
 from shared.objects.interface import ObjectStore
 from shared.objects.keys import metadata_key, target_key
 from shared.reading.access import Place
+from shared.reading.advisories import vulnerabilities
 from shared.reading.loading import load_checked
 from shared.resources import Resources
 
@@ -155,11 +156,12 @@ async def load_json(
     origin = release_origin(page, version, details, record.name)
     async with resources.engine.connect() as connection:
         release = await release_details(connection, members[origin].id, project, version)
+        known = await vulnerabilities(connection, project, version)
     if release is None:
         return _absent(limits, place, nothing)
     addresses = Addresses(f"{outside_url(resources)}/{record.name}/", project)
     composer = Composer(origin, addresses, page, details)
-    body = await asyncio.to_thread(composer.compose, version, release, all_releases=wanted.version is None)
+    body = await asyncio.to_thread(composer.compose, version, release, known, all_releases=wanted.version is None)
     shape = Shape(place.open, PAGE_CACHING, page.serial)
     return Document(shape, body, place.groups(project))
 
