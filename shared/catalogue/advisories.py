@@ -130,6 +130,8 @@ async def end_snapshot(connection: AsyncConnection, source: str, counts: Counts,
     assert counts.newest_at is not None
     snapshot = Snapshot(number, now, source, counts.advisories, counts.left_out, counts.newest_at)
     await connection.execute(insert(AdvisorySnapshot).values(asdict(snapshot)))
+    # Without, and until autovacuum comes by, a batch of queries takes three times as long after the first import.
+    await connection.execute(text("analyze advisory, advisory_affected"))
     await connection.execute(text("select pg_notify(:channel, :number)"), {"channel": CHANNEL, "number": str(number)})
     return snapshot
 
