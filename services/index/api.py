@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.index.holds_api import HoldRoutes
-from services.index.osv_api import OsvRoutes
+from services.index.osv_api import AsJson, OsvRoutes
 from shared.auth.verifier import Verifier
 from shared.bodies import BoundedBodies
 from shared.catalogue.publishing_log import JOURNAL_LINES, PublicationLine, publications
@@ -87,6 +87,7 @@ def api_app(resources: Resources, verifier: Verifier, holds: HoldRoutes) -> Fast
     app.include_router(router)
     app.include_router(holds.router)
     app.include_router(OsvRoutes(resources).router)
+    app.add_middleware(AsJson)
     app.add_middleware(BoundedBodies)
     install_problem_handlers(app, problem_answer)
     return app

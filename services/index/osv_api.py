@@ -18,6 +18,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from countermark.core.names import NormalizedName
 from services.index.osv_rules import MAX_QUERIES, Asked, Query, read_query, token_after, written
@@ -26,6 +27,8 @@ from shared.errors import ErrorKind, ServiceError
 from shared.formats.python.origins import unpack
 from shared.formats.python.osv import Affected, affects, is_id
 from shared.resources import Resources
+
+_PREFIX = "/v1"
 
 _AT_ONCE = 4
 """Requests that are worked on at the same time, the others wait: anybody may ask."""
@@ -109,7 +112,7 @@ class OsvRoutes:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._turns = asyncio.Semaphore(_AT_ONCE)
-        self.router = router = APIRouter(prefix="/v1", tags=["osv"])
+        self.router = router = APIRouter(prefix=_PREFIX, tags=["osv"])
         router.post("/query", response_model=Vulnerabilities)(self.query)
         router.post("/querybatch", response_model=BatchAnswer)(self.query_batch)
         router.get("/vulns/{id}", response_model=dict[str, Any])(self.vulnerability)
@@ -145,6 +148,20 @@ class OsvRoutes:
         if id not in kept:
             raise ServiceError(ErrorKind.NOT_FOUND, "There is no advisory of this id in the imported snapshot.")
         return _json(await asyncio.to_thread(unpack, kept[id]), imported)
+
+
+class AsJson:
+    """Has queries read as JSON whatever their media type: pip-audit sends none, `curl -d` that of forms."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].startswith(_PREFIX):
+            headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+            scope = {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
+        await self._app(scope, receive, send)
 
 
 class _Judging:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +14,8 @@ from pypi_simple import PYPI_SIMPLE_ENDPOINT
 from tests.support.advisories import fixed, record
 from tests.support.archives import Project, make_wheel, wheel_name
 from tests.support.clients import uv_publish
-from tests.support.processes import Deployment, start_deployment
+from tests.support.processes import Deployment
 from tests.support.tools import Tools
-
-pytestmark = pytest.mark.embedded
 
 _PROJECT = """\
 [project]
@@ -76,17 +73,12 @@ class Closed:
 
 
 @pytest.fixture(scope="module")
-def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Closed]:
-    """Start one, and host two projects."""
-    folder = tmp_path_factory.mktemp("d")
-    running = start_deployment(folder / "data")
-    try:
-        closed = Closed(running, folder)
-        closed.put("wobbly", "1.0", "1.1", "1.1+local.1")
-        closed.put("steady", "1.0")
-        yield closed
-    finally:
-        running.process.end()
+def closed(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Closed:
+    """Host two projects; nobody but the tests here imports advisories."""
+    closed = Closed(deployment, tmp_path_factory.mktemp("closed"))
+    closed.put("wobbly", "1.0", "1.1", "1.1+local.1")
+    closed.put("steady", "1.0")
+    return closed
 
 
 def test_audit(closed: Closed, tools: Tools, tmp_path: Path) -> None:

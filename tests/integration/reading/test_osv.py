@@ -76,6 +76,14 @@ class TestQueries:
         for absent in ("A-3", "..", "x" * 300):
             assert (await client.get(f"/v1/vulns/{absent}")).status_code == 404
 
+    @pytest.mark.parametrize("kind", [None, "application/x-www-form-urlencoded", "application/json; charset=utf-8"])
+    async def test_media_types(self, client: httpx2.AsyncClient, engine: AsyncEngine, kind: str | None) -> None:
+        """A query is JSON, whatever its media type says: pip-audit sends none, curl another one."""
+        await served(engine, fixed("A-1", "2.0"))
+        headers = {} if kind is None else {"content-type": kind}
+        answer = await client.post("/v1/query", content=orjson.dumps(of("1.0")), headers=headers)
+        assert [one["id"] for one in answer.json()["vulns"]] == ["A-1"]
+
     async def test_withdrawn(self, client: httpx2.AsyncClient, engine: AsyncEngine) -> None:
         """A withdrawn advisory is no answer to a query; its id still has it."""
         await served(engine, fixed("A-1", "2.0", withdrawn="2026-03-01T00:00:00Z"))
