@@ -51,5 +51,8 @@ def status(
 ) -> None:
     """Say which snapshot is served."""
     row = run(function("deploy.osv.importing.status")(load_settings(data, config, pairs).settings))
+    if row is None and not as_json:
+        say("nothing was imported yet: countermark-server osv import FILE\n")
+        return
     columns = ("advisories", "left_out", "newest", "imported", "from")
     say_table([] if row is None else [row], columns, as_json=as_json)
