@@ -25,6 +25,7 @@ from deploy.cli_common import ConfigOption, DataOption, SetOption, function, loa
 from deploy.cli_import import imports
 from deploy.cli_mirrors import mirrors
 from deploy.cli_operations import bins, check_config, configuration, jobs, rebuild
+from deploy.cli_osv import advisories
 from deploy.errors import LaunchError, UsageError
 from deploy.supervisor import first_cause
 from shared.errors import ServiceError
@@ -39,6 +40,7 @@ app.add_typer(jobs, name="jobs")
 app.add_typer(configuration, name="config")
 app.add_typer(imports, name="import")
 app.add_typer(mirrors, name="mirror")
+app.add_typer(advisories, name="osv")
 app.command("check-config")(check_config)
 app.command("rebuild")(rebuild)
 app.command("bins")(bins)

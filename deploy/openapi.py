@@ -36,14 +36,14 @@ from shared.settings import Settings
 FOLDER = Path("tests/contract/openapi")
 """Where the committed descriptions are, in the checkout."""
 
-_OURS = ("/api/v1/", "/_/")
+_OURS = ("/api/v1/", "/v1/", "/_/")
 
 _NOWHERE = "postgresql+asyncpg://nobody@localhost:1/none"
 """A catalogue that is never connected to: applications are pure wiring."""
 
 
 def descriptions() -> dict[str, dict[str, Any]]:
-    """Return name of a service -> paths and schemas of what it answers below `/api/v1`, for those that do."""
+    """Return name of a service -> paths and schemas of what it answers below `/api/v1` and `/v1`, for those that do."""
     return asyncio.run(_descriptions())
 
 

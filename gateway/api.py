@@ -17,7 +17,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.devpi.app import ROOT
 from gateway.limits import WRITE_BY_ADDRESS, WRITE_BY_TOKEN, Limits, address_of
 from gateway.proxies import behind
-from gateway.routes import OWN_API_PREFIXES, Devpi, Nowhere, Own, ToService, is_form_like, misnamed, route
+from gateway.routes import (
+    OWN_API_PREFIXES,
+    QUERY_PREFIX,
+    Devpi,
+    Nowhere,
+    Own,
+    ToService,
+    is_form_like,
+    misnamed,
+    route,
+)
 from gateway.upstream import Proxied, Upstream
 from shared.auth.access import credentials_in, writer
 from shared.auth.verifier import Verifier, credentials_key
@@ -54,6 +64,9 @@ class ApiParts:
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
+_WITH_PROBLEMS = (*OWN_API_PREFIXES, QUERY_PREFIX)
+"""Paths below which errors are problem documents, also for those who ask for JSON."""
+
 
 class ApiHost:
     """Routes one request."""
@@ -72,7 +85,8 @@ class ApiHost:
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         destination = route(scope["path"], scope.get("raw_path") or b"", scope["method"])
-        if scope["method"] not in _READS and not isinstance(destination, Nowhere):
+        reads = scope["method"] in _READS or scope["path"].startswith(QUERY_PREFIX)
+        if not reads and not isinstance(destination, Nowhere):
             await self._count(scope)
         match destination:
             case ToService(service):
@@ -138,7 +152,7 @@ def build_api(parts: ApiParts) -> ASGIApp:
 
 def _in_the_form_of(scope: Scope, error: ServiceError) -> Response:
     headers = _headers(scope)
-    if is_devpi_client(headers) or (wants_json(headers) and not scope["path"].startswith(OWN_API_PREFIXES)):
+    if is_devpi_client(headers) or (wants_json(headers) and not scope["path"].startswith(_WITH_PROBLEMS)):
         return failed_upload(error) if _is_form(scope) else devpi_error(error)
     return text_answer(error) if _is_form(scope) else problem_answer(error)
 

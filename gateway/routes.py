@@ -19,13 +19,17 @@ SERVICES = (UPLOAD, INDEX, DOWNLOAD)
 OWN_API_PREFIXES = ("/api/v1/", "/_/secrets/")
 """Where the gateway itself answers machines, unless a service does below."""
 
+QUERY_PREFIX = "/v1/"
+"""Where advisories are asked for in the shape of the OSV API: a POST there changes nothing."""
+
 _SERVICE_ROUTES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(QUERY_PREFIX), INDEX),
     (re.compile(r"/api/v1/files/"), UPLOAD),
     (re.compile(r"/api/v1/indexes/[^/]+/[^/]+/projects(/|\Z)"), UPLOAD),
     (re.compile(r"/api/v1/indexes/[^/]+/[^/]+/(publications|head|explain|holds|mirrors)(/|\Z)"), INDEX),
     (re.compile(r"/api/v1/indexes/[^/]+/[^/]+/downloads(/|\Z)"), DOWNLOAD),
 )
-"""Beginning of a path -> service, for our own API; the first that matches counts."""
+"""Beginning of a path -> service, for our own API and OSV's; the first that matches counts."""
 
 MAX_PATH = 2048
 """Bytes of a path as sent; the longest of ours (two names, two digests, a file name) stays under 600."""

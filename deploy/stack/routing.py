@@ -18,7 +18,7 @@ _PLAIN = r"(?!.*(?://|/\.\.?(?:/|\?|$)|%(?!2[Bb])|\x5c))"
 
 _END = r"(?:/|\?|$)"
 
-_INDEX = rf"/(?!(?:api|simple|pypi|legacy)/){_NAME}/{_NAME}"
+_INDEX = rf"/(?!(?:api|v1|simple|pypi|legacy)/){_NAME}/{_NAME}"
 
 _BASE = rf"(?:/legacy|{_INDEX})?"
 """What a face stands below: an index, the upload URL of the default index, or the root."""
@@ -32,6 +32,8 @@ ROUTES: tuple[tuple[str, str], ...] = (
     (rf"{_READ}{_BASE}/{_PLUS}simple{_END}", "index"),
     (rf"{_READ}/simple{_END}", "index"),
     (rf"{_READ}{_BASE}/pypi/", "index"),
+    (rf"{_READ}/v1/vulns/", "index"),
+    (rf"^POST {_PLAIN}/v1/query", "index"),
     (rf"{_READ}/api/v1/indexes/{_NAME}/{_NAME}/(?:publications|head|explain|holds|mirrors){_END}", "index"),
     (rf"{_READ}/api/v1/indexes/{_NAME}/{_NAME}/downloads{_END}", "download"),
 )

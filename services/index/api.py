@@ -11,7 +11,9 @@ from fastapi import APIRouter, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.index.holds_api import HoldRoutes
+from services.index.osv_api import AsJson, OsvRoutes
 from shared.auth.verifier import Verifier
+from shared.bodies import BoundedBodies
 from shared.catalogue.publishing_log import JOURNAL_LINES, PublicationLine, publications
 from shared.errors import ErrorKind, ServiceError
 from shared.paging import DEFAULT_LIMIT, After, Limit, Page, cursor_number, decode_cursor, page_of
@@ -54,7 +56,7 @@ class CurrentHead(_Answer):
 
 
 def api_app(resources: Resources, verifier: Verifier, holds: HoldRoutes) -> FastAPI:
-    """Return the application of the index service's routes below /api/v1.
+    """Return the application of the index service's routes below /api/v1, and of OSV's below /v1.
 
     Args:
         holds: those about what is held back.
@@ -84,6 +86,9 @@ def api_app(resources: Resources, verifier: Verifier, holds: HoldRoutes) -> Fast
 
     app.include_router(router)
     app.include_router(holds.router)
+    app.include_router(OsvRoutes(resources).router)
+    app.add_middleware(AsJson)
+    app.add_middleware(BoundedBodies)
     install_problem_handlers(app, problem_answer)
     return app
 

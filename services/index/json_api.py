@@ -9,7 +9,7 @@ Source: contract python-index section 1.9, items 1 to 5.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -141,6 +141,14 @@ def described_hosted(release: ReleaseDetails, index: IndexName) -> Described:
     }
     ownership = {"roles": [{"role": "Owner", "user": index.owner}], "organization": None}
     return Described(release.display_name, info, (), ownership)
+
+
+def with_known(release: Described, known: Sequence[Mapping[str, Any]]) -> Described:
+    """Return what is said of a release with the vulnerabilities that were imported here: of one that others tell of as
+    well, under its name or another one, what was imported counts."""
+    names = {name for one in known for name in (one["id"], *one["aliases"])}
+    others = [one for one in release.vulnerabilities if names.isdisjoint([one.get("id"), *(one.get("aliases") or ())])]
+    return replace(release, vulnerabilities=[*known, *others])
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from services.index.json_api import (
     read_page,
     release_origin,
     shown_version,
+    with_known,
 )
 from services.index.mirrored_json import MirroredJson, Said
 from services.index.mirrored_releases import (
@@ -42,6 +43,7 @@ from shared.formats.python.json_facts import JsonFacts
 from shared.formats.python.names import release_key
 from shared.formats.python.versions import parsed
 from shared.reading.access import Place
+from shared.reading.advisories import vulnerabilities
 from shared.reading.resolution import MIRROR
 from shared.resources import Resources
 
@@ -82,6 +84,8 @@ async def load_json(
         return _absent(limits, place, wanted, signed)
     # Mirrors' pages may name versions of which nobody has a file.
     release = release or described_upstream(told.release, project)
+    async with resources.engine.connect() as connection:
+        release = with_known(release, await vulnerabilities(connection, project, version))
     for name, files in mirrored.items():
         details |= await asyncio.to_thread(detailed, files, told.files.get(name))
     composer = Composer(Addresses(f"{outside_url(resources)}/{record.name}/", project), page, details)

@@ -29,7 +29,7 @@ from services.index.rules import (
     TargetWanted,
 )
 from services.index.settings import Limits
-from shared.catalogue import fetches
+from shared.catalogue import advisories, fetches
 from shared.catalogue.heads import Head
 from shared.catalogue.mirror_pages import LIST
 from shared.ids import IndexId
@@ -60,7 +60,9 @@ class Reader:
         self._known: set[IndexId] = set()
         self._respelling = asyncio.Semaphore(limits.respelled_at_once)
         resources.heads.subscribe(self._changed)
+        self._snapshot: int | None = None
         resources.listener.subscribe(fetches.CHANNEL, self._mirrored)
+        resources.listener.subscribe(advisories.CHANNEL, self._advised)
 
     def kept(self, key: DocumentKey) -> Document | None:
         """Return a document that is in memory and up to date."""
@@ -166,6 +168,15 @@ class Reader:
         """Drop what a mirror's new page changed; on a tick nothing: every such page has its time."""
         if (changed := fetches.changed_page(what)) is not None:
             self.forget(changed.index_id, changed.project, changed.at)
+
+    async def _advised(self, _what: str) -> None:
+        """Drop documents of the JSON API when other advisories are served than they were made with."""
+        async with self._resources.engine.connect() as connection:
+            snapshot = await advisories.current(connection)
+        number = None if snapshot is None else snapshot.number
+        if number != self._snapshot:
+            self._snapshot = number
+            self._shelf.drop_if(lambda key: isinstance(key[2], JsonWanted))
 
     def forget(self, index_id: IndexId, project: NormalizedName, at: datetime | None = None) -> None:
         """Drop what shows a mirror's page of a project, or its list.

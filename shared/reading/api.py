@@ -13,7 +13,7 @@ from shared.auth.verifier import Verifier
 from shared.errors import ErrorKind, ServiceError
 from shared.resources import Resources
 
-API_PATHS = ("/api/", "/openapi.json")
+API_PATHS = ("/api/", "/v1/", "/openapi.json")
 """What begins so is answered by a service's API application, all else by its plain routes."""
 
 

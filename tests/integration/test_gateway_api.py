@@ -497,7 +497,10 @@ async def test_without_keys_there_is_no_intake(
 async def test_writes_are_limited_and_reads_are_not(
     engine: AsyncEngine, valkey_url: str, database: str, tmp_path: Path
 ) -> None:
-    """Per token and per address, with the time to wait: a problem for programs, plain text for upload tools."""
+    """Per token and per address, with the time to wait: a problem for programs, plain text for upload tools.
+
+    Who asks for advisories reads, though by POST.
+    """
     settings = Settings(data=tmp_path, limits=RateLimits(writes_by_token=2, writes_by_address=5))
     async with open_gateway(Servers(engine, valkey_url, database, tmp_path), settings) as gateway:
         await gateway.accounts.init_deployment(STABLE)
@@ -514,6 +517,8 @@ async def test_writes_are_limited_and_reads_are_not(
         assert (form.status_code, form.headers["content-type"]) == (429, "text/plain; charset=utf-8")
         assert "retry-after" in form.headers
         assert {(await one("GET", "account")).status_code for _ in range(8)} == {200}
+        asked = await one("POST", "/v1/query", json={})
+        assert (asked.status_code, "index service does not run" in asked.json()["detail"]) == (503, True)
 
 
 async def test_guessing_a_password_over_basic_is_limited(gateway: TestGateway) -> None:

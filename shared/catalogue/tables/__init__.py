@@ -19,7 +19,7 @@ from shared.catalogue.tables.gateway import (
     Token,
     TokenUse,
 )
-from shared.catalogue.tables.index import Laid, MirrorJson, MirrorPage
+from shared.catalogue.tables.index import Advisory, AdvisoryAffected, AdvisorySnapshot, Laid, MirrorJson, MirrorPage
 from shared.catalogue.tables.signing import (
     Intent,
     Journal,
@@ -36,6 +36,9 @@ from shared.catalogue.tables.upload import Attachment, File, Project, Release, S
 
 __all__ = [
     "Account",
+    "Advisory",
+    "AdvisoryAffected",
+    "AdvisorySnapshot",
     "Attachment",
     "Audit",
     "Base",

@@ -76,3 +76,45 @@ class MirrorJson(Base):
     failure: Mapped[str | None]
     retry_at: Mapped[datetime | None]
     """Before this the upstream is not asked again after a failure."""
+
+
+class Advisory(Base):
+    """Writer: index, by the operator's import. A record of the OSV snapshot that is served.
+
+    The three tables are replaced together, in one transaction; hence no foreign keys among them.
+    """
+
+    __tablename__ = "advisory"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    modified: Mapped[datetime]
+    withdrawn: Mapped[datetime | None]
+    document: Mapped[bytes]
+    """The record as it was imported, compressed (zstd)."""
+
+
+class AdvisoryAffected(Base):
+    """Writer: index, by the operator's import. What an advisory says of one PyPI project."""
+
+    __tablename__ = "advisory_affected"
+    project: Mapped[str] = mapped_column(primary_key=True)
+    advisory_id: Mapped[str] = mapped_column(primary_key=True)
+    affected: Mapped[bytes]
+    """Ranges and versions; see `shared.formats.python.osv.pack_affected`. Compressed (zstd)."""
+
+
+class AdvisorySnapshot(Base):
+    """Writer: index, by the operator's import. Which snapshot is served: the row with the highest number.
+
+    The others say what was served before; rows are few.
+    """
+
+    __tablename__ = "advisory_snapshot"
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    imported_at: Mapped[datetime]
+    source: Mapped[str]
+    """Name of the file or folder."""
+    advisories: Mapped[int]
+    left_out: Mapped[int]
+    """Records that could not be read."""
+    newest_at: Mapped[datetime]
+    """When the newest of its records was modified."""

@@ -23,7 +23,7 @@ MAX_FILE_NAME = 180
 room."""
 
 RESERVED_OWNERS = frozenset(
-    ["simple", "legacy", "pypi", "api", "packages", "files", "indexes", "static", "healthz", "readyz", "metrics"]
+    ["simple", "legacy", "pypi", "api", "v1", "packages", "files", "indexes", "static", "healthz", "readyz", "metrics"]
 )
 """Account names that would hide a face of the host. Source: architecture section 3."""
 

@@ -45,6 +45,7 @@ def through_gateway(target: str) -> str | None:
         ("/root/stable/+f/abc/0123456789abc/hello-1.0+x-py3-none-any.whl", "download"),
         ("/root/stable/%2Bf/abc/0123456789abc/hello-1.0%2Bx-py3-none-any.whl.metadata", "download"),
         ("/+f/abc/0123456789abc/hello-1.0.tar.gz", "download"),
+        ("/v1/vulns/GHSA-aaaa-bbbb-cccc", "index"),
         ("/api/v1/indexes/root/stable/publications", "index"),
         ("/api/v1/indexes/root/stable/head", "index"),
         ("/api/v1/indexes/root/stable/explain/hello?version=1.0", "index"),
@@ -58,9 +59,16 @@ def test_hot_reads_go_straight(target: str, service: str) -> None:
     assert service_for("GET", target) == service_for("HEAD", target) == service == through_gateway(target)
 
 
+@pytest.mark.parametrize("target", ["/v1/query", "/v1/querybatch"])
+def test_queries_go_straight(target: str) -> None:
+    """What asks for advisories changes nothing, though it is posted."""
+    assert service_for("POST", target) == "index" == through_gateway(target)
+
+
 @pytest.mark.parametrize(
     ("method", "target"),
     [
+        ("POST", "/v1/vulns/GHSA-aaaa-bbbb-cccc"),
         ("POST", "/root/stable/"),
         ("POST", "/legacy/"),
         ("GET", "/root/stable/"),
