@@ -164,12 +164,14 @@ class Upstreams:
                     f"{options.url}{path}", headers, authorization=given, patience=self._patience
                 ) as answer,
             ):
-                return await self._understood(options, answer)
+                return await self._understood(options, answer, conditional="if-none-match" in headers)
         except (Unreachable, TimeoutError) as error:
             raise self._failed(options, str(error) or "the page did not arrive in time") from error
 
-    async def _understood(self, options: MirrorOptions, answer: Answer) -> _Body | Unchanged | Absent:
-        if answer.status == 304:
+    async def _understood(
+        self, options: MirrorOptions, answer: Answer, *, conditional: bool
+    ) -> _Body | Unchanged | Absent:
+        if answer.status == 304 and conditional:
             self._troubles.pop(_place(options.url or ""), None)
             return Unchanged(_max_age(answer.headers))
         if answer.status in _GONE:

@@ -38,12 +38,14 @@ class Validity:
     """How a kept page stands with its upstream.
 
     Attributes:
+        upstream: URL of the one that it came from.
         checked_at: when the upstream last said that this is what it has.
         fresh_until: before this nobody needs to ask again.
         failing_since: since when every attempt failed, None when the last one did not.
         retry_at: before this the upstream is not to be asked after a failure.
     """
 
+    upstream: str
     serial: int | None
     etag: str | None
     changed_at: datetime
@@ -73,10 +75,26 @@ class KeptPage:
 
     def confirmed(self, etag: str | None, asked_at: datetime, fresh_until: datetime) -> KeptPage:
         """Return it as it is once the upstream said that it still has it."""
+        before = self.validity
         validity = Validity(
-            self.validity.serial, etag, self.validity.changed_at, asked_at, fresh_until, None, None, None
+            before.upstream, before.serial, etag, before.changed_at, asked_at, fresh_until, None, None, None
         )
         return replace(self, validity=validity)
+
+    def says(
+        self, upstream: str, document: bytes | None, origins: bytes | None = None, seen: bytes | None = None
+    ) -> bool:
+        """Return whether it is what an upstream has now."""
+        return (self.validity.upstream, self.document, self.origins, self.seen) == (upstream, document, origins, seen)
+
+    def under(self, upstream: str | None) -> KeptPage:
+        """Return it as it stands with an upstream, which may be another one than it came from: that one is to be
+        asked, and knows neither its tag nor its serial.
+        """
+        if upstream == self.validity.upstream:
+            return self
+        before = self.validity
+        return replace(self, validity=replace(before, serial=None, etag=None, fresh_until=before.checked_at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +104,7 @@ class NewPage:
     document: bytes | None
     origins: bytes | None
     seen: bytes | None
+    upstream: str
     serial: int | None
     etag: str | None
     asked_at: datetime
@@ -94,7 +113,8 @@ class NewPage:
 
     def kept(self) -> KeptPage:
         """Return it as it is kept."""
-        validity = Validity(self.serial, self.etag, self.asked_at, self.asked_at, self.fresh_until, None, None, None)
+        at = self.asked_at
+        validity = Validity(self.upstream, self.serial, self.etag, at, at, self.fresh_until, None, None, None)
         return KeptPage(self.document, self.origins, self.seen, validity)
 
 
@@ -117,6 +137,7 @@ async def kept_pages(
             row.origins,
             row.seen,
             Validity(
+                row.upstream,
                 row.serial,
                 row.etag,
                 row.changed_at,
@@ -158,6 +179,7 @@ async def keep(connection: AsyncConnection, mirror: MirrorId, project: Normalize
         "origins": page.origins,
         "seen": page.seen,
         "newest_at": page.newest_at,
+        "upstream": page.upstream,
         "serial": page.serial,
         "etag": page.etag,
         "changed_at": page.asked_at,

@@ -38,6 +38,8 @@ class MirrorPage(Base):
     """Digests of files that were listed once and are not any more: a name keeps its digest."""
     newest_at: Mapped[datetime | None]
     """When the upstream got the newest of its files; null when it does not say it of one. To find what is too new."""
+    upstream: Mapped[str]
+    """URL of the upstream that it came from (`mirror_url`); serial and tag mean nothing to another one."""
     serial: Mapped[int | None]
     etag: Mapped[str | None]
     changed_at: Mapped[datetime]

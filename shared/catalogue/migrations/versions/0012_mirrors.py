@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("origins", sa.LargeBinary(), nullable=True),
         sa.Column("seen", sa.LargeBinary(), nullable=True),
         sa.Column("newest_at", _MOMENT, nullable=True),
+        sa.Column("upstream", sa.String(), nullable=False),
         sa.Column("serial", sa.BigInteger(), nullable=True),
         sa.Column("etag", sa.String(), nullable=True),
         sa.Column("changed_at", _MOMENT, nullable=False),
