@@ -157,7 +157,7 @@ class Upstream:
     def _tagged(self, body: bytes, serial: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         """Return a page or the list, or that the client has it."""
         etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
-        found = {"content-type": JSON, "etag": etag, "x-pypi-last-serial": serial}
+        found = {"content-type": JSON, "etag": etag} | ({"x-pypi-last-serial": serial} if serial else {})
         if headers.get("if-none-match") == etag:
             return 304, found | self.page_headers, b""
         return 200, found | self.page_headers, body
