@@ -30,6 +30,7 @@ from gateway.importing import ImportedIndex
 from shared.catalogue.importing import ImportedRelease
 from shared.formats.interface import InvalidFile
 from shared.formats.python.foreign import coordinates_of, fields_of_form
+from shared.reading.devpi_rows import FROM_MIRROR
 
 DATA_INDEX = "dataindex.json"
 """The file of an export that says what is in it."""
@@ -200,6 +201,9 @@ class _Reader:
         name = parse_file_name(base if kind != DOC else f"{coordinates.project}-{version}.doc.zip")
         log = _log_of(raw.get("log"))
         uploads = [entry for entry in log if entry.get("what") == "upload"]
+        if not uploads:
+            # devpi notes every upload; what was pushed without one came from a mirror.
+            log = [{**entry, FROM_MIRROR: True} if entry["what"] == "push" else entry for entry in log]
         who = str(uploads[-1].get("who") or "")[:64] if uploads else ""
         at = _modified(mapping.get("last_modified")) or (_moment(uploads[-1].get("when")) if uploads else None)
         return ExportedFile(

@@ -54,7 +54,7 @@ class MirroredNames:
             return None
         async with self._resources.engine.connect() as connection:
             kept = await kept_page(connection, which, LIST)
-        fresh = kept is not None and kept.validity.is_fresh(self._resources.clock.now())
+        fresh = kept is not None and kept.under(options.url).validity.is_fresh(self._resources.clock.now())
         if not fresh and await self._questions.ask([(mirror, LIST)]):
             async with self._resources.engine.connect() as connection:
                 kept = await kept_page(connection, which, LIST)

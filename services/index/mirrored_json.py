@@ -20,6 +20,7 @@ from shared.auth.directory import IndexRecord
 from shared.catalogue.fetches import Turn
 from shared.catalogue.mirror_json import (
     WHOLE,
+    Failed,
     JsonId,
     KeptJson,
     keep_json,
@@ -82,6 +83,10 @@ class _Subject:
     @property
     def what(self) -> str:
         return what_json(self.mirror.id, self.project, self.id.version)
+
+    @property
+    def upstream(self) -> str:
+        return self.options.url or ""
 
     @property
     def options(self) -> MirrorOptions:
@@ -189,7 +194,9 @@ class MirroredJson:
             async with self._resources.engine.begin() as connection:
                 await relax(connection)
                 retry_at = asked_at + max(error.pause, _SHORTEST_PAUSE)
-                await note_json_failure(connection, subject.id, str(error), asked_at, retry_at)
+                await note_json_failure(
+                    connection, subject.id, subject.upstream, Failed(str(error), asked_at, retry_at)
+                )
                 await turn.end(connection)
             raise
         async with self._resources.engine.begin() as connection:
@@ -213,14 +220,14 @@ class MirroredJson:
                 return replace(kept, checked_at=asked_at, fresh_until=fresh_until, retry_at=None)
             case Absent():
                 fresh_until = asked_at + timedelta(seconds=self._settings.absent)
-                return KeptJson(None, None, None, asked_at, fresh_until)
+                return KeptJson(None, subject.upstream, None, None, asked_at, fresh_until)
             case Told(facts, etag, max_age):
                 try:
                     packed = await asyncio.to_thread(pack_facts, facts)
                 except UnreadableFacts as error:
                     raise AskFailed(str(error), _SHORTEST_PAUSE) from error
                 fresh_until = asked_at + self._freshness(subject.options, max_age)
-                return KeptJson(packed, facts.serial, etag, asked_at, fresh_until)
+                return KeptJson(packed, subject.upstream, facts.serial, etag, asked_at, fresh_until)
 
     def _freshness(self, options: MirrorOptions, max_age: int | None) -> timedelta:
         """Return how long a document is used without asking: as a page."""
@@ -229,4 +236,5 @@ class MirroredJson:
 
     async def _kept(self, subject: _Subject) -> KeptJson | None:
         async with self._resources.engine.connect() as connection:
-            return await kept_json(connection, subject.id)
+            kept = await kept_json(connection, subject.id)
+        return None if kept is None else kept.under(subject.upstream)

@@ -116,6 +116,10 @@ class _Subject:
     def options(self) -> MirrorOptions:
         return self.mirror.mirror or MirrorOptions(None)
 
+    @property
+    def upstream(self) -> str:
+        return self.options.url or ""
+
 
 class Mirroring:
     """Pages of mirrors."""
@@ -160,9 +164,8 @@ class Mirroring:
         kept, stale = await self._current(subject, now)
         if kept is None:
             return MirroredList(None, 0, now + timedelta(seconds=self._settings.absent))
-        validity = kept.validity
-        since = validity.checked_at if stale else None
-        return MirroredList(kept.document, validity.serial or 0, validity.fresh_until, since)
+        since = kept.validity.checked_at if stale else None
+        return MirroredList(kept.document, kept.validity.serial or 0, kept.validity.fresh_until, since)
 
     async def _current(self, subject: _Subject, now: datetime, *, force: bool = False) -> tuple[KeptPage | None, bool]:
         """Return what is kept once the upstream was asked, if it is to be, and whether it is stale all the same; None
@@ -263,13 +266,13 @@ class Mirroring:
                 seen = None if kept is None else await asyncio.to_thread(_seen_after, kept)
                 fresh_until = asked_at + timedelta(seconds=self._settings.absent)
                 serial = None if kept is None else kept.validity.serial
-                page = NewPage(None, None, seen, serial, None, asked_at, fresh_until)
+                page = NewPage(None, None, seen, subject.upstream, serial, None, asked_at, fresh_until)
                 return await self._replaced(subject, page, (), turn)
             case Projects(packed, serial, etag, max_age):
                 fresh_until = asked_at + self._freshness(subject.options, max_age)
-                if kept is not None and (kept.document, kept.validity.serial) == (packed, serial):
+                if kept is not None and kept.validity.serial == serial and kept.says(subject.upstream, packed):
                     return await self._confirmed(subject, kept, Confirmation(etag, asked_at, fresh_until), turn)
-                page = NewPage(packed, None, None, serial, etag, asked_at, fresh_until)
+                page = NewPage(packed, None, None, subject.upstream, serial, etag, asked_at, fresh_until)
                 return await self._replaced(subject, page, (), turn)
             case Found():
                 return await self._taken_over(subject, kept, answer, asked_at, turn)
@@ -284,10 +287,11 @@ class Mirroring:
         fresh_until = asked_at + self._freshness(subject.options, found.max_age)
         strict = not subject.mirror.volatile
         packed = await sized(len(found.page.files) << 9, _packed, subject.mirror.name, kept, found.page, strict)
-        if kept is not None and (kept.document, kept.origins, kept.seen) == packed[:3]:
+        if kept is not None and kept.says(subject.upstream, *packed[:3]):
             return await self._confirmed(subject, kept, Confirmation(found.etag, asked_at, fresh_until), turn)
         document, origins, seen, changed, ages = packed
-        page = NewPage(document, origins, seen, found.page.serial, found.etag, asked_at, fresh_until, *ages)
+        told = (found.page.serial, found.etag, asked_at, fresh_until, *ages)
+        page = NewPage(document, origins, seen, subject.upstream, *told)
         return await self._replaced(subject, page, changed, turn)
 
     async def _confirmed(self, subject: _Subject, kept: KeptPage, said: Confirmation, turn: Turn) -> KeptPage:
@@ -323,7 +327,8 @@ class Mirroring:
 
     async def _kept(self, subject: _Subject) -> KeptPage | None:
         async with one_by_one(self._resources.engine) as connection:
-            return await mirror_pages.kept_page(connection, subject.id, subject.project)
+            kept = await mirror_pages.kept_page(connection, subject.id, subject.project)
+        return None if kept is None else kept.under(subject.upstream)
 
 
 async def _opened(kept: KeptPage, *, stale: bool = False) -> MirroredPage:

@@ -237,12 +237,14 @@ class Upstreams:
                 asyncio.timeout(self._patience.head * 2),
                 self._outgoing.get(question.url, headers, authorization=given, patience=self._patience) as answer,
             ):
-                return await self._understood(question, answer)
+                return await self._understood(question, answer, conditional="if-none-match" in headers)
         except (Unreachable, TimeoutError) as error:
             raise self._failed(question.place, str(error) or "the answer did not arrive in time") from error
 
-    async def _understood(self, question: _Question, answer: Answer) -> _Body | Unchanged | Absent:
-        if answer.status == 304:
+    async def _understood(
+        self, question: _Question, answer: Answer, *, conditional: bool
+    ) -> _Body | Unchanged | Absent:
+        if answer.status == 304 and conditional:
             self._troubles.pop(question.place, None)
             return Unchanged(_max_age(answer.headers))
         if answer.status in _GONE:

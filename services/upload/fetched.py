@@ -120,7 +120,9 @@ class FetchedReleases:
 
     async def _page(self, mirror: IndexRecord, project: NormalizedName) -> KeptPage | None:
         async with self._resources.engine.connect() as connection:
-            return await kept_page(connection, MirrorId(mirror.id, mirror.life), project)
+            kept = await kept_page(connection, MirrorId(mirror.id, mirror.life), project)
+        upstream = None if mirror.mirror is None else mirror.mirror.url
+        return None if kept is None else kept.under(upstream)
 
     async def _hashed(self, wanted: Wanted) -> Spooled:
         """Have a file in the store, and return all its digests.

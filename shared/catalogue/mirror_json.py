@@ -6,7 +6,7 @@ Source: architecture section 11.6; contract python-index section 5.1 item 9.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, delete, func, select
@@ -42,17 +42,25 @@ class KeptJson:
 
     Attributes:
         facts: packed; None when the upstream has no such document, or none that could be taken over.
+        upstream: URL of the simple index of the one that was asked.
         checked_at: when the upstream last said that this is what it has.
         fresh_until: before this nobody needs to ask again.
         retry_at: before this the upstream is not to be asked after a failure.
     """
 
     facts: bytes | None
+    upstream: str
     serial: int | None
     etag: str | None
     checked_at: datetime
     fresh_until: datetime
     retry_at: datetime | None = None
+
+    def under(self, upstream: str) -> KeptJson:
+        """Return it as it stands with an upstream; see `KeptPage.under`."""
+        if upstream == self.upstream:
+            return self
+        return replace(self, serial=None, etag=None, fresh_until=self.checked_at)
 
     def is_fresh(self, now: datetime) -> bool:
         """Whether it is used without asking."""
@@ -61,6 +69,15 @@ class KeptJson:
     def may_ask(self, now: datetime) -> bool:
         """Whether the upstream may be asked, after what happened last."""
         return self.retry_at is None or now >= self.retry_at
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A question that brought nothing, and before when it is not to be asked again."""
+
+    why: str
+    at: datetime
+    retry_at: datetime
 
 
 def what_json(index_id: IndexId, project: NormalizedName, version: str) -> str:
@@ -73,13 +90,14 @@ async def kept_json(connection: AsyncConnection, which: JsonId) -> KeptJson | No
     row = (await connection.execute(select(*MirrorJson.__table__.columns).where(_row(which)))).first()
     if row is None:
         return None
-    return KeptJson(row.facts, row.serial, row.etag, row.checked_at, row.fresh_until, row.retry_at)
+    return KeptJson(row.facts, row.upstream, row.serial, row.etag, row.checked_at, row.fresh_until, row.retry_at)
 
 
 async def keep_json(connection: AsyncConnection, which: JsonId, kept: KeptJson) -> None:
     """Keep what an upstream said, unless a newer answer is there already."""
     values = {
         "facts": kept.facts,
+        "upstream": kept.upstream,
         "serial": kept.serial,
         "etag": kept.etag,
         "checked_at": kept.checked_at,
@@ -97,12 +115,11 @@ async def keep_json(connection: AsyncConnection, which: JsonId, kept: KeptJson) 
     await _bound(connection, which)
 
 
-async def note_json_failure(
-    connection: AsyncConnection, which: JsonId, why: str, now: datetime, retry_at: datetime
-) -> None:
-    """Note that a document could not be had; what is kept of it stays."""
-    failure = {"failing_since": now, "failure": why[:_MAX_FAILURE], "retry_at": retry_at}
-    statement = insert(MirrorJson).values(**_key(which), checked_at=now, fresh_until=now, **failure)
+async def note_json_failure(connection: AsyncConnection, which: JsonId, upstream: str, failed: Failed) -> None:
+    """Note that a document could not be had of an upstream; what is kept of it stays."""
+    now = failed.at
+    failure = {"failing_since": now, "failure": failed.why[:_MAX_FAILURE], "retry_at": failed.retry_at}
+    statement = insert(MirrorJson).values(**_key(which), upstream=upstream, checked_at=now, fresh_until=now, **failure)
     since = func.coalesce(MirrorJson.failing_since, now)
     await connection.execute(
         statement.on_conflict_do_update(

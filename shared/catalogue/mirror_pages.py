@@ -39,12 +39,14 @@ class Validity:
     """How a kept page stands with its upstream.
 
     Attributes:
+        upstream: URL of the one that it came from.
         checked_at: when the upstream last said that this is what it has.
         fresh_until: before this nobody needs to ask again.
         failing_since: since when every attempt failed, None when the last one did not.
         retry_at: before this the upstream is not to be asked after a failure.
     """
 
+    upstream: str
     serial: int | None
     etag: str | None
     changed_at: datetime
@@ -76,8 +78,32 @@ class KeptPage:
         """Return it as it is once the upstream said that it still has it."""
         before = self.validity
         validity = Validity(
-            before.serial, said.etag, before.changed_at, said.asked_at, said.fresh_until, None, None, None
+            before.upstream,
+            before.serial,
+            said.etag,
+            before.changed_at,
+            said.asked_at,
+            said.fresh_until,
+            None,
+            None,
+            None,
         )
+        return replace(self, validity=validity)
+
+    def says(
+        self, upstream: str, document: bytes | None, origins: bytes | None = None, seen: bytes | None = None
+    ) -> bool:
+        """Return whether it is what an upstream has now."""
+        return (self.validity.upstream, self.document, self.origins, self.seen) == (upstream, document, origins, seen)
+
+    def under(self, upstream: str | None) -> KeptPage:
+        """Return it as it stands with an upstream, which may be another one than it came from: that one is to be
+        asked, and knows neither its tag nor its serial.
+        """
+        if upstream == self.validity.upstream:
+            return self
+        before = self.validity
+        validity = replace(before, serial=None, etag=None, fresh_until=before.checked_at)
         return replace(self, validity=validity)
 
 
@@ -97,6 +123,7 @@ class NewPage:
     document: bytes | None
     origins: bytes | None
     seen: bytes | None
+    upstream: str
     serial: int | None
     etag: str | None
     asked_at: datetime
@@ -106,7 +133,8 @@ class NewPage:
 
     def kept(self) -> KeptPage:
         """Return it as it is kept."""
-        validity = Validity(self.serial, self.etag, self.asked_at, self.asked_at, self.fresh_until, None, None, None)
+        at = self.asked_at
+        validity = Validity(self.upstream, self.serial, self.etag, at, at, self.fresh_until, None, None, None)
         return KeptPage(self.document, self.origins, self.seen, validity)
 
 
@@ -157,6 +185,7 @@ async def keep(
         "new_seen": page.seen,
         "new_newest_at": page.newest_at,
         "new_oldest_at": page.oldest_at,
+        "new_upstream": page.upstream,
         "new_serial": page.serial,
         "new_etag": page.etag,
         "new_changed_at": page.asked_at,
@@ -186,7 +215,7 @@ async def note_failure(
 
 def _page(row: Row[Any]) -> KeptPage:
     dates = (row.changed_at, row.checked_at, row.fresh_until, row.failing_since)
-    validity = Validity(row.serial, row.etag, *dates, row.failure, row.retry_at)
+    validity = Validity(row.upstream, row.serial, row.etag, *dates, row.failure, row.retry_at)
     return KeptPage(row.document, row.origins, row.seen, validity)
 
 
@@ -201,7 +230,7 @@ def _of(mirror: MirrorId, project: NormalizedName) -> dict[str, object]:
 
 _KEYS = ("index_id", "life", "project")
 _FRESH = ("etag", "checked_at", "fresh_until")
-_TOLD = ("document", "origins", "seen", "newest_at", "oldest_at", "serial", "changed_at", *_FRESH)
+_TOLD = ("document", "origins", "seen", "newest_at", "oldest_at", "upstream", "serial", "changed_at", *_FRESH)
 _NO_FAILURE = dict.fromkeys(("failing_since", "failure", "retry_at"))
 _THIS = and_(*(getattr(MirrorPage, key) == bindparam(f"of_{key}") for key in _KEYS))
 

@@ -19,7 +19,7 @@ from deploy.stack.ports import choose_ports
 from tests.support.archives import make_wheel, wheel_name
 from tests.support.clients import VerifyingClient
 from tests.support.installers import Source, Wish, installed, pip, uv
-from tests.support.processes import Deployment, Process, program, run, server_command, start_stack, until_gone
+from tests.support.processes import Deployment, Process, places, program, run, server_command, start_stack, until_gone
 from tests.support.tools import Tools
 from tests.support.uploading import post_file
 from tests.support.waiting import until
@@ -33,12 +33,6 @@ LARGE = 5 << 20
 def upload(deployment: Deployment, file_name: str, content: bytes) -> httpx2.Response:
     """POST a file as upload tools do."""
     return post_file(f"{deployment.api}/root/stable", deployment.token(), file_name, content)
-
-
-def places(deployment: Deployment) -> dict[str, tuple[int, str]]:
-    """Return what the start printed: part -> process id and address."""
-    lines = re.findall(r"^  (\S+) +(\d+)  (\S+?),?(?: |$)", deployment.process.output, re.MULTILINE)
-    return {name: (int(pid), address) for name, pid, address in lines}
 
 
 def test_hot_reads_go_past_the_gateway(deployment: Deployment) -> None:

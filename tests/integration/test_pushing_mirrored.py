@@ -55,7 +55,7 @@ async def site(engine: AsyncEngine, tmp_path: Path, upstream: Upstream) -> Async
             raw = read_page(upstream.page("widget"), JSON_TYPE, f"{url}/simple/widget/")
             page = take_over(raw, PROJECT)
             document, fresh = page_of_mirror(opened.indexes["root/pypi"].name, page), now() + timedelta(hours=1)
-            new = NewPage(pack(document), pack_files(page.files), None, 1, None, now(), fresh)
+            new = NewPage(pack(document), pack_files(page.files), None, f"{url}/simple/", 1, None, now(), fresh)
             await keep(connection, MirrorId(made.id, 1), PROJECT, new, Turn("", mine=False))
         await opened.resources.directory.refresh()
         yield opened

@@ -27,11 +27,12 @@ def devpi_server(
         folder: an empty folder.
         options: more of its command line.
         password: root's; by default none, as its set-up leaves it.
-        offline: whether it asks no upstream of its mirrors.
+        offline: whether it asks no upstream of its mirrors; else it begins without `root/pypi`.
     """
     data, port = folder / "devpi", _free_port()
     made = [str(programs / "devpi-init"), "--serverdir", str(data), "--root-passwd", password]
-    subprocess.run(made, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    bare = [] if offline else ["--no-root-pypi"]
+    subprocess.run([*made, *bare], stdin=subprocess.DEVNULL, capture_output=True, check=True)
     argv = (str(programs / "devpi-server"), "--serverdir", str(data), "--host", _HOST, "--port", str(port))
     asking = ("--offline-mode",) if offline else ()
     process = Process((*argv, *asking, *options), folder / "devpi.log")

@@ -226,6 +226,12 @@ def start_stack(data: Path, *options: str) -> Deployment:
     return _ready(Deployment(process, data, public_tree(data / "servers")), STACK_TIMEOUT)
 
 
+def places(deployment: Deployment) -> dict[str, tuple[int, str]]:
+    """Return what the start of the real profile printed: part -> process id and address."""
+    lines = re.findall(r"^  (\S+) +(\d+)  (\S+?),?(?: |$)", deployment.process.output, re.MULTILINE)
+    return {name: (int(pid), address) for name, pid, address in lines}
+
+
 def public_tree(servers: Path) -> Path:
     """Return the folder that the public bucket is: versitygw keeps each bucket as a folder, each object as a file.
 

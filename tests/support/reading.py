@@ -133,7 +133,10 @@ def counted_queries(engine: AsyncEngine) -> Iterator[list[str]]:
 @asynccontextmanager
 async def served(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
     """Serve an application with uvicorn on a port of the loopback, by default a free one; gives its URL."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, lifespan="off", log_level="critical", http="httptools")
+    # A level given here would be every later test's as well.
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=port, lifespan="off", log_config=None, access_log=False, http="httptools"
+    )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started:

@@ -211,7 +211,7 @@ class Upstream:
     ) -> tuple[int, dict[str, str], bytes]:
         """Return a page, the list or a document, or that the client has it."""
         etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
-        found = {"content-type": kind, "etag": etag, "x-pypi-last-serial": serial}
+        found = {"content-type": kind, "etag": etag} | ({"x-pypi-last-serial": serial} if serial else {})
         if headers.get("if-none-match") == etag:
             return 304, found | self.page_headers, b""
         return 200, found | self.page_headers, body

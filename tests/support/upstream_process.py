@@ -40,7 +40,7 @@ class UpstreamProcess:
         self._do("add", project=project, name=name, content=_text(content), metadata=_text(metadata), fields=told)
 
     def break_at(self, path: str, **fault: Any) -> None:
-        """Have something go wrong at a path, "" for every path; see `Fault`."""
+        """Have something go wrong at a path, "" for every path, or nothing any more; see `Fault`."""
         self._do("fault", path=path, fault=fault)
 
     def asked(self) -> Mapping[str, int]:
@@ -112,6 +112,10 @@ class _Told:
                 self.upstream.add(told["project"], told["name"], content, metadata=metadata, fields=told["fields"])
             case "fault":
                 fault = Fault(**told["fault"]) if told["fault"] else None
+                before = self.upstream.faults.get(told["path"])
+                if before is not None:
+                    # What it held goes on.
+                    before.go.set()
                 if not told["path"]:
                     self.upstream.down = fault
                 elif fault is None:

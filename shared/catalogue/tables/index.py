@@ -40,6 +40,8 @@ class MirrorPage(Base):
     """When the upstream got the newest of its files; null when it does not say it of one. To find what is too new."""
     oldest_at: Mapped[datetime | None]
     """When it got the oldest of those of which it says that; null when it says it of none. For lists as of then."""
+    upstream: Mapped[str]
+    """URL of the upstream that it came from (`mirror_url`); serial and tag mean nothing to another one."""
     serial: Mapped[int | None]
     etag: Mapped[str | None]
     changed_at: Mapped[datetime]
@@ -67,6 +69,7 @@ class MirrorJson(Base):
     facts: Mapped[bytes | None]
     """As `shared.formats.python.json_facts.pack_facts` makes it; null when there is no such document, or none that was
     taken over."""
+    upstream: Mapped[str]
     serial: Mapped[int | None]
     etag: Mapped[str | None]
     checked_at: Mapped[datetime]

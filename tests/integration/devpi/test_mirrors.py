@@ -24,6 +24,7 @@ from tests.support.upstream import Upstream
 
 NAME = IndexName("alice", "mirror")
 PATH = "/alice/mirror"
+UPSTREAM = "http://127.0.0.1:9/simple/"
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +36,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def make(gateway: TestGateway, **options: object) -> DevpiUser:
     """Make a mirror."""
     alice = DevpiUser(gateway, "alice")
-    made = await alice("PUT", PATH, {"type": "mirror", "mirror_url": "http://127.0.0.1:9/simple/", **options})
+    made = await alice("PUT", PATH, {"type": "mirror", "mirror_url": UPSTREAM, **options})
     assert made.status_code == 200, made.text
     return alice
 
@@ -43,7 +44,7 @@ async def make(gateway: TestGateway, **options: object) -> DevpiUser:
 async def keep(gateway: TestGateway, project: NormalizedName, document: bytes) -> None:
     """Have the mirror keep a page, or its list."""
     at = gateway.clock.now()
-    page = NewPage(document, None, None, None, None, at, at + timedelta(hours=1))
+    page = NewPage(document, None, None, UPSTREAM, None, None, at, at + timedelta(hours=1))
     async with gateway.resources.engine.begin() as connection:
         query = select(IndexRow.id, IndexRow.life).where(IndexRow.owner == NAME.owner, IndexRow.name == NAME.name)
         row = (await connection.execute(query)).one()

@@ -247,6 +247,20 @@ class TestAsking:
         assert (await site.document())["info"]["summary"] == ("First" if asked else None)
         assert sum(number for path, number in site.upstream.asked.items() if path.startswith("/pypi")) == asked
 
+    async def test_another_upstream(self, site: Site) -> None:
+        """What the former one said is not fresh any more, and the new one is held to neither its serial nor its tag."""
+        site.upstream.serials["thing"] = 100
+        assert (await site.document())["info"]["summary"] == "First"
+        async with served(site.upstream) as url:
+            site.upstream.serials["thing"] = 1
+            asked = site.upstream.asked[UP]
+            await site.set("root/pypi", mirror_url=f"{url}/simple/")
+            assert (await site.document())["info"]["summary"] == "First"
+            assert site.upstream.asked[UP] == asked + 1
+            assert "if-none-match" not in next(
+                request for request in reversed(site.upstream.requests) if request.get("accept") == "application/json"
+            )
+
     async def test_dead(self, site: Site) -> None:
         """What is kept is served and said to be stale; where nothing is, the page says what it can."""
         site.upstream.faults["/pypi/thing/0.9/json"] = Fault(status=500)

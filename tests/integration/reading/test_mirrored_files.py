@@ -299,6 +299,25 @@ async def test_large_files_may_be_handed_out_by_the_store(site: Files, tmp_path:
     assert (answer.status_code, answer.headers["location"].startswith("http://store.test/mirror/")) == (302, True)
 
 
+@pytest.mark.parametrize("stores", ["plain_s3"], indirect=True)
+async def test_a_bucket_hands_out_large_files(site: Files) -> None:
+    """Its answer to whoever follows has the very bytes; one that was evicted meanwhile is fetched anew."""
+    reading = open_reading(site.engine, site.family.stores, download_limits=LIMITS, mirrors=MIRRORS, redirect=True)
+    site.family.reading, site.client = reading, reading.client()
+    path = (await site.page())[BIG]
+    async with httpx2.AsyncClient() as outside:
+        for asked in (1, 2):
+            assert (await site.client.get(path)).content == LARGE
+            await site.settled(1)
+            answer = await site.client.get(path)
+            assert (answer.status_code, answer.headers["cache-control"]) == (302, "no-store")
+            assert (await outside.get(answer.headers["location"])).content == LARGE
+            assert site.upstream.asked[UP] == asked
+            with _limited(reading, 1):
+                await Eviction(reading.resources, Limits(evict_grace=-1), Fetching(reading.resources)).evict()
+            assert [info async for info in site.family.stores.private.list("mirror/")] == []
+
+
 async def test_a_store_that_takes_nothing(site: Files, tmp_path: Path) -> None:
     """Clients of a large file get it all the same; nothing is said to be kept."""
     private = FullFolder(tmp_path / "full", private=True)

@@ -188,6 +188,58 @@ async def test_a_slow_upstream_is_not_waited_for(site: Site) -> None:
     assert NEW in await site.names()
 
 
+async def test_an_answer_to_no_question(site: Site) -> None:
+    """An upstream that says "not modified" to whoever has nothing gives no usable answer."""
+    site.upstream.faults["/simple/thing/"] = Fault(status=304)
+    answer = await site.get()
+    assert (answer.status_code, "it answers 304" in answer.text) == (503, True)
+
+
+async def test_another_upstream_is_asked_at_once(site: Site) -> None:
+    """What was kept says nothing of it, nor does its tag or serial; while it is away, what was kept is shown as old."""
+    site.upstream.serials["thing"] = 100
+    assert await site.names() == [WHEEL, OLD]
+    listed = (await site.get("/root/pypi/+simple/")).json()["projects"]
+    assert [project["name"] for project in listed] == ["thing"]
+    another = Upstream()
+    another.page_headers["etag"] = site.upstream.page_headers["etag"] = '"the same"'
+    another.add("thing", NEW)
+    another.more_names = ["other"]
+    another.down = Fault(status=503, times=1)
+    async with served(another) as url:
+        await site.set("root/pypi", mirror_url=f"{url}/simple/")
+        old = await site.get()
+        assert (STALE in old.headers, WHEEL in old.text) == (True, True)
+        async with site.engine.begin() as connection:
+            await connection.execute(update(MirrorPage).values(retry_at=None))
+        site.reopen()
+        for path in (DIRECT, BASED):
+            assert await site.names(path) == [NEW]
+        listed = (await site.get("/root/pypi/+simple/")).json()["projects"]
+        assert [project["name"] for project in listed] == ["other", "thing"]
+        site.reopen()
+        assert await site.names() == [NEW]
+    assert another.asked["/simple/thing/"] == 2
+    assert all("if-none-match" not in request for request in another.requests)
+
+
+async def test_the_same_page_of_another_upstream(site: Site) -> None:
+    """Is taken over though nothing of it differs: from then on it is the other's, with its serials."""
+    site.upstream.serials["thing"] = 100
+    assert await site.names() == [WHEEL, OLD]
+    async with served(site.upstream) as url:
+        site.upstream.serials["thing"] = 1
+        for _ in range(2):
+            await site.set("root/pypi", mirror_url=f"{url}/simple/")
+            assert await site.names() == [WHEEL, OLD]
+            site.upstream.add("thing", NEW)
+            await site.expire()
+            assert NEW in await site.names()
+            del site.upstream.projects["thing"][NEW]
+            await site.expire()
+            assert await site.names() == [WHEEL, OLD]
+
+
 async def test_a_serial_never_goes_back(site: Site) -> None:
     """A node that is behind is asked again later; the newer page stays."""
     site.upstream.add("thing", NEW)

@@ -15,6 +15,7 @@ from deploy.importing.export_settings import Renames
 from deploy.importing.report import NOTE
 from services.upload.importing import REFUSED
 from shared.auth.principal import AUTHENTICATED, Grant, Verb
+from shared.reading.devpi_rows import FROM_MIRROR
 
 # As devpi-server 6.20 writes them, but cheap.
 _HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("secret")
@@ -160,6 +161,17 @@ def test_files_keep_digest_time_and_log(made: ExportFolder) -> None:
     assert [entry["what"] for entry in moved.history] == ["upload", "push"]
     assert plain.coordinates.display_name == "Hello"
     assert index.releases["hello", "1.0"].fields["summary"] == "words"
+
+
+def test_a_file_that_came_from_a_mirror(made: ExportFolder) -> None:
+    """One that was pushed and never uploaded keeps that, so that no upload is said of it."""
+    made.file("alice/dev", "Hello", "1.0", "Hello-1.0.tar.gz", b"x")
+    file = made.document["indexes"]["alice/dev"]["files"][0]
+    pushed = file["log"][0] | {"what": "push", "src": "root/pypi"}
+    replaced = {"what": "overwrite", "who": None, "count": 1, "when": pushed["when"]}
+    file["log"] = [replaced, pushed]
+    (found,) = read(made).indexes[0].files
+    assert (found.uploader, list(found.history)) == ("", [replaced, pushed | {FROM_MIRROR: True}])
 
 
 def test_test_results_belong_to_a_file_of_the_export(made: ExportFolder) -> None:
