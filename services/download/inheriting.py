@@ -6,7 +6,6 @@ Source: architecture sections 5.9, 11.5 and 11.6; contract devpi section 15; ADR
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +25,7 @@ from shared.reading.mirrored import MirroredFile, hiding, judged_file, policies_
 from shared.reading.policy import Hidden, judge_name, next_change
 from shared.reading.resolution import MIRROR
 from shared.reading.views import View
+from shared.threads import sized
 
 States = Mapping[NormalizedName, Mapping[IndexId, Standing]]
 """How projects stand in the members of a view that know them."""
@@ -109,7 +109,7 @@ async def _mirrored(
             found = None
             if page is not None and page.origins is not None:
                 args = (page.origins, policies, project, wanted.file_name, now)
-                found = await asyncio.to_thread(judged_file, *args)
+                found = await sized(len(page.origins) << 2, judged_file, *args)
             if found is not None:
                 files.append((mirror.id, found))
             if judge_name(policies, project) is None and _doubtful(page, found, wanted, now):

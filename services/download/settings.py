@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from shared.fetching.receiving import FetchLimits
+from shared.fetching.receiving import SMALL, FetchLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Limits:
     """
 
     memory: int = 48 << 20
-    small: int = 512 << 10
+    small: int = SMALL
     absent_seconds: float = 30.0
     stall_seconds: float = 60.0
     flush_seconds: float = 5.0

@@ -16,6 +16,7 @@ from services.download.inheriting import InView, in_view
 from services.download.mirrored import held_back, mirrored_entry, remembered_until
 from services.download.rules import FileWanted, Span, refusal
 from services.download.settings import Limits
+from shared.catalogue.engine import one_by_one
 from shared.catalogue.reading import file_facts
 from shared.errors import ErrorKind, ServiceError
 from shared.fetching.asking import Questions
@@ -85,7 +86,7 @@ async def find(finding: Finding, place: Place, wanted: FileWanted) -> Entry | Re
 async def _looked(resources: Resources, place: Place, wanted: FileWanted) -> tuple[FileFacts | None, InView, datetime]:
     """Return what an index itself has under an address, what the address means in its merged view, and when."""
     record, now = place.record, resources.clock.now()
-    async with resources.engine.connect() as connection:
+    async with one_by_one(resources.engine) as connection:
         own = None
         if record.type != MIRROR:
             own = await file_facts(connection, record.id, wanted.path_key, wanted.file_name)

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import CTE, ColumnElement, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.digest import Length, Sha256
+from shared.catalogue.fetches import RELAXED, Turn, ending
 from shared.catalogue.tables import MirrorFile
 from shared.objects.interface import Key
 
@@ -37,16 +39,21 @@ class Kept:
 
 async def kept_file(connection: AsyncConnection, key: Key) -> Kept | None:
     """Return what is known of kept bytes."""
-    columns = (MirrorFile.sha256, MirrorFile.length, MirrorFile.evicting_at)
-    row = (await connection.execute(select(*columns).where(MirrorFile.key == key))).first()
+    row = (await connection.execute(_KEPT, {"of": key})).first()
     return None if row is None else Kept(Sha256(row.sha256), Length(row.length), row.evicting_at is not None)
 
 
 async def note_stored(connection: AsyncConnection, key: Key, kept: Kept, now: datetime) -> None:
-    """Note that bytes are in the store and in use; a removal that is under way ends with the row still there."""
-    values = {"sha256": kept.sha256, "length": kept.length, "stored_at": now, "used_at": now, "evicting_at": None}
-    statement = insert(MirrorFile).values(key=key, **values)
-    await connection.execute(statement.on_conflict_do_update(index_elements=[MirrorFile.key], set_=values))
+    """Note that bytes are in the store and in use; a removal that is under way ends with the row still there.
+
+    This does not wait for the disk: bytes without a row are found when they are asked for.
+    """
+    await connection.execute(_STORED, _values(key, kept, now))
+
+
+async def note_fetched(connection: AsyncConnection, key: Key, kept: Kept, now: datetime, turn: Turn) -> None:
+    """As `note_stored`, and end the turn in which the bytes were fetched."""
+    await turn.end(connection, _FETCHED, _values(key, kept, now))
 
 
 async def note_used(connection: AsyncConnection, keys: Collection[Key], now: datetime) -> None:
@@ -94,3 +101,24 @@ async def marked(connection: AsyncConnection, before: datetime) -> list[Key]:
 async def note_removed(connection: AsyncConnection, keys: Collection[Key]) -> None:
     """Drop the rows of bytes that were removed; one that is in use again since stays."""
     await connection.execute(delete(MirrorFile).where(MirrorFile.key.in_(keys), MirrorFile.evicting_at.is_not(None)))
+
+
+def _values(key: Key, kept: Kept, now: datetime) -> dict[str, object]:
+    return {"new_key": key, "new_sha256": kept.sha256, "new_length": kept.length, "new_stored_at": now}
+
+
+def _stored() -> CTE:
+    told: dict[str, Any] = {name: bindparam(f"new_{name}") for name in ("key", "sha256", "length", "stored_at")}
+    row = insert(MirrorFile).values({**told, "used_at": told["stored_at"], "evicting_at": None})
+    changed = {name: row.excluded[name] for name in ("sha256", "length", "stored_at", "used_at", "evicting_at")}
+    kept = row.on_conflict_do_update(index_elements=[MirrorFile.key], set_=changed)
+    return kept.returning(MirrorFile.key).cte()
+
+
+def _count(rows: CTE) -> ColumnElement[int]:
+    return select(func.count()).select_from(rows).scalar_subquery()
+
+
+_KEPT = select(MirrorFile.sha256, MirrorFile.length, MirrorFile.evicting_at).where(MirrorFile.key == bindparam("of"))
+_STORED = select(_count(_stored()), RELAXED)
+_FETCHED = ending(_count(_stored()), RELAXED)

@@ -169,10 +169,13 @@ async def kept_origins(
     """Return what each of some mirrors knows of the files of a project, without the pages themselves."""
     if not mirrors:
         return {}
-    these = or_(*(and_(MirrorPage.index_id == one.id, MirrorPage.life == one.life) for one in mirrors))
-    columns = (MirrorPage.index_id, MirrorPage.origins, MirrorPage.fresh_until)
-    rows = await connection.execute(select(*columns).where(these, MirrorPage.project == project))
-    return {IndexId(row.index_id): KeptOrigins(row.origins, row.fresh_until) for row in rows}
+    lives = {mirror.id: mirror.life for mirror in mirrors}
+    rows = await connection.execute(_ORIGINS, {"ids": list(lives), "of_project": project})
+    return {
+        IndexId(row.index_id): KeptOrigins(row.origins, row.fresh_until)
+        for row in rows
+        if lives[IndexId(row.index_id)] == row.life
+    }
 
 
 async def keep(
@@ -235,6 +238,9 @@ _NO_FAILURE = dict.fromkeys(("failing_since", "failure", "retry_at"))
 _THIS = and_(*(getattr(MirrorPage, key) == bindparam(f"of_{key}") for key in _KEYS))
 
 _KEPT = select(*MirrorPage.__table__.columns).where(_THIS)
+_ORIGINS = select(MirrorPage.index_id, MirrorPage.life, MirrorPage.origins, MirrorPage.fresh_until).where(
+    MirrorPage.index_id.in_(bindparam("ids", expanding=True)), MirrorPage.project == bindparam("of_project")
+)
 
 
 def _keeping() -> Executable:

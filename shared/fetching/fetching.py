@@ -18,14 +18,13 @@ import structlog
 
 from countermark.core.digest import Length, Sha256
 from shared.catalogue import fetches, mirror_faults, mirror_files
-from shared.catalogue.engine import CATALOGUE_AWAY
+from shared.catalogue.engine import CATALOGUE_AWAY, one_by_one
 from shared.catalogue.fetches import Turn
 from shared.catalogue.mirror_files import Kept
 from shared.catalogue.mirror_pages import MirrorId
-from shared.catalogue.outbox import relax
 from shared.errors import ErrorKind, ServiceError
 from shared.fetching.flight import Flight
-from shared.fetching.receiving import LATER, FetchLimits, Receiver
+from shared.fetching.receiving import LATER, SMALL, FetchLimits, Receiver
 from shared.fetching.wanted import Wanted
 from shared.objects.interface import ByteRange, Key, LocalFile, ObjectNotFound, ObjectStoreError, Put
 from shared.reading.loading import load_checked
@@ -76,10 +75,9 @@ class Fetching:
 
     async def kept(self, wanted: Wanted) -> Kept | None:
         """Return what is kept of something; it is not removed for a while then."""
-        async with self._resources.engine.begin() as connection:
+        async with one_by_one(self._resources.engine) as connection:
             kept = await mirror_files.kept_file(connection, wanted.key)
             if kept is not None and kept.evicting:
-                await relax(connection)
                 await mirror_files.note_stored(connection, wanted.key, kept, self._resources.clock.now())
             return kept
 
@@ -153,7 +151,7 @@ class Fetching:
     async def is_withdrawn(self, wanted: Wanted) -> bool:
         """Return whether core metadata is not announced now."""
         mirror, now = MirrorId(wanted.mirror.id, wanted.mirror.life), self._resources.clock.now()
-        async with self._resources.engine.connect() as connection:
+        async with one_by_one(self._resources.engine) as connection:
             found = await mirror_faults.withdrawn(connection, [mirror], wanted.project, now)
         return wanted.sha256 in found.get(mirror.id, {})
 
@@ -271,7 +269,7 @@ class Fetching:
         kept = await self.kept(wanted)
         if kept is None and wanted.sha256 is not None:
             kept = Kept(wanted.sha256, Length(info.length))
-            async with self._resources.engine.begin() as connection:
+            async with one_by_one(self._resources.engine) as connection:
                 await mirror_files.note_stored(connection, wanted.key, kept, self._resources.clock.now())
         return kept if kept is not None and kept.length == info.length else None
 
@@ -289,13 +287,17 @@ class Fetching:
         async with self._places:
             await self._receiver.receive(wanted, flight)
         flight.release()
-        await self._store.put(wanted.key, LocalFile(flight.path), Put.REPLACE)
+        # What is checked whenever it is read, since it is small, need not outlast a power cut.
+        lasting = flight.received > SMALL
+        await self._store.put(wanted.key, LocalFile(flight.path), Put.REPLACE, durable=lasting)
         self.stored_bytes += flight.received
         kept = Kept(Sha256(flight.sha256()), Length(flight.received))
-        async with self._resources.engine.begin() as connection:
-            await mirror_files.note_stored(connection, wanted.key, kept, self._resources.clock.now())
+        now = self._resources.clock.now()
+        async with one_by_one(self._resources.engine) as connection:
             if turn.mine:
-                await turn.end(connection)
+                await mirror_files.note_fetched(connection, wanted.key, kept, now, turn)
+            else:
+                await mirror_files.note_stored(connection, wanted.key, kept, now)
         flight.kept = kept
 
     def _note_failure(self, wanted: Wanted, error: ServiceError) -> None:

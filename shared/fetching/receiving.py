@@ -30,6 +30,10 @@ LATER = timedelta(seconds=60)
 """How long what failed is not tried again where the upstream is wrong."""
 
 
+SMALL = 512 << 10
+"""Bytes up to which a file is read whole and checked, whoever reads it."""
+
+
 @dataclass(frozen=True, slots=True)
 class FetchLimits:
     """Bounds of fetching.

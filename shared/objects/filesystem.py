@@ -161,7 +161,7 @@ class FolderStore:
                 self._refuse_taken(key, path)
             try:
                 if isinstance(body, LocalFile):
-                    status = self._link(temporary, body)
+                    status = self._link(temporary, body, durable=durable)
                 else:
                     status = self._write(temporary, body, durable=durable)
                 self._place(temporary, path, key, condition)
@@ -192,7 +192,7 @@ class FolderStore:
                 os.fsync(descriptor)
             return os.fstat(descriptor)
 
-    def _link(self, temporary: Path, body: LocalFile) -> os.stat_result:
+    def _link(self, temporary: Path, body: LocalFile, *, durable: bool) -> os.stat_result:
         """Give the caller's file a temporary name in the store, or copy it where that is refused."""
         descriptor = os.open(body.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with open(descriptor, "rb", buffering=0) as source:
@@ -205,10 +205,11 @@ class FolderStore:
             except OSError as error:
                 if error.errno not in _CANNOT_LINK:
                     raise
-                return self._write(temporary, source)
+                return self._write(temporary, source, durable=durable)
             if not os.path.samestat(status, os.lstat(temporary)):
                 raise ObjectStoreError(f"{body.path} was replaced while it was being stored")
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
             return os.fstat(descriptor)
 
     def _place(self, temporary: Path, path: Path, key: Key, condition: Put | IfMatch) -> None:
