@@ -131,14 +131,16 @@ def _large_file(ours: Registry, source: MadeUp) -> Iterator[Row]:
     digest = page["hashes"]["sha256"]
     path = f"{ours.index}/+f/{digest[:3]}/{digest[3:16]}/{page['filename']}"
     upstream = f"/files/{page['filename']}"
-    direct = statistics.median(asyncio.run(_first_bytes(source.server.port, upstream, _LOCKS, digest)))
+    direct = asyncio.run(_first_bytes(source.server.port, upstream, _CROWD, digest))
     before = source.count(upstream)
     first = asyncio.run(_first_bytes(ours.server.port, path, _CROWD, digest))
     fetched = float(source.count(upstream) - before)
     yield Figure(f"{_CROWD} clients of one cold file of {_MEGABYTES} MB", fetched, FETCHES).within(1.0)
+    words = "the same crowd, directly"
     figure = Figure("the same: first byte, quickest client", min(first), MILLISECONDS)
-    yield figure.beside("direct", direct, at_most=_FIRST_BYTE)
-    yield Figure("the same: first byte, median client", statistics.median(first), MILLISECONDS).beside("direct", direct)
+    yield figure.beside(words, min(direct), at_most=_FIRST_BYTE)
+    figure = Figure("the same: first byte, median client", statistics.median(first), MILLISECONDS)
+    yield figure.beside(words, statistics.median(direct), at_most=_FIRST_BYTE)
 
 
 async def _first_bytes(port: int, path: str, clients: int, digest: str) -> list[float]:
