@@ -44,6 +44,7 @@ def test_good() -> None:
         b'{"version": 1, "version": 1, "attestation_bundles": []}',
         of(),
         of(ATTESTATION).replace(b'{"version": 1', b'{"version": true', 1),
+        of(ATTESTATION).replace(b'{"version": 1', b'{"version": 1.0', 1),
         of(ATTESTATION).replace(b'{"version": 1', b'{"version": 2', 1),
         of(ATTESTATION).replace(b'{"version": 1', b'{"more": 1, "version": 1', 1),
         of(ATTESTATION, publisher=None),

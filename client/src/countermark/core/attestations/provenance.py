@@ -132,7 +132,8 @@ def _object(value: Any, what: str) -> Mapping[str, Any]:
 
 
 def _version_1(value: Mapping[str, Any], what: str) -> None:
-    if value["version"] != 1 or value["version"] is True:
+    # Neither true nor 1.0, which are equal to it.
+    if type(value["version"]) is not int or value["version"] != 1:
         raise _bad(f"the {what} is of a version that is not known here")
 
 
