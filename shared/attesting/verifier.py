@@ -13,7 +13,7 @@ import sys
 from collections import OrderedDict
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import structlog
@@ -30,7 +30,7 @@ AT_ONCE = 2
 """Processes that verify."""
 
 _WAITING = 16
-"""Questions that wait for one."""
+"""Questions that are being answered, or wait for that."""
 
 _REMEMBERED, _LARGEST = 256, 16 << 10
 """Answers that are remembered, and bytes of the largest of them; most have some 3,000."""
@@ -40,6 +40,15 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 """All that the process is told of ours: secrets of settings are in the environment too."""
 
 
+class _Key(NamedTuple):
+    """What an answer depends on."""
+
+    provenance: Sha256
+    file_name: str
+    sha256: Sha256
+    root: Sha256 | None
+
+
 class AttestationVerifier:
     """Verifies against the trust root of the settings."""
 
@@ -47,7 +56,7 @@ class AttestationVerifier:
         self._settings = settings
         self._places = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
-        self._answers: OrderedDict[tuple[str, ...], bytes] = OrderedDict()
+        self._answers: OrderedDict[_Key, bytes] = OrderedDict()
 
     async def verify(self, provenance: bytes, file_name: str, sha256: Sha256) -> dict[str, Any]:
         """Return what is found out of a provenance object, as `document_of` has it, with `trusted_root`.
@@ -60,15 +69,8 @@ class AttestationVerifier:
         if len(provenance) > MAX_BYTES:
             failed = Failed(Step.STRUCTURE, f"it has more than {MAX_BYTES} bytes")
             return document_of(Report((), failed)) | {"trusted_root": anchor}
-        key = (sha256_of(provenance), file_name, sha256, "" if root is None else sha256_of(root))
-        if self._waiting >= _WAITING:
-            raise _unavailable("Too much is being verified right now; try again in a few seconds.")
-        self._waiting += 1
-        try:
-            async with self._places:
-                said = self._answers.get(key) or await self._asked(provenance, file_name, sha256, root)
-        finally:
-            self._waiting -= 1
+        key = _Key(sha256_of(provenance), file_name, sha256, None if root is None else sha256_of(root))
+        said = self._answers.get(key) or await self._in_turn(key, provenance, root)
         found = orjson.loads(said)
         if "bad_root" in found:
             raise _bad_root(found["bad_root"])
@@ -76,7 +78,22 @@ class AttestationVerifier:
         report: dict[str, Any] = found["report"]
         return report | {"trusted_root": anchor | {"sha256": found["trusted_root"]}}
 
-    def _remember(self, key: tuple[str, ...], said: bytes) -> None:
+    async def _in_turn(self, key: _Key, provenance: bytes, root: bytes | None) -> bytes:
+        """Let a process verify when there is a place for it, unless another question had the same answer meanwhile.
+
+        Raises:
+            ServiceError: UNAVAILABLE.
+        """
+        if self._waiting >= _WAITING:
+            raise _unavailable("Too much is being verified right now; try again in a few seconds.")
+        self._waiting += 1
+        try:
+            async with self._places:
+                return self._answers.get(key) or await self._asked(provenance, key.file_name, key.sha256, root)
+        finally:
+            self._waiting -= 1
+
+    def _remember(self, key: _Key, said: bytes) -> None:
         if len(said) > _LARGEST:
             return
         self._answers[key] = said
