@@ -164,6 +164,17 @@ class Mirrors(Section):
         return parse_outside(_parts(self.networks))
 
 
+class Attestations(Section):
+    """How attestations of mirrored files are verified."""
+
+    trusted_root: Path | None = Field(
+        None,
+        description="file with the Sigstore trust root (TrustedRoot JSON) that attestations are verified against; "
+        "unset: that of the public instance, as the installed sigstore library brings it along",
+    )
+    seconds: float = Field(20.0, ge=1, le=300, description="seconds that verifying the attestations of a file may take")
+
+
 class Signing(Section):
     """How indexes are signed."""
 
@@ -294,6 +305,7 @@ class Settings(Section):
     uploads: Uploads = Uploads()
     downloads: Downloads = Downloads()
     mirrors: Mirrors = Mirrors()
+    attestations: Attestations = Attestations()
     signing: Signing = Signing()
     oidc: Oidc = Oidc()
     upstreams: Upstreams = Upstreams()

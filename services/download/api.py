@@ -1,4 +1,5 @@
-"""The download service's part of our own API: how often files were downloaded.
+"""The download service's part of our own API: how often files were downloaded, and whether
+attestations of mirrored ones verify.
 
 Source: architecture sections 3 and 4.
 """
@@ -9,6 +10,7 @@ from fastapi import APIRouter, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from countermark.core.names import InvalidName, parse_project_name
+from services.download.attestations import Attesting, CheckedProvenance
 from shared.auth.verifier import Verifier
 from shared.catalogue.downloads import LISTED_FILES, project_downloads
 from shared.errors import ErrorKind, ServiceError
@@ -37,7 +39,7 @@ class ProjectDownloads(_Answer):
     files: list[FileDownloads] = Field(description=f"visible files, the newest {LISTED_FILES} of them first")
 
 
-def api_app(resources: Resources, verifier: Verifier) -> FastAPI:
+def api_app(resources: Resources, verifier: Verifier, attesting: Attesting) -> FastAPI:
     """Return the application of the download service's routes below /api/v1."""
     app = FastAPI(title="Countermark download", version="1", docs_url=None, redoc_url=None)
     router = APIRouter(prefix="/api/v1/indexes/{owner}/{index}")
@@ -57,6 +59,15 @@ def api_app(resources: Resources, verifier: Verifier) -> FastAPI:
             raise missing
         files = [FileDownloads.model_validate(file) for file in found.files]
         return ProjectDownloads(project=name, total=found.total, files=files)
+
+    @router.get("/attestations/{sha256}/{filename}")
+    async def attestations_of_file(
+        owner: str, index: str, sha256: str, filename: str, request: Request
+    ) -> CheckedProvenance:
+        """Verify the attestations of a mirrored file; for those who may read it."""
+        said = request.headers.get("authorization")
+        authorization = None if said is None else said.encode("latin-1")
+        return await attesting.check(f"{owner}/{index}", sha256, filename, authorization)
 
     app.include_router(router)
     install_problem_handlers(app, problem_answer)

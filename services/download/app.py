@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.download.api import api_app
+from services.download.attestations import Attesting
 from services.download.counting import Downloads
 from services.download.devpi_files import DevpiFiles
 from services.download.doc_routes import DocRoutes
@@ -23,7 +24,8 @@ from shared.service import Service
 
 
 def create_service(resources: Resources, limits: Limits | None = None) -> Service:
-    """Return the download service: files, `.metadata`, the `uri`s of pointers, documentation, and download counts.
+    """Return the download service: files, `.metadata`, the `uri`s of pointers, documentation, download counts, and
+    whether attestations of mirrored files verify.
 
     Args:
         limits: bounds of memory and time; the defaults fit the smallest deployment.
@@ -37,9 +39,10 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     routes = DocRoutes(Documentation(resources), limits, access, DownloadRoutes(resources, limits, access, reading))
     files = UnknownErrors(routes, problem_answer)
     reads = DevpiFiles(resources, access, reading.reader).before(files)
+    attesting = Attesting(resources, access, reading.reader, fetching)
     return Service(
         name="download",
-        app=beside(api_app(resources, verifier), reads),
+        app=beside(api_app(resources, verifier, attesting), reads),
         hot=(DownloadHotReader(access, reading.reader, reading.downloads, reading.uses),),
         loops=(reading.downloads.run, reading.uses.run, Eviction(resources, limits, fetching).run),
     )

@@ -62,9 +62,9 @@ async def find(finding: Finding, place: Place, wanted: FileWanted) -> Entry | Re
             or UNAVAILABLE; a small file of a mirror cannot be fetched.
     """
     resources, limits = finding.resources, finding.limits
-    own, seen, now = await _looked(resources, place, wanted)
+    own, seen, now = await looked(resources, place, wanted)
     if seen.file is None and seen.doubts and await finding.questions.ask(seen.doubts):
-        own, seen, now = await _looked(resources, place, wanted)
+        own, seen, now = await looked(resources, place, wanted)
     if isinstance(seen.file, MirroredFile):
         return await mirrored_entry(finding.fetching, limits, place, wanted, seen, now)
     if seen.hidden is not None:
@@ -83,7 +83,7 @@ async def find(finding: Finding, place: Place, wanted: FileWanted) -> Entry | Re
     return make_entry(stored, body, place.groups(shown.project), open_=place.open)
 
 
-async def _looked(resources: Resources, place: Place, wanted: FileWanted) -> tuple[FileFacts | None, InView, datetime]:
+async def looked(resources: Resources, place: Place, wanted: FileWanted) -> tuple[FileFacts | None, InView, datetime]:
     """Return what an index itself has under an address, what the address means in its merged view, and when."""
     record, now = place.record, resources.clock.now()
     async with one_by_one(resources.engine) as connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -32,8 +33,8 @@ from shared.outgoing import Outgoing
 from shared.outside import LOOPBACK, Outside
 from shared.resources import Resources
 from shared.service import HotPath, Service
+from shared.settings import Attestations, Mirrors, Settings
 from shared.settings import Downloads as DownloadSettings
-from shared.settings import Mirrors, Settings
 
 
 @dataclass(slots=True)
@@ -55,7 +56,7 @@ class Reading:
         async def cold(scope: Scope, receive: Receive, send: Send) -> None:
             face = parse_face(scope["path"])
             name = "index" if face is None else service_for(face)
-            if scope["path"].startswith("/api/v1/indexes/") and "/downloads/" in scope["path"]:
+            if re.match(r"/api/v1/indexes/[^/]+/[^/]+/(downloads|attestations)/", scope["path"]):
                 name = "download"
             await services.get(name, self.index.app)(scope, receive, send)
 
@@ -89,12 +90,17 @@ def open_reading(
     *,
     redirect: bool = False,
     mirrors: Mirrors | None = None,
+    attestations: Attestations | None = None,
 ) -> Reading:
     """Return the reading services over a catalogue and a store. Nothing needs Redis: its client never connects.
 
     Upstreams may be on this machine.
     """
-    settings = Settings(downloads=DownloadSettings(redirect=redirect), mirrors=mirrors or Mirrors())
+    settings = Settings(
+        downloads=DownloadSettings(redirect=redirect),
+        mirrors=mirrors or Mirrors(),
+        attestations=attestations or Attestations(),
+    )
     resources = Resources(
         settings=settings,
         clock=SystemClock(),

@@ -99,7 +99,7 @@ async def test_described(reading: Reading) -> None:
     """Each service describes its routes with their answers (OpenAPI)."""
     for service, paths in (
         (reading.index, ["publications", "head", "explain/{project}", "holds", "mirrors"]),
-        (reading.download, ["downloads/{project}"]),
+        (reading.download, ["downloads/{project}", "attestations/{sha256}/{filename}"]),
     ):
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(service.app), base_url="http://i.test") as client:
             described = (await client.get("/openapi.json")).json()

@@ -59,6 +59,7 @@ def _route(raw: str) -> Destination:
         ("/api/v1/indexes/root/stable/holds", "index"),
         ("/api/v1/indexes/root/stable/mirrors", "index"),
         ("/api/v1/indexes/root/stable/downloads/demo", "download"),
+        ("/api/v1/indexes/root/pypi/attestations/00/demo-1.whl", "download"),
     ],
 )
 def test_each_face_has_its_service(path: str, service: str) -> None:

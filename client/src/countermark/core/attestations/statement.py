@@ -1,0 +1,109 @@
+"""What an attestation states, and of which file. Pure.
+
+Source: in-toto attestation framework, "Statement" v1; PEP 740, "Attestation statements"; contract python-index
+section 4.1; trust contract sections 5.2 and 6 (20, 21).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
+
+from countermark.core.attestations.provenance import ReadJson
+from countermark.core.attestations.results import Failed, Step
+from countermark.core.digest import InvalidDigest, Sha256, parse_sha256
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+"""Of the DSSE envelopes that hold statements."""
+
+STATEMENT_V1 = "https://in-toto.io/Statement/v1"
+SLSA_PROVENANCE_V1 = "https://slsa.dev/provenance/v1"
+
+_PUBLISH_V1 = "/attestations/publish/v1"
+"""How the type of the predicate ends that says no more than "I published this file"; an index names its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What was signed, read.
+
+    Attributes:
+        subject: the one thing it is about, as it came.
+    """
+
+    predicate_type: str
+    predicate: Mapping[str, Any] | None
+    subject: Any
+    subjects: int
+
+
+def read_statement(payload: bytes, read_json: ReadJson) -> Statement:
+    """Read a statement, whatever it is about.
+
+    Raises:
+        Failed: STATEMENT.
+    """
+    try:
+        document = read_json(payload)
+    except ValueError as error:
+        raise _bad(f"it cannot be read: {error}") from error
+    if not isinstance(document, dict) or document.get("_type") != STATEMENT_V1:
+        raise _bad("it is no in-toto Statement v1")
+    kind, predicate, subjects = document.get("predicateType"), document.get("predicate"), document.get("subject")
+    if not isinstance(kind, str):
+        raise _bad("it has no predicate type")
+    if kind == SLSA_PROVENANCE_V1:
+        if not isinstance(predicate, dict):
+            raise _bad("its predicate is no object")
+    elif not (kind.startswith("https://") and kind.endswith(_PUBLISH_V1)):
+        raise _bad(f"its predicate type is not known here: {kind[:100]!r}")
+    elif predicate not in (None, {}):
+        raise _bad("a predicate of this type is null or empty")
+    if not isinstance(subjects, list):
+        raise _bad("it has no list of subjects")
+    return Statement(kind, predicate, subjects[0] if subjects else None, len(subjects))
+
+
+def check_subject(statement: Statement, file_name: str, sha256: Sha256) -> None:
+    """Check that a statement is about a file, and about nothing else.
+
+    Names are compared as wheel and sdist names are: spellings that mean the same distribution are equal.
+
+    Raises:
+        Failed: SUBJECT.
+    """
+    if statement.subjects != 1:
+        raise Failed(Step.SUBJECT, f"it has {statement.subjects} subjects; exactly one is taken")
+    subject = statement.subject
+    name = subject.get("name") if isinstance(subject, dict) else None
+    digests = subject.get("digest") if isinstance(subject, dict) else None
+    if not isinstance(name, str) or not isinstance(digests, dict):
+        raise Failed(Step.SUBJECT, "its subject has no name or no digests")
+    meant, wanted = _parsed(name), _parsed(file_name)
+    if meant is None or wanted is None or meant != wanted:
+        raise Failed(Step.SUBJECT, f"it is about {name[:100]!r}, not about {file_name}")
+    found = digests.get("sha256")
+    try:
+        same = isinstance(found, str) and len(found) == len(sha256) and parse_sha256(found) == sha256
+    except InvalidDigest:
+        same = False
+    if not same:
+        raise Failed(Step.SUBJECT, f"it is about other bytes of {file_name}: {str(found)[:80]!r}")
+
+
+def _bad(detail: str) -> Failed:
+    return Failed(Step.STATEMENT, detail)
+
+
+def _parsed(name: str) -> tuple[object, ...] | None:
+    """Return what a file's name means, None for what is neither a wheel nor an sdist."""
+    try:
+        if name.endswith(".whl"):
+            return parse_wheel_filename(name)
+        # The format counts as well: foo-1.zip is another file than foo-1.tar.gz.
+        return (*parse_sdist_filename(name), name.rpartition(".")[2])
+    except (InvalidSdistFilename, InvalidWheelFilename):
+        return None

@@ -1,0 +1,145 @@
+"""A Sigstore trust root, and whether it trusted whom it names at a given time. Imports sigstore.
+
+sigstore-python verifies against every key and authority of a root whose time has begun and looks at no end, at no log's
+name, and tries all keys when an id is not known. What it leaves out is here.
+Source: trust contract sections 5.1 and 5.2 ("What it leaves to the caller").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Protocol
+from urllib.parse import quote, urlsplit
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.x509 import Certificate, PrecertificateSignedCertificateTimestamps, load_der_x509_certificate
+from cryptography.x509.certificate_transparency import SignedCertificateTimestamp
+from sigstore._internal.tuf import DEFAULT_TUF_URL
+from sigstore.models import TrustedRoot
+from sigstore_models.trustroot import v1 as models
+
+from countermark.core.attestations.results import Failed, Step
+
+MAX_ROOT_BYTES = 1 << 20
+"""Bytes of a trust root; the public one has some 7,000."""
+
+
+class BadRoot(ValueError):
+    """A trust root cannot be used; the message is for whoever set it."""
+
+
+class _Period(Protocol):
+    start: datetime
+    end: datetime | None
+
+
+def public_root() -> bytes:
+    """Return the trust root of the public instance, as the installed sigstore library brings it along."""
+    # Not `ClientTrustConfig.production(offline=True)`: it reads a copy in the home folder, and does not check it.
+    held = resources.files("sigstore") / "_store" / quote(DEFAULT_TUF_URL, safe="") / "trusted_root.json"
+    return held.read_bytes()
+
+
+class Root:
+    """A trust root that was read."""
+
+    def __init__(self, content: bytes) -> None:
+        """Read a `TrustedRoot` document.
+
+        Raises:
+            BadRoot: it is none, or names no authority, no CT log or no transparency log.
+        """
+        if len(content) > MAX_ROOT_BYTES:
+            raise BadRoot(f"a trust root has at most {MAX_ROOT_BYTES} bytes")
+        try:
+            self._document = models.TrustedRoot.from_json(content)
+            self.sigstore = TrustedRoot(self._document)
+            self._authorities = [(one.valid_for, _chain(one)) for one in self._document.certificate_authorities]
+        except Exception as error:
+            # What it raises of a document is many things, and all mean that this is no root.
+            raise BadRoot(f"it is no Sigstore trust root: {str(error)[:200]}") from error
+        for what, there in (
+            ("certificate authority", self._authorities),
+            ("CT log", self._document.ctlogs),
+            ("transparency log", self._document.tlogs),
+        ):
+            if not there:
+                raise BadRoot(f"it names no {what}")
+
+    def check_ct_log(self, certificate: Certificate) -> None:
+        """Check that a certificate that verifies names a CT log of this root: then that log's key was the one.
+
+        Raises:
+            Failed: CERTIFICATE.
+        """
+        if not list(_logs(self._document.ctlogs, _stamp(certificate).log_id)):
+            raise Failed(Step.CERTIFICATE, "the trust root does not know the certificate's CT log")
+
+    def check_log(self, log_id: bytes, origin: str) -> None:
+        """Check that this root has the transparency log that an entry names, and that a checkpoint is that log's.
+
+        Args:
+            origin: the first line of the checkpoint.
+
+        Raises:
+            Failed: LOG.
+        """
+        found = list(_logs(self._document.tlogs, log_id))
+        if not found:
+            raise Failed(Step.LOG, f"the trust root does not know the log {log_id.hex()[:64]}")
+        # A log's name is its host, and in logs of the first version the number of its tree behind it.
+        if origin.partition(" - ")[0] not in {urlsplit(log.base_url).hostname for log in found}:
+            raise Failed(Step.LOG, f"its checkpoint is that of another log: {origin[:100]!r}")
+
+    def check_windows(self, certificate: Certificate, log_id: bytes, at: int) -> None:
+        """Check that issuer, CT log and transparency log of a signature were trusted when they did their part.
+
+        Args:
+            certificate: one that was found good in all other respects, as was the log.
+            at: when the log took the signature in, in seconds since 1970.
+
+        Raises:
+            Failed: WINDOWS.
+        """
+        signed, stamp = datetime.fromtimestamp(at, UTC), _stamp(certificate)
+        issuing = [period for period, chain in self._authorities if any(_issued(one, certificate) for one in chain)]
+        logs = [log.public_key.valid_for for log in _logs(self._document.tlogs, log_id)]
+        ct_logs = [log.public_key.valid_for for log in _logs(self._document.ctlogs, stamp.log_id)]
+        for what, periods, when in (
+            ("the certificate's issuer when it signed", issuing, signed),
+            ("the CT log when it saw the certificate", ct_logs, stamp.timestamp.replace(tzinfo=UTC)),
+            ("the log when it took this in", logs, signed),
+        ):
+            if not _within(periods, when):
+                raise Failed(Step.WINDOWS, f"the trust root did not trust {what}")
+
+
+def _stamp(certificate: Certificate) -> SignedCertificateTimestamp:
+    """Return the one timestamp of the CT log that a certificate which verifies has."""
+    stamps: list[SignedCertificateTimestamp] = list(
+        certificate.extensions.get_extension_for_class(PrecertificateSignedCertificateTimestamps).value
+    )
+    return stamps[0]
+
+
+def _chain(authority: models.CertificateAuthority) -> list[Certificate]:
+    return [load_der_x509_certificate(one.raw_bytes) for one in authority.cert_chain.certificates]
+
+
+def _logs(logs: Iterable[models.TransparencyLogInstance], log_id: bytes) -> Iterator[models.TransparencyLogInstance]:
+    return (log for log in logs if log.log_id.key_id == log_id)
+
+
+def _within(periods: Iterable[_Period | None], at: datetime) -> bool:
+    """Return whether a time lies in one of the periods, ends included; what has none is valid always."""
+    return any(one is None or (one.start <= at and (one.end is None or at <= one.end)) for one in periods)
+
+
+def _issued(issuer: Certificate, certificate: Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
