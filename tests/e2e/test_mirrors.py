@@ -58,7 +58,7 @@ def test_the_past_of_a_mirror(company: Company, tools: Tools, tmp_path: Path, in
     """Through the stage as it stood, what the upstream had by then is installed, and is there when it is not."""
     company.release("grown", "1.0", upload_time="2022-01-02T03:04:05Z")
     company.release("grown", "2.0", upload_time="2024-01-02T03:04:05Z")
-    then = Source(f"{company.deployment.api}/root/stable/+at/2023-01-01T00:00:00Z/+simple/")
+    then = Source(f"{company.deployment.api}/{company.name}/+at/2023-01-01T00:00:00Z/+simple/")
     assert installer.install(tools, Wish("grown", then, tmp_path / "then")) == {"grown": "1.0"}
     assert installer.install(tools, Wish("grown", company.source, tmp_path / "now")) == {"grown": "2.0"}
 

@@ -37,7 +37,9 @@ def program(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
 
 
-def run(*argv: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *argv: str, environment: dict[str, str] | None = None, timeout: float = START_TIMEOUT
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, with the variables of this process that are not ours, and `environment`."""
     return subprocess.run(
         argv,
@@ -46,13 +48,15 @@ def run(*argv: str, environment: dict[str, str] | None = None) -> subprocess.Com
         capture_output=True,
         text=True,
         check=False,
-        timeout=START_TIMEOUT,
+        timeout=timeout,
     )
 
 
-def server_command(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def server_command(
+    *arguments: str, environment: dict[str, str] | None = None, timeout: float = START_TIMEOUT
+) -> subprocess.CompletedProcess[str]:
     """Run `countermark-server` to its end."""
-    return run(program("countermark-server"), *arguments, environment=environment)
+    return run(program("countermark-server"), *arguments, environment=environment, timeout=timeout)
 
 
 def clean_environment() -> dict[str, str]:
@@ -175,9 +179,9 @@ class Deployment:
         found = re.search(r"owner\s+(http://\S+)", self.process.output)
         return None if found is None else found[1]
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *arguments: str, timeout: float = START_TIMEOUT) -> subprocess.CompletedProcess[str]:
         """Run a command of `countermark-server` beside it."""
-        return server_command(*arguments, "--data", str(self.data))
+        return server_command(*arguments, "--data", str(self.data), timeout=timeout)
 
     def token(self, *options: str, index: str = "root/stable") -> str:
         """Return a new token of `root`, which may upload to and read one index unless `options` say otherwise."""
