@@ -26,6 +26,12 @@ _HTML_TYPES = ("text/html", "application/vnd.pypi.simple.v1+html", "application/
 _STRONG = ("sha256", "sha512", "sha384", "blake2b", "sha3_256", "sha224", "sha1", "md5")
 """Algorithms, the best first."""
 
+_PIECE = _MOST_OPEN = 256 << 10
+"""Characters of HTML that are parsed at once, and that a tag, a comment or a script may have."""
+
+_MOST_LEFT = 1024
+"""Characters of what is not closed at the end of a page: parsing them takes the square of their number."""
+
 _MAX_TEXT = 8192
 _HEX = re.compile(r"[0-9a-fA-F]+\Z")
 _SERIAL = re.compile(r"\s*SERIAL (\d{1,18})\s*\Z")
@@ -216,10 +222,26 @@ class _Markup(HTMLParser):
             self.serial = int(found[1])
 
 
+def parse_markup(markup: HTMLParser, body: bytes) -> None:
+    """Have HTML parsed piece by piece: the parser begins a tag that is not closed again and again, and at the end for
+    each `<` within it, which takes hours for a page of megabytes.
+
+    Raises:
+        UnreadablePage: a tag, a comment or a script does not end for long, or the page breaks off within one.
+    """
+    text = body.decode("utf-8", "replace")
+    for begin in range(0, len(text), _PIECE):
+        markup.feed(text[begin : begin + _PIECE])
+        if len(markup.rawdata) > _MOST_OPEN:
+            raise UnreadablePage(f"a tag, comment or script of it has more than {_MOST_OPEN} characters")
+    if len(markup.rawdata) > _MOST_LEFT:
+        raise UnreadablePage("it breaks off in the middle of a tag, comment or script")
+    markup.close()
+
+
 def _markup(body: bytes) -> _Markup:
     markup = _Markup()
-    markup.feed(body.decode("utf-8", "replace"))
-    markup.close()
+    parse_markup(markup, body)
     return markup
 
 
