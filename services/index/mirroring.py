@@ -128,7 +128,7 @@ class Mirroring:
         self._resources = resources
         self._settings = resources.settings.mirrors
         self._upstreams = upstreams
-        self._flights = Flights[tuple[MirrorId, NormalizedName], KeptPage | None](resources)
+        self._flights = Flights[tuple[MirrorId, NormalizedName, str], KeptPage | None](resources)
 
     async def page(self, mirror: IndexRecord, project: NormalizedName, *, force: bool = False) -> MirroredPage:
         """Return a mirror's page of a project.
@@ -203,7 +203,8 @@ class Mirroring:
             AskFailed: there is no usable answer, or not yet.
         """
         patience = LONGEST_WAIT if kept is None or force else self._settings.patience
-        key = (subject.id, subject.project)
+        # Who asks after a change of `mirror_url` is not to get what the upstream before it says.
+        key = (subject.id, subject.project, subject.upstream)
         try:
             return await self._flights.join(key, lambda: self._refresh(subject, kept, whole=force), patience)
         except TimeoutError as error:

@@ -223,6 +223,36 @@ async def test_another_upstream_is_asked_at_once(site: Site) -> None:
     assert all("if-none-match" not in request for request in another.requests)
 
 
+async def test_another_upstream_is_set_while_one_is_asked(site: Site) -> None:
+    """Who asks after the change does not get the answer that is on its way as if it were the new one's."""
+    fault = site.upstream.faults["/simple/thing/"] = Fault(never=True)
+    before = asyncio.create_task(site.get())
+    while not site.upstream.asked["/simple/thing/"]:
+        await asyncio.sleep(0.01)
+    another = Upstream()
+    another.add("thing", NEW)
+    async with served(another) as url:
+        await site.set("root/pypi", mirror_url=f"{url}/simple/")
+        after = asyncio.create_task(site.get())
+        await asyncio.sleep(0.2)
+        fault.go.set()
+        assert (await before).status_code == 200
+        answer = await after
+        assert STALE in answer.headers or NEW in answer.text
+        site.reopen()
+        assert await site.names() == [NEW]
+
+
+async def test_a_tag_that_cannot_be_sent_is_forgotten(site: Site) -> None:
+    """Bytes beyond ASCII in an upstream's entity tag take no page away: it is asked for whole the next time."""
+    site.upstream.page_headers["etag"] = '"\xe9"'
+    for _ in range(2):
+        assert await site.names() == [WHEEL, OLD]
+        await site.expire()
+    assert site.upstream.asked["/simple/thing/"] == 2
+    assert all("if-none-match" not in request for request in site.upstream.requests)
+
+
 async def test_the_same_page_of_another_upstream(site: Site) -> None:
     """Is taken over though nothing of it differs: from then on it is the other's, with its serials."""
     site.upstream.serials["thing"] = 100
