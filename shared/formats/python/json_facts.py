@@ -34,6 +34,8 @@ TEXTS = frozenset(
 )
 LISTS = frozenset(["classifiers", "dynamic", "license_files", "provides_extra", "requires_dist"])
 
+_LISTS_OF_VULNERABILITIES = frozenset(["aliases", "fixed_in"])
+
 _PAGES_OWN = frozenset(
     ["downloads", "name", "package_url", "project_url", "release_url", "version", "yanked", "yanked_reason"]
 )
@@ -200,9 +202,14 @@ def _vulnerabilities(said: object) -> list[dict[str, Any]]:
     listed = said if isinstance(said, list) else []
     kept = [one for one in listed if isinstance(one, dict) and isinstance(one.get("id"), str)]
     return [
-        {key: value for key, value in one.items() if len(key) <= _MAX_KEY and (_is_plain(value) or _is_texts(value))}
+        {key: value for key, value in one.items() if len(key) <= _MAX_KEY and _is_of_vulnerability(key, value)}
         for one in kept[:MOST_VULNERABILITIES]
     ]
+
+
+def _is_of_vulnerability(key: str, value: object) -> bool:
+    """Return whether a value has a shape in which whoever reads it, here as well, can have it under a key."""
+    return _is_texts(value) or (_is_plain(value) and key not in _LISTS_OF_VULNERABILITIES)
 
 
 def _ownership(said: object) -> dict[str, Any] | None:
