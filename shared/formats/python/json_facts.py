@@ -20,7 +20,7 @@ from countermark.core.digest import InvalidDigest, Sha256, parse_sha256
 from countermark.core.names import InvalidName, NormalizedName, parse_project_name
 from shared.formats.python.names import release_key
 from shared.formats.python.origins import pack, unpack
-from shared.formats.python.simple_pages import MOST_FILES
+from shared.formats.python.simple_pages import MOST_FILES, MOST_VALUES, has_too_many_values
 
 MOST_VULNERABILITIES = 1_000
 """Of one release; the public index has some thirty for its worst."""
@@ -101,6 +101,8 @@ def read_facts(body: bytes, project: NormalizedName, version: str | None) -> Jso
     Raises:
         UnreadableFacts: it is none, or another one.
     """
+    if has_too_many_values(body):
+        raise UnreadableFacts(f"it has more than {MOST_VALUES} values")
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -22,6 +22,9 @@ ACCEPT = f"{JSON_TYPE}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0
 MOST_FILES = 200_000
 """Links of one page; the largest project of the public index has some 20,000."""
 
+MOST_VALUES = 4_000_000
+"""Values of one JSON document; a page of 20,000 files has 400,000. They take some 100 bytes each, at the most."""
+
 _HTML_TYPES = ("text/html", "application/vnd.pypi.simple.v1+html", "application/xhtml+xml")
 _STRONG = ("sha256", "sha512", "sha384", "blake2b", "sha3_256", "sha224", "sha1", "md5")
 """Algorithms, the best first."""
@@ -158,6 +161,8 @@ def read_json(body: bytes) -> dict[str, Any]:
     Raises:
         UnreadablePage: it is none, or of a version that is not read.
     """
+    if has_too_many_values(body):
+        raise UnreadablePage(f"it has more than {MOST_VALUES} values")
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -166,6 +171,13 @@ def read_json(body: bytes) -> dict[str, Any]:
     _check_version(meta.get("api-version", "") if isinstance(meta, dict) else "")
     assert isinstance(document, dict)
     return document
+
+
+def has_too_many_values(body: bytes) -> bool:
+    """Return whether JSON may have more values than are read, before a tree is made of it: `{},{},` becomes thirty
+    times as many bytes. Blocking: some milliseconds for a megabyte.
+    """
+    return len(body) > MOST_VALUES and sum(map(body.count, (b",", b"{", b"["))) > MOST_VALUES
 
 
 def _check_version(version: object) -> None:

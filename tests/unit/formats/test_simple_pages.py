@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from countermark.core.names import NormalizedName
+from shared.formats.python.json_facts import UnreadableFacts, read_facts
 from shared.formats.python.simple_lists import read_projects
 from shared.formats.python.simple_pages import JSON_TYPE, UnreadablePage, read_files, read_page
 
@@ -72,3 +74,13 @@ def test_html_may_break_off_after_little() -> None:
     """What an old server leaves open at the end of a page takes nothing of what stands before it away."""
     page = read_page(b'<a href="x-1.zip">x</a><a ', "text/html", _PAGE)
     assert [file["filename"] for file in page.files] == ["x-1.zip"]
+
+
+@pytest.mark.parametrize("value", [b"{},", b"[],", b"1,"])
+def test_json_of_millions_of_values_is_not_made_a_tree_of(value: bytes) -> None:
+    """A few megabytes of almost nothing would be hundreds in memory: refused before, also as a document of the API."""
+    body = b'{"meta":{"api-version":"1.0"},"files":[],"x":[' + value * 4_100_000 + b"1]}"
+    with pytest.raises(UnreadablePage, match="more than 4000000 values"):
+        read_page(body, JSON_TYPE, _PAGE)
+    with pytest.raises(UnreadableFacts, match="more than 4000000 values"):
+        read_facts(body, NormalizedName("thing"), None)
