@@ -47,6 +47,9 @@ log = structlog.get_logger()
 _AGAIN = timedelta(seconds=2)
 """When to come again after the time ran out."""
 
+_MOST_FLIGHTS = 1_000
+"""Pages that a process asks for at the same time: anybody may think of names, and each would wait for its turn."""
+
 Changed = tuple[tuple[FileName, Sha256, Sha256], ...]
 """File name, digest as first seen, digest that the upstream gives now."""
 Ages = tuple[datetime | None, datetime | None]
@@ -178,6 +181,8 @@ class Mirroring:
         if kept is not None and kept.validity.is_fresh(now) and not force:
             return kept, False
         failure = self._upstreams.shut(subject.options)
+        if failure is None and len(self._flights) >= _MOST_FLIGHTS:
+            failure = AskFailed("too many pages are being asked for at the same time", _AGAIN)
         if failure is None and (kept is None or kept.validity.may_ask(now)):
             try:
                 kept = await self._waited(subject, kept, force=force)

@@ -13,6 +13,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import parse_index_name
+from services.index import mirroring
 from shared.catalogue import fetches
 from shared.catalogue.tables import Audit, IndexRow, MirrorPage
 from shared.objects.interface import ObjectStores
@@ -221,6 +222,25 @@ async def test_another_upstream_is_asked_at_once(site: Site) -> None:
         assert await site.names() == [NEW]
     assert another.asked["/simple/thing/"] == 2
     assert all("if-none-match" not in request for request in another.requests)
+
+
+async def test_a_crowd_of_names(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for more pages than are asked for at the same time is told to come again; what is kept is served."""
+    monkeypatch.setattr(mirroring, "_MOST_FLIGHTS", 5)
+    assert await site.names() == [WHEEL, OLD]
+    await site.expire()
+    fault = site.upstream.down = Fault(never=True)
+    asking = [asyncio.create_task(site.client.get(f"/root/pypi/+simple/x{number}/")) for number in range(20)]
+    while sum(site.upstream.asked.values()) < 6:
+        await asyncio.sleep(0.01)
+    assert STALE in (await site.get()).headers
+    fault.go.set()
+    site.upstream.down = None
+    told = [await answer for answer in asking]
+    refused = [answer for answer in told if answer.status_code == 503 and "too many pages" in answer.text]
+    assert len(refused) == 15
+    assert all(answer.headers["retry-after"] for answer in refused)
+    assert sum(site.upstream.asked.values()) == 6
 
 
 async def test_another_upstream_is_set_while_one_is_asked(site: Site) -> None:
