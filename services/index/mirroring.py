@@ -298,6 +298,9 @@ class Mirroring:
         document, origins, seen, changed, ages = packed
         told = (found.page.serial, found.etag, asked_at, fresh_until, *ages)
         page = NewPage(document, origins, seen, subject.upstream, *told)
+        if kept is None and not found.page.files:
+            # Some upstreams have an empty page for every name: as little to be written down as what is not there.
+            return page.kept()
         return await self._replaced(subject, page, changed, turn)
 
     async def _confirmed(self, subject: _Subject, kept: KeptPage, said: Confirmation, turn: Turn) -> KeptPage:

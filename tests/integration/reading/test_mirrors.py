@@ -243,6 +243,21 @@ async def test_a_crowd_of_names(site: Site, monkeypatch: pytest.MonkeyPatch) -> 
     assert sum(site.upstream.asked.values()) == 6
 
 
+async def test_empty_pages_leave_nothing_behind(site: Site) -> None:
+    """An upstream that answers for every name lets nobody fill the catalogue with names; one that loses its files does
+    not make them forgotten.
+    """
+    for number in range(3):
+        site.upstream.projects[f"x{number}"], site.upstream.serials[f"x{number}"] = {}, 1
+        assert await site.names(f"/root/pypi/+simple/x{number}/") == []
+    assert await site.names() == [WHEEL, OLD]
+    await site.expire()
+    site.upstream.projects["thing"] = {}
+    assert await site.names() == []
+    async with site.engine.connect() as connection:
+        assert (await connection.scalars(select(MirrorPage.project))).all() == ["thing"]
+
+
 async def test_another_upstream_is_set_while_one_is_asked(site: Site) -> None:
     """Who asks after the change does not get the answer that is on its way as if it were the new one's."""
     fault = site.upstream.faults["/simple/thing/"] = Fault(never=True)
