@@ -21,9 +21,12 @@ from typing import Self
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
+import structlog
 
 from shared.outside import PUBLIC, Outside
 from shared.resolving import Resolver
+
+log = structlog.get_logger()
 
 MOST_REDIRECTS = 5
 
@@ -40,10 +43,16 @@ _CONNECTIONS = httpx2.Limits(max_connections=64, max_keepalive_connections=16, k
 
 
 class Unreachable(Exception):
-    """There is no answer: the message says why, for operators; `refused` when the rules here forbid to ask at all."""
+    """There is no answer: the message says why, and nothing of the networks here.
 
-    def __init__(self, message: str, *, refused: bool = False) -> None:
+    Attributes:
+        refused: the rules here forbid to ask at all.
+        crowded: too much is being asked for here at the same time, which says nothing of the server.
+    """
+
+    def __init__(self, message: str, *, refused: bool = False, crowded: bool = False) -> None:
         self.refused = refused
+        self.crowded = crowded
         super().__init__(message)
 
 
@@ -164,9 +173,10 @@ class Outgoing:
     async def _asked(
         self, place: _Place, url: str, headers: Mapping[str, str], waits: Patience
     ) -> AsyncIterator[httpx2.Response]:
-        transport = await self._transport(place)
+        # Before anything is waited for: connections that somebody is about to use are not closed.
         self._busy[place] = self._busy.get(place, 0) + 1
         try:
+            transport = await self._transport(place)
             response = await self._sent(transport, place, url, headers, waits)
             try:
                 yield response
@@ -174,6 +184,8 @@ class Outgoing:
                 await response.aclose()
         finally:
             self._busy[place] -= 1
+            if not self._busy[place]:
+                del self._busy[place]
 
     async def _sent(
         self,
@@ -200,6 +212,9 @@ class Outgoing:
                 return await transport.handle_async_request(request)
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
                 failure = error
+            except httpx2.PoolTimeout as error:
+                words = f"too much is being asked of {place.authority} at the same time"
+                raise Unreachable(words, crowded=True) from error
             except (httpx2.HTTPError, OSError) as error:
                 raise Unreachable(f"{place.authority} does not answer: {_words(error)}") from error
         self._resolver.forget(place.host, place.port)
@@ -217,9 +232,10 @@ class Outgoing:
             raise Unreachable(f"the name {place.host} cannot be resolved: {_words(error)}") from error
         refused = [address for address in addresses if not self._outside.admits(address)]
         if refused or not addresses:
-            shown = ", ".join(refused) or "no address"
+            # Which ones is for operators: whoever may set a mirror's upstream could ask for any name inside.
+            log.warning("address_refused", host=place.host, addresses=refused)
             words = (
-                f"{place.host} has {shown}, which is not public: the operator can allow its network (mirrors.networks)"
+                f"{place.host} has an address that is not public: the operator can allow its network (mirrors.networks)"
             )
             raise Unreachable(words, refused=True)
         return addresses
@@ -231,10 +247,10 @@ class Outgoing:
             tls = self._tls if place.scheme == "https" else False
             transport = httpx2.AsyncHTTPTransport(verify=tls, trust_env=False, limits=_CONNECTIONS)
             self._transports[place] = transport
-            for old in [one for one in self._transports if not self._busy.get(one)][: -_PLACES or None]:
-                if old != place:
-                    await self._transports.pop(old).aclose()
-                    self._busy.pop(old, None)
+            # Taken away all at once: while one is being closed, others come by and would take away the same.
+            unused = [one for one in self._transports if not self._busy.get(one)][:-_PLACES]
+            for old in [self._transports.pop(one) for one in unused]:
+                await old.aclose()
         self._transports.move_to_end(place)
         return transport
 

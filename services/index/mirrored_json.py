@@ -100,7 +100,7 @@ class MirroredJson:
         self._resources = resources
         self._settings = resources.settings.mirrors
         self._upstreams = upstreams
-        self._flights = Flights[JsonId, KeptJson](resources)
+        self._flights = Flights[tuple[JsonId, str], KeptJson](resources)
         self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def said(self, mirror: IndexRecord, project: NormalizedName, version: str | None) -> Said:
@@ -144,7 +144,8 @@ class MirroredJson:
             return kept
         patience = FIRST_WAIT if kept is None or kept.facts is None else self._settings.patience
         try:
-            return await self._flights.join(subject.id, lambda: self._refresh(subject, kept), patience)
+            key = (subject.id, subject.upstream)
+            return await self._flights.join(key, lambda: self._refresh(subject, kept), patience)
         except (AskFailed, TimeoutError):
             return kept
 

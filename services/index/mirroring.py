@@ -47,6 +47,9 @@ log = structlog.get_logger()
 _AGAIN = timedelta(seconds=2)
 """When to come again after the time ran out."""
 
+_MOST_FLIGHTS = 1_000
+"""Pages that a process asks for at the same time: anybody may think of names, and each would wait for its turn."""
+
 Changed = tuple[tuple[FileName, Sha256, Sha256], ...]
 """File name, digest as first seen, digest that the upstream gives now."""
 Ages = tuple[datetime | None, datetime | None]
@@ -128,7 +131,7 @@ class Mirroring:
         self._resources = resources
         self._settings = resources.settings.mirrors
         self._upstreams = upstreams
-        self._flights = Flights[tuple[MirrorId, NormalizedName], KeptPage | None](resources)
+        self._flights = Flights[tuple[MirrorId, NormalizedName, str], KeptPage | None](resources)
 
     async def page(self, mirror: IndexRecord, project: NormalizedName, *, force: bool = False) -> MirroredPage:
         """Return a mirror's page of a project.
@@ -178,6 +181,8 @@ class Mirroring:
         if kept is not None and kept.validity.is_fresh(now) and not force:
             return kept, False
         failure = self._upstreams.shut(subject.options)
+        if failure is None and len(self._flights) >= _MOST_FLIGHTS:
+            failure = AskFailed("too many pages are being asked for at the same time", _AGAIN)
         if failure is None and (kept is None or kept.validity.may_ask(now)):
             try:
                 kept = await self._waited(subject, kept, force=force)
@@ -203,7 +208,8 @@ class Mirroring:
             AskFailed: there is no usable answer, or not yet.
         """
         patience = LONGEST_WAIT if kept is None or force else self._settings.patience
-        key = (subject.id, subject.project)
+        # Who asks after a change of `mirror_url` is not to get what the upstream before it says.
+        key = (subject.id, subject.project, subject.upstream)
         try:
             return await self._flights.join(key, lambda: self._refresh(subject, kept, whole=force), patience)
         except TimeoutError as error:
@@ -292,6 +298,9 @@ class Mirroring:
         document, origins, seen, changed, ages = packed
         told = (found.page.serial, found.etag, asked_at, fresh_until, *ages)
         page = NewPage(document, origins, seen, subject.upstream, *told)
+        if kept is None and not found.page.files:
+            # Some upstreams have an empty page for every name: as little to be written down as what is not there.
+            return page.kept()
         return await self._replaced(subject, page, changed, turn)
 
     async def _confirmed(self, subject: _Subject, kept: KeptPage, said: Confirmation, turn: Turn) -> KeptPage:

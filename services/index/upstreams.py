@@ -49,6 +49,9 @@ _JSON = "application/json"
 _SIMPLE = re.compile(r"/\+?simple/\Z")
 """How a simple index's address ends beside which its JSON API is."""
 
+_TAG = re.compile(r"(?:W/)?\"[\x21\x23-\x7e]{0,500}\"\Z")
+"""Entity tags that are kept and sent again. Source: RFC 9110 section 8.8.3, without its bytes beyond ASCII."""
+
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age=(\d{1,9})(?:$|[,\s])")
 _GONE = frozenset([404, 410])
 
@@ -239,6 +242,9 @@ class Upstreams:
             ):
                 return await self._understood(question, answer, conditional="if-none-match" in headers)
         except (Unreachable, TimeoutError) as error:
+            if isinstance(error, Unreachable) and error.crowded:
+                # Whoever asks for many names at once does not get the place left alone for all others.
+                raise AskFailed(str(error), FIRST_PAUSE) from error
             raise self._failed(question.place, str(error) or "the answer did not arrive in time") from error
 
     async def _understood(
@@ -259,7 +265,7 @@ class Upstreams:
             content,
             answer.headers.get("content-type", ""),
             answer.url,
-            answer.headers.get("etag"),
+            _tag(answer.headers),
             int(serial) if serial.isdecimal() and len(serial) < 19 else None,
             _max_age(answer.headers),
         )
@@ -343,6 +349,12 @@ def _place(url: str) -> str:
 def _json_place(place: str) -> str:
     """Return what stands for the JSON API of a place among failures."""
     return f"{place} json"
+
+
+def _tag(headers: httpx2.Headers) -> str | None:
+    """Return the entity tag of an answer, None for one that cannot be sent again: then everything is asked for."""
+    said = headers.get("etag", "").strip()
+    return said if _TAG.match(said) else None
 
 
 def _max_age(headers: httpx2.Headers) -> int | None:

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from ipaddress import ip_network
 
 import pytest
@@ -82,8 +82,69 @@ async def test_what_is_not_public_is_not_asked() -> None:
             assert caught.value.refused
     location = "location: http://10.1.2.3/"
     async with _server(lambda path, headers: _answer(b"", location, status="302 Found")) as url:
-        with pytest.raises(Unreachable, match=r"10\.1\.2\.3, which is not public"):
+        with pytest.raises(Unreachable, match=r"10\.1\.2\.3 has an address that is not public"):
             await _read(f"{url}/")
+
+
+async def test_which_addresses_a_name_has_inside_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told to whoever reads a mirror is no way to ask for names of the network that this machine is in."""
+
+    async def resolve(*_: object, **__: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.9.8.7", 0))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    with pytest.raises(Unreachable, match="not public") as caught:
+        await _read("http://wiki.internal.test/")
+    assert "10.9.8.7" not in str(caught.value)
+
+
+async def test_a_crowd_of_questions_is_no_fault_of_the_server() -> None:
+    """Who waits too long for a free connection is told so: the server did not fail."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                await asyncio.sleep(0.6)
+                writer.write(_answer(b"x"))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with Outgoing(_LOOPBACK) as outgoing:
+
+        async def read() -> bytes:
+            async with outgoing.get(url, {}, patience=Patience(read=1.0)) as answer:
+                return await answer.read(10)
+
+        answers = await asyncio.gather(*(read() for _ in range(200)), return_exceptions=True)
+    server.close()
+    failed = [answer for answer in answers if isinstance(answer, Unreachable)]
+    assert failed
+    assert all(failure.crowded for failure in failed)
+    assert b"x" in answers
+
+
+async def test_connections_to_many_places_are_given_up_without_harm() -> None:
+    """Pages may name any number of servers: those asked longest ago are let go, whoever comes by meanwhile."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(_answer(b"x"))
+
+    async with AsyncExitStack() as stack, Outgoing(_LOOPBACK) as outgoing:
+        urls = []
+        for _ in range(110):
+            server = await asyncio.start_server(serve, "127.0.0.1", 0)
+            stack.callback(server.close)
+            urls.append(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+
+        async def read(url: str) -> bytes:
+            async with outgoing.get(url, {}) as answer:
+                return await answer.read(10)
+
+        for some in (urls[:90], urls[90:], urls[:1]):
+            assert await asyncio.gather(*map(read, some)) == [b"x"] * len(some)
+        assert len(outgoing._transports) <= 65
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/", "http://u:p@127.0.0.1/", "http://[::1", ""])

@@ -20,7 +20,7 @@ from countermark.core.digest import InvalidDigest, Sha256, parse_sha256
 from countermark.core.names import InvalidName, NormalizedName, parse_project_name
 from shared.formats.python.names import release_key
 from shared.formats.python.origins import pack, unpack
-from shared.formats.python.simple_pages import MOST_FILES
+from shared.formats.python.simple_pages import MOST_FILES, MOST_VALUES, has_too_many_values
 
 MOST_VULNERABILITIES = 1_000
 """Of one release; the public index has some thirty for its worst."""
@@ -33,6 +33,8 @@ TEXTS = frozenset(
     ]
 )
 LISTS = frozenset(["classifiers", "dynamic", "license_files", "provides_extra", "requires_dist"])
+
+_LISTS_OF_VULNERABILITIES = frozenset(["aliases", "fixed_in"])
 
 _PAGES_OWN = frozenset(
     ["downloads", "name", "package_url", "project_url", "release_url", "version", "yanked", "yanked_reason"]
@@ -99,6 +101,8 @@ def read_facts(body: bytes, project: NormalizedName, version: str | None) -> Jso
     Raises:
         UnreadableFacts: it is none, or another one.
     """
+    if has_too_many_values(body):
+        raise UnreadableFacts(f"it has more than {MOST_VALUES} values")
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -200,9 +204,14 @@ def _vulnerabilities(said: object) -> list[dict[str, Any]]:
     listed = said if isinstance(said, list) else []
     kept = [one for one in listed if isinstance(one, dict) and isinstance(one.get("id"), str)]
     return [
-        {key: value for key, value in one.items() if len(key) <= _MAX_KEY and (_is_plain(value) or _is_texts(value))}
+        {key: value for key, value in one.items() if len(key) <= _MAX_KEY and _is_of_vulnerability(key, value)}
         for one in kept[:MOST_VULNERABILITIES]
     ]
+
+
+def _is_of_vulnerability(key: str, value: object) -> bool:
+    """Return whether a value has a shape in which whoever reads it, here as well, can have it under a key."""
+    return _is_texts(value) or (_is_plain(value) and key not in _LISTS_OF_VULNERABILITIES)
 
 
 def _ownership(said: object) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 
 import orjson
 
-from shared.formats.python.simple_pages import UnreadablePage, is_json, last_segment, read_json
+from shared.formats.python.simple_pages import UnreadablePage, is_json, last_segment, parse_markup, read_json
 
 MOST_PROJECTS = 2_000_000
 """Projects of one list; the public index has some 700,000."""
@@ -88,8 +88,7 @@ def _names(projects: object) -> Iterator[str]:
 
 def _html_names(body: bytes) -> Iterator[str]:
     markup = _Names()
-    markup.feed(body.decode("utf-8", "replace"))
-    markup.close()
+    parse_markup(markup, body)
     return iter(markup.names)
 
 

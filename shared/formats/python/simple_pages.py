@@ -22,9 +22,18 @@ ACCEPT = f"{JSON_TYPE}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0
 MOST_FILES = 200_000
 """Links of one page; the largest project of the public index has some 20,000."""
 
+MOST_VALUES = 4_000_000
+"""Values of one JSON document; a page of 20,000 files has 400,000. They take some 100 bytes each, at the most."""
+
 _HTML_TYPES = ("text/html", "application/vnd.pypi.simple.v1+html", "application/xhtml+xml")
 _STRONG = ("sha256", "sha512", "sha384", "blake2b", "sha3_256", "sha224", "sha1", "md5")
 """Algorithms, the best first."""
+
+_PIECE = _MOST_OPEN = 256 << 10
+"""Characters of HTML that are parsed at once, and that a tag, a comment or a script may have."""
+
+_MOST_LEFT = 1024
+"""Characters of what is not closed at the end of a page: parsing them takes the square of their number."""
 
 _MAX_TEXT = 8192
 _HEX = re.compile(r"[0-9a-fA-F]+\Z")
@@ -152,6 +161,8 @@ def read_json(body: bytes) -> dict[str, Any]:
     Raises:
         UnreadablePage: it is none, or of a version that is not read.
     """
+    if has_too_many_values(body):
+        raise UnreadablePage(f"it has more than {MOST_VALUES} values")
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -160,6 +171,13 @@ def read_json(body: bytes) -> dict[str, Any]:
     _check_version(meta.get("api-version", "") if isinstance(meta, dict) else "")
     assert isinstance(document, dict)
     return document
+
+
+def has_too_many_values(body: bytes) -> bool:
+    """Return whether JSON may have more values than are read, before a tree is made of it: `{},{},` becomes thirty
+    times as many bytes. Blocking: some milliseconds for a megabyte.
+    """
+    return len(body) > MOST_VALUES and sum(map(body.count, (b",", b"{", b"["))) > MOST_VALUES
 
 
 def _check_version(version: object) -> None:
@@ -216,10 +234,26 @@ class _Markup(HTMLParser):
             self.serial = int(found[1])
 
 
+def parse_markup(markup: HTMLParser, body: bytes) -> None:
+    """Have HTML parsed piece by piece: the parser begins a tag that is not closed again and again, and at the end for
+    each `<` within it, which takes hours for a page of megabytes.
+
+    Raises:
+        UnreadablePage: a tag, a comment or a script does not end for long, or the page breaks off within one.
+    """
+    text = body.decode("utf-8", "replace")
+    for begin in range(0, len(text), _PIECE):
+        markup.feed(text[begin : begin + _PIECE])
+        if len(markup.rawdata) > _MOST_OPEN:
+            raise UnreadablePage(f"a tag, comment or script of it has more than {_MOST_OPEN} characters")
+    if len(markup.rawdata) > _MOST_LEFT:
+        raise UnreadablePage("it breaks off in the middle of a tag, comment or script")
+    markup.close()
+
+
 def _markup(body: bytes) -> _Markup:
     markup = _Markup()
-    markup.feed(body.decode("utf-8", "replace"))
-    markup.close()
+    parse_markup(markup, body)
     return markup
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import parse_index_name
+from services.index import mirroring
 from shared.catalogue import fetches
 from shared.catalogue.tables import Audit, IndexRow, MirrorPage
 from shared.objects.interface import ObjectStores
@@ -221,6 +222,70 @@ async def test_another_upstream_is_asked_at_once(site: Site) -> None:
         assert await site.names() == [NEW]
     assert another.asked["/simple/thing/"] == 2
     assert all("if-none-match" not in request for request in another.requests)
+
+
+async def test_a_crowd_of_names(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for more pages than are asked for at the same time is told to come again; what is kept is served."""
+    monkeypatch.setattr(mirroring, "_MOST_FLIGHTS", 5)
+    assert await site.names() == [WHEEL, OLD]
+    await site.expire()
+    fault = site.upstream.down = Fault(never=True)
+    asking = [asyncio.create_task(site.client.get(f"/root/pypi/+simple/x{number}/")) for number in range(20)]
+    while sum(site.upstream.asked.values()) < 6:
+        await asyncio.sleep(0.01)
+    assert STALE in (await site.get()).headers
+    fault.go.set()
+    site.upstream.down = None
+    told = [await answer for answer in asking]
+    refused = [answer for answer in told if answer.status_code == 503 and "too many pages" in answer.text]
+    assert len(refused) == 15
+    assert all(answer.headers["retry-after"] for answer in refused)
+    assert sum(site.upstream.asked.values()) == 6
+
+
+async def test_empty_pages_leave_nothing_behind(site: Site) -> None:
+    """An upstream that answers for every name lets nobody fill the catalogue with names; one that loses its files does
+    not make them forgotten.
+    """
+    for number in range(3):
+        site.upstream.projects[f"x{number}"], site.upstream.serials[f"x{number}"] = {}, 1
+        assert await site.names(f"/root/pypi/+simple/x{number}/") == []
+    assert await site.names() == [WHEEL, OLD]
+    await site.expire()
+    site.upstream.projects["thing"] = {}
+    assert await site.names() == []
+    async with site.engine.connect() as connection:
+        assert (await connection.scalars(select(MirrorPage.project))).all() == ["thing"]
+
+
+async def test_another_upstream_is_set_while_one_is_asked(site: Site) -> None:
+    """Who asks after the change does not get the answer that is on its way as if it were the new one's."""
+    fault = site.upstream.faults["/simple/thing/"] = Fault(never=True)
+    before = asyncio.create_task(site.get())
+    while not site.upstream.asked["/simple/thing/"]:
+        await asyncio.sleep(0.01)
+    another = Upstream()
+    another.add("thing", NEW)
+    async with served(another) as url:
+        await site.set("root/pypi", mirror_url=f"{url}/simple/")
+        after = asyncio.create_task(site.get())
+        await asyncio.sleep(0.2)
+        fault.go.set()
+        assert (await before).status_code == 200
+        answer = await after
+        assert STALE in answer.headers or NEW in answer.text
+        site.reopen()
+        assert await site.names() == [NEW]
+
+
+async def test_a_tag_that_cannot_be_sent_is_forgotten(site: Site) -> None:
+    """Bytes beyond ASCII in an upstream's entity tag take no page away: it is asked for whole the next time."""
+    site.upstream.page_headers["etag"] = '"\xe9"'
+    for _ in range(2):
+        assert await site.names() == [WHEEL, OLD]
+        await site.expire()
+    assert site.upstream.asked["/simple/thing/"] == 2
+    assert all("if-none-match" not in request for request in site.upstream.requests)
 
 
 async def test_the_same_page_of_another_upstream(site: Site) -> None:

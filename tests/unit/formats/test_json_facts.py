@@ -55,6 +55,13 @@ def test_the_version_that_was_asked_for(asked: str, refused: bool) -> None:
         assert read_facts(document(), THING, asked).version == "1.0"
 
 
+@pytest.mark.parametrize("wrong", [5, True, "CVE-1", {"a": 1}, [1]])
+def test_other_names_of_a_vulnerability_are_a_list_or_nothing(wrong: object) -> None:
+    """Whoever puts a document together goes through them: anything else was an error for the whole document."""
+    said = [{"id": "X", "aliases": wrong, "fixed_in": wrong, "details": "bad"}]
+    assert read_facts(document(vulnerabilities=said), THING, None).vulnerabilities == [{"id": "X", "details": "bad"}]
+
+
 @pytest.mark.parametrize("name", ["other", "", None, 7, "thing\n", "x" * 10_000])
 def test_another_project(name: object) -> None:
     """A document of another project is refused."""

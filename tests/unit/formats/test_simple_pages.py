@@ -6,7 +6,10 @@ import json
 
 import pytest
 
-from shared.formats.python.simple_pages import JSON_TYPE, UnreadablePage, read_files
+from countermark.core.names import NormalizedName
+from shared.formats.python.json_facts import UnreadableFacts, read_facts
+from shared.formats.python.simple_lists import read_projects
+from shared.formats.python.simple_pages import JSON_TYPE, UnreadablePage, read_files, read_page
 
 _PAGE = "https://host/simple/hello/"
 
@@ -55,3 +58,29 @@ def test_what_is_no_page_is_told(body: bytes, kind: str) -> None:
     """A page of another kind or version is not guessed at."""
     with pytest.raises(UnreadablePage):
         read_files(body, kind, _PAGE)
+
+
+@pytest.mark.parametrize("begin", ["<a ", "<a href=x ", "<a x='", "<!--", "<a /", "<![CDATA[", "</a ", "<script>"])
+def test_html_that_closes_nothing_is_refused_at_once(begin: str) -> None:
+    """A page that opens tags, comments or scripts and closes none takes no time, whatever its length; a list too."""
+    body = begin.encode() * 200_000
+    with pytest.raises(UnreadablePage, match=r"tag, comment or script"):
+        read_page(body, "text/html", _PAGE)
+    with pytest.raises(UnreadablePage, match=r"tag, comment or script"):
+        list(read_projects(body, "text/html"))
+
+
+def test_html_may_break_off_after_little() -> None:
+    """What an old server leaves open at the end of a page takes nothing of what stands before it away."""
+    page = read_page(b'<a href="x-1.zip">x</a><a ', "text/html", _PAGE)
+    assert [file["filename"] for file in page.files] == ["x-1.zip"]
+
+
+@pytest.mark.parametrize("value", [b"{},", b"[],", b"1,"])
+def test_json_of_millions_of_values_is_not_made_a_tree_of(value: bytes) -> None:
+    """A few megabytes of almost nothing would be hundreds in memory: refused before, also as a document of the API."""
+    body = b'{"meta":{"api-version":"1.0"},"files":[],"x":[' + value * 4_100_000 + b"1]}"
+    with pytest.raises(UnreadablePage, match="more than 4000000 values"):
+        read_page(body, JSON_TYPE, _PAGE)
+    with pytest.raises(UnreadableFacts, match="more than 4000000 values"):
+        read_facts(body, NormalizedName("thing"), None)
