@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
@@ -216,3 +217,36 @@ async def test_that_there_is_none_is_remembered_for_a_moment(site: Site) -> None
     site.upstream.add("nothing", "nothing-1.0.tar.gz")
     site.reopen()
     assert await site.names(DIRECT.replace("thing", "nothing")) == ["nothing-1.0.tar.gz"]
+
+
+def _gauges(site: Site) -> dict[str, float]:
+    """Return what this process tells Prometheus of the mirror's upstream."""
+    text = site.family.reading.resources.metrics.text().decode()
+    found = re.findall(r'^countermark_upstream_(\w+)\{index="root/pypi"\} (\S+)$', text, re.MULTILINE)
+    return {name: float(value) for name, value in found}
+
+
+async def test_gauges_tell_of_stale_pages_and_of_an_upstream_that_is_left_alone(site: Site) -> None:
+    """Both go back to zero by themselves: with the next good answer, and with the next question that is asked."""
+    await site.get()
+    assert _gauges(site) == {"failures": 0, "stale": 0, "shut": 0}
+    await site.expire()
+    site.upstream.down = Fault(status=503, headers={"retry-after": "1"})
+    assert STALE in (await site.get()).headers
+    assert _gauges(site) == {"failures": 1, "stale": 1, "shut": 0}
+    for path in (BASED, DIRECT.replace("thing", "other")):
+        await site.get(path)
+    assert _gauges(site) == {"failures": 1, "stale": 2, "shut": 1}
+    site.upstream.down = None
+    await asyncio.sleep(2.1)
+    assert (await site.get(DIRECT.replace("thing", "another"))).status_code == 404
+    assert _gauges(site) == {"failures": 0, "stale": 0, "shut": 0}
+
+
+async def test_a_slow_upstream_shows_in_the_gauge(site: Site) -> None:
+    """Though it does not fail: a page that is shown before its answer came is unconfirmed all the same."""
+    await site.get()
+    await site.expire()
+    site.upstream.faults[PAGE] = Fault(delay=0.45)
+    assert STALE in (await site.get()).headers
+    assert _gauges(site) == {"stale": 1, "shut": 0}
