@@ -6,12 +6,16 @@ Source: contract python-index section 5.1.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from email.utils import format_datetime
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -24,9 +28,11 @@ from shared.objects.interface import ObjectStores
 from shared.outgoing import Outgoing, Patience
 from shared.outside import LOOPBACK, Outside
 from shared.reading.mirror_options import MirrorOptions
+from shared.settings import Mirrors
 from tests.integration.reading.constants import JSON, WHEEL
 from tests.integration.reading.family import Family
 from tests.integration.reading.test_mirrors import BASED, DIRECT, MIRRORS, NEW, OLD, STALE, Site
+from tests.support.factories import now
 from tests.support.reading import open_reading, served
 from tests.support.upstream import Fault, Upstream
 
@@ -250,3 +256,34 @@ async def test_a_slow_upstream_shows_in_the_gauge(site: Site) -> None:
     site.upstream.faults[PAGE] = Fault(delay=0.45)
     assert STALE in (await site.get()).headers
     assert _gauges(site) == {"stale": 1, "shut": 0}
+
+
+async def test_credentials_come_from_a_secret(site: Site) -> None:
+    """Sent with pages and the list to the mirror's own place alone, and told to nobody."""
+    mirrors = Mirrors(patience=0.3, credentials={"root/pypi": SecretStr("reader:hush-hush")})
+    reading = open_reading(site.engine, site.family.stores, mirrors=mirrors)
+    await reading.news()
+    elsewhere = Upstream()
+    elsewhere.add("moved", "moved-1.0.tar.gz")
+    async with reading.client() as client, served(elsewhere) as url:
+        site.upstream.faults["/simple/moved/"] = Fault(status=302, headers={"location": f"{url}/simple/moved/"})
+        answers = [await client.get(f"/root/pypi/+simple/{path}", headers={"accept": JSON}) for path in ("thing/", "")]
+        answers.append(await client.get("/root/pypi/+simple/moved/", headers={"accept": JSON}))
+        assert "moved-1.0.tar.gz" in answers[-1].text
+    given = "Basic " + base64.b64encode(b"reader:hush-hush").decode()
+    assert [request.get("authorization") for request in site.upstream.requests] == [given] * 3
+    assert [request.get("authorization") for request in elsewhere.requests] == [None]
+    assert not any("hush" in f"{answer.text}{answer.headers}" for answer in answers)
+
+
+async def test_a_date_in_retry_after_is_respected() -> None:
+    """As RFC 9110 writes it; one that is past says nothing."""
+    upstream = Upstream()
+    async with served(upstream) as url, Outgoing(Outside(networks=LOOPBACK)) as outgoing:
+        for ahead, least, most in ((300, 290, 301), (-300, 2, 2)):
+            upstreams = Upstreams(outgoing, SystemClock(), page_bytes=1 << 20, patience=HASTE)
+            moment = format_datetime(now() + timedelta(seconds=ahead), usegmt=True)
+            upstream.down = Fault(status=503, headers={"retry-after": moment})
+            with pytest.raises(AskFailed) as failed:
+                await upstreams.page(MirrorOptions(f"{url}/simple/"), None, NormalizedName("thing"), None)
+            assert least <= failed.value.pause.total_seconds() <= most
