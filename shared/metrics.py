@@ -138,6 +138,18 @@ class Metrics:
             ["index"],
             registry=registry,
         )
+        self._upstream_stale = Gauge(
+            "countermark_upstream_stale",
+            "Pages of a mirror that were shown unconfirmed since its upstream last answered well.",
+            ["index"],
+            registry=registry,
+        )
+        self._upstream_shut = Gauge(
+            "countermark_upstream_shut",
+            "1 when a mirror's upstream was left alone, as it fails, where it was last to be asked.",
+            ["index"],
+            registry=registry,
+        )
         self._upstream_alarms = Counter(
             "countermark_upstream_alarms",
             "Times that an upstream gave other bytes than it said, or than before.",
@@ -148,7 +160,19 @@ class Metrics:
     def upstream_answered(self, index: str, *, good: bool) -> None:
         """Note whether the upstream of a mirror gave a usable answer."""
         failures = self._upstream_failures.labels(index)
-        failures.set(0) if good else failures.inc()
+        if good:
+            failures.set(0)
+            self._upstream_stale.labels(index).set(0)
+        else:
+            failures.inc()
+
+    def upstream_wanted(self, index: str, *, shut: bool) -> None:
+        """Note that the upstream of a mirror is to be asked, and whether it is left alone instead."""
+        self._upstream_shut.labels(index).set(shut)
+
+    def upstream_stale(self, index: str) -> None:
+        """Note that something of a mirror is shown though it could not be confirmed in time."""
+        self._upstream_stale.labels(index).inc()
 
     def upstream_alarm(self, kind: str) -> None:
         """Count an alarm: `digest-changed` or `wrong-bytes`."""

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from types import TracebackType
 from typing import Self
 from urllib.parse import urljoin, urlsplit
@@ -30,8 +31,8 @@ log = structlog.get_logger()
 
 MOST_REDIRECTS = 5
 
-USER_AGENT = "countermark"
-"""Says who asks: nothing is passed off as an installer."""
+USER_AGENT = f"countermark-server/{version('countermark-server')}"
+"""Says who asks: nothing is passed off as an installer. Of the deployment it says nothing: its name may be private."""
 
 _REDIRECTS = frozenset([301, 302, 303, 307, 308])
 _PORTS = {"http": 80, "https": 443}

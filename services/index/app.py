@@ -34,7 +34,7 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     verifier = Verifier(resources.directory, resources.clock)
     access = Access(resources.directory, verifier)
     page_bytes = resources.settings.mirrors.page_bytes
-    upstreams = Upstreams(resources.outgoing, resources.clock, page_bytes=page_bytes)
+    upstreams = Upstreams(resources.outgoing, resources.clock, page_bytes=page_bytes, patience=limits.upstream)
     mirroring = Mirroring(resources, upstreams)
     AskedPages(resources, mirroring)
     reader = Reader(resources, limits, mirroring, MirroredJson(resources, upstreams))

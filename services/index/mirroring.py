@@ -181,6 +181,8 @@ class Mirroring:
         if kept is not None and kept.validity.is_fresh(now) and not force:
             return kept, False
         failure = self._upstreams.shut(subject.options)
+        name, metrics = str(subject.mirror.name), self._resources.metrics
+        metrics.upstream_wanted(name, shut=failure is not None)
         if failure is None and len(self._flights) >= _MOST_FLIGHTS:
             failure = AskFailed("too many pages are being asked for at the same time", _AGAIN)
         if failure is None and (kept is None or kept.validity.may_ask(now)):
@@ -189,9 +191,12 @@ class Mirroring:
             except AskFailed as error:
                 failure = error
         if kept is None and failure is not None:
-            why = f"the upstream of {subject.mirror.name} gives no answer: {failure}"
+            why = f"the upstream of {name} gives no answer: {failure}"
             raise UpstreamAway(why, failure.pause or _AGAIN) from failure
-        return kept, kept is not None and not kept.validity.is_fresh(now)
+        stale = kept is not None and not kept.validity.is_fresh(now)
+        if stale:
+            metrics.upstream_stale(name)
+        return kept, stale
 
     async def withdrawn(
         self, mirrors: Sequence[IndexRecord], project: NormalizedName, now: datetime

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from shared.outgoing import Patience
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Limits:
         lay_share: how many times as long as a laying took is rested, so that large pages are laid seldom.
         lay_longest_rest: seconds at the most.
         lay_patience: seconds to wait for another's laying to end; what is left of a job's time is for laying.
+        upstream: how long an upstream is waited for; the whole of its answer has twice the time of its head.
         resting_at_once: indexes that may rest at a time; they take the places of other jobs meanwhile.
     """
 
@@ -42,3 +45,4 @@ class Limits:
     lay_longest_rest: float = 30.0
     lay_patience: float = 30.0
     resting_at_once: int = 5
+    upstream: Patience = field(default_factory=Patience)

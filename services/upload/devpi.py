@@ -19,6 +19,7 @@ from shared.auth.verifier import Verifier
 from shared.devpi import devpi_answer, devpi_error, own_url
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, FaceKind, parse_face
+from shared.reading.resolution import MIRROR
 from shared.resources import Resources
 
 
@@ -91,6 +92,7 @@ class Removing:
         if not (asked.index.volatile or force):
             words = f"project {written!r} is on non-volatile index {asked.index.name}"
             raise ServiceError(ErrorKind.FORBIDDEN, words)
+        _refuse_on_mirror(asked.index)
         project = _project_in(asked.face)
         if project is None or not await self._removals.remove(asked.index, asked.principal, project):
             raise ServiceError(ErrorKind.NOT_FOUND, f"no project {written!r}")
@@ -123,6 +125,17 @@ class Removing:
 def _refuse_unless_removable(index: IndexRecord, *, force: bool) -> None:
     if not (index.volatile or force):
         raise ServiceError(ErrorKind.FORBIDDEN, "cannot delete version on non-volatile index")
+    _refuse_on_mirror(index)
+
+
+def _refuse_on_mirror(index: IndexRecord) -> None:
+    """Refuse what would come again with the next page of the upstream."""
+    if index.type == MIRROR:
+        words = (
+            f"{index.name} is a mirror: what it shows follows its upstream and is not removed here; "
+            "its rules can deny a name or put it into quarantine"
+        )
+        raise ServiceError(ErrorKind.FORBIDDEN, words)
 
 
 def _project_in(face: Face) -> NormalizedName | None:

@@ -11,7 +11,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from shared.outgoing import Outgoing, Patience, Unreachable
+from shared.outgoing import USER_AGENT, Outgoing, Patience, Unreachable
 from shared.outside import Outside
 
 _LOOPBACK = Outside(networks=(ip_network("127.0.0.0/8"),))
@@ -69,7 +69,7 @@ async def test_an_answer_is_read_decoded() -> None:
 
     async with _server(respond) as url:
         assert await _read(f"{url}/a%2Bb/+c?d=e") == (f"{url}/a%2Bb/+c?d=e", b"hello")
-    assert (seen["path"], seen["accept"], seen["user-agent"]) == ("/a%2Bb/+c?d=e", "text/x", "countermark")
+    assert (seen["path"], seen["accept"], seen["user-agent"]) == ("/a%2Bb/+c?d=e", "text/x", USER_AGENT)
     assert seen["host"] == url.removeprefix("http://")
 
 
@@ -232,3 +232,30 @@ async def test_a_name_is_resolved_once_for_many(monkeypatch: pytest.MonkeyPatch)
             with pytest.raises(Unreachable, match="cannot be reached"):
                 await read()
     assert asked == ["index.test", "index.test"]
+
+
+async def test_a_name_that_means_another_address_a_moment_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leads there only if that one is judged as well: what was judged is what is asked; one bad address is enough."""
+    loop, reached = asyncio.get_running_loop(), []
+    means = [["127.0.0.1"], ["10.0.0.1"], ["127.0.0.1", "169.254.169.254"], []]
+
+    async def resolve(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in means.pop(0)]
+
+    def answer(path: str, headers: dict[str, str]) -> bytes:
+        reached.append(path)
+        return _answer(b"hello")
+
+    monkeypatch.setattr(loop, "getaddrinfo", resolve)
+    async with _server(answer) as url, Outgoing(_LOOPBACK) as outgoing:
+        named = url.replace("127.0.0.1", "index.test")
+        # Asked twice for one question of the resolver: the second answer of a hostile one would come in between.
+        for _ in range(2):
+            async with outgoing.get(f"{named}/", {}) as found:
+                assert await found.read(1000) == b"hello"
+        for refused in ("10.0.0.1", "169.254.169.254", "no address"):
+            outgoing._resolver.forget("index.test", int(url.rpartition(":")[2]))
+            with pytest.raises(Unreachable, match=f"{refused}, which is not public"):
+                async with outgoing.get(f"{named}/", {}):
+                    pass
+        assert (reached, means) == (["/", "/"], [])

@@ -34,6 +34,10 @@ class Fault:
     go: asyncio.Event = field(default_factory=asyncio.Event)
     drip: float = 0.0
     """Seconds before each kilobyte."""
+    endless: bytes = b""
+    """Sent again and again, until the client goes away."""
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the client of an endless answer has gone away."""
     times: int = -1
     """How often it goes wrong; -1 for always."""
 
@@ -155,6 +159,9 @@ class Upstream:
                 await _send(send, fault.status, fault.headers, fault.body)
                 return
         status, found, body = self._found(path, headers)
+        if fault is not None and fault.endless:
+            await _endlessly(fault, receive, send)
+            return
         if fault is not None:
             found |= fault.headers
             body = fault.body or body
@@ -224,6 +231,23 @@ def _part(content: bytes, range_: str | None) -> tuple[int, dict[str, str], byte
         return 200, found, content
     start = int(range_.removeprefix("bytes=").removesuffix("-"))
     return 206, found | {"content-range": f"bytes {start}-{len(content) - 1}/{len(content)}"}, content[start:]
+
+
+async def _endlessly(fault: Fault, receive: Receive, send: Send) -> None:
+    """Answer without an end, and without saying how long the answer is."""
+
+    async def leaving() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        fault.left.set()
+
+    watching = asyncio.create_task(leaving())
+    headers = _raw(fault.headers | {"transfer-encoding": "chunked"}, 0)
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    while not fault.left.is_set():
+        await send({"type": "http.response.body", "body": fault.endless, "more_body": True})
+        await asyncio.sleep(fault.drip)
+    await watching
 
 
 async def _send(send: Send, status: int, headers: dict[str, str], body: bytes) -> None:

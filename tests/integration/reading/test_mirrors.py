@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import parse_index_name
 from services.index import mirroring
+from services.index.settings import Limits
 from shared.catalogue import fetches
 from shared.catalogue.tables import Audit, IndexRow, MirrorPage
 from shared.objects.interface import ObjectStores
@@ -38,6 +39,7 @@ class Site:
     upstream: Upstream
     client: httpx2.AsyncClient
     url: str
+    limits: Limits | None = None
 
     async def set(self, name: str, **settings: object) -> None:
         """Change settings of an index."""
@@ -57,7 +59,7 @@ class Site:
 
     def reopen(self) -> None:
         """Go on with another process."""
-        self.family.reading = open_reading(self.engine, self.family.stores, mirrors=MIRRORS)
+        self.family.reading = open_reading(self.engine, self.family.stores, self.limits, mirrors=MIRRORS)
         self.client = self.family.reading.client()
 
     async def get(self, path: str = DIRECT, accept: str = JSON) -> httpx2.Response:
@@ -369,26 +371,3 @@ class TestPolicies:
         await site.set("root/pypi", policy={"reserved": ["thing"]})
         assert (await site.get(DIRECT)).status_code == 404
         assert site.upstream.asked["/simple/thing/"] == 0
-
-
-HOSTILE = {
-    "no JSON": Fault(status=200, headers={"content-type": JSON}, body=b"{"),
-    "depth": Fault(status=200, headers={"content-type": JSON}, body=b"[" * 10_000),
-    "another type": Fault(status=200, headers={"content-type": "text/plain"}, body=b"x"),
-    "another version": Fault(status=200, headers={"content-type": JSON}, body=b'{"meta":{"api-version":"2.0"}}'),
-    "private address": Fault(status=302, headers={"location": "http://10.0.0.1/"}),
-    "another scheme": Fault(status=302, headers={"location": "ftp://127.0.0.1/"}),
-    "broken off": Fault(cut=10),
-    "forbidden": Fault(status=403),
-}
-
-
-@pytest.mark.parametrize("fault", HOSTILE.values(), ids=HOSTILE.keys())
-async def test_a_hostile_page_is_refused_and_the_old_one_stays(site: Site, fault: Fault) -> None:
-    """Whatever is wrong with it."""
-    names = await site.names()
-    await site.expire()
-    site.upstream.add("thing", NEW)
-    site.upstream.faults["/simple/thing/"] = fault
-    assert await site.names() == names
-    assert STALE in (await site.get()).headers

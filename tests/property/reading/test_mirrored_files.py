@@ -19,7 +19,7 @@ from countermark.core.names import FileName, IndexName, NormalizedName
 from services.download.rules import wanted_at
 from shared.faces import parse_face
 from shared.formats.interface import PageFile, ProjectPage
-from shared.formats.python.foreign import projects_named
+from shared.formats.python.foreign import projects_named, version_named
 from shared.formats.python.html import page_html
 from shared.formats.python.merged import Part, merged_document
 from shared.formats.python.origins import pack_files
@@ -180,6 +180,7 @@ def test_page_and_file_agree() -> None:
         order = views(random)
         document, change = page_at(order, NOW)
         listed = listed_in(document)
+        assert set(orjson.loads(document)["versions"]) == {str(version_named(name, PROJECT)) for name, _ in listed}
         if change is not None:
             assert change > NOW
             assert page_at(order, change - timedelta(microseconds=1))[0] == document
