@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from shared.outside import Outside, parse_outside
 from shared.reading.policy import checked_prefix
+from shared.upstream_secrets import checked_secret
 
 
 def _parts(text: str) -> tuple[str, ...]:
@@ -115,7 +116,9 @@ class Mirrors(Section):
         "for example 10.0.0.0/8",
     )
     credentials: dict[str, SecretStr] = Field(
-        default_factory=dict, description="owner/index of a mirror -> user:password for its upstream"
+        default_factory=dict,
+        description="owner/index of a mirror -> https://user:password@host: for its upstream, and sent to that server "
+        "alone, wherever else mirror_url points",
     )
     reserved: str = Field(
         "",
@@ -137,6 +140,13 @@ class Mirrors(Section):
     cache_bytes: int = Field(
         100 << 30, ge=0, description="bytes of fetched files that are kept; those used longest ago go first"
     )
+
+    @field_validator("credentials")
+    @classmethod
+    def _are_of_servers(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for secret in value.values():
+            checked_secret(secret.get_secret_value())
+        return value
 
     @field_validator("networks")
     @classmethod

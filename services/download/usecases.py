@@ -63,8 +63,14 @@ async def find(finding: Finding, place: Place, wanted: FileWanted) -> Entry | Re
     """
     resources, limits = finding.resources, finding.limits
     own, seen, now = await looked(resources, place, wanted)
-    if seen.file is None and seen.doubts and await finding.questions.ask(seen.doubts):
-        own, seen, now = await looked(resources, place, wanted)
+    if seen.file is None and seen.doubts:
+        asked = await finding.questions.ask(seen.doubts)
+        if asked.now:
+            own, seen, now = await looked(resources, place, wanted)
+        if asked.in_vain and own is None and seen.file is None and seen.hidden is None:
+            # Not "not found": it may be there, and installers would go on to another index.
+            detail = f"An upstream that may have {wanted.file_name} gives no answer; try again in a few seconds."
+            raise ServiceError(ErrorKind.UNAVAILABLE, detail, retry_after=RETRY_AFTER)
     if isinstance(seen.file, MirroredFile):
         return await mirrored_entry(finding.fetching, limits, place, wanted, seen, now)
     if seen.hidden is not None:

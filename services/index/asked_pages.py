@@ -21,7 +21,7 @@ from shared.resources import Resources
 log = structlog.get_logger()
 
 _MOST = 200
-"""Pages that a process asks for at the same time; who asks for more waits in vain, and is told that it is not there."""
+"""Pages that a process asks for at the same time; who asks for more waits in vain, and is told to come again."""
 
 
 class AskedPages:
@@ -44,16 +44,20 @@ class AskedPages:
             task.add_done_callback(lambda _: self._asking.pop(notice, None))
 
     async def _ask(self, mirror: IndexRecord, project: NormalizedName) -> None:
-        """Have a page asked for, and say so whatever came of it."""
+        """Have a page asked for, and say so whatever came of it, and first that nothing did."""
+        what, in_vain = fetches.what_page(mirror.id, project), False
         try:
             try:
                 if project == LIST:
                     await self._mirroring.projects(mirror)
                 else:
-                    await self._mirroring.page(mirror, project)
+                    in_vain = (await self._mirroring.page(mirror, project)).stale_since is not None
             except UpstreamAway as error:
+                in_vain = True
                 log.info("asked_in_vain", index=str(mirror.name), project=project, error=str(error)[:300])
             async with self._resources.engine.begin() as connection:
-                await fetches.announce(connection, fetches.what_page(mirror.id, project))
+                if in_vain:
+                    await fetches.announce(connection, fetches.IN_VAIN + what)
+                await fetches.announce(connection, fetches.ASKED + what)
         except CATALOGUE_AWAY as error:
             log.warning("asked_in_vain", index=str(mirror.name), project=project, error=str(error)[:300])

@@ -33,6 +33,7 @@ from shared.catalogue.outbox import relax
 from shared.formats.python.json_facts import JsonFacts, UnreadableFacts, pack_facts, unpack_facts
 from shared.reading.mirror_options import MirrorOptions
 from shared.resources import Resources
+from shared.upstream_secrets import authorization_for
 
 log = structlog.get_logger()
 
@@ -179,8 +180,7 @@ class MirroredJson:
         """
         asked_at = self._resources.clock.now()
         known = None if kept is None or kept.facts is None else Known(kept.etag, kept.serial)
-        secret = self._settings.credentials.get(str(subject.mirror.name))
-        credentials = None if secret is None else secret.get_secret_value()
+        credentials = authorization_for(self._settings.credentials, subject.mirror.name, subject.options.url)
         try:
             answer = await self._upstreams.json(subject.options, credentials, subject.project, subject.version, known)
             found = await self._understood(subject, kept, answer, asked_at)

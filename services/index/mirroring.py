@@ -41,6 +41,7 @@ from shared.reading.mirror_options import MirrorOptions
 from shared.reading.policy import judge_name
 from shared.resources import Resources
 from shared.threads import sized
+from shared.upstream_secrets import authorization_for
 
 log = structlog.get_logger()
 
@@ -248,8 +249,7 @@ class Mirroring:
         if kept is not None:
             tagged = kept.document is not None and not whole
             known = Known(kept.validity.etag if tagged else None, kept.validity.serial)
-        secret = self._settings.credentials.get(str(subject.mirror.name))
-        credentials = None if secret is None else secret.get_secret_value()
+        credentials = authorization_for(self._settings.credentials, subject.mirror.name, subject.options.url)
         try:
             answer: Unchanged | Absent | Found | Projects
             if subject.project == LIST:

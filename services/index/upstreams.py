@@ -9,7 +9,6 @@ Source: contract python-index section 5.1; contract devpi section 14.
 from __future__ import annotations
 
 import asyncio
-import base64
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -157,7 +156,7 @@ class Upstreams:
         """Ask for the page of a project.
 
         Args:
-            credentials: `user:password`.
+            credentials: the Authorization header.
 
         Raises:
             AskFailed: there is no usable answer.
@@ -234,11 +233,10 @@ class Upstreams:
         headers = {"accept": question.accept, "accept-encoding": "gzip"}
         if known is not None and known.etag:
             headers["if-none-match"] = known.etag
-        given = None if credentials is None else f"Basic {base64.b64encode(credentials.encode()).decode()}"
         try:
             async with (
                 asyncio.timeout(self._patience.head * 2),
-                self._outgoing.get(question.url, headers, authorization=given, patience=self._patience) as answer,
+                self._outgoing.get(question.url, headers, authorization=credentials, patience=self._patience) as answer,
             ):
                 return await self._understood(question, answer, conditional="if-none-match" in headers)
         except (Unreachable, TimeoutError) as error:

@@ -40,6 +40,12 @@ already need not read it again.
 WANTED = "wanted "
 """Begins a notification of a page that somebody needs who may not ask for it: the index service does."""
 
+ASKED = "asked "
+"""Begins a notification of a page that was asked for since somebody wanted it, whatever came of that."""
+
+IN_VAIN = "in-vain "
+"""Begins one, before that, of what its upstream has no answer for."""
+
 TERM = timedelta(seconds=10)
 """How long a holder that went silent keeps others out; whoever is at work renews in a third of it."""
 

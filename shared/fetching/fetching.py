@@ -9,6 +9,7 @@ Source: architecture section 11.6; contract python-index section 5.1; ADR 0028.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from shared.errors import ErrorKind, ServiceError
 from shared.fetching.flight import Flight
 from shared.fetching.receiving import LATER, SMALL, FetchLimits, Receiver
 from shared.fetching.wanted import Wanted
+from shared.ids import IndexId
 from shared.objects.interface import ByteRange, Key, LocalFile, ObjectNotFound, ObjectStoreError, Put
 from shared.reading.loading import load_checked
 from shared.resources import Resources
@@ -39,7 +41,7 @@ _FAILURES_KEPT = 10_000
 _SOON = timedelta(seconds=2)
 """How long what failed is not tried again where it may have been the line."""
 
-_WITHDRAWN_SHORTLY, _WITHDRAWN = timedelta(minutes=2), timedelta(hours=12)
+_WITHDRAWN_SHORTLY, _WITHDRAWN = timedelta(minutes=2), timedelta(hours=1)
 """How long core metadata is not announced that could not be had: where it may be the line, and where it is wrong."""
 
 _LONGEST_RETRY = timedelta(minutes=10)
@@ -65,6 +67,9 @@ class Fetching:
         self._waiting = fetches.Waiting(resources.listener)
         self._receiver = Receiver(resources, self._limits)
         self._places = asyncio.Semaphore(self._limits.at_once)
+        # One mirror's upstream that drips takes no more than half of them.
+        most = max(1, self._limits.at_once // 2)
+        self._of_mirror = defaultdict[IndexId, asyncio.Semaphore](lambda: asyncio.Semaphore(most))
         self._flights: dict[Key, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures: dict[Key, tuple[float, ServiceError]] = {}
@@ -284,7 +289,7 @@ class Fetching:
             ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE; nothing is kept.
             ObjectStoreError: it arrived, and cannot be stored; readers got it all the same.
         """
-        async with self._places:
+        async with self._of_mirror[wanted.mirror.id], self._places:
             await self._receiver.receive(wanted, flight)
         flight.release()
         # What is checked whenever it is read, since it is small, need not outlast a power cut.

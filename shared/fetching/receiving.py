@@ -6,7 +6,6 @@ Source: contract python-index section 5.1; architecture section 11.6.
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,6 +19,7 @@ from shared.fetching.flight import Flight
 from shared.fetching.wanted import Wanted
 from shared.outgoing import Answer, Patience, Unreachable, same_place
 from shared.resources import Resources
+from shared.upstream_secrets import authorization_for
 
 log = structlog.get_logger()
 
@@ -129,10 +129,9 @@ class Receiver:
     def _authorization(self, wanted: Wanted) -> str | None:
         """Return the mirror's credentials, for its own place and no other."""
         options = wanted.mirror.mirror
-        secret = self._resources.settings.mirrors.credentials.get(str(wanted.mirror.name))
-        if secret is None or options is None or options.url is None or not same_place(options.url, wanted.url):
+        if options is None or options.url is None or not same_place(options.url, wanted.url):
             return None
-        return f"Basic {base64.b64encode(secret.get_secret_value().encode()).decode()}"
+        return authorization_for(self._resources.settings.mirrors.credentials, wanted.mirror.name, wanted.url)
 
     async def _alarm(self, wanted: Wanted, why: str) -> None:
         """Tell operators that an upstream sends other bytes than its page says.

@@ -65,7 +65,7 @@ async def site(
     await family.make("root/pypi", kind="mirror")
     await family.make("a/top", "root/pypi")
     async with served(upstream) as url, reading.client() as client:
-        site = Attested(engine, family, upstream, client, url, root)
+        site = Attested(engine, family, upstream, client, url, root=root)
         await site.set("root/pypi", mirror_url=f"{url}/simple/")
         yield site
 

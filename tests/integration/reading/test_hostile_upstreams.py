@@ -260,7 +260,8 @@ async def test_a_slow_upstream_shows_in_the_gauge(site: Site) -> None:
 
 async def test_credentials_come_from_a_secret(site: Site) -> None:
     """Sent with pages and the list to the mirror's own place alone, and told to nobody."""
-    mirrors = Mirrors(patience=0.3, credentials={"root/pypi": SecretStr("reader:hush-hush")})
+    secret = SecretStr(site.url.replace("://", "://reader:hush%2Dhush@"))
+    mirrors = Mirrors(patience=0.3, credentials={"root/pypi": secret})
     reading = open_reading(site.engine, site.family.stores, mirrors=mirrors)
     await reading.news()
     elsewhere = Upstream()
@@ -274,6 +275,24 @@ async def test_credentials_come_from_a_secret(site: Site) -> None:
     assert [request.get("authorization") for request in site.upstream.requests] == [given] * 3
     assert [request.get("authorization") for request in elsewhere.requests] == [None]
     assert not any("hush" in f"{answer.text}{answer.headers}" for answer in answers)
+
+
+async def test_credentials_do_not_follow_the_mirror(site: Site) -> None:
+    """Whoever points it at another server reads nothing there that was meant for the first one."""
+    secret = SecretStr(site.url.replace("://", "://reader:hush@"))
+    reading = open_reading(site.engine, site.family.stores, mirrors=Mirrors(credentials={"root/pypi": secret}))
+    another = Upstream()
+    another.add("thing", "thing-1.0.tar.gz", b"theirs")
+    async with reading.client() as client, served(another) as url:
+        site.family.reading = reading
+        await site.set("root/pypi", mirror_url=f"{url}/simple/")
+        for path in ("+simple/thing/", "+simple/", "pypi/thing/json"):
+            assert (await client.get(f"/root/pypi/{path}", headers={"accept": JSON})).status_code == 200
+        page = (await client.get("/root/pypi/+simple/thing/", headers={"accept": JSON})).json()
+        address = page["files"][0]["url"].removeprefix("../../")
+        assert (await client.get(f"/root/pypi/{address}")).content == b"theirs"
+    assert len(another.requests) >= 4
+    assert not any("authorization" in request for request in another.requests)
 
 
 async def test_a_date_in_retry_after_is_respected() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -231,6 +232,34 @@ async def test_wrong_bytes_never_arrive_whole(site: Files) -> None:
     assert site.upstream.asked[UP] == 1, "it is not asked again at once"
 
 
+async def test_what_nobody_can_say_is_not_not_found(site: Files) -> None:
+    """While the upstream is away a file of an unknown or older page is 503, and there once it is back."""
+    reading = open_reading(site.engine, site.family.stores, mirrors=MIRRORS)
+    site.family.reading, site.client = reading, reading.client()
+    await reading.news()
+    listening = asyncio.create_task(reading.resources.listener.run())
+    try:
+        await asyncio.sleep(0.3)
+        await site.page()
+        site.upstream.add("thing", NEW, b"new")
+        site.upstream.add("other", "other-1.0.tar.gz", b"other")
+        site.upstream.down = Fault(status=503)
+        async with site.engine.begin() as connection:
+            await connection.execute(update(MirrorPage).values(fresh_until=now(), checked_at=now()))
+        addresses = [_path(b"new", NEW), _path(b"other", "other-1.0.tar.gz")]
+        for path in addresses * 2:
+            answer = await site.get(f"/a/top/+f/{path}")
+            assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+        site.upstream.down = None
+        async with site.engine.begin() as connection:
+            await connection.execute(update(MirrorPage).values(retry_at=None))
+        await asyncio.sleep(2.5)
+        assert [(await site.get(f"/a/top/+f/{path}")).content for path in addresses] == [b"new", b"other"]
+    finally:
+        listening.cancel()
+        await asyncio.wait([listening])
+
+
 async def test_a_page_is_asked_for_on_behalf_of_a_file(site: Files) -> None:
     """Whoever has a lock file and no page gets the file; what is not there, or private, is not asked for twice."""
     reading = open_reading(site.engine, site.family.stores, mirrors=MIRRORS)
@@ -428,7 +457,7 @@ async def test_credentials_go_to_the_mirrors_own_place_alone(site: Files) -> Non
             site.engine,
             site.family.stores,
             download_limits=LIMITS,
-            mirrors=Mirrors(credentials={"root/pypi": "user:secret"}),
+            mirrors=Mirrors(credentials={"root/pypi": SecretStr(site.url.replace("://", "://user:secret@"))}),
         )
         site.family.reading, site.client = reading, reading.client()
         paths = await site.page()
