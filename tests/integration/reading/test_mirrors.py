@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -318,7 +319,7 @@ async def test_a_serial_never_goes_back(site: Site) -> None:
 
 
 async def test_a_changed_digest_is_an_alarm(site: Site) -> None:
-    """The file stays as it was first seen, and the change is on record; a volatile mirror follows."""
+    """The file stays as it was first seen, and the change is on record, once."""
     first = (await site.get()).json()["files"][0]["hashes"]
     site.upstream.add("thing", WHEEL, b"other bytes")
     await site.expire()
@@ -327,6 +328,30 @@ async def test_a_changed_digest_is_an_alarm(site: Site) -> None:
     async with site.engine.connect() as connection:
         alarms = select(func.count()).where(Audit.action == "mirror.digest-changed")
         assert await connection.scalar(alarms) == 1
+    metrics = site.family.reading.resources.metrics.text().decode()
+    assert 'countermark_upstream_alarms_total{kind="digest-changed"} 1.0' in metrics
+
+
+async def test_a_volatile_mirror_follows(site: Site) -> None:
+    """Without an alarm; made strict again, it holds what it has now. That is how an operator takes other bytes over."""
+
+    async def shown() -> str:
+        files = (await site.get()).json()["files"]
+        return next(str(file["hashes"]["sha256"]) for file in files if file["filename"] == WHEEL)
+
+    digests = [await shown()]
+    for volatile, content in ((False, b"second"), (True, b"third"), (False, b"fourth")):
+        async with site.engine.begin() as connection:
+            mirror = (IndexRow.owner == "root", IndexRow.name == "pypi")
+            await connection.execute(update(IndexRow).where(*mirror).values(volatile=volatile))
+        site.upstream.add("thing", WHEEL, content)
+        await site.expire()
+        digests.append(await shown())
+    third = hashlib.sha256(b"third").hexdigest()
+    assert digests == [digests[0], digests[0], third, third]
+    async with site.engine.connect() as connection:
+        alarms = select(func.count()).where(Audit.action == "mirror.digest-changed")
+        assert await connection.scalar(alarms) == 2
 
 
 async def test_what_the_upstream_removes_is_gone(site: Site) -> None:
