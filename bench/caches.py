@@ -61,10 +61,17 @@ class MadeUp:
 
     def count(self, path: str) -> int:
         """Return how often a path was asked for."""
+        return int(json.loads(self._asked("/+counts")).get(path, 0))
+
+    def answer_after(self, milliseconds: int) -> None:
+        """Have every answer wait that long from now on."""
+        self._asked(f"/+delay/{milliseconds}")
+
+    def _asked(self, path: str) -> bytes:
         connection = http.client.HTTPConnection(HOST, self.server.port, timeout=10)
         try:
-            connection.request("GET", "/+counts")
-            return int(json.loads(connection.getresponse().read()).get(path, 0))
+            connection.request("GET", path)
+            return connection.getresponse().read()
         finally:
             connection.close()
 

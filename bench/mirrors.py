@@ -1,4 +1,4 @@
-"""Measures mirrors beside other caches, in front of one made-up upstream that answers after 30 ms."""
+"""Measures mirrors beside other caches, in front of one made-up upstream, at hand and 30 ms away."""
 
 from __future__ import annotations
 
@@ -65,7 +65,11 @@ def measure_mirrors(plan: Plan, projects: int, folder: Path, notes: list[str]) -
         ]
         if plan.nginx is not None:
             theirs.append(stack.enter_context(caches.nginx_cache(plan.nginx, folder, source)))
-        yield from _cold(ours, theirs)
+        # What a cache adds is seen where the upstream adds nothing.
+        source.answer_after(0)
+        yield from _cold(ours, theirs, "", judged=True)
+        source.answer_after(_DELAY)
+        yield from _cold(ours, theirs, f", {_DELAY} ms away", judged=False)
         yield from _warm(plan, ours, theirs, notes)
         yield from _merged(plan, ours, notes)
         yield from _large_page(plan, ours, notes)
@@ -74,19 +78,24 @@ def measure_mirrors(plan: Plan, projects: int, folder: Path, notes: list[str]) -
         yield from _memory(ours, projects)
 
 
-def _cold(ours: Registry, theirs: Sequence[Registry]) -> Iterator[Row]:
-    """Ask each for pages that nobody asked for before, one after the other, in turn."""
+def _cold(ours: Registry, theirs: Sequence[Registry], where: str, *, judged: bool) -> Iterator[Row]:
+    """Ask each for pages that nobody asked for before, one after the other, in turn.
+
+    Args:
+        where: the upstream is.
+        judged: whether limits hold; the second time with other pages.
+    """
     times: dict[str, list[float]] = {registry.name: [] for registry in (ours, *theirs)}
     for number in range(_COLD + 1):
         for registry in (ours, *theirs):
             begun = time.perf_counter()
-            listed = registry.listed(f"page-{_FILES}-{number}", Media.JSON)
+            listed = registry.listed(f"page-{_FILES}-{number + (0 if judged else 50)}", Media.JSON)
             if number:
                 times[registry.name].append((time.perf_counter() - begun) * 1e3)
             if len(listed) != _FILES:
                 raise NotMeasured(f"{registry.name} lists {len(listed)} of {_FILES} files")
-    figure = Figure(f"cold page of {_FILES} files", statistics.median(times.pop("Countermark")), MILLISECONDS)
-    wanted = {"devpi-server": _COLD_OF_DEVPI, "proxpi": _COLD_OF_PROXPI}
+    figure = Figure(f"cold page of {_FILES} files{where}", statistics.median(times.pop("Countermark")), MILLISECONDS)
+    wanted = {"devpi-server": _COLD_OF_DEVPI, "proxpi": _COLD_OF_PROXPI} if judged else {}
     for name, found in times.items():
         yield figure.beside(name, statistics.median(found), at_most=wanted.get(name))
 

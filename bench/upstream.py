@@ -2,7 +2,8 @@
 
 It is made up as it is asked: `page-F-N` has F files that nobody can fetch; `graph-N` is a package of three releases
 that needs up to three later ones, with wheels and metadata; `blob` has one file of some megabytes. Every answer waits
-for the given milliseconds, as an upstream far away does. `/+counts` says how often each path was asked for.
+for the given milliseconds, as an upstream far away does; `/+delay/MILLISECONDS` changes that. `/+counts` says how often
+each path was asked for.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ RELEASES = ("1.0", "1.1", "2.0")
 
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 
+_DELAY = re.compile(r"/\+delay/(\d+)\Z")
 _PAGE = re.compile(r"/simple/page-(\d+)-(\d+)/\Z")
 _GRAPH = re.compile(r"/simple/graph-(\d+)/\Z")
 _FILE = re.compile(r"/files/graph_(\d+)-([\d.]+)-py3-none-any\.whl(\.metadata)?\Z")
@@ -68,6 +70,10 @@ class Upstream:
             writer.close()
 
     async def _answer(self, writer: asyncio.StreamWriter, path: str, etag: bytes) -> None:
+        if (delay := _DELAY.match(path)) is not None:
+            self._delay = int(delay[1]) / 1000
+            _write(writer, 200, "text/plain", b"")
+            return
         if path == "/+counts":
             _write(writer, 200, "application/json", json.dumps(self._counts).encode())
             return

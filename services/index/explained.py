@@ -236,6 +236,16 @@ def newest(lines: Iterable[FileLine], *, pre: bool = False) -> str | None:
     return max(versions if pre or not final else final, default=(None, None))[1]
 
 
+def offered(lines: Iterable[FileLine], *, pinned: bool, pre: bool = False) -> str | None:
+    """Return the version that an installer takes of some files: of a project, or of the one release it is pinned to.
+
+    Whoever pins a release gets it though it is yanked or a pre-release (PEP 592; version specifiers specification).
+    """
+    if not pinned:
+        return newest(lines, pre=pre)
+    return next((line.version for line in lines if line.version is not None), None)
+
+
 def _not_shown(
     scene: Scene, one: MirrorFiles, lines: Mapping[FileName, FileLine], held: Collection[FileName]
 ) -> Iterator[FileLine]:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from countermark.core.names import IndexName, InvalidName, NormalizedName, parse_project_name
 from services.index import explaining
-from services.index.explained import MOST_FILES, FileLine, Member, exemptions, newest, of_release
+from services.index.explained import MOST_FILES, FileLine, Member, exemptions, of_release, offered
 from services.index.explaining import Explanation, HoldLine
 from services.index.mirroring import Mirroring
 from services.index.reader import Reader
@@ -102,7 +102,7 @@ class ExplainedFile(_Answer):
 
 
 class Client(_Answer):
-    """What a kind of client takes when it is asked for the newest release."""
+    """What a kind of client takes when it is asked for the newest release, or for the one that was asked about."""
 
     kind: str = Field(description="installers, installers-pre, countermark")
     who: str
@@ -225,12 +225,12 @@ def _explained(found: Explanation, version: str | None) -> ExplainedProject:
     scene = found.scene
     names = {str(member.name) for member in scene.order if scene.name(member) is not None}
     files = found.files if version is None else of_release(found.files, version)
-    shown = [line for line in found.files if line.shown]
+    shown, pinned = [line for line in files if line.shown], version is not None
     signed = [line for line in shown if not line.mirrored]
     clients = (
-        ("installers", _INSTALLERS, newest(shown)),
-        ("installers-pre", _PRE, newest(shown, pre=True)),
-        ("countermark", _COUNTERMARK, newest(signed)),
+        ("installers", _INSTALLERS, offered(shown, pinned=pinned)),
+        ("installers-pre", _PRE, offered(shown, pinned=pinned, pre=True)),
+        ("countermark", _COUNTERMARK, offered(signed, pinned=pinned)),
     )
     return ExplainedProject(
         index=str(scene.asked.name),
@@ -241,7 +241,7 @@ def _explained(found: Explanation, version: str | None) -> ExplainedProject:
         members=[_member(told, member, found, names) for told, member in zip(found.members, scene.order, strict=True)],
         whitelist_opens=found.opened,
         clients=[Client(kind=kind, who=who, latest=latest) for kind, who, latest in clients],
-        without_rules=newest(found.files),
+        without_rules=offered(files, pinned=pinned),
         shown=sum(line.shown for line in files),
         hidden=sum(not line.shown for line in files),
         files=[_file(line, names) for line in files[:MOST_FILES]],

@@ -117,6 +117,15 @@ class TestExplain:
         assert [file["filename"] for file in document["files"]] == [NEW]
         assert (await told(site, f"{API}/explain/thing?version=9"))["found"] is False
 
+    async def test_what_clients_take_of_one_release(self, site: Site) -> None:
+        """That release or nothing, never another one: whoever pins it gets it, a pre-release and what is yanked too."""
+        await site.set("a/top", policy={"min_age": 86_400})
+        for version, taken, free in (("2", None, "2.0"), ("4.0rc1", "4.0rc1", "4.0rc1"), ("9", None, None)):
+            document = await told(site, f"{API}/explain/thing?version={version}")
+            latest = {client["kind"]: client["latest"] for client in document["clients"]}
+            assert latest == {"installers": taken, "installers-pre": taken, "countermark": None}
+            assert document["without_rules"] == free
+
     @pytest.mark.parametrize("path", ["explain/a b", "explain/thing?version=one", "explain/-", "explain/x?version="])
     async def test_what_is_none_is_refused(self, site: Site, path: str) -> None:
         """In words."""
