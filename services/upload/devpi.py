@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from countermark.core.names import FileName, InvalidName, NormalizedName, parse_file_name, parse_project_name
+from services.upload.mirror_removals import MirrorRemovals
 from services.upload.removing import Removals
 from shared.auth.access import credentials_in, decided, identified, require, require_some_project
 from shared.auth.directory import IndexRecord
@@ -19,6 +20,7 @@ from shared.auth.verifier import Verifier
 from shared.devpi import devpi_answer, devpi_error, own_url
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, FaceKind, parse_face
+from shared.formats.python.foreign import projects_named
 from shared.reading.resolution import MIRROR
 from shared.resources import Resources
 
@@ -38,6 +40,7 @@ class Removing:
     def __init__(self, resources: Resources, removals: Removals, verifier: Verifier) -> None:
         self._resources = resources
         self._removals = removals
+        self._mirrored = MirrorRemovals(resources)
         self._verifier = verifier
 
     async def delete(self, request: Request) -> Response:
@@ -92,17 +95,16 @@ class Removing:
         if not (asked.index.volatile or force):
             words = f"project {written!r} is on non-volatile index {asked.index.name}"
             raise ServiceError(ErrorKind.FORBIDDEN, words)
-        _refuse_on_mirror(asked.index)
         project = _project_in(asked.face)
-        if project is None or not await self._removals.remove(asked.index, asked.principal, project):
+        if project is None or not await self._of(asked.index).remove(asked.index, asked.principal, project):
             raise ServiceError(ErrorKind.NOT_FOUND, f"no project {written!r}")
         return devpi_answer(message=f"project {written} deleted from stage {asked.index.name}")
 
     async def _version(self, asked: _Asked, *, force: bool) -> Response:
         _refuse_unless_removable(asked.index, force=force)
         written, _, version = asked.face.rest.removesuffix("/").partition("/")
-        project = _project_in(asked.face)
-        if project is None or not await self._removals.remove(asked.index, asked.principal, project, version):
+        project, removals = _project_in(asked.face), self._of(asked.index)
+        if project is None or not await removals.remove(asked.index, asked.principal, project, version):
             raise ServiceError(ErrorKind.NOT_FOUND, f"The version {version} of project {written} does not exist.")
         return devpi_answer(message=f"project {written!r} version {version!r} deleted")
 
@@ -113,6 +115,12 @@ class Removing:
         key, file_name = _address_in(asked.face.rest)
         if file_name is None:
             raise missing
+        if asked.index.type == MIRROR:
+            for project in projects_named(file_name):
+                require(asked.principal, Verb.REMOVE, asked.index, project)
+            if await self._mirrored.remove_file(asked.index, asked.principal, key, file_name) is None:
+                raise missing
+            return devpi_answer(message=f"package {path!r} deleted")
         found = await self._removals.find(asked.index, key, file_name)
         if found is None:
             raise missing
@@ -121,21 +129,13 @@ class Removing:
             raise ServiceError(ErrorKind.GONE, f"file {path!r} existed, deleted in later serial")
         return devpi_answer(message=f"package {path!r} deleted")
 
+    def _of(self, index: IndexRecord) -> Removals | MirrorRemovals:
+        return self._mirrored if index.type == MIRROR else self._removals
+
 
 def _refuse_unless_removable(index: IndexRecord, *, force: bool) -> None:
     if not (index.volatile or force):
         raise ServiceError(ErrorKind.FORBIDDEN, "cannot delete version on non-volatile index")
-    _refuse_on_mirror(index)
-
-
-def _refuse_on_mirror(index: IndexRecord) -> None:
-    """Refuse what would come again with the next page of the upstream."""
-    if index.type == MIRROR:
-        words = (
-            f"{index.name} is a mirror: what it shows follows its upstream and is not removed here; "
-            "its rules can deny a name or put it into quarantine"
-        )
-        raise ServiceError(ErrorKind.FORBIDDEN, words)
 
 
 def _project_in(face: Face) -> NormalizedName | None:

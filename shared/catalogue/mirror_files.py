@@ -7,7 +7,7 @@ Source: architecture section 11.6; ADR 0028.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -90,6 +90,13 @@ async def mark_oldest(connection: AsyncConnection, excess: int, now: datetime) -
         freed += row.length
     await connection.execute(update(MirrorFile).where(MirrorFile.key.in_(keys)).values(evicting_at=now))
     return freed
+
+
+async def mark(connection: AsyncConnection, keys: Sequence[Key], now: datetime) -> None:
+    """Mark bytes for removal, as far as they are kept; whoever uses them before that keeps them."""
+    for at in range(0, len(keys), _AT_ONCE):
+        some = MirrorFile.key.in_(keys[at : at + _AT_ONCE])
+        await connection.execute(update(MirrorFile).where(some).values(evicting_at=now))
 
 
 async def marked(connection: AsyncConnection, before: datetime) -> list[Key]:

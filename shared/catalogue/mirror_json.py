@@ -115,6 +115,12 @@ async def keep_json(connection: AsyncConnection, which: JsonId, kept: KeptJson) 
     await _bound(connection, which)
 
 
+async def drop(connection: AsyncConnection, mirror: MirrorId, project: NormalizedName) -> None:
+    """Drop all documents of a project."""
+    mine = (MirrorJson.index_id == mirror.id, MirrorJson.life == mirror.life, MirrorJson.project == project)
+    await connection.execute(delete(MirrorJson).where(*mine))
+
+
 async def note_json_failure(connection: AsyncConnection, which: JsonId, upstream: str, failed: Failed) -> None:
     """Note that a document could not be had of an upstream; what is kept of it stays."""
     now = failed.at

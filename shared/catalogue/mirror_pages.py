@@ -1,4 +1,5 @@
-"""What mirrors keep of their upstreams' pages. Writer: the index service; the download service reads.
+"""What mirrors keep of their upstreams' pages. Writers: the index service, and the upload service when
+somebody removes; the download service reads.
 
 A page is replaced by a newer one only: an answer that was asked for before another one came in is dropped.
 Source: architecture section 11.6; contract python-index section 5.1.
@@ -11,12 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, Row, and_, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Executable, Row, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.names import NormalizedName
-from shared.catalogue.fetches import CHANGED, RELAXED, Turn, ending, telling, what_page
+from shared.catalogue.fetches import CHANGED, RELAXED, Turn, announce, ending, telling, what_page
 from shared.catalogue.tables import MirrorPage
 from shared.ids import IndexId
 
@@ -205,6 +206,38 @@ async def confirm(
     """Note that the upstream still has what is kept, and end the turn."""
     values = {"new_etag": said.etag, "new_checked_at": said.asked_at, "new_fresh_until": said.fresh_until}
     await turn.end(connection, _CONFIRM, {**_of(mirror, project), **values})
+
+
+async def locked_page(connection: AsyncConnection, mirror: MirrorId, project: NormalizedName) -> KeptPage | None:
+    """Return what a mirror keeps of a project, which nobody else changes until the transaction ends."""
+    row = (await connection.execute(_KEPT.with_for_update(), _of(mirror, project))).one_or_none()
+    return None if row is None else _page(row)
+
+
+async def drop(connection: AsyncConnection, mirror: MirrorId, project: NormalizedName) -> None:
+    """Drop what is kept of a project, digests as first seen included, and tell every process when this commits."""
+    await connection.execute(delete(MirrorPage).where(_row(mirror, project)))
+    await announce(connection, CHANGED + what_page(mirror.id, project))
+
+
+async def thin(
+    connection: AsyncConnection,
+    mirror: MirrorId,
+    project: NormalizedName,
+    page: tuple[bytes, bytes, bytes | None],
+    now: datetime,
+) -> None:
+    """Keep a page without some files until the upstream is asked for all of it, which is due at once. An answer that
+    was asked for before is dropped. Tells every process when this commits.
+
+    Args:
+        page: document, origins and former digests.
+    """
+    document, origins, seen = page
+    values = {"document": document, "origins": origins, "seen": seen, "etag": None}
+    moments = {"changed_at": now, "checked_at": now, "fresh_until": now}
+    await connection.execute(update(MirrorPage).where(_row(mirror, project)).values({**values, **moments}))
+    await announce(connection, CHANGED + what_page(mirror.id, project))
 
 
 async def note_failure(

@@ -66,8 +66,6 @@ KNOWN = (
     Known("* unknown index", "words", '"The stage *"', '"There is no index *"', "our words, outside devpi's documents"),
     Known("* page *", "words", "*", '"There is no project *"', "our words, outside devpi's documents"),
     Known("pages of nothing", "words", "*", '"There is no project *"', "our words, outside devpi's documents"),
-    Known("remove a project of a mirror", "status", "404", "403", "it would come again with the next page"),
-    Known("remove a project of a mirror", "words", "*", '"* is a mirror: *"', "says what to do instead"),
     Known("pages of a mirror that is down", "status", "404", "503", "else it is taken from elsewhere"),
     Known("the list of a mirror that is down", "status", "200", "503", "no list is no empty list"),
     Known(
