@@ -112,7 +112,8 @@ async def _mirrored(
                 found = await sized(len(page.origins) << 2, judged_file, *args)
             if found is not None:
                 files.append((mirror.id, found))
-            if judge_name(policies, project) is None and _doubtful(page, found, wanted, now):
+            asks = mirror.mirror is not None and mirror.mirror.url is not None
+            if asks and judge_name(policies, project) is None and _doubtful(page, found, wanted, now):
                 doubts.append((mirror, project))
     return files, doubts
 

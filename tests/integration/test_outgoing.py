@@ -253,9 +253,9 @@ async def test_a_name_that_means_another_address_a_moment_later(monkeypatch: pyt
         for _ in range(2):
             async with outgoing.get(f"{named}/", {}) as found:
                 assert await found.read(1000) == b"hello"
-        for refused in ("10.0.0.1", "169.254.169.254", "no address"):
+        while means:
             outgoing._resolver.forget("index.test", int(url.rpartition(":")[2]))
-            with pytest.raises(Unreachable, match=f"{refused}, which is not public"):
+            with pytest.raises(Unreachable, match="has an address that is not public"):
                 async with outgoing.get(f"{named}/", {}):
                     pass
         assert (reached, means) == (["/", "/"], [])

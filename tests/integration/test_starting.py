@@ -183,11 +183,13 @@ async def test_a_start_waits_for_a_server_that_comes_up(valkey_url: str, databas
     late = tmp_path / "late"
     given = alone_settings(database, f"unix://{late}", tmp_path, starting=Starting(patience=30))
 
-    async def come_up() -> None:
-        await asyncio.sleep(0.5)
-        late.symlink_to(socket)
-
     with capture_logs() as logs:
+
+        async def come_up() -> None:
+            while not any(line["event"] == "start_waits" for line in logs):
+                await asyncio.sleep(0.05)
+            late.symlink_to(socket)
+
         coming = asyncio.create_task(come_up())
         async with alone("worker", given) as worker:
             assert (await worker.ready())[0] == 200
