@@ -30,6 +30,7 @@ from tests.support.installers import (
 from tests.support.processes import Deployment
 from tests.support.tools import Tools
 from tests.support.uploading import basic
+from tests.support.waiting import until
 
 JSON = "application/vnd.pypi.simple.v1+json"
 
@@ -76,8 +77,12 @@ class Shelf:
     def yank(self, project: str, version: str) -> None:
         """Yank a release and return once its page says so."""
         self._change("POST", f"{project}/releases/{version}/yank", {"reason": "It was a mistake."})
-        files = [file for file in self.page(project) if f"-{version}" in str(file["filename"])]
-        assert {file["yanked"] for file in files} == {"It was a mistake."}
+
+        def marks() -> set[object]:
+            return {file["yanked"] for file in self.page(project) if f"-{version}" in str(file["filename"])}
+
+        # Another replica than the one that answered may show the page from before for a moment.
+        until("the mark", lambda: marks() == {"It was a mistake."})
 
     def mark(self, project: str, status: str) -> None:
         """Change a project's status and return once it is published."""
