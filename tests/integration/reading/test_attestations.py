@@ -19,7 +19,7 @@ from shared.errors import ErrorKind, ServiceError
 from shared.objects.interface import ObjectStores
 from shared.settings import Attestations
 from tests.integration.reading.family import Family
-from tests.integration.reading.test_mirrors import MIRRORS, Site
+from tests.integration.reading.mirror_site import MIRRORS, Site
 from tests.support.reading import Reading, open_reading, served
 from tests.support.sigstore.instance import Instance, provenance
 from tests.support.sigstore.tokens import github

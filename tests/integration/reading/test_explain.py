@@ -22,7 +22,7 @@ from shared.clock import SystemClock
 from shared.objects.interface import ObjectStores
 from tests.integration.reading.constants import JSON, WHEEL
 from tests.integration.reading.family import Family
-from tests.integration.reading.test_mirrors import BASED, DIRECT, MIRRORS, NEW, OLD, Site
+from tests.integration.reading.mirror_site import BASED, DIRECT, MIRRORS, NEW, OLD, Site
 from tests.support.factories import make_token, now
 from tests.support.reading import open_reading, served
 from tests.support.upstream import Fault, Upstream

@@ -31,7 +31,7 @@ from shared.reading.mirror_options import MirrorOptions
 from shared.settings import Mirrors
 from tests.integration.reading.constants import JSON, WHEEL
 from tests.integration.reading.family import Family
-from tests.integration.reading.test_mirrors import BASED, DIRECT, MIRRORS, NEW, OLD, STALE, Site
+from tests.integration.reading.mirror_site import BASED, DIRECT, MIRRORS, NEW, OLD, STALE, Site
 from tests.support.factories import now
 from tests.support.reading import open_reading, served
 from tests.support.upstream import Fault, Upstream

@@ -17,9 +17,9 @@ from shared.auth.principal import Principal
 from shared.catalogue.tables import Audit, MirrorFile, MirrorJson, MirrorPage
 from shared.objects.interface import ObjectStores
 from shared.settings import Mirrors
-from tests.integration.reading.family import Family
-from tests.integration.reading.test_mirrored_files import Files
-from tests.support.reading import open_reading, served
+from tests.integration.reading.mirror_site import mirrored
+from tests.integration.reading.mirrored_files.site import Files
+from tests.support.reading import open_reading
 from tests.support.upstream import Fault, Upstream
 
 ONE, TWO, OTHER = "thing-1.0.tar.gz", "thing-2.0-py3-none-any.whl", "thing-1.0-py3-none-any.whl"
@@ -70,11 +70,8 @@ async def site(engine: AsyncEngine, stores: ObjectStores) -> AsyncIterator[Remov
         upstream.add("thing", name, name.encode(), metadata=b"Name: thing" if name == OTHER else None)
     upstream.add("thing", TWO, b"two")
     reading = open_reading(engine, stores, mirrors=Mirrors(patience=0.3))
-    family = Family(engine, reading, stores)
-    await family.make("root/pypi", kind="mirror")
-    async with served(upstream) as url, reading.client() as client:
-        site = Removing(engine, family, upstream, client, url)
-        await site.set("root/pypi", mirror_url=f"{url}/simple/", volatile=False)
+    async with mirrored(Removing, engine, reading, upstream) as site:
+        await site.set("root/pypi", volatile=False)
         for path in (await site.page()).values():
             assert (await site.get(path)).status_code == 200
         await site.get(f"{(await site.page())[OTHER]}.metadata")

@@ -15,7 +15,7 @@ from services.index import refreshing
 from shared.objects.interface import ObjectStores
 from tests.integration.reading.constants import WHEEL
 from tests.integration.reading.family import Family
-from tests.integration.reading.test_mirrors import BASED, DIRECT, MIRRORS, NEW, OLD, STALE, Site
+from tests.integration.reading.mirror_site import BASED, DIRECT, MIRRORS, NEW, OLD, STALE, Site
 from tests.support.devpi_reading import DEVPI, HOST, register
 from tests.support.factories import now
 from tests.support.reading import open_reading, served

@@ -19,7 +19,7 @@ from shared.formats.python.packed_lists import joined_rows, unpack_rows
 from shared.objects.interface import ObjectStores
 from tests.integration.reading.constants import JSON, WHEEL
 from tests.integration.reading.family import Family
-from tests.integration.reading.test_mirrors import MIRRORS, STALE, Site
+from tests.integration.reading.mirror_site import MIRRORS, STALE, Site
 from tests.support.devpi_reading import register
 from tests.support.factories import make_project
 from tests.support.reading import open_reading, served

@@ -5,92 +5,29 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import timedelta
 
-import httpx2
 import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from countermark.core.names import parse_index_name
 from services.index import mirroring
-from services.index.settings import Limits
 from shared.catalogue import fetches
 from shared.catalogue.tables import Audit, IndexRow, MirrorPage
 from shared.objects.interface import ObjectStores
-from shared.settings import Mirrors
 from tests.integration.reading.constants import JSON, WHEEL
-from tests.integration.reading.family import Family
+from tests.integration.reading.mirror_site import BASED, DIRECT, MIRRORS, NEW, OLD, STALE, Site, mirrored
 from tests.support.factories import now
 from tests.support.reading import counted_queries, open_reading, served
 from tests.support.upstream import Fault, Upstream
 
-DIRECT, BASED = "/root/pypi/+simple/thing/", "/a/top/+simple/thing/"
-OLD, NEW = "thing-0.9.tar.gz", "thing-2.0.tar.gz"
-STALE = "x-countermark-stale-since"
-
-
-@dataclass(slots=True)
-class Site:
-    """A mirror of an upstream, and a stage based on it."""
-
-    engine: AsyncEngine
-    family: Family
-    upstream: Upstream
-    client: httpx2.AsyncClient
-    url: str
-    limits: Limits | None = None
-
-    async def set(self, name: str, **settings: object) -> None:
-        """Change settings of an index."""
-        index = parse_index_name(name)
-        row = (IndexRow.owner == index.owner, IndexRow.name == index.name)
-        async with self.engine.begin() as connection:
-            old = (await connection.scalars(select(IndexRow.settings).where(*row))).one()
-            await connection.execute(update(IndexRow).where(*row).values(settings=old | settings))
-        await self.family.reading.news()
-
-    async def expire(self) -> None:
-        """Let the time pass for which kept pages are fresh, and what memory holds of them."""
-        async with self.engine.begin() as connection:
-            past = now() - timedelta(hours=1)
-            await connection.execute(update(MirrorPage).values(fresh_until=past, checked_at=past, retry_at=None))
-        self.reopen()
-
-    def reopen(self) -> None:
-        """Go on with another process."""
-        self.family.reading = open_reading(self.engine, self.family.stores, self.limits, mirrors=MIRRORS)
-        self.client = self.family.reading.client()
-
-    async def get(self, path: str = DIRECT, accept: str = JSON) -> httpx2.Response:
-        """Ask."""
-        await self.family.reading.news()
-        return await self.client.get(path, headers={"accept": accept})
-
-    async def names(self, path: str = DIRECT) -> list[str]:
-        """Return the files that a page lists."""
-        answer = await self.get(path)
-        assert answer.status_code == 200, answer.text
-        return [file["filename"] for file in answer.json()["files"]]
-
-
-MIRRORS = Mirrors(patience=0.3)
-
 
 @pytest.fixture
 async def site(engine: AsyncEngine, stores: ObjectStores) -> AsyncIterator[Site]:
-    """An upstream with one project, a mirror of it and a stage based on the mirror."""
+    """An upstream with one project."""
     upstream = Upstream()
     upstream.add("thing", WHEEL, metadata=b"Name: thing")
     upstream.add("thing", OLD, fields={"yanked": "broken", "requires-python": ">=3.9"})
-    reading = open_reading(engine, stores, mirrors=MIRRORS)
-    family = Family(engine, reading, stores)
-    await family.make("root/pypi", kind="mirror")
-    await family.make("a/top", "root/pypi")
-    async with served(upstream) as url, reading.client() as client:
-        site = Site(engine, family, upstream, client, url)
-        await site.set("root/pypi", mirror_url=f"{url}/simple/")
+    async with mirrored(Site, engine, open_reading(engine, stores, mirrors=MIRRORS), upstream) as site:
         yield site
 
 

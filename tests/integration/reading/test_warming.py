@@ -14,7 +14,7 @@ from shared.formats.python.targets import Targets, parse_targets
 from shared.objects.interface import ObjectStores
 from tests.integration.reading.constants import WHEEL
 from tests.integration.reading.family import Family
-from tests.integration.reading.test_mirrors import MIRRORS, NEW, OLD, Site
+from tests.integration.reading.mirror_site import MIRRORS, NEW, OLD, Site
 from tests.support.factories import now
 from tests.support.reading import open_reading, served
 from tests.support.upstream import Fault, Upstream

@@ -1,0 +1,146 @@
+"""What goes wrong while a file of a mirror is fetched. Contract python-index section 5.1; ADR 0028."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import httpx2
+import pytest
+from pydantic import SecretStr
+
+from shared.objects.filesystem import FolderStore
+from shared.objects.interface import IfMatch, Key, LocalFile, ObjectInfo, ObjectStoreError, ObjectStores, Put
+from shared.settings import Mirrors
+from tests.integration.reading.constants import LARGE, WHEEL
+from tests.integration.reading.mirror_site import MIRRORS, NEW
+from tests.integration.reading.mirrored_files.site import BIG, LIMITS, ON_FOLDERS, UP, Files
+from tests.support.reading import open_reading, served
+from tests.support.upstream import Fault, Upstream
+
+ROOT = Path(__file__).parents[4]
+
+
+async def test_a_store_that_takes_nothing(site: Files, tmp_path: Path) -> None:
+    """Clients of a large file get it all the same; nothing is said to be kept."""
+    private = FullFolder(tmp_path / "full", private=True)
+    stores = ObjectStores(site.family.stores.public, private)
+    reading = open_reading(site.engine, stores, download_limits=LIMITS, mirrors=MIRRORS)
+    site.family.reading, site.client = reading, reading.client()
+    paths = await site.page()
+    assert (await site.client.get(paths[BIG])).content == LARGE
+    assert (await site.client.get(paths[WHEEL])).status_code == 503
+    assert await site.rows() == {}
+    private.full = False
+    await asyncio.sleep(2.1)
+    for name, content in ((BIG, LARGE), (WHEEL, b"wheel")):
+        assert (await site.client.get(paths[name])).content == content
+    await site.settled(2)
+
+
+class FullFolder(FolderStore):
+    """A folder on a disk that is full."""
+
+    full = True
+
+    async def put(
+        self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch = Put.ABSENT, *, durable: bool = True
+    ) -> ObjectInfo:
+        """Store nothing."""
+        if self.full:
+            raise ObjectStoreError("no space left")
+        return await super().put(key, body, condition, durable=durable)
+
+
+WRONG = {
+    "longer": (Fault(body=LARGE + b"x"), 502),
+    "shorter": (Fault(body=LARGE[:-1]), 502),
+    "longer than it says": (Fault(body=LARGE + b"x", headers={"transfer-encoding": "chunked"}), 0),
+    "not there": (Fault(status=404), 404),
+    "forbidden": (Fault(status=403), 502),
+    "in trouble": (Fault(status=503, headers={"retry-after": "7"}), 503),
+    "private address": (Fault(status=302, headers={"location": "http://10.0.0.1/x"}), 502),
+    "another scheme": (Fault(status=302, headers={"location": "ftp://127.0.0.1/x"}), 502),
+    "silent": (Fault(never=True), 503),
+    "cut": (Fault(cut=len(LARGE) // 8), 0),
+    "drip": (Fault(drip=0.2), 503),
+}
+
+
+@ON_FOLDERS
+@pytest.mark.parametrize(("fault", "status"), WRONG.values(), ids=WRONG.keys())
+async def test_what_goes_wrong_is_said(site: Files, fault: Fault, status: int) -> None:
+    """In words, with a status that says whether to come again; 0 stands for a connection that is cut."""
+    path = (await site.page())[BIG]
+    # One of its own: it is counted and ended.
+    fault = site.upstream.faults[UP] = replace(fault, go=asyncio.Event())
+    async with site.listening() as client:
+        if status:
+            answer = await client.get(path)
+            assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+            assert "root/pypi" in answer.json()["detail"]
+            assert status != 503 or int(answer.headers["retry-after"]) > 0
+        else:
+            with pytest.raises(httpx2.HTTPError):
+                await client.get(path)
+    assert (await site.rows(), site.left_over()) == ({}, [])
+    fault.go.set()
+    del site.upstream.faults[UP]
+    site.reopen()
+    answer = await site.get(path)
+    assert (answer.status_code, answer.content) == (200, LARGE), "it is as good as ever when the fault is over"
+
+
+@ON_FOLDERS
+async def test_a_killed_process_keeps_nobody_out(site: Files, database: str, tmp_path: Path) -> None:
+    """Its client is cut off, its turn ends by itself, and another process fetches; nothing half is kept."""
+    path = (await site.page())[BIG]
+    fault = site.fault(BIG, held=len(LARGE) // 2)
+    command = [sys.executable, "-m", "tests.support.reading_process", database, str(tmp_path), "5"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=environment)
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(30):
+            url = (await process.stdout.readline()).decode().strip()
+        async with httpx2.AsyncClient(base_url=url, timeout=30) as client, client.stream("GET", path) as answer:
+            chunks = answer.aiter_raw()
+            await anext(chunks)
+            process.kill()
+            with pytest.raises(httpx2.HTTPError):
+                [_ async for _ in chunks]
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+        await process.wait()
+    fault.times = 0
+    assert await site.rows() == {}
+    assert (await site.get(path)).content == LARGE
+    assert site.upstream.asked[UP] == 2
+    fault.go.set()
+
+
+async def test_credentials_go_to_the_mirrors_own_place_alone(site: Files) -> None:
+    """A file elsewhere is asked for without them."""
+    elsewhere = Upstream()
+    elsewhere.add("thing", NEW, b"elsewhere")
+    async with served(elsewhere) as url:
+        site.upstream.add("thing", NEW, b"elsewhere", fields={"url": f"{url}/files/{NEW}"})
+        reading = open_reading(
+            site.engine,
+            site.family.stores,
+            download_limits=LIMITS,
+            mirrors=Mirrors(credentials={"root/pypi": SecretStr(site.url.replace("://", "://user:secret@"))}),
+        )
+        site.family.reading, site.client = reading, reading.client()
+        paths = await site.page()
+        for name in (WHEEL, NEW):
+            assert (await site.client.get(paths[name])).status_code == 200
+    assert "authorization" in site.upstream.requests[-1]
+    assert "authorization" not in elsewhere.requests[-1]
+    assert elsewhere.requests[-1]["user-agent"].startswith("countermark-server/")
