@@ -18,7 +18,7 @@ from bench.load import Target
 from bench.loads import Plan, Series, of, run_rounds
 from bench.machine import proportional_bytes
 from bench.registry import Media, Registry
-from bench.report import MEGABYTES, MILLISECONDS, RATE, SECONDS, Figure, Row, Unit
+from bench.report import MEGABYTES, MICROSECONDS, MILLISECONDS, RATE, SECONDS, Figure, Row, Unit
 from bench.running import HOST
 from bench.upstream import PACKAGES
 
@@ -118,8 +118,8 @@ def _merged(plan: Plan, ours: Registry, notes: list[str]) -> Iterator[Row]:
     plain = _series(ours, "plain", ours.page_path(project))
     merged = _series(ours, "merged", f"/root/merged/+simple/{project}/")
     run_rounds(plan, [plain, merged], notes)
-    figure = Figure(f"page merged over {_BASES} bases: time each", 1e3 / merged.rate, MILLISECONDS)
-    yield figure.beside("a plain page", 1e3 / plain.rate, at_most=_MERGED)
+    figure = Figure(f"page merged over {_BASES} bases: time each", 1e6 / merged.rate, MICROSECONDS)
+    yield figure.beside("a plain page", 1e6 / plain.rate, at_most=_MERGED)
 
 
 def _large_page(plan: Plan, ours: Registry, notes: list[str]) -> Iterator[Row]:

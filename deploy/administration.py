@@ -56,7 +56,7 @@ async def set_password(settings: Settings, name: str, password: str, *, keep_tok
 
 async def list_users(settings: Settings) -> list[Row]:
     """Return accounts by name."""
-    async with _engine(settings) as engine, engine.connect() as connection:
+    async with catalogue(settings) as engine, engine.connect() as connection:
         return [
             {
                 "name": line.name,
@@ -126,7 +126,7 @@ async def create_token(settings: Settings, wanted: Mapping[str, object]) -> Row:
 
 async def list_tokens(settings: Settings, user: str | None) -> list[Row]:
     """Return the newest tokens, without their secrets."""
-    async with _engine(settings) as engine, engine.connect() as connection:
+    async with catalogue(settings) as engine, engine.connect() as connection:
         return [
             {
                 "id": str(line.id),
@@ -183,7 +183,7 @@ async def set_grants(settings: Settings, name: str, subject: str, verbs: str) ->
         ServiceError: there is no such index or account, or the owner would be locked out.
     """
     wanted = frozenset(_verb(text.strip()) for text in verbs.split(",") if text.strip())
-    async with _engine(settings) as engine:
+    async with catalogue(settings) as engine:
         await IndexRights(engine, SystemClock(), actor=_ACTOR).set_grants(_index(name), subject, wanted)
 
 
@@ -194,7 +194,7 @@ async def list_grants(settings: Settings, name: str) -> list[Row]:
         UsageError: the name is none, or there is no such index.
     """
     index = _index(name)
-    async with _engine(settings) as engine, engine.connect() as connection:
+    async with catalogue(settings) as engine, engine.connect() as connection:
         index_id = await listings.index_id(connection, index)
         if index_id is None:
             raise UsageError(f"there is no index {index}: see countermark-server index list")
@@ -204,13 +204,13 @@ async def list_grants(settings: Settings, name: str) -> list[Row]:
 
 async def list_indexes(settings: Settings) -> list[Row]:
     """Return living indexes by name."""
-    async with _engine(settings) as engine, engine.connect() as connection:
+    async with catalogue(settings) as engine, engine.connect() as connection:
         return [{"index": f"{line.owner}/{line.name}", **asdict(line)} for line in await listings.indexes(connection)]
 
 
 async def list_jobs(settings: Settings, *, dead: bool) -> list[Row]:
     """Return the newest jobs: those that wait or run, or those that were given up."""
-    async with _engine(settings) as engine, engine.connect() as connection:
+    async with catalogue(settings) as engine, engine.connect() as connection:
         return [asdict(job) for job in await outbox.listing(connection, dead=dead)]
 
 
@@ -221,7 +221,7 @@ async def retry_jobs(settings: Settings, job: int | None) -> int:
         LaunchError: no such job was given up.
     """
     count = 0
-    async with _engine(settings) as engine:
+    async with catalogue(settings) as engine:
         # A page of the list at a time: what is revived is no longer on it.
         while True:
             async with UnitOfWork(engine) as work:
@@ -250,7 +250,12 @@ def database_url(settings: Settings) -> str:
 
 
 @asynccontextmanager
-async def _engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
+async def catalogue(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """Open the catalogue of the settings, or of the server that runs on the data folder, for one command.
+
+    Raises:
+        LaunchError: there is none, or it cannot be used; also for what fails in the block.
+    """
     engine = open_engine(database_url(settings), pool=2)
     try:
         yield engine
@@ -263,7 +268,7 @@ async def _engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
 
 @asynccontextmanager
 async def _accounts(settings: Settings) -> AsyncIterator[Accounts]:
-    async with _engine(settings) as engine:
+    async with catalogue(settings) as engine:
         yield Accounts(engine, SystemClock(), actor=_ACTOR)
 
 

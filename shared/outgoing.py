@@ -24,7 +24,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 import structlog
 
-from shared.outside import PUBLIC, Outside
+from shared.outside import PUBLIC, Outside, Server, server_of
 from shared.resolving import Resolver
 
 log = structlog.get_logger()
@@ -35,7 +35,6 @@ USER_AGENT = f"countermark-server/{version('countermark-server')}"
 """Says who asks: nothing is passed off as an installer. Of the deployment it says nothing: its name may be private."""
 
 _REDIRECTS = frozenset([301, 302, 303, 307, 308])
-_PORTS = {"http": 80, "https": 443}
 _PLACES = 64
 """Servers to which connections are kept at the same time."""
 
@@ -96,26 +95,14 @@ class Answer:
         return bytes(body)
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    scheme: str
-    host: str
-    port: int
-
-    @property
-    def authority(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
-
-
 class Outgoing:
     """Sends requests; connections to a server are kept for the next one. Use it as an async context manager."""
 
     def __init__(self, outside: Outside = PUBLIC) -> None:
         """Args: outside: its networks may be asked though they are not public."""
         self._outside = outside
-        self._transports: OrderedDict[_Place, httpx2.AsyncHTTPTransport] = OrderedDict()
-        self._busy: dict[_Place, int] = {}
+        self._transports: OrderedDict[Server, httpx2.AsyncHTTPTransport] = OrderedDict()
+        self._busy: dict[Server, int] = {}
         self._resolver = Resolver()
 
     async def __aenter__(self) -> Self:
@@ -151,12 +138,12 @@ class Outgoing:
             Unreachable: there is no answer, or there may be none.
         """
         waits = patience or Patience()
-        first = _place(url)
+        first = _server(url)
         limit = asyncio.timeout(waits.head)
         try:
             async with limit:
                 for _ in range(MOST_REDIRECTS + 1):
-                    place = _place(url)
+                    place = _server(url)
                     own = dict(headers) | ({"authorization": authorization} if authorization and place == first else {})
                     async with self._asked(place, url, own, waits) as response:
                         if response.status_code not in _REDIRECTS or "location" not in response.headers:
@@ -172,7 +159,7 @@ class Outgoing:
 
     @asynccontextmanager
     async def _asked(
-        self, place: _Place, url: str, headers: Mapping[str, str], waits: Patience
+        self, place: Server, url: str, headers: Mapping[str, str], waits: Patience
     ) -> AsyncIterator[httpx2.Response]:
         # Before anything is waited for: connections that somebody is about to use are not closed.
         self._busy[place] = self._busy.get(place, 0) + 1
@@ -191,7 +178,7 @@ class Outgoing:
     async def _sent(
         self,
         transport: httpx2.AsyncHTTPTransport,
-        place: _Place,
+        place: Server,
         url: str,
         headers: Mapping[str, str],
         waits: Patience,
@@ -221,7 +208,7 @@ class Outgoing:
         self._resolver.forget(place.host, place.port)
         raise Unreachable(f"{place.authority} cannot be reached: {_words(failure)}") from failure
 
-    async def _addresses(self, place: _Place) -> list[str]:
+    async def _addresses(self, place: Server) -> list[str]:
         """Return the addresses of a place.
 
         Raises:
@@ -232,7 +219,9 @@ class Outgoing:
         except (OSError, UnicodeError) as error:
             raise Unreachable(f"the name {place.host} cannot be resolved: {_words(error)}") from error
         refused = [address for address in addresses if not self._outside.admits(address)]
-        if refused or not addresses:
+        if not addresses:
+            raise Unreachable(f"the name {place.host} has no address")
+        if refused:
             # Which ones is for operators: whoever may set a mirror's upstream could ask for any name inside.
             log.warning("address_refused", host=place.host, addresses=refused)
             words = (
@@ -241,7 +230,7 @@ class Outgoing:
             raise Unreachable(words, refused=True)
         return addresses
 
-    async def _transport(self, place: _Place) -> httpx2.AsyncHTTPTransport:
+    async def _transport(self, place: Server) -> httpx2.AsyncHTTPTransport:
         """Return the connections to a place; those of places that nobody asked for longest are closed."""
         transport = self._transports.get(place)
         if transport is None:
@@ -256,28 +245,16 @@ class Outgoing:
         return transport
 
 
-def same_place(one: str, other: str) -> bool:
-    """Return whether two URLs are of one server: scheme, host and port."""
-    try:
-        return _place(one) == _place(other)
-    except Unreachable:
-        return False
-
-
-def _place(url: str) -> _Place:
+def _server(url: str) -> Server:
     """Return the server of a URL.
 
     Raises:
         Unreachable: the URL is none that is asked.
     """
-    try:
-        parts = urlsplit(url)
-        host, port = (parts.hostname or "").lower(), parts.port
-    except ValueError as error:
-        raise Unreachable("a link is no URL", refused=True) from error
-    if parts.scheme not in _PORTS or not host or "@" in parts.netloc or not url.isascii() or not url.isprintable():
+    server = server_of(url)
+    if server is None or "@" in urlsplit(url).netloc or not url.isascii() or not url.isprintable():
         raise Unreachable("a link is no plain http(s) URL", refused=True)
-    return _Place(parts.scheme, host, port or _PORTS[parts.scheme])
+    return server
 
 
 def _redirected(url: str, location: str) -> str:

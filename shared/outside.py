@@ -14,6 +14,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 MAX_URL = 2000
@@ -53,6 +54,32 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+class Server(NamedTuple):
+    """Whom a URL speaks to: `host` in lower case, an IPv6 address without brackets."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """Host and port as the Host header has them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+def server_of(url: str) -> Server | None:
+    """Return the server of an http(s) URL, whatever user it names; None for what is none."""
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in _DEFAULT_PORTS or not host:
+        return None
+    return Server(parts.scheme, host, _DEFAULT_PORTS[parts.scheme] if port is None else port)
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
     """A URL taken apart: `host` in lower case, an IPv6 address without brackets, `path` beginning with a slash."""
@@ -70,8 +97,7 @@ class Destination:
     @property
     def authority(self) -> str:
         """Host and port as the Host header has them."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+        return Server(self.scheme, self.host, self.port).authority
 
     def covers(self, other: Destination) -> bool:
         """Whether `other` is this place or one below it."""

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
 from countermark.core.names import IndexName
-
-_PORTS = {"http": 80, "https": 443}
+from shared.outside import server_of
 
 
 def checked_secret(text: str) -> str:
@@ -23,12 +22,9 @@ def checked_secret(text: str) -> str:
     Raises:
         ValueError: it is none; the message repeats nothing of it.
     """
-    try:
-        parts = urlsplit(text)
-        complete = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        complete = False
-    if not complete or not parts.username or parts.password is None:
+    server = server_of(text)
+    parts = None if server is None or server.port == 0 else urlsplit(text)
+    if parts is None or not parts.username or parts.password is None:
         raise ValueError("credentials of a mirror are written https://user:password@host, a URL of its upstream")
     return text
 
@@ -38,12 +34,9 @@ def authorization_for(secrets: Mapping[str, SecretStr], mirror: IndexName, url: 
     secret = secrets.get(str(mirror))
     if secret is None or url is None:
         return None
-    given, asked = urlsplit(secret.get_secret_value()), urlsplit(url)
-    if _place(given) != _place(asked):
+    url_of_server = secret.get_secret_value()
+    if server_of(url_of_server) != server_of(url):
         return None
+    given = urlsplit(url_of_server)
     pair = f"{unquote(given.username or '')}:{unquote(given.password or '')}"
     return f"Basic {base64.b64encode(pair.encode()).decode()}"
-
-
-def _place(parts: SplitResult) -> tuple[str, str, int | None]:
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme)

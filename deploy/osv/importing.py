@@ -6,21 +6,18 @@ Source: ADR 0029.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from deploy.administration import Row, database_url
+from deploy.administration import Row, catalogue
 from deploy.errors import LaunchError
 from deploy.osv.records import Bounds, Found, records
 from shared.catalogue import advisories
 from shared.catalogue.advisories import Counts, Rows, Snapshot
-from shared.catalogue.engine import open_engine
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import Clock, SystemClock
 from shared.formats.python.osv import InvalidAdvisory, parse_advisory
@@ -49,14 +46,14 @@ async def import_snapshot(
             be used. What was served before goes on to be served.
     """
     reading = Reading(records(source, bounds or Bounds()), say)
-    async with _catalogue(settings) as engine:
+    async with catalogue(settings) as engine:
         snapshot = await _replace(engine, SystemClock(), source, reading, lenient=lenient)
     say(f"{_in_words(snapshot)}; {reading.counts.others} records about other ecosystems alone\n")
 
 
 async def status(settings: Settings) -> Row | None:
     """Return what is served, None when nothing ever was imported."""
-    async with _catalogue(settings) as engine, engine.connect() as connection:
+    async with catalogue(settings) as engine, engine.connect() as connection:
         snapshot = await advisories.current(connection)
     if snapshot is None:
         return None
@@ -137,18 +134,6 @@ async def _replace(engine: AsyncEngine, clock: Clock, source: Path, reading: Rea
         snapshot = await advisories.end_snapshot(work.connection, source.name, counts, clock.now())
         await work.commit()
     return snapshot
-
-
-@asynccontextmanager
-async def _catalogue(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(database_url(settings), pool=1)
-    try:
-        yield engine
-    except (SQLAlchemyError, OSError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())[:300]
-        raise LaunchError(f"the catalogue cannot be used: {reason}") from error
-    finally:
-        await engine.dispose()
 
 
 def _in_words(snapshot: Snapshot) -> str:

@@ -63,12 +63,7 @@ from shared.reading.headers import asked_by
 from shared.reading.merging import members_showing
 from shared.reading.resolution import MIRROR, resolution_order
 from shared.resources import Resources
-
-_QUICK = 64 << 10
-"""Bytes of stored metadata that are read on the spot; more are in a thread, where they hold up nobody."""
-
-_SHORT = 256 << 10
-"""Bytes of a document whose links are completed on the spot (about 0.2 ms)."""
+from shared.threads import sized
 
 _WRITERS = 4
 """Parts of documents that are written at the same time: it bounds what they take of memory and of the pool."""
@@ -277,10 +272,7 @@ class DevpiDocuments:
         for part in parts:
             async with self._writing:
                 metadata = await self._metadata(part)
-                if weight_of(part) <= _QUICK:
-                    text = written(part, metadata)
-                else:
-                    text = await asyncio.to_thread(written, part, metadata)
+                text = await sized(weight_of(part), written, part, metadata)
             if text:
                 yield between + text
                 between = b","
@@ -311,7 +303,8 @@ def _telling(member: IndexRecord) -> Hashable:
 
 async def _rooted(text: bytes, root: str) -> bytes:
     """Return a document, or a part of one, with the host's URL in its links."""
-    return with_root(text, root) if len(text) <= _SHORT else await asyncio.to_thread(with_root, text, root)
+    # To replace is quicker by far than to read: about 0.2 ms for 256 KiB.
+    return await sized(len(text) >> 2, with_root, text, root)
 
 
 def _elsewhere(location: str, query: bytes) -> Response:

@@ -5,7 +5,6 @@ Source: contract devpi sections 4.4, 7 and 14.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,9 +13,7 @@ from countermark.core.names import IndexName, NormalizedName
 from services.index.devpi_mirrored import MirroredPart, mirrored_versions
 from services.index.documents import STALE, Document
 from shared.reading.headers import http_date
-
-_QUICK = 64 << 10
-"""Bytes of a page that are read on the spot; more are in a thread, where they hold up nobody."""
+from shared.threads import sized
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +52,4 @@ class MirroredVersions:
         if self.page is None or not self.known:
             return {}
         given = (self.page.body, self.index, self.mirrors, self.project, version)
-        if len(self.page.body) <= _QUICK:
-            return mirrored_versions(*given)
-        return await asyncio.to_thread(mirrored_versions, *given)
+        return await sized(len(self.page.body), mirrored_versions, *given)

@@ -17,7 +17,8 @@ from shared.catalogue import audit
 from shared.errors import ErrorKind, ServiceError
 from shared.fetching.flight import Flight
 from shared.fetching.wanted import Wanted
-from shared.outgoing import Answer, Patience, Unreachable, same_place
+from shared.outgoing import Answer, Patience, Unreachable
+from shared.outside import server_of
 from shared.resources import Resources
 from shared.upstream_secrets import authorization_for
 
@@ -129,7 +130,7 @@ class Receiver:
     def _authorization(self, wanted: Wanted) -> str | None:
         """Return the mirror's credentials, for its own place and no other."""
         options = wanted.mirror.mirror
-        if options is None or options.url is None or not same_place(options.url, wanted.url):
+        if options is None or options.url is None or server_of(options.url) != server_of(wanted.url):
             return None
         return authorization_for(self._resources.settings.mirrors.credentials, wanted.mirror.name, wanted.url)
 
