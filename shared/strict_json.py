@@ -43,17 +43,29 @@ def read_json(body: bytes) -> Any:
         raise BadJson(_WORDS) from error
 
 
+def is_deeper(document: Any, levels: int) -> bool:
+    """Return whether a document has more levels of lists and objects within each other than some."""
+    return any(depth > levels for depth, _ in enumerate(_by_level(document)))
+
+
 def _check_levels(document: Any) -> None:
-    """Refuse depth and null characters, level by level and without recursion."""
-    values = [document]
-    for _ in range(MAX_LEVELS + 1):
+    """Refuse depth and null characters."""
+    for depth, values in enumerate(_by_level(document)):
+        if depth > MAX_LEVELS:
+            raise BadJson(f"{_WORDS}: it has more than {MAX_LEVELS} levels")
         if any(isinstance(value, str) and "\0" in value for value in values):
             raise BadJson(f"{_WORDS}: it holds a null character")
+
+
+def _by_level(document: Any) -> Iterator[list[Any]]:
+    """Yield the values of each level, the document by itself first, and without recursion."""
+    values = [document]
+    while True:
+        yield values
         holders = [value for value in values if isinstance(value, list | dict)]
         if not holders:
             return
         values = [item for holder in holders for item in _items(holder)]
-    raise BadJson(f"{_WORDS}: it has more than {MAX_LEVELS} levels")
 
 
 def _items(holder: list[Any] | dict[str, Any]) -> Iterator[Any]:

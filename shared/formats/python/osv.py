@@ -7,7 +7,7 @@ Source: OSV schema 1.7, sections "affected[].versions", "affected[].ranges" and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -18,6 +18,7 @@ import orjson
 from countermark.core.names import InvalidName, NormalizedName, parse_project_name
 from shared.formats.python.names import release_key
 from shared.formats.python.versions import parsed, version_order
+from shared.strict_json import is_deeper
 
 ECOSYSTEM = "PyPI"
 """What OSV calls it; other spellings are other ecosystems."""
@@ -88,7 +89,7 @@ def parse_advisory(document: bytes) -> Advisory:
         raise InvalidAdvisory(f"it is no JSON: {error}") from error
     if not isinstance(record, dict):
         raise InvalidAdvisory("it is no JSON object")
-    if _is_deep(record):
+    if is_deeper(record, MAX_LEVELS):
         raise InvalidAdvisory(f"it is nested deeper than {MAX_LEVELS} levels")
     name = record.get("id")
     if not isinstance(name, str) or not is_id(name):
@@ -224,18 +225,6 @@ def _within(events: Sequence[Event], asked: _Key) -> bool:
         elif (kind == "fixed" and asked >= at) or (kind == "last_affected" and asked > at):
             affected = False
     return affected
-
-
-def _is_deep(record: object) -> bool:
-    row: list[object] = [record]
-    for _ in range(MAX_LEVELS):
-        members = (item for one in row for item in (one.values() if isinstance(one, dict) else _items(one)))
-        row = [item for item in members if isinstance(item, dict | list)]
-    return bool(row)
-
-
-def _items(one: object) -> Iterable[object]:
-    return one if isinstance(one, list) else ()
 
 
 def _objects(value: object, what: str) -> list[dict[str, Any]]:

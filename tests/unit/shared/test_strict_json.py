@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.strict_json import MAX_LEVELS, BadJson, read_json
+from shared.strict_json import MAX_LEVELS, BadJson, is_deeper, read_json
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,14 @@ def test_what_cannot(body: bytes, why: str) -> None:
         read_json(body)
     assert why in str(caught.value)
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("shape", [(b"[", b"]"), (b'{"a":', b"}")])
+def test_the_last_level_that_is_taken(shape: tuple[bytes, bytes]) -> None:
+    """Is `MAX_LEVELS`; what is in it does not count as one."""
+    opening, closing = shape
+    document = read_json(opening * MAX_LEVELS + b"1" + closing * MAX_LEVELS)
+    assert not is_deeper(document, MAX_LEVELS)
+    assert is_deeper(document, MAX_LEVELS - 1)
+    assert not is_deeper("text", 0)
+    assert is_deeper([], 0)
