@@ -268,6 +268,25 @@ class TestLog:
         entry["integratedTime"] = str(int(entry["integratedTime"]) + 1)
         assert failed_at(check(instance, provenance(attestation))) == Step.LOG
 
+    @pytest.mark.parametrize(
+        ("before", "signer", "good"),
+        [
+            ("", "rekor.test", True),
+            ("", "sekor.test", False),
+            ("", "rekor.test.evil", False),
+            ("\u2014 witness.test AAAAAAAAAAAA\n", "rekor.test", True),
+            ("\u2014 rekor.test AAAAAAAAAAAA\n", "witness.test", False),
+        ],
+    )
+    def test_who_signed_a_checkpoint(self, instance: Instance, before: str, signer: str, good: bool) -> None:
+        """The line with the log's key names the log: nothing signs that name; lines of others do not count."""
+        attestation = instance.attest(NAME, CONTENT)
+        checkpoint = attestation["verification_material"]["transparency_entries"][0]["inclusionProof"]["checkpoint"]
+        envelope = checkpoint["envelope"].replace("\u2014 rekor.test", f"\u2014 {signer}")
+        checkpoint["envelope"] = envelope.replace("\n\n", f"\n\n{before}")
+        report = check(instance, provenance(attestation))
+        assert report.verified if good else failed_at(report) == Step.LOG
+
     def test_checkpoint_of_another_log(self) -> None:
         """A checkpoint is the log's own by its name as well, though the key be right."""
         instance = Instance()

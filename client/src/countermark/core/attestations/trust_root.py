@@ -7,6 +7,7 @@ Source: trust contract sections 5.1 and 5.2 ("What it leaves to the caller").
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib import resources
@@ -77,11 +78,12 @@ class Root:
         if not list(_logs(self._document.ctlogs, _stamp(certificate).log_id)):
             raise Failed(Step.CERTIFICATE, "the trust root does not know the certificate's CT log")
 
-    def check_log(self, log_id: bytes, origin: str) -> None:
-        """Check that this root has the transparency log that an entry names, and that a checkpoint is that log's.
+    def check_log(self, log_id: bytes, checkpoint: str) -> None:
+        """Check that this root has the transparency log that an entry names, and that a checkpoint is that log's: by
+        its first line, and by the name beside the signature, which is no part of what is signed.
 
         Args:
-            origin: the first line of the checkpoint.
+            checkpoint: a signed note whose signature by the log's key is good (C2SP signed-note).
 
         Raises:
             Failed: LOG.
@@ -90,8 +92,11 @@ class Root:
         if not found:
             raise Failed(Step.LOG, f"the trust root does not know the log {log_id.hex()[:64]}")
         # A log's name is its host, and in logs of the first version the number of its tree behind it.
-        if origin.partition(" - ")[0] not in {urlsplit(log.base_url).hostname for log in found}:
+        names, origin = {urlsplit(log.base_url).hostname for log in found}, checkpoint.partition("\n")[0]
+        if origin.partition(" - ")[0] not in names:
             raise Failed(Step.LOG, f"its checkpoint is that of another log: {origin[:100]!r}")
+        if _signer(checkpoint, log_id) != origin.partition(" - ")[0]:
+            raise Failed(Step.LOG, "its checkpoint is signed in another log's name")
 
     def check_windows(self, certificate: Certificate, log_id: bytes, at: int) -> None:
         """Check that issuer, CT log and transparency log of a signature were trusted when they did their part.
@@ -130,6 +135,22 @@ def _chain(authority: models.CertificateAuthority) -> list[Certificate]:
 
 def _logs(logs: Iterable[models.TransparencyLogInstance], log_id: bytes) -> Iterator[models.TransparencyLogInstance]:
     return (log for log in logs if log.log_id.key_id == log_id)
+
+
+def _signer(checkpoint: str, log_id: bytes) -> str | None:
+    """Return the name beside the first signature by a log's key: the one that is verified; None when there is none."""
+    for line in checkpoint.partition("\n\n")[2].split("\n"):
+        match line.split(" "):
+            case ["\u2014", name, signature] if _key_hash(signature) == log_id[:4]:
+                return name
+    return None
+
+
+def _key_hash(signature: str) -> bytes | None:
+    try:
+        return base64.b64decode(signature)[:4]
+    except ValueError:
+        return None
 
 
 def _within(periods: Iterable[_Period | None], at: datetime) -> bool:

@@ -106,7 +106,7 @@ class ProvenanceVerifier:
         if not policy.reached or kind != PAYLOAD_TYPE or signed != payload:
             raise Failed(Step.CERTIFICATE, "something else was verified than was asked for")
         self._root.check_ct_log(bundled.certificate)
-        self._root.check_log(bundled.log_id, bundled.origin)
+        self._root.check_log(bundled.log_id, bundled.checkpoint)
         self._root.check_windows(bundled.certificate, bundled.log_id, bundled.time)
 
 
@@ -138,7 +138,7 @@ class _Bundled:
             raise Failed(Step.STRUCTURE, "its log entry has no proof with a checkpoint")
         self.time: int = self._entry.integrated_time
         self.log_id: bytes = self._entry.log_id.key_id
-        self.origin: str = proof.checkpoint.envelope.partition("\n")[0]
+        self.checkpoint: str = proof.checkpoint.envelope
 
     def check_signature(self) -> None:
         """Check that the certificate's key signed the statement, whoever's that is.
