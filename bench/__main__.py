@@ -17,6 +17,7 @@ from pathlib import Path
 from bench import devpi, nginx
 from bench.apart import measure_ingress, measure_processes
 from bench.beside import measure_devpi
+from bench.bins import measure_bins
 from bench.crowds import measure_crowds
 from bench.errors import NotMeasured
 from bench.growth import measure_growth
@@ -37,7 +38,7 @@ from bench.uploads import measure_uploads
 
 _PARTS = (
     "start", "memory", "processes", "uploads", "crowds", "large", "s3", "import", "install", "pages", "ingress",
-    "roots", "growth", "scale", "devpi", "mirrors",
+    "roots", "growth", "scale", "devpi", "mirrors", "bins",
 )  # fmt: skip
 _LOADED = {"pages", "ingress", "roots", "growth", "large", "devpi", "mirrors"}
 """Parts that load servers with reads."""
@@ -90,6 +91,13 @@ def _options() -> argparse.Namespace:
         nargs="+",
         default=[1_000, 100_000],
         help="files of scale's catalogues (default: 1000 100000; all of it: 1000 100000 1000000)",
+    )
+    parser.add_argument(
+        "--targets",
+        type=int,
+        nargs="+",
+        default=[1_000, 100_000],
+        help="targets of the repositories of bins (default: 1000 100000; all of it: 1000 100000 1000000)",
     )
     parser.add_argument(
         "--at-once", type=int, default=1_000, help="uploads sent at once in scale (default: %(default)s)"
@@ -155,6 +163,7 @@ def _measurements(
         "growth": lambda folder: measure_growth(plan(), options.files, folder, notes),
         "devpi": lambda folder: measure_devpi(plan(), options.releases, options.cache, folder, notes),
         "mirrors": lambda folder: measure_mirrors(plan(), options.mirrored, folder, notes),
+        "bins": partial(measure_bins, options.targets),
         "scale": lambda folder: measure_scale(options.sizes, options.uploads, options.at_once, folder, options.filled),
     }
     yield from ((name, measure) for name, measure in parts.items() if name in options.only)
