@@ -23,6 +23,7 @@ from deploy import processes
 from deploy.cli_accounts import indexes, tokens, users
 from deploy.cli_common import ConfigOption, DataOption, SetOption, function, load_settings, new_group, run, say
 from deploy.cli_import import imports
+from deploy.cli_keys import keys
 from deploy.cli_mirrors import mirrors
 from deploy.cli_operations import bins, check_config, configuration, jobs, rebuild
 from deploy.cli_osv import advisories
@@ -36,6 +37,7 @@ app = new_group("Countermark, a package registry whose every download can be pro
 app.add_typer(users, name="user")
 app.add_typer(tokens, name="token")
 app.add_typer(indexes, name="index")
+app.add_typer(keys, name="keys")
 app.add_typer(jobs, name="jobs")
 app.add_typer(configuration, name="config")
 app.add_typer(imports, name="import")

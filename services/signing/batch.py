@@ -8,6 +8,7 @@ from datetime import datetime
 
 from countermark.core.digest import Sha256
 from countermark.core.names import TargetPath
+from services.signing.custody import Custody
 from services.signing.rules import ProjectPlan
 from shared.catalogue.leases import Held
 from shared.catalogue.outbox import Waiting
@@ -24,6 +25,7 @@ class Batch:
 
     Attributes:
         bins: current version of each bin, by name.
+        custody: the keys that sign it.
         version: the number of every file this batch signs; 0 until it was allocated.
     """
 
@@ -35,6 +37,7 @@ class Batch:
     shared: dict[str, StoredTrustFile]
     bins: Mapping[str, CurrentFile]
     started_at: datetime
+    custody: Custody
     version: int = 0
 
     @property

@@ -15,6 +15,7 @@ from tuf.api.metadata import Metadata, Snapshot
 from countermark.core.binding import INDEX_FIELD
 from countermark.core.digest import Sha256, sha256_of
 from countermark.core.names import IndexName, TargetPath
+from services.signing.custody import Custody
 from services.signing.signers import Signers
 from shared.catalogue.publication_rows import CurrentFile
 from shared.catalogue.trust import StoredTrustFile
@@ -59,6 +60,7 @@ class SigningRequest:
         bins: the bins' current versions; empty before the first publication.
         taken: the targets of the bins that exist and are touched or due; they are edited in place.
         changes: bin name -> (targets to set, target paths to unset).
+        custody: the keys that sign; what their newest has not signed yet is signed again.
         snapshot: the current snapshot; None before the first publication, and where bins change: it is made anew then.
     """
 
@@ -72,6 +74,7 @@ class SigningRequest:
     taken: Mapping[str, Entries]
     changes: Mapping[str, tuple[list[TargetEntry], list[TargetPath]]]
     snapshot: SignedFile | None
+    custody: Custody | None = None
 
     def expiry(self, role: Role) -> datetime:
         """When a file of a role signed by this batch expires."""
@@ -168,8 +171,11 @@ def _bins(signers: Signers, request: SigningRequest) -> tuple[list[SignedFile], 
 
 
 def _outdated(request: SigningRequest, snapshot: SignedFile) -> bool:
-    """Whether the snapshot is due, does not name its index yet, or names an older version of a shared file."""
+    """Whether the snapshot is due, its newest key has not signed it, it does not name its index yet, or it names an
+    older version of a shared file."""
     if is_due(request.profile.roles[Role.SNAPSHOT], snapshot.expires_at, request.now):
+        return True
+    if request.custody is not None and request.custody.owes(Role.SNAPSHOT, snapshot.expires_at):
         return True
     signed = Metadata[Snapshot].from_bytes(snapshot.content).signed
     if signed.unrecognized_fields.get(INDEX_FIELD) != str(request.index):

@@ -27,7 +27,7 @@ from securesystemslib.signer import CryptoSigner, Key, Signature, Signer, SSlibK
 from tuf.api.metadata import Metadata
 
 from shared.trust.metadata import canonical, to_publish
-from shared.trust.roles import Role
+from shared.trust.roles import ONLINE, Role
 
 
 class KeyUnusable(Exception):
@@ -79,7 +79,10 @@ class Signers:
             self._by_role.setdefault(handle.role, []).append(_load(handle, folder))
 
     def sign(self, role: Role, metadata: Metadata[Any], threshold: int) -> bytes:
-        """Sign metadata with a threshold of a role's keys, verify each signature, and return the bytes to publish.
+        """Sign metadata with a role's keys, verify each signature, and return the bytes to publish.
+
+        Offline roles are signed with a threshold of their keys; online ones with all, which are more than one while a
+        key is being replaced: clients take the signatures they know (trust contract section 2.8).
 
         Raises:
             KeyUnusable: fewer keys than the threshold are at hand, or a signature does not verify.
@@ -90,7 +93,7 @@ class Signers:
         signed = metadata.signed.to_dict()
         payload = canonical(signed)
         metadata.signatures.clear()
-        for signer in signers[:threshold]:
+        for signer in signers if role in ONLINE else signers[:threshold]:
             metadata.signatures[signer.public_key.keyid] = _signature(role, signer, payload)
         return to_publish(signed, metadata.signatures)
 

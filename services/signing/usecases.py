@@ -27,6 +27,7 @@ from services.signing import rules, tree
 from services.signing.batch import Batch, Rendered
 from services.signing.bins import BinCache, bins_of
 from services.signing.ceremony import CeremonyNeeded, keys_folder, load_handles
+from services.signing.custody import Custody, custody_of
 from services.signing.holding import kept
 from services.signing.rendering import Renderer
 from services.signing.rules import ProjectPlan
@@ -35,7 +36,7 @@ from services.signing.signers import Signers
 from services.signing.storing import Committed, follow, make_good
 from shared.catalogue import audit, leases, outbox, publications, trust
 from shared.catalogue.leases import Held
-from shared.catalogue.publication_rows import IntentLine, NewHead, NewPage, NewTufFile
+from shared.catalogue.publication_rows import HeadState, IntentLine, NewHead, NewPage, NewTufFile
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import whole_seconds
 from shared.faults import FaultPoint, reached
@@ -61,9 +62,11 @@ class Publisher:
         self._profile = PROFILES[resources.settings.signing.profile]
         self._renderer = Renderer(resources)
         self._bins = BinCache()
-        self._signers: Signers | None = None
+        self._signers: tuple[frozenset[str], Signers] | None = None
         self._laid: set[tuple[IndexId, str, int]] = set()
         self._again: dict[IndexId, bool] = {}
+        self._signed_anew: dict[IndexId, datetime] = {}
+        """Since when the newest key is in use that has signed all bins of an index."""
 
     async def publish(self, index_id: IndexId) -> None:
         """Publish what waits in an index, batch after batch, and sign again what is due; returns when nothing is left,
@@ -164,10 +167,11 @@ class Publisher:
             head = await publications.head_state(connection, held.index_id)
             limit = self._resources.settings.signing.batch
             waiting = await outbox.waiting_changes(connection, held.index_id, limit=limit)
+            custody = custody_of(self._profile, await trust.keys_in_use(connection), now)
             if index is None or (
                 not waiting
                 and head is not None
-                and not is_due(self._profile.roles[Role.TIMESTAMP], head.timestamp_expires_at, now)
+                and not await self._is_due(connection, held.index_id, head, custody, now)
             ):
                 return None
             in_use = None if head is None else head.registry_version
@@ -177,7 +181,38 @@ class Publisher:
             asked = {w.message.audit_id for w in waiting if w.message.audit_id is not None}
             requests = await publications.requests(connection, asked)
             bins = await self._bins.current(connection, held.index_id, head)
-        return Batch(index, held, head, waiting, requests, shared, bins, now)
+        return Batch(index, held, head, waiting, requests, shared, bins, now, custody)
+
+    async def _is_due(
+        self, connection: AsyncConnection, index_id: IndexId, head: HeadState, custody: Custody, now: datetime
+    ) -> bool:
+        """Return whether a head is to be signed again though nothing waits: it runs out, a newer root is there, or a
+        key that came into use has not signed all of it."""
+        if is_due(self._profile.roles[Role.TIMESTAMP], head.timestamp_expires_at, now):
+            return True
+        if custody.owes(Role.TIMESTAMP, head.timestamp_expires_at):
+            return True
+        if custody.owes(Role.SNAPSHOT, head.snapshot_expires_at):
+            return True
+        if head.root_version < await trust.newest_version(connection, Role.ROOT.value):
+            return True
+        if head.registry_version < await trust.newest_version(connection, Role.REGISTRY.value):
+            in_use = await trust.trust_files_in_use(connection, head.registry_version)
+            if in_use[Role.REGISTRY.value].version > head.registry_version:
+                return True
+        since = custody.since.get(Role.BINS)
+        if since is None or since == self._signed_anew.get(index_id):
+            return False
+        bins = await self._bins.current(connection, index_id, head)
+        if custody.owed_bins(bins, await self._prefix(connection, head)):
+            return True
+        self._signed_anew[index_id] = since
+        return False
+
+    async def _prefix(self, connection: AsyncConnection, head: HeadState) -> str:
+        """Return what the names of an index's bins begin with."""
+        shared = await trust.trust_files_in_use(connection, head.registry_version)
+        return f"{bins_of(shared['registry'].content)[0].name_prefix}-"
 
     async def _number(self, batch: Batch, rendered: Rendered) -> Batch:
         """Give the batch a version and store what it is about to sign, in one commit, before any signature.
@@ -195,12 +230,12 @@ class Publisher:
 
     async def _sign(self, batch: Batch, rendered: Rendered) -> SignedRoles:
         """Edit and sign the touched bins, the snapshot and the timestamp."""
-        if self._signers is None:
-            self._signers = Signers(await load_handles(self._resources), keys_folder(self._resources))
+        signers = await self._signers_of(batch.custody)
         registry, names = bins_of(batch.shared["registry"].content)
         changes = rules.group_by_bin(rendered.entries.values(), rendered.unset, registry.get_role_for_target)
         spec, prefix = self._profile.roles[Role.BINS], f"{registry.name_prefix}-"
         due = rules.bins_due(batch.bins, spec, batch.started_at, -(-len(names) // 7), prefix=prefix)
+        due += batch.custody.owed_bins(batch.bins, prefix)
         existing = [name for name in {*changes, *due} if name in batch.bins]
         async with self._resources.engine.connect() as connection:
             taken = await self._bins.take(connection, batch.index.id, existing, batch.bins)
@@ -216,8 +251,17 @@ class Publisher:
             taken=taken,
             changes=changes,
             snapshot=snapshot,
+            custody=batch.custody,
         )
-        return await asyncio.to_thread(sign_batch, self._signers, request)
+        return await asyncio.to_thread(sign_batch, signers, request)
+
+    async def _signers_of(self, custody: Custody) -> Signers:
+        """Return the private halves of the keys that sign; loaded again when they are others than before."""
+        if self._signers is None or self._signers[0] != custody.ids:
+            handles = [handle for handle in await load_handles(self._resources) if handle.key.keyid in custody.ids]
+            signers = await asyncio.to_thread(Signers, handles, keys_folder(self._resources))
+            self._signers = custody.ids, signers
+        return self._signers[1]
 
     async def _snapshot(self, connection: AsyncConnection, batch: Batch) -> SignedFile | None:
         """Return the current snapshot, None before the first publication."""

@@ -37,6 +37,7 @@ class HeadState:
     snapshot_expires_at: datetime
     timestamp_version: int
     timestamp_expires_at: datetime
+    root_version: int
     registry_version: int
 
 

@@ -82,7 +82,7 @@ def _facts(row: Row[*tuple[Any, ...]]) -> IndexFacts:
 async def head_state(connection: AsyncConnection, index_id: IndexId) -> HeadState | None:
     """Return the head of an index, None before its first publication."""
     columns = (TufHead.serial, TufHead.snapshot_version, TufHead.snapshot_expires_at, TufHead.timestamp_version)
-    more = (TufHead.timestamp_expires_at, TufHead.registry_version)
+    more = (TufHead.timestamp_expires_at, TufHead.root_version, TufHead.registry_version)
     query = select(*columns, *more).where(TufHead.index_id == index_id)
     row = (await connection.execute(query)).first()
     return None if row is None else HeadState(**row._mapping)

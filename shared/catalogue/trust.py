@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -79,6 +79,11 @@ async def trust_files_in_use(connection: AsyncConnection, registry_version: int 
     return files | {"registry": alike[-1]}
 
 
+async def newest_version(connection: AsyncConnection, role: str) -> int:
+    """Return the newest version of a shared role's metadata, 0 before there is one."""
+    return await connection.scalar(select(func.max(TrustFile.version)).where(TrustFile.role == role)) or 0
+
+
 async def roots(connection: AsyncConnection) -> list[StoredTrustFile]:
     """Return every version of root, oldest first: clients walk through all of them."""
     rows = await connection.execute(
@@ -108,6 +113,37 @@ async def living_keys(connection: AsyncConnection) -> list[StoredKey]:
     columns = (KeyHandle.keyid, KeyHandle.role, KeyHandle.public_key, KeyHandle.uri)
     rows = await connection.execute(select(*columns).where(KeyHandle.retired_at.is_(None)).order_by(KeyHandle.keyid))
     return [StoredKey(row.keyid, row.role, row.public_key, row.uri) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class UsedKey:
+    """A key that signs, and since when; without its halves."""
+
+    keyid: str
+    role: str
+    since: datetime
+
+
+async def keys_in_use(connection: AsyncConnection) -> list[UsedKey]:
+    """Return the keys that were not retired; one that is to come into use soon has its time in the future."""
+    columns = (KeyHandle.keyid, KeyHandle.role, KeyHandle.created_at)
+    rows = await connection.execute(select(*columns).where(KeyHandle.retired_at.is_(None)))
+    return [UsedKey(row.keyid, row.role, row.created_at) for row in rows]
+
+
+async def key_roles(connection: AsyncConnection, keyid: str) -> list[str]:
+    """Return the roles that a key has or had."""
+    return list(await connection.scalars(select(KeyHandle.role).where(KeyHandle.keyid == keyid)))
+
+
+async def use_again_from(connection: AsyncConnection, keyid: str, at: datetime) -> None:
+    """Count everything a key has signed before a moment as not signed by it."""
+    await connection.execute(update(KeyHandle).where(KeyHandle.keyid == keyid).values(created_at=at))
+
+
+async def retire_key(connection: AsyncConnection, keyid: str, at: datetime) -> None:
+    """End a key: it signs nothing from now on. Its row stays."""
+    await connection.execute(update(KeyHandle).where(KeyHandle.keyid == keyid).values(retired_at=at))
 
 
 async def insert_keys(connection: AsyncConnection, keys: Sequence[StoredKey], at: datetime) -> None:

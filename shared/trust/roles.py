@@ -31,6 +31,9 @@ class Role(StrEnum):
 SHARED = (Role.ROOT, Role.TARGETS, Role.TRUST, Role.REGISTRY)
 """Roles whose files are made once for the deployment and used by every index byte for byte."""
 
+ONLINE = (Role.BINS, Role.SNAPSHOT, Role.TIMESTAMP)
+"""Roles that sign whenever something is published, per index."""
+
 TRUST_PATHS = ("trust/*", "trusted_root.json", "signing_config.v0.2.json")
 """What `trust` may sign."""
 

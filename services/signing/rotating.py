@@ -1,0 +1,286 @@
+"""Replaces the key of an online role without a client noticing: everything is signed with both keys before clients are
+told of the new one alone.
+
+1. `begin`: the new key comes into use with the next second. From then on publications are signed with both.
+2. `unsigned`: which indexes still have something that only the old key signed. Their signers see it (`custody`).
+3. `hand_over`: once there are none, the root (for timestamp and snapshot) or the registry (for bins) names the new key
+   alone. Clients that have it verify what was signed with both, as do those that have not.
+4. `behind`: which indexes have not published that file yet.
+5. `retire`: the old key signs nothing any more.
+Each step can be done again; a command that was killed goes on where it was. The other order, root first, would fail
+every client until everything is signed anew.
+
+Source: trust contract section 2.8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from securesystemslib.signer import Key
+from tuf.api.metadata import Metadata, Root, Targets
+
+from services.signing.ceremony import CeremonyNeeded, keys_folder, load_handles
+from services.signing.signers import KeyHandle, KeyUnusable, Signers, generate_key
+from shared.catalogue import audit, binning, rotation, trust
+from shared.catalogue.binning import BinnedIndex
+from shared.catalogue.trust import StoredKey, StoredTrustFile
+from shared.catalogue.unit_of_work import UnitOfWork
+from shared.clock import whole_seconds
+from shared.ids import IndexId
+from shared.jobs.messages import RefreshIndex
+from shared.resources import Resources
+from shared.trust.metadata import bin_keys_replaced, role_keys_replaced, succinct_roles_of, verify_with
+from shared.trust.roles import ONLINE, PROFILES, Role
+
+_ACTOR = "rotation"
+
+
+class RotationRefused(Exception):
+    """The key cannot be replaced as asked; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """A key of an online role and the one that replaces it."""
+
+    role: Role
+    old: StoredKey
+    new: StoredKey
+
+
+async def begin(resources: Resources, role: Role, given: KeyHandle | None = None) -> Rotation:
+    """Bring a new key of an online role into use beside the old one; goes on with one that is in use already.
+
+    Args:
+        given: the new key; None has one generated in the folder of keys.
+
+    Raises:
+        RotationRefused: the role is not an online one, or another key is being brought into use already.
+        CeremonyNeeded: the deployment has no trust root.
+        KeyUnusable: the given key does not sign.
+    """
+    if role not in ONLINE:
+        raise RotationRefused(f"the keys of {role} are held by people: replace one by a ceremony")
+    async with UnitOfWork(resources.engine) as work:
+        await trust.lock_ceremony(work.connection)
+        living = [key for key in await trust.living_keys(work.connection) if key.role == role]
+        if not living:
+            raise CeremonyNeeded("the deployment has no trust root yet: run countermark-server init")
+        since = {key.keyid: key.since for key in await trust.keys_in_use(work.connection)}
+        old, *begun = sorted(living, key=lambda key: since[key.keyid])
+        if begun:
+            if given is not None and begun[-1].keyid != given.key.keyid:
+                raise RotationRefused(
+                    f"key {begun[-1].keyid[:16]} is being brought into use already: run this without a key to go on"
+                )
+            return Rotation(role, old, begun[-1])
+        handle = given
+        if handle is None:
+            handle = await asyncio.to_thread(generate_key, keys_folder(resources), role)
+        await _check(resources, handle, old)
+        new = StoredKey(handle.key.keyid, role.value, handle.key.to_dict(), handle.uri)
+        now = whole_seconds(resources.clock.now())
+        # What is gathered in this second may be signed with the old key alone; what is gathered in the next is not.
+        await trust.insert_keys(work.connection, [new], now + timedelta(seconds=1))
+        await audit.record(
+            work.connection,
+            at=now,
+            actor=_ACTOR,
+            action="key.begin",
+            subject=role.value,
+            keyid=new.keyid,
+            beside=old.keyid,
+        )
+        await work.commit()
+    return Rotation(role, old, new)
+
+
+async def unsigned(resources: Resources, rotated: Rotation) -> list[BinnedIndex]:
+    """Return the indexes of which clients still read something that the new key has not signed."""
+    keyid = rotated.new.keyid
+    async with resources.engine.connect() as connection:
+        match rotated.role:
+            case Role.TIMESTAMP:
+                return await rotation.without_timestamp_of(connection, keyid)
+            case Role.SNAPSHOT:
+                return await rotation.without_snapshot_of(connection, keyid)
+            case _:
+                found = []
+                for version, indexes in (await _by_registry(resources)).items():
+                    files = await trust.trust_files_in_use(connection, version)
+                    prefix = succinct_roles_of(files["registry"].content).name_prefix
+                    lacking = await rotation.without_bins_of(connection, keyid, [prefix])
+                    found += [index for index in lacking if index.id in indexes]
+                return found
+
+
+async def hurry(resources: Resources, rotated: Rotation, indexes: Sequence[BinnedIndex]) -> None:
+    """Ask for a publication of some indexes, and count what they lack as not signed yet by the new key.
+
+    The second matters where a signer's clock goes before that of the others: what it signed with the old key alone may
+    look younger than the new key.
+    """
+    now = whole_seconds(resources.clock.now())
+    async with UnitOfWork(resources.engine) as work:
+        await trust.use_again_from(work.connection, rotated.new.keyid, now + timedelta(seconds=1))
+        for index in indexes:
+            await work.enqueue(RefreshIndex(index.id))
+        await work.commit()
+
+
+async def ask(resources: Resources, indexes: Sequence[BinnedIndex]) -> None:
+    """Ask for a publication of some indexes."""
+    async with UnitOfWork(resources.engine) as work:
+        for index in indexes:
+            await work.enqueue(RefreshIndex(index.id))
+        await work.commit()
+
+
+async def hand_over(resources: Resources, rotated: Rotation) -> StoredTrustFile:
+    """Name the new key alone in the file that clients know the role's keys from; returns it. Nothing is done when it
+    does already.
+
+    Raises:
+        CeremonyNeeded: people hold the keys of that file; the message says which ceremony brings the rotation on.
+        RotationRefused: something was not signed with the new key yet.
+        KeyUnusable: a key is missing or does not sign.
+    """
+    lacking = await unsigned(resources, rotated)
+    if lacking:
+        raise RotationRefused(f"{lacking[0].name} was not signed with the new key yet")
+    signer = Role.REGISTRY if rotated.role is Role.BINS else Role.ROOT
+    async with UnitOfWork(resources.engine) as work:
+        await trust.lock_ceremony(work.connection)
+        done = newest = (await trust.newest_trust_files(work.connection))[signer.value]
+        for old in await _to_replace(resources, rotated, newest):
+            done = await _replaced(resources, work, rotated, old, done.version + 1)
+        await work.commit()
+    return done
+
+
+async def behind(resources: Resources, rotated: Rotation) -> list[BinnedIndex]:
+    """Return the indexes that have not published the file yet that names the new key alone."""
+    async with resources.engine.connect() as connection:
+        if rotated.role is not Role.BINS:
+            return await rotation.behind(connection, root=await trust.newest_version(connection, Role.ROOT.value))
+        found = []
+        for index in await binning.binned_indexes(connection):
+            files = await trust.trust_files_in_use(connection, index.registry_version)
+            if files[Role.REGISTRY.value].version > index.registry_version:
+                found.append(index)
+        return found
+
+
+async def retire(resources: Resources, rotated: Rotation) -> None:
+    """Let the old key sign nothing any more.
+
+    Raises:
+        RotationRefused: an index does not name the new key yet.
+    """
+    lacking = [*await unsigned(resources, rotated), *await behind(resources, rotated)]
+    if lacking:
+        raise RotationRefused(f"{lacking[0].name} does not name the new key yet")
+    now = whole_seconds(resources.clock.now())
+    async with UnitOfWork(resources.engine) as work:
+        await trust.lock_ceremony(work.connection)
+        await trust.retire_key(work.connection, rotated.old.keyid, now)
+        await audit.record(
+            work.connection,
+            at=now,
+            actor=_ACTOR,
+            action="key.retire",
+            subject=rotated.role.value,
+            keyid=rotated.old.keyid,
+            replaced_by=rotated.new.keyid,
+        )
+        await work.commit()
+
+
+async def _by_registry(resources: Resources) -> dict[int, set[IndexId]]:
+    """Return which indexes are published with which version of the registry."""
+    found: dict[int, set[IndexId]] = {}
+    async with resources.engine.connect() as connection:
+        for index in await binning.binned_indexes(connection):
+            found.setdefault(index.registry_version, set()).add(index.id)
+    return found
+
+
+async def _to_replace(resources: Resources, rotated: Rotation, newest: StoredTrustFile) -> list[StoredTrustFile]:
+    """Return the files that name the old key and of which a new version is to be made, that of the newest last.
+
+    There is one registry for each count of bins that an index has.
+    """
+    files = {newest.version: newest}
+    if rotated.role is Role.BINS:
+        async with resources.engine.connect() as connection:
+            for version in await _by_registry(resources):
+                in_use = (await trust.trust_files_in_use(connection, version))[Role.REGISTRY.value]
+                files[in_use.version] = in_use
+    old = [file for _, file in sorted(files.items()) if rotated.old.keyid.encode() in file.content]
+    if old and old[-1].version != newest.version:
+        # New indexes begin with the newest registry: it has to stay the one with the newest count of bins.
+        old.append(newest)
+    return old
+
+
+async def _replaced(
+    resources: Resources, work: UnitOfWork, rotated: Rotation, old: StoredTrustFile, version: int
+) -> StoredTrustFile:
+    profile = PROFILES[resources.settings.signing.profile]
+    signer = Role(old.role)
+    if profile.name != "development" and not (signer is Role.REGISTRY and profile.registry_is_online):
+        raise CeremonyNeeded(
+            f"everything is signed with both keys; the holders of the {signer} keys now sign a {signer} that adds "
+            f"{rotated.role}={rotated.new.keyid[:16]} and removes {rotated.old.keyid[:16]}: see docs/ceremonies.md; "
+            "then run this again"
+        )
+    now = whole_seconds(resources.clock.now())
+    expires = now + profile.roles[signer].lifetime
+    new = Key.from_dict(rotated.new.keyid, dict(rotated.new.public_key))
+    metadata: Metadata[Root] | Metadata[Targets]
+    if signer is Role.ROOT:
+        metadata = role_keys_replaced(old.content, rotated.role, new, version, expires)
+    else:
+        metadata = bin_keys_replaced(old.content, new, version, expires)
+    handles = [handle for handle in await load_handles(resources) if handle.role is signer]
+    signers = await asyncio.to_thread(Signers, handles, keys_folder(resources))
+    content = signers.sign(signer, metadata, profile.roles[signer].threshold)
+    newest = await trust.newest_trust_files(work.connection)
+    delegators = [old.content, content] if signer is Role.ROOT else [newest[Role.TARGETS.value].content]
+    for delegator in delegators:
+        verify_with(delegator, signer.value, content)
+    file = StoredTrustFile(signer.value, version, expires, content)
+    await trust.insert_trust_file(work.connection, file)
+    await audit.record(
+        work.connection,
+        at=now,
+        actor=_ACTOR,
+        action=f"trust.{signer}",
+        subject="deployment",
+        version=version,
+        role=rotated.role.value,
+        keyid=rotated.new.keyid,
+        instead_of=rotated.old.keyid,
+    )
+    return file
+
+
+async def _check(resources: Resources, handle: KeyHandle, old: StoredKey) -> None:
+    """Refuse a key that does not sign, or that another role has.
+
+    Raises:
+        RotationRefused: it is in use already.
+        KeyUnusable: it does not sign.
+    """
+    async with resources.engine.connect() as connection:
+        known = await trust.key_roles(connection, handle.key.keyid)
+    if known:
+        raise RotationRefused(f"key {handle.key.keyid[:16]} is, or was, a key of {known[0]}: take a new one")
+    try:
+        await asyncio.to_thread(Signers, [handle], keys_folder(resources))
+    except KeyUnusable as error:
+        raise KeyUnusable(f"{error}; {old.keyid[:16]} stays the only key of {handle.role}") from error

@@ -1,0 +1,234 @@
+"""Keys of online roles replaced on a real Postgres and a real folder, read by stock python-tuf after every step."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+
+from services.signing import rotating
+from services.signing.ceremony import CeremonyNeeded, ensure_registry, keys_folder, load_handles
+from services.signing.rebinning import rebin
+from services.signing.rotating import Rotation, RotationRefused
+from services.signing.signers import KeyHandle, KeyUnusable, generate_key
+from services.signing.usecases import Publisher
+from shared.catalogue import trust
+from shared.resources import Resources
+from shared.settings import Settings, Signing
+from shared.trust.roles import ONLINE, Role
+from tests.integration.signing import changes
+from tests.support.clock import SettableClock
+from tests.support.factories import MadeIndex, make_index
+from tests.support.tuf_reader import TreeReader
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+async def index(resources: Resources) -> MadeIndex:
+    """An index with a file, published."""
+    made = await make_index(resources.engine)
+    await changes.upload(resources, made, "first-1.0-py3-none-any.whl", b"first")
+    await Publisher(resources).publish(made.id)
+    return made
+
+
+class Readers:
+    """Clients that have been there before, after every step, and a new one each time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._tree = folder / "public/indexes/root/stable"
+        self._folder = folder / "caches"
+        self._warm: list[TreeReader] = []
+
+    def all_find(self, project: str) -> bool:
+        """Let all find the page of a project; a further one comes each time."""
+        self._warm.append(TreeReader(self._tree, self._folder / str(len(self._warm))))
+        return all(reader.target(f"pointers/{project}/_simple.json") is not None for reader in self._warm)
+
+
+@pytest.fixture
+def readers(index: MadeIndex, tmp_path: Path) -> Readers:
+    """Stock clients of the index."""
+    return Readers(tmp_path)
+
+
+async def signs(resources: Resources, role: Role) -> list[str]:
+    """Return the ids of the living keys of a role."""
+    return [handle.key.keyid for handle in await load_handles(resources) if handle.role is role]
+
+
+async def rotated(resources: Resources, clock: SettableClock, index: MadeIndex, role: Role) -> Rotation:
+    """Bring a new key into use and have everything signed with it."""
+    rotation = await rotating.begin(resources, role)
+    clock.advance(SECOND)
+    await Publisher(resources).publish(index.id)
+    return rotation
+
+
+@pytest.mark.parametrize("role", ONLINE)
+async def test_no_client_notices(
+    resources: Resources, clock: SettableClock, index: MadeIndex, readers: Readers, role: Role
+) -> None:
+    """Before, between and after all steps, with publications in between, old and new clients find everything."""
+    publisher = Publisher(resources)
+    assert readers.all_find("first")
+    rotation = await rotating.begin(resources, role)
+    assert [one.name for one in await rotating.unsigned(resources, rotation)] == [index.name]
+    assert readers.all_find("first")
+    clock.advance(SECOND)
+    await publisher.publish(index.id)
+    assert await rotating.unsigned(resources, rotation) == []
+    assert readers.all_find("first")
+    file = await rotating.hand_over(resources, rotation)
+    assert (file.version, file.role) == (2, "registry" if role is Role.BINS else "root")
+    assert [one.name for one in await rotating.behind(resources, rotation)] == [index.name]
+    assert readers.all_find("first")
+    await publisher.publish(index.id)
+    assert await rotating.behind(resources, rotation) == []
+    assert readers.all_find("first")
+    await rotating.retire(resources, rotation)
+    assert await signs(resources, role) == [rotation.new.keyid]
+    await changes.upload(resources, index, "second-1.0-py3-none-any.whl", b"second")
+    await publisher.publish(index.id)
+    assert readers.all_find("second")
+    clock.advance(timedelta(hours=12))
+    await publisher.publish(index.id)
+    assert readers.all_find("first")
+
+
+async def test_all_keys_one_after_the_other(
+    resources: Resources, clock: SettableClock, index: MadeIndex, readers: Readers
+) -> None:
+    """A client of the first day goes through the replacement of every key, twice."""
+    for number, role in enumerate([*ONLINE, *ONLINE]):
+        rotation = await rotated(resources, clock, index, role)
+        await rotating.hand_over(resources, rotation)
+        await Publisher(resources).publish(index.id)
+        await rotating.retire(resources, rotation)
+        await changes.upload(resources, index, f"p{number}-1.0-py3-none-any.whl", b"bytes")
+        await Publisher(resources).publish(index.id)
+        assert readers.all_find(f"p{number}")
+
+
+async def test_every_step_can_be_done_again(resources: Resources, clock: SettableClock, index: MadeIndex) -> None:
+    """A command that was killed goes on with the key that was brought into use, and makes no further file."""
+    first = await rotated(resources, clock, index, Role.TIMESTAMP)
+    assert await rotating.begin(resources, Role.TIMESTAMP) == first
+    assert (await rotating.hand_over(resources, first)).version == 2
+    assert (await rotating.hand_over(resources, first)).version == 2
+    async with resources.engine.connect() as connection:
+        assert await trust.newest_version(connection, "root") == 2
+
+
+@pytest.mark.parametrize("role", ONLINE)
+async def test_clients_are_not_told_before_everything_is_signed(
+    resources: Resources, index: MadeIndex, role: Role
+) -> None:
+    """The new key is not named, nor the old one ended, while an index lacks a signature."""
+    rotation = await rotating.begin(resources, role)
+    with pytest.raises(RotationRefused, match="root/stable"):
+        await rotating.hand_over(resources, rotation)
+    with pytest.raises(RotationRefused, match="root/stable"):
+        await rotating.retire(resources, rotation)
+    assert len(await signs(resources, role)) == 2
+
+
+async def test_a_batch_gathered_before_is_signed_again(
+    resources: Resources, clock: SettableClock, index: MadeIndex
+) -> None:
+    """What was published in the second in which the key came is owed, and is signed with the next one."""
+    rotation = await rotating.begin(resources, Role.TIMESTAMP)
+    await changes.upload(resources, index, "second-1.0-py3-none-any.whl", b"second")
+    await Publisher(resources).publish(index.id)
+    assert len(await rotating.unsigned(resources, rotation)) == 1
+    clock.advance(SECOND)
+    await Publisher(resources).publish(index.id)
+    assert await rotating.unsigned(resources, rotation) == []
+
+
+async def test_a_signer_whose_clock_is_ahead_is_asked_again(
+    resources: Resources, clock: SettableClock, index: MadeIndex
+) -> None:
+    """What looks younger than the new key, and lacks its signature, is signed once its time is moved."""
+    clock.advance(timedelta(minutes=1))
+    await changes.upload(resources, index, "second-1.0-py3-none-any.whl", b"second")
+    await Publisher(resources).publish(index.id)
+    clock.advance(timedelta(minutes=-1))
+    rotation = await rotating.begin(resources, Role.SNAPSHOT)
+    clock.advance(SECOND)
+    await Publisher(resources).publish(index.id)
+    lacking = await rotating.unsigned(resources, rotation)
+    assert len(lacking) == 1
+    clock.advance(timedelta(minutes=2))
+    await rotating.hurry(resources, rotation, lacking)
+    clock.advance(SECOND)
+    await Publisher(resources).publish(index.id)
+    assert await rotating.unsigned(resources, rotation) == []
+
+
+async def test_indexes_with_other_counts_of_bins(
+    resources: Resources, clock: SettableClock, index: MadeIndex, readers: Readers
+) -> None:
+    """Each count has its registry: all of them name the new key, and each index keeps its count."""
+    other = await make_index(resources.engine, "root/other")
+    await changes.upload(resources, other, "first-1.0-py3-none-any.whl", b"first")
+    await Publisher(resources).publish(other.id)
+    await ensure_registry(resources, 5)
+    await rebin(resources, other.id)
+    rotation = await rotating.begin(resources, Role.BINS)
+    clock.advance(SECOND)
+    for one in (index, other):
+        await Publisher(resources).publish(one.id)
+    assert await rotating.unsigned(resources, rotation) == []
+    assert (await rotating.hand_over(resources, rotation)).version == 4
+    assert len(await rotating.behind(resources, rotation)) == 2
+    for one in (index, other):
+        await Publisher(resources).publish(one.id)
+    await rotating.retire(resources, rotation)
+    assert readers.all_find("first")
+
+
+async def test_a_new_index_begins_with_both_keys(
+    resources: Resources, clock: SettableClock, index: MadeIndex, tmp_path: Path
+) -> None:
+    """An index that is made while a key is being replaced can be read at once, and afterwards."""
+    rotation = await rotated(resources, clock, index, Role.SNAPSHOT)
+    other = await make_index(resources.engine, "root/other")
+    await changes.upload(resources, other, "first-1.0-py3-none-any.whl", b"first")
+    await Publisher(resources).publish(other.id)
+    await rotating.hand_over(resources, rotation)
+    for one in (index, other):
+        await Publisher(resources).publish(one.id)
+    await rotating.retire(resources, rotation)
+    reader = TreeReader(tmp_path / "public/indexes/root/other", tmp_path / "cache")
+    assert reader.target("pointers/first/_simple.json") is not None
+
+
+async def test_keys_that_cannot_be_taken(resources: Resources, index: MadeIndex, tmp_path: Path) -> None:
+    """A key of another role, one that does not sign as its public half says, and roles that people hold."""
+    snapshot = next(handle for handle in await load_handles(resources) if handle.role is Role.SNAPSHOT)
+    with pytest.raises(RotationRefused, match="a key of snapshot"):
+        await rotating.begin(resources, Role.TIMESTAMP, KeyHandle(Role.TIMESTAMP, snapshot.key, snapshot.uri))
+    stranger = CryptoSigner.generate_ed25519().public_key
+    made = generate_key(keys_folder(resources), Role.TIMESTAMP)
+    with pytest.raises(KeyUnusable, match="stays the only key"):
+        await rotating.begin(resources, Role.TIMESTAMP, KeyHandle(Role.TIMESTAMP, stranger, made.uri))
+    with pytest.raises(RotationRefused, match="ceremony"):
+        await rotating.begin(resources, Role.ROOT)
+    assert len(await signs(resources, Role.TIMESTAMP)) == 1
+    first = await rotating.begin(resources, Role.TIMESTAMP)
+    with pytest.raises(RotationRefused, match="already"):
+        await rotating.begin(resources, Role.TIMESTAMP, made)
+    assert await rotating.begin(resources, Role.TIMESTAMP) == first
+
+
+async def test_a_root_that_people_hold(resources: Resources, clock: SettableClock, index: MadeIndex) -> None:
+    """Everything is signed with both keys, then the message says which ceremony is next."""
+    rotation = await rotated(resources, clock, index, Role.TIMESTAMP)
+    small = Resources(
+        **{name: getattr(resources, name) for name in Resources.__dataclass_fields__ if name != "settings"},
+        settings=Settings(data=resources.settings.data, signing=Signing(profile="small")),
+    )
+    with pytest.raises(CeremonyNeeded, match=rotation.new.keyid[:16]):
+        await rotating.hand_over(small, rotation)
