@@ -31,6 +31,7 @@ from bench.mirrors import measure_mirrors
 from bench.pages import measure_pages
 from bench.report import Row, table
 from bench.roots import measure_roots
+from bench.rotation import FILES, measure_rotation
 from bench.s3 import measure_s3
 from bench.scale import measure_scale
 from bench.starts import measure_memory, measure_starts
@@ -38,7 +39,7 @@ from bench.uploads import measure_uploads
 
 _PARTS = (
     "start", "memory", "processes", "uploads", "crowds", "large", "s3", "import", "install", "pages", "ingress",
-    "roots", "growth", "scale", "devpi", "mirrors", "bins",
+    "roots", "growth", "scale", "devpi", "mirrors", "bins", "rotation",
 )  # fmt: skip
 _LOADED = {"pages", "ingress", "roots", "growth", "large", "devpi", "mirrors"}
 """Parts that load servers with reads."""
@@ -99,6 +100,7 @@ def _options() -> argparse.Namespace:
         default=[1_000, 100_000],
         help="targets of the repositories of bins (default: 1000 100000; all of it: 1000 100000 1000000)",
     )
+    parser.add_argument("--rotated", type=int, default=FILES, help="files of rotation's index (default: %(default)s)")
     parser.add_argument(
         "--at-once", type=int, default=1_000, help="uploads sent at once in scale (default: %(default)s)"
     )
@@ -164,6 +166,7 @@ def _measurements(
         "devpi": lambda folder: measure_devpi(plan(), options.releases, options.cache, folder, notes),
         "mirrors": lambda folder: measure_mirrors(plan(), options.mirrored, folder, notes),
         "bins": partial(measure_bins, options.targets),
+        "rotation": partial(measure_rotation, options.rotated),
         "scale": lambda folder: measure_scale(options.sizes, options.uploads, options.at_once, folder, options.filled),
     }
     yield from ((name, measure) for name, measure in parts.items() if name in options.only)

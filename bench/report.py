@@ -25,6 +25,7 @@ KILOBYTES = Unit("kB", 1)
 MEGABYTES = Unit("MB", 1)
 SPEED = Unit("MB/s")
 UPLOADS = Unit("uploads/s", 1)
+CYCLES = Unit("cycles")
 FILES_RATE = Unit("files/s")
 
 
