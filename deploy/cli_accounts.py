@@ -187,6 +187,27 @@ def list_indexes(
     say_table(rows, ("index", "type", "visibility", "volatile", "serial", "created_at"), as_json=as_json)
 
 
+@indexes.command("check")
+def check_index(
+    name: Annotated[str | None, typer.Argument(metavar="[OWNER/NAME]", help="Only this index.")] = None,
+    *,
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    pairs: SetOption = None,
+) -> None:
+    """Compare every signed target with the catalogue, beside a running server: 0 when they agree, else 1."""
+    checked = run(function("deploy.rebuilding.check")(load_settings(data, config, pairs).settings, name))
+    if as_json:
+        say_json([{"index": one.index, "targets": one.targets, "faults": one.faults} for one in checked])
+    for one in () if as_json else checked:
+        say(f"{one.index}: {one.targets} targets, {len(one.faults) or 'no'} faults\n")
+        for fault in one.faults:
+            say(f"  {fault}\n")
+    if any(one.faults for one in checked):
+        raise typer.Exit(1)
+
+
 SubjectArgument = Annotated[str, typer.Argument(help="An account, :group, :AUTHENTICATED: or :ANONYMOUS:.")]
 
 

@@ -13,6 +13,8 @@ from deploy.errors import LaunchError, UsageError
 from deploy.open_resources import open_resources
 from services.index.laying import lay
 from services.index.settings import Limits
+from services.signing.checking import Checked
+from services.signing.checking import check as check_signed
 from services.signing.rebuilding import rebuild as rebuild_signed
 from shared.catalogue import publications
 from shared.clock import SystemClock
@@ -49,6 +51,18 @@ async def rebuild(settings: Settings, index: str | None) -> list[str]:
             "restore the catalogue that was signed, or publish those projects again"
         )
     return lines
+
+
+async def check(settings: Settings, index: str | None) -> list[Checked]:
+    """Compare what indexes have signed with what the catalogue says; changes nothing.
+
+    Raises:
+        UsageError: `index` is no name of an index.
+        LaunchError: there is no such index.
+    """
+    async with open_resources(beside_server(settings), SystemClock()) as resources:
+        found = [await check_signed(resources, index_id) for _, index_id in await _chosen(resources, index)]
+    return [one for one in found if one is not None]
 
 
 def beside_server(settings: Settings) -> Settings:

@@ -10,23 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import structlog
-from tuf.api.metadata import Metadata, Targets
 
 from countermark.core.digest import sha256_of
 from countermark.core.names import TargetPath
-from services.signing import rules, tree
+from services.signing import tree
+from services.signing.checking import PROJECTS_AT_ONCE, rendered_targets, signed_digests
 from services.signing.signatures import SignedFile
 from shared.catalogue import publications, trust
-from shared.catalogue.publication_rows import IndexFacts
-from shared.formats.registry import FORMATS
-from shared.ids import IndexId, ProjectId
+from shared.ids import IndexId
 from shared.objects.interface import Put
 from shared.resources import Resources
 
 log = structlog.get_logger()
-
-_PROJECTS_AT_ONCE = 200
-"""Projects whose files are read with one query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +56,11 @@ async def rebuild(resources: Resources, index_id: IndexId) -> Rebuilt | None:
     files = [SignedFile(file.role, file.version, file.expires_at, file.content) for file in shared]
     files += [SignedFile(file.role, file.version, file.expires_at, file.content) for file in online]
     await tree.put_metadata(store, index.name, files, Put.REPLACE)
-    signed = _signed_digests(files)
+    signed = signed_digests(file.content for file in online if file.role != "snapshot")
     written, differing = 0, []
-    for start in range(0, len(projects), _PROJECTS_AT_ONCE):
-        rendered = await _render(resources, index, dict(projects[start : start + _PROJECTS_AT_ONCE]))
+    for start in range(0, len(projects), PROJECTS_AT_ONCE):
+        async with resources.engine.connect() as connection:
+            rendered = await rendered_targets(connection, index, dict(projects[start : start + PROJECTS_AT_ONCE]))
         good = {path: content for path, content in rendered.items() if signed.get(path) == sha256_of(content)}
         differing += [path for path in rendered if path not in good]
         await tree.put_targets(store, index.name, good, Put.REPLACE)
@@ -74,26 +70,3 @@ async def rebuild(resources: Resources, index_id: IndexId) -> Rebuilt | None:
     for path in differing:
         log.error("rebuild_differs", index=str(index.name), target=path)
     return Rebuilt(str(index.name), len(files), written, tuple(differing))
-
-
-def _signed_digests(files: list[SignedFile]) -> dict[str, str]:
-    """Return what the bins say: target path -> sha256."""
-    digests: dict[str, str] = {}
-    contents = {file.content for file in files if file.role not in {"root", "targets", "trust", "registry", "snapshot"}}
-    for content in contents:
-        targets = Metadata[Targets].from_bytes(content).signed.targets
-        digests |= {path: target.hashes["sha256"] for path, target in targets.items()}
-    return digests
-
-
-async def _render(resources: Resources, index: IndexFacts, serials: dict[ProjectId, int]) -> dict[TargetPath, bytes]:
-    """Render the current targets of some projects, each as of the serial of its current page."""
-    async with resources.engine.connect() as connection:
-        states = await publications.project_states(connection, list(serials))
-        files = await publications.file_states(connection, list(serials), ())
-    targets: dict[TargetPath, bytes] = {}
-    for state in states:
-        mine = [file for file in files if file.project_id == state.id]
-        plan = rules.plan_project(index.name, serials[state.id], state, mine, over=index.is_over(state))
-        targets |= FORMATS[state.format].render(plan.page, {file.file_name for file in mine})
-    return targets
