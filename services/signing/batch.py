@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from countermark.core.audit import AuditHead
 from countermark.core.digest import Sha256
 from countermark.core.names import TargetPath
 from services.signing.rules import ProjectPlan
@@ -24,6 +25,7 @@ class Batch:
 
     Attributes:
         bins: current version of each bin, by name.
+        audit_head: the head of the audit chain that it publishes.
         version: the number of every file this batch signs; 0 until it was allocated.
     """
 
@@ -36,6 +38,7 @@ class Batch:
     bins: Mapping[str, CurrentFile]
     started_at: datetime
     version: int = 0
+    audit_head: AuditHead | None = None
 
     @property
     def serial(self) -> int:

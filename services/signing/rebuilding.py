@@ -15,6 +15,7 @@ from tuf.api.metadata import Metadata, Targets
 from countermark.core.digest import sha256_of
 from countermark.core.names import TargetPath
 from services.signing import rules, tree
+from services.signing.auditing import shown_head
 from services.signing.signatures import SignedFile
 from shared.catalogue import publications, trust
 from shared.catalogue.publication_rows import IndexFacts
@@ -57,14 +58,16 @@ async def rebuild(resources: Resources, index_id: IndexId) -> Rebuilt | None:
         shared = [*await trust.roots(connection), *in_use.values()]
         online = await publications.all_current_files(connection, index_id)
         projects = await publications.visible_projects(connection, index_id)
+        notes = await shown_head(connection, index)
     store = resources.objects.side(public=index.public)
     files = [SignedFile(file.role, file.version, file.expires_at, file.content) for file in shared]
     files += [SignedFile(file.role, file.version, file.expires_at, file.content) for file in online]
     await tree.put_metadata(store, index.name, files, Put.REPLACE)
     signed = _signed_digests(files)
     written, differing = 0, []
-    for start in range(0, len(projects), _PROJECTS_AT_ONCE):
-        rendered = await _render(resources, index, dict(projects[start : start + _PROJECTS_AT_ONCE]))
+    for start in range(0, len(projects) + 1, _PROJECTS_AT_ONCE):
+        rendered = notes | await _render(resources, index, dict(projects[start : start + _PROJECTS_AT_ONCE]))
+        notes = {}
         good = {path: content for path, content in rendered.items() if signed.get(path) == sha256_of(content)}
         differing += [path for path in rendered if path not in good]
         await tree.put_targets(store, index.name, good, Put.REPLACE)

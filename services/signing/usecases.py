@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.names import page_target
 from services.signing import rules, tree
+from services.signing.auditing import Heads, keep_head, with_head
 from services.signing.batch import Batch, Rendered
 from services.signing.bins import BinCache, bins_of
 from services.signing.ceremony import CeremonyNeeded, keys_folder, load_handles
@@ -60,6 +61,7 @@ class Publisher:
         self._leave_after = leave_after
         self._profile = PROFILES[resources.settings.signing.profile]
         self._renderer = Renderer(resources)
+        self._audit_heads = Heads(resources)
         self._bins = BinCache()
         self._signers: Signers | None = None
         self._laid: set[tuple[IndexId, str, int]] = set()
@@ -134,7 +136,7 @@ class Publisher:
         batch = await self._gather(held)
         if batch is None:
             return False
-        rendered = await self._renderer.render(batch)
+        rendered = with_head(await self._renderer.render(batch), batch.audit_head)
         reached(FaultPoint.SIGN_RENDERED)
         batch = await self._number(batch, rendered)
         reached(FaultPoint.SIGN_NUMBERED)
@@ -164,8 +166,10 @@ class Publisher:
             head = await publications.head_state(connection, held.index_id)
             limit = self._resources.settings.signing.batch
             waiting = await outbox.waiting_changes(connection, held.index_id, limit=limit)
+            audit_head = None if index is None else await self._audit_heads.due(connection, index, now)
             if index is None or (
                 not waiting
+                and audit_head is None
                 and head is not None
                 and not is_due(self._profile.roles[Role.TIMESTAMP], head.timestamp_expires_at, now)
             ):
@@ -177,7 +181,7 @@ class Publisher:
             asked = {w.message.audit_id for w in waiting if w.message.audit_id is not None}
             requests = await publications.requests(connection, asked)
             bins = await self._bins.current(connection, held.index_id, head)
-        return Batch(index, held, head, waiting, requests, shared, bins, now)
+        return Batch(index, held, head, waiting, requests, shared, bins, now, audit_head=audit_head)
 
     async def _number(self, batch: Batch, rendered: Rendered) -> Batch:
         """Give the batch a version and store what it is about to sign, in one commit, before any signature.
@@ -239,6 +243,7 @@ class Publisher:
                 return False
             head = _new_head(batch, rendered, signed, self._resources.clock.now())
             await publications.insert_head(work.connection, batch.index.id, head)
+            await keep_head(work.connection, batch)
             for outbox_id, fault in rendered.refused.items():
                 await outbox.mark_failed(work.connection, outbox_id, fault, retry_in=None)
             done = [waiting.id for waiting in batch.waiting if waiting.id not in rendered.refused]
