@@ -202,37 +202,49 @@ class Proven:
     proven: int
 
 
-def verify_export(lines: Iterable[bytes], head: AuditHead) -> Proven:
-    """Check an export, which may begin anywhere, against a published head; memory does not grow with its length.
+def verify_export(lines: Iterable[bytes], heads: Sequence[AuditHead]) -> Proven:
+    """Check an export, which may begin anywhere, against published heads; memory does not grow with its length.
+
+    Args:
+        lines: of the export.
+        heads: the one that is published now, and any that somebody kept; all have to agree.
 
     Raises:
         MalformedAudit: a line cannot be read, or there is none.
-        ChainBroken: the chain breaks, differs from the head, or does not hold the head's position.
+        ChainBroken: the chain breaks, differs from a head, or does not hold a head's position.
     """
     reader: ChainReader | None = None
-    first, proven = 0, False
+    first = 0
+    wanted: dict[int, list[AuditHead]] = {}
+    for head in heads:
+        wanted.setdefault(head.position, []).append(head)
+    proven = max(wanted)
     for number, line in enumerate(lines, 1):
         try:
             link = parse_line(line)
         except MalformedAudit as error:
             raise MalformedAudit(f"line {number}: {error}") from error
         if reader is None:
-            if link.position == 1 and link.previous != GENESIS:
-                raise ChainBroken(1, "the first row follows on something")
-            reader, first = ChainReader(link.position - 1, link.previous), link.position
+            reader, first = _beginning(link), link.position
         reader.take(link)
-        if reader.position == head.position:
+        for head in wanted.pop(reader.position, ()):
             reader.compare(head)
-            proven = True
     if reader is None:
         raise MalformedAudit("it holds no row")
-    if not proven:
+    for position, missing in sorted(wanted.items()):
         raise ChainBroken(
-            head.position,
-            f"the head published at {_moment(head.at)} is at this position, and the export holds {first} to "
-            f"{reader.position}: nothing in it is proven",
+            position,
+            f"it is not in the export, which holds {first} to {reader.position}, and the head published at "
+            f"{_moment(missing[0].at)} is of it",
         )
-    return Proven(first, reader.position, head.position)
+    return Proven(first, reader.position, proven)
+
+
+def _beginning(link: Link) -> ChainReader:
+    """Return a reader that stands before the first link of an export."""
+    if link.position == 1 and link.previous != GENESIS:
+        raise ChainBroken(1, "the first row follows on something")
+    return ChainReader(link.position - 1, link.previous)
 
 
 def parse_line(line: bytes) -> Link:
