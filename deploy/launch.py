@@ -21,6 +21,7 @@ import uvloop
 
 from deploy import processes
 from deploy.cli_accounts import indexes, tokens, users
+from deploy.cli_audit import audits
 from deploy.cli_common import ConfigOption, DataOption, SetOption, function, load_settings, new_group, run, say
 from deploy.cli_import import imports
 from deploy.cli_keys import keys
@@ -43,6 +44,7 @@ app.add_typer(configuration, name="config")
 app.add_typer(imports, name="import")
 app.add_typer(mirrors, name="mirror")
 app.add_typer(advisories, name="osv")
+app.add_typer(audits, name="audit")
 app.command("check-config")(check_config)
 app.command("rebuild")(rebuild)
 app.command("bins")(bins)

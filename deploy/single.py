@@ -26,6 +26,7 @@ from deploy.open_resources import open_resources
 from deploy.ports import Ports, port_of, take_port
 from deploy.supervisor import Stopped, StopRequest, Supervised, supervised
 from deploy.telling import metrics_listener
+from gateway.proxies import seen_behind
 from shared.catalogue.clock_watch import ClockWatch
 from shared.catalogue.engine import CATALOGUE_AWAY
 from shared.catalogue.faults import catalogue_fault
@@ -135,10 +136,10 @@ async def serve_gateway(settings: Settings, say: Say) -> None:
                 await alone.until_stopped()
 
 
-def service_app(service: Service, needs: Needs, metrics: Metrics) -> ASGIApp:
+def service_app(service: Service, needs: Needs, metrics: Metrics, proxies: tuple[str, ...]) -> ASGIApp:
     """Return a service's application for a listener of its own: hot reads, the machines' stack, health, its routes."""
     routed = Starlette(routes=[*health_routes(needs.required, needs.reported), Mount("/", service.app)])
-    stack = machine_stack(routed, listener=service.name, metrics=metrics)
+    stack = seen_behind(proxies, machine_stack(routed, listener=service.name, metrics=metrics))
     return HotPath(service.hot, stack, metrics.tally(service.name))
 
 
@@ -171,7 +172,7 @@ async def _run(alone: Alone, service: Service, say: Say) -> None:
     ):
         async with supervised() as work:
             _begin(work, alone, service)
-            app = service_app(service, needs, alone.resources.metrics)
+            app = service_app(service, needs, alone.resources.metrics, listen.proxies)
             work.serve(HttpServer(app, listening, grace=settings.stopping.grace), *telling)
             say(f"{service.name}: port {port_of(listening)}\n")
             await alone.until_stopped()

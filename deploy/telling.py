@@ -72,6 +72,7 @@ class CatalogueLook:
         async with self._resources.engine.connect() as connection:
             outbox = await gauges.outbox_facts(connection)
             heads = await gauges.head_expiries(connection)
+            metrics.audit_unchained.set(await gauges.unchained_age(connection))
             if self._looks % _DEAR_EVERY == 0:
                 self._bins = await gauges.bin_expiries(connection)
                 metrics.outbox_dead.set(await gauges.dead_jobs(connection))

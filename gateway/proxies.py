@@ -53,6 +53,26 @@ def behind(proxies: tuple[str, ...], app: ASGIApp, outside_url: str | None = Non
     return named
 
 
+def seen_behind(proxies: tuple[str, ...], app: ASGIApp) -> ASGIApp:
+    """Return an application whose client is whom trusted proxies say they saw; all else they say means nothing.
+
+    A service in a process of its own has the gateway in front, or the ingress: the audit is to name neither.
+
+    Args:
+        proxies: as of `behind`.
+    """
+    trusted = [ip_network(proxy) for proxy in proxies]
+
+    async def named(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (peer := scope.get("client")) is not None:
+            client = client_of(peer[0], _header(scope, b"x-forwarded-for"), trusted)
+            if client != peer[0]:
+                scope = {**scope, "client": (client, 0)}
+        await app(scope, receive, send)
+
+    return named
+
+
 def prefix_of(outside_url: str) -> str:
     """Return the path of an outside URL, without a trailing slash; empty for none, and for what is no URL."""
     try:

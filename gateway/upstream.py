@@ -16,6 +16,7 @@ import httpx2
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
+from shared.asking import current_source
 from shared.errors import ErrorKind, ServiceError
 from shared.reason import REASON, is_phrase, offered
 from shared.service import HotReader, Service
@@ -28,6 +29,9 @@ READ_TIMEOUT = 60.0
 
 _CONNECTIONS = 200
 """Connections to one service at the most."""
+
+_FORWARDED_FOR = b"x-forwarded-for"
+"""Tells services whom the gateway serves: one address, found by its own rules (`gateway.proxies`)."""
 
 _HOP_BY_HOP = frozenset(
     [
@@ -123,7 +127,9 @@ class Proxied:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and stream the answer back."""
         body = _Body(receive)
-        headers = forwarded(scope["headers"])
+        headers = [pair for pair in forwarded(scope["headers"]) if pair[0] != _FORWARDED_FOR]
+        if (source := current_source()) is not None:
+            headers.append((_FORWARDED_FOR, source.encode("latin-1", "replace")))
         names = {name for name, _ in headers} | {name for name, _ in scope["headers"]}
         has_body = not names.isdisjoint({b"content-length", b"transfer-encoding"})
         target = scope.get("raw_path") or scope["path"].encode()

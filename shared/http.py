@@ -21,6 +21,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.asking import asked_from
 from shared.auth.principal import Principal
 from shared.ids import new_uuid
 from shared.metrics import Metrics
@@ -65,7 +66,8 @@ _IDENTITY_PREFIXES = (
 
 
 class RequestId:
-    """Gives each request an id: the caller's when it is sane, else a new one; bound to the log and sent back."""
+    """Gives each request an id: the caller's when it is sane, else a new one; bound to the log and sent back. Notes
+    where it comes from, for the audit."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -90,7 +92,8 @@ class RequestId:
 
         tokens = structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
-            await self._app(scope, receive, named)
+            with asked_from(scope.get("client")):
+                await self._app(scope, receive, named)
         finally:
             structlog.contextvars.reset_contextvars(**tokens)
 

@@ -185,6 +185,16 @@ class Metrics:
         self.outbox_oldest = Gauge(
             "countermark_outbox_oldest_seconds", "Age of the oldest open job.", registry=registry
         )
+        self.audit_broken = Gauge(
+            "countermark_audit_chain_broken", "Position at which the audit's chain does not hold; 0 while it does.",
+            registry=registry,
+        )  # fmt: skip
+        self.audit_late = Counter(
+            "countermark_audit_late_rows", "Audit rows that were found unchained after five minutes.", registry=registry
+        )
+        self.audit_unchained = Gauge(
+            "countermark_audit_unchained_seconds", "Age of the oldest audit row that is not chained.", registry=registry
+        )
         self.expiry = Gauge(
             "countermark_expiry_seconds", "Until a role's metadata expires; shared roles have no index.",
             ["index", "role"], registry=registry,

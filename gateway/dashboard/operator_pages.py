@@ -40,6 +40,7 @@ class AuditLine(Shape):
     """One row of the audit log."""
 
     at: datetime
+    source: str | None = None
     actor: str | None = None
     action: str
     subject: str

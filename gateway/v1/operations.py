@@ -80,5 +80,11 @@ def _job(line: JobLine) -> schemas.Job:
 
 def _entry(line: AuditLine) -> schemas.AuditEntry:
     return schemas.AuditEntry(
-        id=line.id, at=line.at, actor=line.actor, action=line.action, subject=line.subject, detail=line.detail
+        id=line.id,
+        at=line.at,
+        source=line.source,
+        actor=line.actor,
+        action=line.action,
+        subject=line.subject,
+        detail=line.detail,
     )

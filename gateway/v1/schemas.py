@@ -225,6 +225,7 @@ class AuditEntry(Answer):
 
     id: int
     at: datetime
+    source: str | None
     actor: str
     action: str
     subject: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 
+from services.signing.auditing import ChainLoop
 from services.signing.jobs import RefreshLoop, handlers
 from services.signing.keys import KeyCheck
 from services.signing.usecases import Publisher
@@ -18,6 +19,6 @@ def create_service(resources: Resources) -> Service:
         name="signing",
         app=Starlette(),
         handlers=handlers(publisher),
-        loops=(RefreshLoop(resources).run,),
+        loops=(RefreshLoop(resources).run, ChainLoop(resources).run),
         checks={"keys": KeyCheck(resources)},
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from countermark.core.audit import AuditHead
 from countermark.core.digest import Sha256
 from countermark.core.names import TargetPath
 from services.signing.custody import Custody
@@ -26,6 +27,7 @@ class Batch:
     Attributes:
         bins: current version of each bin, by name.
         custody: the keys that sign it.
+        audit_head: the head of the audit chain that it publishes.
         version: the number of every file this batch signs; 0 until it was allocated.
     """
 
@@ -39,6 +41,7 @@ class Batch:
     started_at: datetime
     custody: Custody
     version: int = 0
+    audit_head: AuditHead | None = None
 
     @property
     def serial(self) -> int:

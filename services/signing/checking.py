@@ -15,6 +15,7 @@ from tuf.api.exceptions import RepositoryError
 from countermark.core.digest import sha256_of
 from countermark.core.names import TargetPath
 from services.signing import rules
+from services.signing.auditing import shown_head
 from shared.catalogue import publications, trust
 from shared.catalogue.publication_rows import IndexFacts, NewTufFile
 from shared.formats.registry import FORMATS
@@ -68,17 +69,16 @@ async def check(resources: Resources, index_id: IndexId) -> Checked | None:
             return None
         registry = (await trust.trust_files_in_use(connection, head.registry_version))["registry"].content
         bins = await _bins(connection, index_id, registry)
-        wanted: dict[str, str] = {}
+        wanted = {path: sha256_of(content) for path, content in (await shown_head(connection, index)).items()}
         projects = await publications.visible_projects(connection, index_id)
         for start in range(0, len(projects), PROJECTS_AT_ONCE):
             part = await rendered_targets(connection, index, dict(projects[start : start + PROJECTS_AT_ONCE]))
             wanted |= {path: sha256_of(content) for path, content in part.items()}
     signed = signed_digests(file.content for file in bins)
-    strange = (path for path in signed if path not in wanted and not _is_of_the_deployment(path))
     return Checked(
         str(index.name),
         len(signed),
-        tuple(sorted(strange)),
+        tuple(sorted(path for path in signed if path not in wanted)),
         tuple(sorted(path for path in wanted if path not in signed)),
         tuple(sorted(path for path, digest in wanted.items() if signed.get(path, digest) != digest)),
         tuple(sorted(_unverified(bins, registry))),
@@ -119,8 +119,3 @@ def _unverified(bins: Iterable[NewTufFile], registry: bytes) -> Iterable[str]:
             verify_with(registry, file.role, file.content)
         except (ValueError, RepositoryError):
             yield file.role
-
-
-def _is_of_the_deployment(path: str) -> bool:
-    """Whether a target is one of the deployment's own, which no project has. Source: trust contract section 1.4."""
-    return "--" in path.split("/")[1]

@@ -14,6 +14,7 @@ import structlog
 from countermark.core.digest import sha256_of
 from countermark.core.names import TargetPath
 from services.signing import tree
+from services.signing.auditing import shown_head
 from services.signing.checking import PROJECTS_AT_ONCE, rendered_targets, signed_digests
 from services.signing.signatures import SignedFile
 from shared.catalogue import publications, trust
@@ -52,15 +53,18 @@ async def rebuild(resources: Resources, index_id: IndexId) -> Rebuilt | None:
         shared = [*await trust.roots(connection), *in_use.values()]
         online = await publications.all_current_files(connection, index_id)
         projects = await publications.visible_projects(connection, index_id)
+        notes = await shown_head(connection, index)
     store = resources.objects.side(public=index.public)
     files = [SignedFile(file.role, file.version, file.expires_at, file.content) for file in shared]
     files += [SignedFile(file.role, file.version, file.expires_at, file.content) for file in online]
     await tree.put_metadata(store, index.name, files, Put.REPLACE)
     signed = signed_digests(file.content for file in online if file.role != "snapshot")
     written, differing = 0, []
-    for start in range(0, len(projects), PROJECTS_AT_ONCE):
+    # Once more than there are parts: an index without a project has a head of the audit as well.
+    for start in range(0, len(projects) + 1, PROJECTS_AT_ONCE):
         async with resources.engine.connect() as connection:
-            rendered = await rendered_targets(connection, index, dict(projects[start : start + PROJECTS_AT_ONCE]))
+            part = await rendered_targets(connection, index, dict(projects[start : start + PROJECTS_AT_ONCE]))
+        rendered, notes = notes | part, {}
         good = {path: content for path, content in rendered.items() if signed.get(path) == sha256_of(content)}
         differing += [path for path in rendered if path not in good]
         await tree.put_targets(store, index.name, good, Put.REPLACE)

@@ -24,11 +24,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.names import page_target
 from services.signing import rules, tree
+from services.signing.auditing import Heads, keep_head, with_head
 from services.signing.batch import Batch, Rendered
 from services.signing.bins import BinCache, bins_of
 from services.signing.ceremony import CeremonyNeeded, keys_folder, load_handles
 from services.signing.custody import Custody, custody_of
 from services.signing.holding import kept
+from services.signing.owing import Owing
 from services.signing.rendering import Renderer
 from services.signing.rules import ProjectPlan
 from services.signing.signatures import SignedFile, SignedRoles, SigningRequest, sign_batch
@@ -36,14 +38,14 @@ from services.signing.signers import Signers
 from services.signing.storing import Committed, follow, make_good
 from shared.catalogue import audit, leases, outbox, publications, trust
 from shared.catalogue.leases import Held
-from shared.catalogue.publication_rows import HeadState, IntentLine, NewHead, NewPage, NewTufFile
+from shared.catalogue.publication_rows import IntentLine, NewHead, NewPage, NewTufFile
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import whole_seconds
 from shared.faults import FaultPoint, reached
 from shared.ids import IndexId
 from shared.jobs.messages import LayPages, RefreshIndex
 from shared.resources import Resources
-from shared.trust.roles import PROFILES, Role, is_due
+from shared.trust.roles import PROFILES, Role
 
 log = structlog.get_logger()
 
@@ -61,12 +63,12 @@ class Publisher:
         self._leave_after = leave_after
         self._profile = PROFILES[resources.settings.signing.profile]
         self._renderer = Renderer(resources)
+        self._audit_heads = Heads(resources)
         self._bins = BinCache()
+        self._owing = Owing(self._profile, self._bins)
         self._signers: tuple[frozenset[str], Signers] | None = None
         self._laid: set[tuple[IndexId, str, int]] = set()
         self._again: dict[IndexId, bool] = {}
-        self._signed_anew: dict[IndexId, datetime] = {}
-        """Since when the newest key is in use that has signed all bins of an index."""
 
     async def publish(self, index_id: IndexId) -> None:
         """Publish what waits in an index, batch after batch, and sign again what is due; returns when nothing is left,
@@ -137,7 +139,7 @@ class Publisher:
         batch = await self._gather(held)
         if batch is None:
             return False
-        rendered = await self._renderer.render(batch)
+        rendered = with_head(await self._renderer.render(batch), batch.audit_head)
         reached(FaultPoint.SIGN_RENDERED)
         batch = await self._number(batch, rendered)
         reached(FaultPoint.SIGN_NUMBERED)
@@ -168,10 +170,12 @@ class Publisher:
             limit = self._resources.settings.signing.batch
             waiting = await outbox.waiting_changes(connection, held.index_id, limit=limit)
             custody = custody_of(self._profile, await trust.keys_in_use(connection), now)
+            audit_head = None if index is None else await self._audit_heads.due(connection, index, now)
             if index is None or (
                 not waiting
+                and audit_head is None
                 and head is not None
-                and not await self._is_due(connection, held.index_id, head, custody, now)
+                and not await self._owing.is_due(connection, held.index_id, head, custody, now)
             ):
                 return None
             in_use = None if head is None else head.registry_version
@@ -181,38 +185,7 @@ class Publisher:
             asked = {w.message.audit_id for w in waiting if w.message.audit_id is not None}
             requests = await publications.requests(connection, asked)
             bins = await self._bins.current(connection, held.index_id, head)
-        return Batch(index, held, head, waiting, requests, shared, bins, now, custody)
-
-    async def _is_due(
-        self, connection: AsyncConnection, index_id: IndexId, head: HeadState, custody: Custody, now: datetime
-    ) -> bool:
-        """Return whether a head is to be signed again though nothing waits: it runs out, a newer root is there, or a
-        key that came into use has not signed all of it."""
-        if is_due(self._profile.roles[Role.TIMESTAMP], head.timestamp_expires_at, now):
-            return True
-        if custody.owes(Role.TIMESTAMP, head.timestamp_expires_at):
-            return True
-        if custody.owes(Role.SNAPSHOT, head.snapshot_expires_at):
-            return True
-        if head.root_version < await trust.newest_version(connection, Role.ROOT.value):
-            return True
-        if head.registry_version < await trust.newest_version(connection, Role.REGISTRY.value):
-            in_use = await trust.trust_files_in_use(connection, head.registry_version)
-            if in_use[Role.REGISTRY.value].version > head.registry_version:
-                return True
-        since = custody.since.get(Role.BINS)
-        if since is None or since == self._signed_anew.get(index_id):
-            return False
-        bins = await self._bins.current(connection, index_id, head)
-        if custody.owed_bins(bins, await self._prefix(connection, head)):
-            return True
-        self._signed_anew[index_id] = since
-        return False
-
-    async def _prefix(self, connection: AsyncConnection, head: HeadState) -> str:
-        """Return what the names of an index's bins begin with."""
-        shared = await trust.trust_files_in_use(connection, head.registry_version)
-        return f"{bins_of(shared['registry'].content)[0].name_prefix}-"
+        return Batch(index, held, head, waiting, requests, shared, bins, now, custody, audit_head=audit_head)
 
     async def _number(self, batch: Batch, rendered: Rendered) -> Batch:
         """Give the batch a version and store what it is about to sign, in one commit, before any signature.
@@ -283,6 +256,7 @@ class Publisher:
                 return False
             head = _new_head(batch, rendered, signed, self._resources.clock.now())
             await publications.insert_head(work.connection, batch.index.id, head)
+            await keep_head(work.connection, batch)
             for outbox_id, fault in rendered.refused.items():
                 await outbox.mark_failed(work.connection, outbox_id, fault, retry_in=None)
             done = [waiting.id for waiting in batch.waiting if waiting.id not in rendered.refused]

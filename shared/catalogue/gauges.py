@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Extract, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
-from shared.catalogue.tables import IndexRow, Outbox, TrustFile, TufFile, TufHead
+from shared.catalogue.tables import Audit, AuditChain, IndexRow, Outbox, TrustFile, TufFile, TufHead
 from shared.metrics import INDEXES_SHOWN, Expiry
 
 
@@ -27,6 +27,14 @@ async def outbox_facts(connection: AsyncConnection) -> OutboxFacts:
     query = select(func.count(), age).where(Outbox.done_at.is_(None), Outbox.dead_at.is_(None))
     count, oldest = (await connection.execute(query)).one()
     return OutboxFacts(count, float(oldest or 0))
+
+
+async def unchained_age(connection: AsyncConnection) -> float:
+    """Return the age in seconds of the first audit row after those that are chained, 0 when there is none; by numbers,
+    so that it says also that nobody chains."""
+    newest = select(func.coalesce(func.max(AuditChain.audit_id), 0)).scalar_subquery()
+    query = select(func.extract("epoch", func.now() - Audit.at)).where(Audit.id > newest).order_by(Audit.id).limit(1)
+    return max(0.0, float(await connection.scalar(query) or 0))
 
 
 async def dead_jobs(connection: AsyncConnection) -> int:

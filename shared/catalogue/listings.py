@@ -76,6 +76,7 @@ class AuditLine:
 
     id: int
     at: datetime
+    source: str | None
     actor: str
     action: str
     subject: str
@@ -164,7 +165,7 @@ async def grants(connection: AsyncConnection, index_id: uuid.UUID) -> Sequence[G
 
 async def audit(connection: AsyncConnection, *, before: int | None = None, limit: int = LIMIT) -> Sequence[AuditLine]:
     """Return the audit, newest first."""
-    columns = (Audit.id, Audit.at, Audit.actor, Audit.action, Audit.subject, Audit.detail)
+    columns = (Audit.id, Audit.at, Audit.source, Audit.actor, Audit.action, Audit.subject, Audit.detail)
     query = select(*columns).order_by(Audit.id.desc()).limit(limit)
     rows = await connection.execute(query if before is None else query.where(Audit.id < before))
     return [AuditLine(*row) for row in rows]

@@ -28,7 +28,7 @@ from tuf.api.metadata import (
 
 from countermark.core.binding import INDEX_FIELD
 from countermark.core.digest import Length, Sha256, sha256_of
-from countermark.core.names import IndexName, TargetPath
+from countermark.core.names import OWN_PROJECTS, IndexName, TargetPath
 from shared.trust.roles import REGISTRY_PATHS, TRUST_PATHS, Profile, Role, bin_prefix
 
 SPEC_VERSION = "1.0.31"
@@ -52,6 +52,8 @@ def kind_of(path: TargetPath) -> str:
     """Return the `custom` kind of a target, by its name."""
     if path.endswith("/_simple.json"):
         return "page/v1"
+    if path.split("/")[1] in OWN_PROJECTS:
+        return "note/v1"
     return "vsa/v1" if path.endswith(".vsa.json") else "pointer/v1"
 
 

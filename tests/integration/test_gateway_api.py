@@ -83,6 +83,13 @@ async def _actions(gateway: TestGateway) -> list[tuple[str, str, str]]:
     return [(entry["actor"], entry["action"], entry["subject"]) for entry in entries]
 
 
+async def test_the_audit_says_from_which_address_a_person_asked(gateway: TestGateway) -> None:
+    """What came by a request has its address; what the operator's command or the start did has none."""
+    entries = (await Client(gateway, "root")("GET", "audit?limit=200")).json()["items"]
+    assert {entry["source"] for entry in entries if entry["action"] == "grant.set"} == {"192.0.2.1"}
+    assert {entry["source"] for entry in entries if entry["action"] == "account.create"} == {None}
+
+
 # --- who may ask at all -----------------------------------------------------------------------------------------------
 
 _ID = "0198c0de-0000-7000-8000-000000000000"

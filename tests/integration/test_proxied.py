@@ -114,6 +114,13 @@ async def test_a_request_passes_as_it_is() -> None:
     assert "transfer-encoding" not in seen["headers"]
 
 
+async def test_the_service_is_told_whom_the_gateway_serves() -> None:
+    """Its one address as the gateway found it, in place of what the client wrote about itself."""
+    async with gateway_for(Backend()) as (front, _), httpx2.AsyncClient(base_url=front) as client:
+        answer = await client.get("/simple/a/", headers=[("X-Forwarded-For", "198.51.100.9"), ("x-a", "b")])
+    assert answer.json()["headers"]["x-forwarded-for"] == "127.0.0.1"
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_large_body_is_streamed_through(chunked: bool) -> None:
     """With and without a length, 40 MB arrive whole."""

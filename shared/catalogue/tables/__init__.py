@@ -21,6 +21,8 @@ from shared.catalogue.tables.gateway import (
 )
 from shared.catalogue.tables.index import Advisory, AdvisoryAffected, AdvisorySnapshot, Laid, MirrorJson, MirrorPage
 from shared.catalogue.tables.signing import (
+    AuditChain,
+    AuditHead,
     Intent,
     Journal,
     KeyHandle,
@@ -41,6 +43,8 @@ __all__ = [
     "AdvisorySnapshot",
     "Attachment",
     "Audit",
+    "AuditChain",
+    "AuditHead",
     "Base",
     "Deployment",
     "DownloadCount",

@@ -14,6 +14,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from shared.asking import current_source
 from shared.catalogue.tables.base import Base, Json
 
 
@@ -44,11 +45,15 @@ class Outbox(Base):
 
 
 class Audit(Base):
-    """Writers: all insert only. Everything that changes trust or rights: who did what to which thing."""
+    """Writers: all insert only. Everything that changes trust or rights: who did what to which thing. `source` is the
+    address that a person asked from, None for what no request asked for.
+
+    Triggers refuse to change or delete a row; signing chains them (`AuditChain`)."""
 
     __tablename__ = "audit"
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     at: Mapped[datetime]
+    source: Mapped[str | None] = mapped_column(default=current_source)
     actor: Mapped[str]
     action: Mapped[str]
     subject: Mapped[str]

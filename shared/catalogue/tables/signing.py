@@ -168,3 +168,27 @@ class Page(Base):
     length: Mapped[int]
     files: Mapped[int]
     gone: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+
+
+class AuditChain(Base):
+    """Writer: signing, insert only. Each audit row once, in the order it was found: `sha256` is over the hash at the
+    position before and the row (`countermark.core.audit`). Positions count from 1 without gaps; audit numbers need not
+    follow them, since their transactions may commit in another order."""
+
+    __tablename__ = "audit_chain"
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    audit_id: Mapped[int] = mapped_column(ForeignKey("audit.id"), unique=True)
+    sha256: Mapped[str]
+
+
+class AuditHead(Base):
+    """Writer: signing, insert only. Ends of the chain as they were published: `version` is of the metadata that signed
+    it as a target of the index."""
+
+    __tablename__ = "audit_head"
+    __table_args__ = (Index("ix_audit_head_position", "position"),)
+    index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    position: Mapped[int]
+    sha256: Mapped[str]
+    at: Mapped[datetime]

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.proxies import behind
+from gateway.proxies import behind, seen_behind
 
 
 async def place(scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,6 +55,12 @@ async def told(app: ASGIApp, peer: str, *forwarded: str) -> str:
 async def test_only_trusted_proxies_are_believed(peer: str, forwarded: tuple[str, ...], client: str) -> None:
     """The last address that no trusted proxy has counts, and nothing that a client wrote itself."""
     assert await told(behind(("10.0.0.0/8",), answer), peer, *forwarded) == client
+
+
+@pytest.mark.parametrize(("peer", "client"), [("10.1.2.3", "192.0.2.7"), ("192.0.2.66", "192.0.2.66")])
+async def test_a_service_sees_whom_its_trusted_gateway_serves(peer: str, client: str) -> None:
+    """A service in a process of its own believes the same, and only the same."""
+    assert await told(seen_behind(("10.0.0.0/8",), answer), peer, "192.0.2.7") == client
 
 
 async def test_without_proxies_nobody_is_believed() -> None:

@@ -31,6 +31,7 @@
       UploadRefused                     1
       RegistryRefused                   1   the registry's API said no
       BuildFailed                       1
+      AuditRefused                      1   an export of the audit is not what the registry published
 
 Each message says which link of the chain failed (`link`), what is wrong (`problem`) and what to do (`remedy`).
 
@@ -273,3 +274,13 @@ class BuildFailed(ClientError):
     """The project could not be built."""
 
     link = "build"
+
+
+class AuditRefused(ClientError):
+    """An export of the audit is not one unbroken chain, or not the one whose head the registry published."""
+
+    link = "audit"
+    default_remedy = (
+        "Export it again, whole, and try once more; if it stays, keep both files and the head: someone has changed "
+        "what is on record, or the catalogue was restored from a backup."
+    )

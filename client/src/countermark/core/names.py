@@ -27,6 +27,10 @@ RESERVED_OWNERS = frozenset(
 )
 """Account names that would hide a face of the host. Source: architecture section 3."""
 
+OWN_PROJECTS = frozenset(["countermark--audit", "countermark--log"])
+"""Project segments that are the deployment's own: no normalised name holds `--`, so none of them can be a project's.
+Source: trust contract section 1.4; architecture section 11.3."""
+
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._!+-]*\Z")
 _PROJECT_NAME = re.compile(r"[A-Z0-9]([A-Z0-9._-]{0,126}[A-Z0-9])?\Z", re.IGNORECASE)
@@ -139,11 +143,14 @@ def parse_target_path(text: str) -> TargetPath:
     """
     if not _TARGET.match(text):
         raise InvalidName("target path", text, "expected pointers/<project>/<file name>.pointer")
+    if "--" in (project := text.split("/")[1]) and project not in OWN_PROJECTS:
+        raise InvalidName("target path", text, "'--' is in no project's name")
     return TargetPath(text)
 
 
 __all__ = [
     "MAX_FILE_NAME",
+    "OWN_PROJECTS",
     "RESERVED_OWNERS",
     "FileName",
     "IndexName",

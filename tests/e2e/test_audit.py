@@ -1,0 +1,66 @@
+"""The audit of a running deployment, proven by its own command, the client, and the few lines in docs/audit.md."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from pathlib import Path
+
+from tests.support.archives import make_wheel, wheel_name
+from tests.support.clients import VerifyingClient
+from tests.support.processes import Deployment, run
+from tests.support.uploading import post_file
+
+DOCS = Path(__file__).parents[2] / "docs" / "audit.md"
+
+
+def test_what_people_did_is_on_record_and_provable(deployment: Deployment, tmp_path: Path) -> None:
+    """A token is made; its row, with the address where there is one, is in the export, which server, client and a
+    reader of the documentation all find unbroken; altered, none does."""
+    token = deployment.token("--verbs", "read,upload", "--label", "on-record")
+    wait_for_head(deployment, token)
+    verified = deployment.command("audit", "verify", "--json")
+    assert verified.returncode == 0, verified.stderr
+    found = json.loads(verified.stdout)
+    assert found["heads"] >= 1
+    out = tmp_path / "audit.jsonl"
+    exported = deployment.command("audit", "export", "--out", str(out))
+    assert exported.returncode == 0, exported.stderr
+    rows = [json.loads(line) for line in out.read_bytes().splitlines()]
+    assert len(rows) >= found["rows"]
+    assert {"token.create", "index.publish", "account.create", "trust.create"} <= {row["action"] for row in rows}
+    assert deployment.command("audit", "export", "--out", "-").stdout.splitlines()[: len(rows)] == (
+        out.read_text(encoding="utf-8").splitlines()
+    )
+
+    client = VerifyingClient(tmp_path / "home")
+    ask = ("audit", "verify", "--repository", f"{deployment.api}/root/stable")
+    proven = client(*ask, "--trust-on-first-use", str(out))
+    assert proven.returncode == 0, proven.stderr
+    assert re.fullmatch(rf"proven: positions 1 to {found['head']['position']}, signed \S+\n", proven.stdout)
+    (documented,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    check = tmp_path / "check.py"
+    check.write_text(f"import os\nos.chdir({str(tmp_path)!r})\n{documented}", encoding="utf-8")
+    assert run(sys.executable, str(check)).returncode == 0
+
+    rows[1]["actor"] = "mallory"
+    out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    refused = client(*ask, str(out))
+    assert refused.returncode == 1
+    assert "position 2: " in refused.stderr
+    assert run(sys.executable, str(check)).returncode != 0
+
+
+def wait_for_head(deployment: Deployment, token: str) -> None:
+    """Publish until the head is out, which goes with the first batch that follows the first chained rows."""
+    head = deployment.tree / "indexes/root/stable/pointers/countermark--audit/head.json"
+    for number in range(10):
+        if head.exists():
+            return
+        name = wheel_name("on-record", f"1.{number}")
+        answer = post_file(f"{deployment.api}/root/stable/", token, name, make_wheel("on-record", f"1.{number}"))
+        assert answer.status_code == 200, answer.text
+        time.sleep(2)
+    raise AssertionError("no head was published")
