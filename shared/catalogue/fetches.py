@@ -135,9 +135,9 @@ class Turn:
 
         One that was replaced goes on all the same: what it finds is kept only if nothing newer is.
         """
-        mine = (Fetch.what == self._what, Fetch.holder == self._holder)
         while True:
             await asyncio.sleep(TERM.total_seconds() / 3)
+            mine = (Fetch.what == self._what, Fetch.holder == self._holder)
             try:
                 async with one_by_one(engine) as connection:
                     await connection.execute(update(Fetch).where(*mine).values(until=func.now() + TERM))
