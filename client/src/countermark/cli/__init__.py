@@ -12,6 +12,7 @@ import typer
 
 from countermark.cli import (
     bases,
+    ceremony,
     downloading,
     explaining,
     holding,
@@ -43,6 +44,7 @@ app.add_typer(holding.app, name="hold")
 app.add_typer(roots.app, name="root")
 app.add_typer(bases.app, name="bases")
 app.add_typer(tokens.app, name="token")
+app.add_typer(ceremony.app, name="ceremony")
 
 
 def _version(wanted: bool) -> None:

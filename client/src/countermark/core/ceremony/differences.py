@@ -31,7 +31,7 @@ def describe(role: str, previous: bytes | None, payload: bytes, holders: Mapping
 
     Args:
         role: the shared role.
-        previous: the published file of the version before, None for the first.
+        previous: the published file of the version before, None to have everything told that the payload says.
         payload: the exact bytes to sign.
         holders: key id -> who is said to hold it: words that nobody signed.
 
@@ -43,7 +43,8 @@ def describe(role: str, previous: bytes | None, payload: bytes, holders: Mapping
     kind, number = new["_type"], new.pop("version")
     if previous is None:
         old: _Fields = {"_type": kind, "spec_version": SPEC_VERSION}
-        first = [f"{role} version {number}, the first: there is none before it"]
+        told = "the first: there is none before it" if number == 1 else "told whole, not compared with the one before"
+        first = [f"{role} version {number}, {told}"]
     else:
         read_published(role, previous)
         old = load_strictly(read_metadata(previous)[0], MAX_PAYLOAD_BYTES, "the version before", canonical=True)
@@ -119,7 +120,11 @@ def _take_lists(document: _Fields) -> tuple[dict[str, _Fields], dict[str, Any]]:
     if "succinct_roles" in delegations:
         lists["bins"] = delegations.pop("succinct_roles")
         lists["bins"]["number of bins"] = 1 << lists["bins"].pop("bit_length")
-    return lists, delegations.pop("keys", {})
+    keys = delegations.pop("keys", {})
+    if lists and not delegations:
+        # That it delegates is said by the roles.
+        del document["delegations"]
+    return lists, keys
 
 
 def _target_words(old: _Fields, new: _Fields) -> Iterator[str]:
