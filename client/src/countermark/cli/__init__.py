@@ -16,6 +16,7 @@ from countermark.cli import (
     downloading,
     explaining,
     holding,
+    keys,
     listing,
     publishing,
     roots,
@@ -43,6 +44,7 @@ app.command()(explaining.explain)
 app.add_typer(holding.app, name="hold")
 app.add_typer(roots.app, name="root")
 app.add_typer(bases.app, name="bases")
+app.add_typer(keys.app, name="key")
 app.add_typer(tokens.app, name="token")
 app.add_typer(ceremony.app, name="ceremony")
 
