@@ -124,7 +124,7 @@ def test_a_script_signs_what_it_was_told_alone(run: Run, ceremony: CeremonyServe
 
     def sign(*more: str) -> tuple[int, str, str]:
         done = run("ceremony", "sign", event.id, "--key", key, "--out", out, "--repository", ceremony.url, "--yes",
-                   *more, COUNTERMARK_KEY_PASSPHRASE="correct horse battery")  # fmt: skip
+                   *more, COUNTERMARK_KEY_SECRET="correct horse battery")  # fmt: skip
         return done.exit_code, done.stdout, done.stderr
 
     assert (sign()[0], sign("--sha256", "abc")[0]) == (2, 2)
@@ -295,7 +295,7 @@ def test_keys_that_cannot_sign_end_in_words(run: Run, ceremony: CeremonyServer, 
     broken.write_text("no key")
     told = ("--sha256", event.payload_sha256, "--yes", "--repository", ceremony.url, "--out", tmp_path / "s")
     for uri in ("file2:/nowhere", f"file2:{broken}", locked, locked.replace("pkcs8", "file2"), "x", "file2:"):
-        done = run("ceremony", "sign", event.id, "--key", uri, *told, COUNTERMARK_KEY_PASSPHRASE="wrong passphrase")
+        done = run("ceremony", "sign", event.id, "--key", uri, *told, COUNTERMARK_KEY_SECRET="wrong passphrase")
         assert done.exit_code == 1, uri
         assert "key:" in done.stderr
         assert not (tmp_path / "s").exists()

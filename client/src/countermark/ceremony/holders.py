@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
-from securesystemslib.signer import CryptoSigner, Key
+from securesystemslib.signer import Key
 
 from countermark.ceremony.files import read_document, write_new
-from countermark.ceremony.keys import open_signer
 from countermark.ceremony.reviewing import Review, RootSource, review, sign
 from countermark.core.ceremony.documents import (
     PublicKeyFile,
@@ -29,6 +20,8 @@ from countermark.core.ceremony.documents import (
     parse_signature_file,
     to_bytes,
 )
+from countermark.core.signing.access import KeyAccess
+from countermark.core.signing.making import make_key
 from countermark.roots import TrustedRoot, read_root, read_root_file
 
 
@@ -54,16 +47,11 @@ class Holder:
         Machines without a network keep theirs encrypted.
         """
         self.folder.mkdir(mode=0o700, exist_ok=True)
-        private = Ed25519PrivateKey.generate()
-        signer = CryptoSigner(private)
-        path = self.folder / f"{role}-{signer.public_key.keyid[:16]}.pem"
-        protection = NoEncryption() if self.is_connected else BestAvailableEncryption(self._passphrase.encode())
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection))
-        self._uris.setdefault(role, []).append(f"{'file2' if self.is_connected else 'pkcs8'}:{path}")
+        path = self.folder / f"{role}-{len(self._uris.get(role, ())) + 1}.pem"
+        made = make_key(f"{'file2' if self.is_connected else 'pkcs8'}:{path}", self._access)
+        self._uris.setdefault(role, []).append(made.uri)
         public = path.with_suffix(".pub.json")
-        write_new(public, to_bytes(PublicKeyFile(self.name, signer.public_key)))
+        write_new(public, to_bytes(PublicKeyFile(self.name, made.key)))
         return read_document(public, parse_public_key_file).key
 
     def trust(self, root: bytes) -> None:
@@ -102,11 +90,14 @@ class Holder:
             ClientError: it is not right.
         """
         reviewed = self.review(event, now, roots)
-        signer = open_signer(self._uris[role][-2 if earlier else -1], lambda _: self._passphrase)
-        made = sign(reviewed, signer, now)
-        file = self.folder / f"{event.id}-{signer.public_key.keyid[:16]}.signature.json"
+        made = sign(reviewed, self._uris[role][-2 if earlier else -1], self._access, now)
+        file = self.folder / f"{event.id}-{made.signatures[0].keyid[:16]}.signature.json"
         write_new(file, to_bytes(made))
         return read_document(file, parse_signature_file)
+
+    @property
+    def _access(self) -> KeyAccess:
+        return KeyAccess(secret=lambda _: self._passphrase)
 
     def _trusted(self) -> TrustedRoot | None:
         path = self.folder / "root.json"

@@ -9,10 +9,9 @@ Source: trust contract sections 2.5 (review) and 2.8; ADR 0033.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from securesystemslib.signer import Signer
 from tuf.api.metadata import Root
 
 from countermark.core.ceremony import rules
@@ -24,6 +23,9 @@ from countermark.core.ceremony.standing import Standing, standing
 from countermark.core.ceremony.tree import DELEGATOR, WINDOWS, key_lists
 from countermark.core.digest import sha256_of
 from countermark.core.errors import CeremonyRefused, InvalidMetadata, UsageFault
+from countermark.core.signing.access import KeyAccess, SecretSource, Wanted
+from countermark.core.signing.loading import load_signer
+from countermark.core.signing.making import find_key
 from countermark.roots import MAX_ROOTS, TrustedRoot, read_root
 
 RootSource = Callable[[int], bytes | None]
@@ -103,19 +105,33 @@ def delegators(event: SigningEvent) -> list[bytes]:
     return [event.delegator]
 
 
-def sign(reviewed: Review, signer: Signer, now: datetime) -> SignatureFile:
-    """Sign a reviewed event's payload, and verify the signature.
+def sign(reviewed: Review, uri: str, access: KeyAccess, now: datetime) -> SignatureFile:
+    """Sign a reviewed event's payload with the key of a URI; the signature is verified before anybody gets it.
 
     Raises:
-        CeremonyRefused: the event takes no signatures any more.
-        KeyUnusable: as the signer raises it.
+        CeremonyRefused: the event takes no signatures any more; the key was not touched.
+        KeyUnusable: the key cannot be used.
     """
     event = reviewed.event
     if event.state not in SIGNABLE:
         raise CeremonyRefused(f"event {event.id} is {event.state}", "There is nothing to sign.")
     if event.expires_at <= now:
         raise CeremonyRefused(f"event {event.id} could be signed until {event.expires_at}", "Have it proposed anew.")
+    once = replace(access, secret=_once(access.secret))
+    signer = load_signer(uri, find_key(uri, once).key, once)
     return SignatureFile(event.id, event.payload_sha256, (signer.sign(event.payload),))
+
+
+def _once(ask: SecretSource) -> SecretSource:
+    """Return a source that asks once, whatever the one key is called: by its place at first, then by its id."""
+    told: list[str] = []
+
+    def answer(wanted: Wanted) -> str:
+        if not told:
+            told.append(ask(wanted))
+        return told[0]
+
+    return answer
 
 
 def lists_of(event: SigningEvent) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,6 @@ import typer
 
 from countermark.ceremony.asking import Ceremonies
 from countermark.ceremony.files import read_document, write_new
-from countermark.ceremony.keys import open_signer
 from countermark.ceremony.proposing import Options, check_proposed, parse_options
 from countermark.ceremony.rehearsal import rehearse
 from countermark.ceremony.reviewing import lists_of, sign
@@ -24,10 +24,10 @@ from countermark.ceremony.words import (
     standing_lines,
 )
 from countermark.cli.connecting import IndexOption, JsonOption, RootOption, TokenOption, connect
+from countermark.cli.keys import ModuleOption, SecretFileOption, key_access
 from countermark.cli.reviewing import (
     Source,
     ask,
-    ask_secret,
     check_signed,
     counted,
     expected_digest,
@@ -116,10 +116,12 @@ def show(  # noqa: PLR0913, PLR0917 - a command has an argument for each of its 
 @app.command("sign")
 def sign_command(  # noqa: PLR0913, PLR0917 - a command has an argument for each of its options
     event: EventArgument,
-    key: Annotated[str, typer.Option("--key", metavar="URI", help="Your private key.")],
+    key: Annotated[str, typer.Option("--key", metavar="URI", help="Your private key, as for `countermark key`.")],
     root: RootOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask; --sha256 says what may be signed.")] = False,
     sha256: Annotated[str | None, typer.Option("--sha256", help="Sign nothing but the payload of this digest.")] = None,
+    secret_file: SecretFileOption = None,
+    module: ModuleOption = None,
     submit: Annotated[bool, typer.Option("--submit", help="Hand the signature in at once.")] = False,
     out: OutOption = None,
     repository: IndexOption = None,
@@ -141,11 +143,10 @@ def sign_command(  # noqa: PLR0913, PLR0917 - a command has an argument for each
             )
         if not yes:
             ask(seen.event)
-        signer = open_signer(key, ask_secret)
-        keyid = signer.public_key.keyid
+        file = sign(seen, key, key_access(os.environ, secret_file, module), datetime.now(UTC))
+        keyid = file.signatures[0].keyid
         if keyid not in lists_of(seen.event):
             screen.notify(f"key {keyid} is in no list that is asked now: it counts only once one with it is published")
-        file = sign(seen, signer, datetime.now(UTC))
         path = out or Path(f"{file.event}-{keyid[:16]}.signature.json")
         write_new(path, to_bytes(file))
         if submit:

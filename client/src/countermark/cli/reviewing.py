@@ -29,9 +29,6 @@ from countermark.roots import MAX_ROOT_BYTES, PinStore, TrustedRoot, read_root_f
 from countermark.settings import Settings, read_settings
 from countermark.transport import Transport
 
-PASSPHRASE_VARIABLE = "COUNTERMARK_KEY_PASSPHRASE"  # noqa: S105 - the name of the variable
-"""Holds the passphrase of a key, for scripts; else a person is asked."""
-
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -98,11 +95,6 @@ def ask(event: SigningEvent) -> None:
     """
     if not typer.confirm(f"Sign {event.role} version {event.version}, sha256 {event.payload_sha256}?", err=True):
         raise CeremonyRefused("nothing was signed, as you said")
-
-
-def ask_secret(what: str) -> str:
-    """Return a passphrase: of the environment, else of the person."""
-    return os.environ.get(PASSPHRASE_VARIABLE) or str(typer.prompt(what.capitalize(), hide_input=True, err=True))
 
 
 def check_signed(path: Path, file: SignatureFile, event: SigningEvent) -> None:
