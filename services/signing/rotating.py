@@ -23,6 +23,7 @@ from datetime import timedelta
 from securesystemslib.signer import Key
 from tuf.api.metadata import Metadata, Root, Targets
 
+from services.signing.access import key_access
 from services.signing.ceremony import CeremonyNeeded, keys_folder, load_handles
 from services.signing.signers import KeyHandle, KeyUnusable, Signers, generate_key
 from shared.catalogue import audit, binning, rotation, trust
@@ -247,7 +248,7 @@ async def _replaced(
     else:
         metadata = bin_keys_replaced(old.content, new, version, expires)
     handles = [handle for handle in await load_handles(resources) if handle.role is signer]
-    signers = await asyncio.to_thread(Signers, handles, keys_folder(resources))
+    signers = await asyncio.to_thread(Signers, handles, key_access(resources.settings))
     content = signers.sign(signer, metadata, profile.roles[signer].threshold)
     newest = await trust.newest_trust_files(work.connection)
     delegators = [old.content, content] if signer is Role.ROOT else [newest[Role.TARGETS.value].content]
@@ -281,6 +282,6 @@ async def _check(resources: Resources, handle: KeyHandle, old: StoredKey) -> Non
     if known:
         raise RotationRefused(f"key {handle.key.keyid[:16]} is, or was, a key of {known[0]}: take a new one")
     try:
-        await asyncio.to_thread(Signers, [handle], keys_folder(resources))
+        await asyncio.to_thread(Signers, [handle], key_access(resources.settings))
     except KeyUnusable as error:
         raise KeyUnusable(f"{error}; {old.keyid[:16]} stays the only key of {handle.role}") from error

@@ -24,17 +24,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.names import page_target
 from services.signing import rules, tree
+from services.signing.access import key_access
 from services.signing.auditing import Heads, keep_head, with_head
 from services.signing.batch import Batch, Rendered
 from services.signing.bins import BinCache, bins_of
-from services.signing.ceremony import CeremonyNeeded, keys_folder, load_handles
+from services.signing.ceremony import CeremonyNeeded, load_handles
 from services.signing.custody import Custody, custody_of
 from services.signing.holding import kept
 from services.signing.owing import Owing
 from services.signing.rendering import Renderer
 from services.signing.rules import ProjectPlan
 from services.signing.signatures import SignedFile, SignedRoles, SigningRequest, sign_batch
-from services.signing.signers import Signers
+from services.signing.signers import KeyUnusable, Signers, online
 from services.signing.storing import Committed, follow, make_good
 from shared.catalogue import audit, leases, outbox, publications, trust
 from shared.catalogue.leases import Held
@@ -226,13 +227,18 @@ class Publisher:
             snapshot=snapshot,
             custody=batch.custody,
         )
-        return await asyncio.to_thread(sign_batch, signers, request)
+        try:
+            return await asyncio.to_thread(sign_batch, signers, request)
+        except KeyUnusable:
+            # Loaded anew for the next batch: a key may have come back, or a credential that a key service hands out.
+            self._signers = None
+            raise
 
     async def _signers_of(self, custody: Custody) -> Signers:
         """Return the private halves of the keys that sign; loaded again when they are others than before."""
         if self._signers is None or self._signers[0] != custody.ids:
-            handles = [handle for handle in await load_handles(self._resources) if handle.key.keyid in custody.ids]
-            signers = await asyncio.to_thread(Signers, handles, keys_folder(self._resources))
+            handles = online(await load_handles(self._resources), custody.ids)
+            signers = await asyncio.to_thread(Signers, handles, key_access(self._resources.settings))
             self._signers = custody.ids, signers
         return self._signers[1]
 

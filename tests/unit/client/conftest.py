@@ -137,9 +137,9 @@ def client(sim: RepositorySimulator, tmp_path: Path) -> Client:
 def run(tmp_path: Path) -> Run:
     """Run the command line with a home of its own."""
 
-    def call(*arguments: str | Path, **environment: str) -> Result:
+    def call(*arguments: str | Path, input: str | None = None, **environment: str) -> Result:  # noqa: A002 - as Click
         home = {"COUNTERMARK_HOME": str(tmp_path / "home"), "COLUMNS": "200", **environment}
-        return CliRunner().invoke(app, [str(argument) for argument in arguments], env=home)
+        return CliRunner().invoke(app, [str(argument) for argument in arguments], input=input, env=home)
 
     return call
 

@@ -13,9 +13,11 @@ import typer
 from countermark.cli import (
     auditing,
     bases,
+    ceremony,
     downloading,
     explaining,
     holding,
+    keys,
     listing,
     publishing,
     roots,
@@ -43,8 +45,10 @@ app.command()(explaining.explain)
 app.add_typer(holding.app, name="hold")
 app.add_typer(roots.app, name="root")
 app.add_typer(bases.app, name="bases")
+app.add_typer(keys.app, name="key")
 app.add_typer(tokens.app, name="token")
 app.add_typer(auditing.app, name="audit")
+app.add_typer(ceremony.app, name="ceremony")
 
 
 def _version(wanted: bool) -> None:

@@ -30,6 +30,7 @@
       LocalState                       70   files of this machine: cache, pinned roots, destination
       UploadRefused                     1
       RegistryRefused                   1   the registry's API said no
+      CeremonyRefused                   1   a payload or document of a ceremony must not be signed or used
       BuildFailed                       1
       AuditRefused                      1   an export of the audit is not what the registry published
 
@@ -268,6 +269,12 @@ class RegistryRefused(ClientError):
     """The registry's API did not do what was asked."""
 
     link = "registry"
+
+
+class CeremonyRefused(ClientError):
+    """A payload, or a document of a ceremony, is not one to sign or to use."""
+
+    link = "ceremony"
 
 
 class BuildFailed(ClientError):

@@ -1,0 +1,83 @@
+"""A reviewed event, and the counts of an event, in words and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from countermark.ceremony.reviewing import Review
+from countermark.core.ceremony.documents import SigningEvent
+from countermark.core.ceremony.standing import NEW, OLD, Standing
+
+
+def review_lines(reviewed: Review) -> Iterator[str]:
+    """Yield what a key holder reads before signing: first what the server says, then what this machine found."""
+    event = reviewed.event
+    yield (
+        f"event {event.id}, {event.state} until {event.expires_at:%Y-%m-%d %H:%M %Z}; the server says that "
+        f"{event.proposed_by} proposed it: {event.reason or 'without a reason'}"
+    )
+    yield f"compared with {reviewed.basis}:"
+    for line in reviewed.differences:
+        yield f"  - {line}"
+    for line in reviewed.warnings:
+        yield f"WARNING: {line}"
+    yield from standing_lines(event, reviewed.standing)
+    yield f"sha256 of the payload: {event.payload_sha256}"
+
+
+def standing_lines(event: SigningEvent, counted: Standing) -> Iterator[str]:
+    """Yield who signed, who did so in vain, and what is missing."""
+    for keyid in counted.valid:
+        yield f"signed by {_named(event, keyid)}"
+    for keyid in counted.wrong:
+        yield f"WARNING: the signature by {_named(event, keyid)} is wrong and does not count"
+    for keyid in counted.unknown:
+        yield f"the signature by {_named(event, keyid)} does not count: no key list that is asked now has it"
+    yield f"missing: {missing_words(counted.missing)}"
+
+
+def missing_words(missing: Mapping[str, int]) -> str:
+    """Return how many signatures are missing."""
+    of = {OLD: "of the keys before", NEW: "of the keys that it needs"}
+    waiting = [f"{count} {of[label]}" for label, count in sorted(missing.items(), reverse=True) if count]
+    return " and ".join(waiting) + " (one signature may count for both)" * (len(waiting) > 1) or "nothing"
+
+
+def listed_missing(item: Mapping[str, object]) -> str:
+    """Return what the server counts as missing in an event of its list."""
+    missing = item.get("missing")
+    if not isinstance(missing, Mapping) or not all(isinstance(count, int) for count in missing.values()):
+        return "-"
+    return "missing: " + missing_words({label: count for label, count in missing.items() if label in {OLD, NEW}})
+
+
+def event_facts(event: SigningEvent, counted: Standing) -> dict[str, object]:
+    """Return an event with its counts, for programs."""
+    return {
+        "event": event.id,
+        "role": event.role,
+        "version": event.version,
+        "state": event.state,
+        "payload_sha256": event.payload_sha256,
+        "reason": event.reason,
+        "proposed_by": event.proposed_by,
+        "expires_at": event.expires_at.isoformat(),
+        "signed": list(counted.valid),
+        "not_counted": [*counted.wrong, *counted.unknown],
+        "missing": dict(counted.missing),
+    }
+
+
+def review_facts(reviewed: Review) -> dict[str, object]:
+    """Return a reviewed event for programs."""
+    found = {
+        "basis": reviewed.basis,
+        "differences": list(reviewed.differences),
+        "warnings": list(reviewed.warnings),
+    }
+    return event_facts(reviewed.event, reviewed.standing) | found
+
+
+def _named(event: SigningEvent, keyid: str) -> str:
+    holder = event.holders.get(keyid)
+    return f"key {keyid}" + (f" (said to be held by {holder})" if holder else "")

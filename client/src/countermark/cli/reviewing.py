@@ -1,0 +1,158 @@
+"""What the commands of a ceremony share: where an event and a trusted root come from, and what is asked of a person."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
+from tuf.api.exceptions import DownloadError, DownloadHTTPError
+
+from countermark.ceremony.asking import Ceremonies
+from countermark.ceremony.files import read_document, read_file
+from countermark.ceremony.proposing import parse_pairs
+from countermark.ceremony.reviewing import Review, RootSource, delegators, review
+from countermark.cli.connecting import connect
+from countermark.cli.screen import Screen
+from countermark.core.ceremony.changes import MAX_TARGET_BYTES
+from countermark.core.ceremony.documents import SignatureFile, SigningEvent, parse_event
+from countermark.core.ceremony.faults import CeremonyFault
+from countermark.core.ceremony.payload import parse_payload
+from countermark.core.ceremony.standing import Standing, standing
+from countermark.core.digest import InvalidDigest, Sha256, parse_sha256, sha256_of
+from countermark.core.errors import CeremonyRefused, NetworkFailure, UsageFault
+from countermark.location import Location, parse_location
+from countermark.roots import MAX_ROOT_BYTES, PinStore, TrustedRoot, read_root_file, root_url
+from countermark.settings import Settings, read_settings
+from countermark.transport import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What options say of where an event, and trust, come from."""
+
+    repository: str | None
+    token: str | None
+    root: Path | None
+
+
+def reviewed(named: str, source: Source, screen: Screen) -> Review:
+    """Return an event of a file or of the server, checked against the root that this machine trusts.
+
+    With a file, the network is not used at all.
+
+    Raises:
+        ClientError: as `review`; the event or the root cannot be read.
+    """
+    settings, now = read_settings(os.environ), datetime.now(UTC)
+    if Path(named).is_file():
+        event = read_document(Path(named), parse_event)
+        url = source.repository or settings.repository
+        location = None if url is None else parse_location(url)
+        return review(event, _trusted(source, settings, location), now, None)
+    connection = connect(source.repository, screen, source.token)
+    event = Ceremonies(connection.registry()).event(named)
+    with Transport(credentials=connection.credentials) as transport:
+        roots = _served(transport, connection.location)
+        return review(event, _trusted(source, settings, connection.location), now, roots)
+
+
+def counted(event: SigningEvent) -> Standing:
+    """Count the signatures of an event by the key lists that it brings.
+
+    Raises:
+        CeremonyRefused: it brings none that can be read.
+    """
+    try:
+        signatures = [each.signature for each in event.signatures]
+        return standing(event.role, event.payload, signatures, delegators(event))
+    except CeremonyFault as error:
+        raise CeremonyRefused(f"the signatures of event {event.id} cannot be counted: {error}") from error
+
+
+def expected_digest(yes: bool, sha256: str | None) -> Sha256 | None:
+    """Return the digest that the payload must have, None when only a person says so.
+
+    Raises:
+        UsageFault: nobody is asked, and no digest is given; or it is none.
+    """
+    if yes and sha256 is None:
+        raise UsageFault("--yes without --sha256 would sign whatever the server says", "Give the payload's --sha256.")
+    try:
+        return None if sha256 is None else parse_sha256(sha256)
+    except InvalidDigest as error:
+        raise UsageFault(str(error), "It is what `countermark ceremony show` says.") from error
+
+
+def ask(event: SigningEvent) -> None:
+    """Ask the person whether to sign.
+
+    Raises:
+        CeremonyRefused: the answer is no.
+    """
+    if not typer.confirm(f"Sign {event.role} version {event.version}, sha256 {event.payload_sha256}?", err=True):
+        raise CeremonyRefused("nothing was signed, as you said")
+
+
+def check_signed(path: Path, file: SignatureFile, event: SigningEvent) -> None:
+    """Refuse a signature file that is not of an event's payload, or whose signatures do not verify.
+
+    Raises:
+        CeremonyRefused: so.
+    """
+    if file.payload_sha256 != event.payload_sha256:
+        raise CeremonyRefused(
+            f"{path} signs another payload than event {event.id} has: sha256 {file.payload_sha256}, not "
+            f"{event.payload_sha256}",
+            "Nothing was sent. Find out who saw the other payload.",
+        )
+    try:
+        found = standing(event.role, event.payload, file.signatures, delegators(event))
+    except CeremonyFault as error:
+        raise CeremonyRefused(f"the signatures in {path} cannot be checked: {error}") from error
+    if found.wrong:
+        raise CeremonyRefused(f"{path}: the signature by key {found.wrong[0]} is wrong", "Nothing was sent.")
+
+
+def target_lines(event: SigningEvent, targets: Sequence[str]) -> list[str]:
+    """Compare targets of a payload with files on this machine, `PATH=FILE` each.
+
+    Raises:
+        CeremonyRefused: one is another, or no target of the payload.
+    """
+    pairs = parse_pairs("--target", targets, "PATH=FILE")
+    signed: Mapping[str, object] = getattr(parse_payload(event.role, event.payload), "targets", {})
+    lines = []
+    for path, file in pairs:
+        digest = sha256_of(read_file(Path(file), MAX_TARGET_BYTES))
+        found = getattr(signed.get(path), "hashes", {}).get("sha256")
+        if found != digest:
+            said = f"the payload has {found}" if found else "the payload has no such target"
+            raise CeremonyRefused(f"target {path} is not {file}, whose sha256 is {digest}: {said}", "Do not sign.")
+        lines.append(f"target {path} is {file}")
+    return lines
+
+
+def _trusted(source: Source, settings: Settings, location: Location | None) -> TrustedRoot | None:
+    named = source.root or settings.root
+    if named is not None:
+        return read_root_file(named)
+    pin = None if location is None else PinStore(settings.pins_folder).find(location.deployment)
+    return None if pin is None else pin.root
+
+
+def _served(transport: Transport, location: Location) -> RootSource:
+    def find(number: int) -> bytes | None:
+        try:
+            return transport.download_bytes(root_url(location, number), MAX_ROOT_BYTES)
+        except DownloadHTTPError as error:
+            if error.status_code in {403, 404}:
+                return None
+            raise NetworkFailure(str(error)) from error
+        except DownloadError as error:
+            raise NetworkFailure(str(error)) from error
+
+    return find
