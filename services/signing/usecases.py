@@ -168,6 +168,7 @@ class Publisher:
                 not waiting
                 and head is not None
                 and not is_due(self._profile.roles[Role.TIMESTAMP], head.timestamp_expires_at, now)
+                and await trust.are_newest(connection, head.shared_versions)
             ):
                 return None
             in_use = None if head is None else head.registry_version
@@ -298,6 +299,8 @@ def _new_head(batch: Batch, rendered: Rendered, signed: SignedRoles, now: dateti
         serial=batch.serial,
         root_version=batch.shared["root"].version,
         registry_version=batch.shared["registry"].version,
+        targets_version=batch.shared["targets"].version,
+        trust_version=batch.shared["trust"].version,
         snapshot_version=signed.snapshot.version,
         snapshot_expires_at=signed.snapshot.expires_at,
         timestamp_expires_at=signed.timestamp.expires_at,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -77,6 +77,19 @@ async def trust_files_in_use(connection: AsyncConnection, registry_version: int 
     prefix = succinct_roles_of(registries[0].content).name_prefix
     alike = [file for file in registries if succinct_roles_of(file.content).name_prefix == prefix]
     return files | {"registry": alike[-1]}
+
+
+async def are_newest(connection: AsyncConnection, versions: Mapping[str, int]) -> bool:
+    """Return whether an index is signed with the shared files that it is to be signed with now.
+
+    Args:
+        versions: of the shared files it is signed with, by role.
+    """
+    rows = await connection.execute(select(TrustFile.role, func.max(TrustFile.version)).group_by(TrustFile.role))
+    if {role: version for role, version in rows} == versions:
+        return True
+    in_use = await trust_files_in_use(connection, versions["registry"])
+    return all(in_use[role].version == version for role, version in versions.items())
 
 
 async def roots(connection: AsyncConnection) -> list[StoredTrustFile]:
