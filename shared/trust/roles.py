@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from countermark.core.ceremony import tree
+
 
 class Role(StrEnum):
     """A role that has keys. `BINS` stands for all bins of an index: one key signs them."""
@@ -31,10 +33,10 @@ class Role(StrEnum):
 SHARED = (Role.ROOT, Role.TARGETS, Role.TRUST, Role.REGISTRY)
 """Roles whose files are made once for the deployment and used by every index byte for byte."""
 
-TRUST_PATHS = ("trust/*", "trusted_root.json", "signing_config.v0.2.json")
+TRUST_PATHS = tree.TRUST_PATHS
 """What `trust` may sign."""
 
-REGISTRY_PATHS = ("pointers/*/*", "conan/*/*", "generic/*/*")
+REGISTRY_PATHS = tree.REGISTRY_PATHS
 """What `registry` delegates to the bins; a later pattern would need an offline signature."""
 
 
@@ -120,4 +122,4 @@ def is_due(spec: RoleSpec, expires_at: datetime, now: datetime) -> bool:
 
 def bin_prefix(bin_bits: int) -> str:
     """Return the name prefix of bins, which tells their count: changing the count never reuses a name."""
-    return f"b{bin_bits}"
+    return tree.bin_prefix(bin_bits)
