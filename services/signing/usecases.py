@@ -26,7 +26,7 @@ from countermark.core.names import page_target
 from services.signing import rules, tree
 from services.signing.batch import Batch, Rendered
 from services.signing.bins import BinCache, bins_of
-from services.signing.ceremony import CeremonyNeeded, keys_folder, load_handles
+from services.signing.ceremony import ceremony_needed, keys_folder, load_handles
 from services.signing.holding import kept
 from services.signing.rendering import Renderer
 from services.signing.rules import ProjectPlan
@@ -173,8 +173,8 @@ class Publisher:
                 return None
             in_use = None if head is None else head.registry_version
             shared = await trust.trust_files_in_use(connection, in_use)
-            if not shared:
-                raise CeremonyNeeded("the deployment has no trust root yet: run countermark-server init")
+            if not trust.is_complete(shared):
+                raise await ceremony_needed(connection, self._profile)
             asked = {w.message.audit_id for w in waiting if w.message.audit_id is not None}
             requests = await publications.requests(connection, asked)
             bins = await self._bins.current(connection, held.index_id, head)
