@@ -45,7 +45,9 @@ async def run(start: Start) -> None:
                 apps = create_app(resources, {name: Mounted(service) for name, service in services.items()})
                 work.run(start.children.watches())
                 work.run([*assembly.background(resources, services.values(), watch, relay=True), *apps.loops])
-                if not first.waits_for:
+                if first.waits_for:
+                    await stop.unless_asked(resources.directory.refresh())
+                else:
                     await stop.unless_asked(first_steps.until_published(resources, first.deployment))
                 work.serve(HttpServer(apps.api, start.ports.api), HttpServer(apps.ui, start.ports.ui), *telling)
                 with start.folder.announced(_running(settings)):
@@ -95,4 +97,5 @@ def _facts(start: Start, first: first_steps.FirstSteps) -> banner.Facts:
         owner_link=first.owner_link,
         seconds=time.monotonic() - start.began,
         open_devpi=start.settings.is_open_devpi,
+        profile=start.settings.signing.profile,
     )

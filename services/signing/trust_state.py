@@ -44,6 +44,9 @@ async def trust_state(resources: Resources) -> tuple[list[str], list[RoleLine]]:
         shared = await SharedFiles.read(connection)
     by_role: dict[str, RoleLine] = {}
     for file in shared.files:
+        # A registry that the server signed is nothing before the targets that name its key.
+        if DELEGATOR[file] not in shared.files:
+            continue
         for line in _listed(shared, file, online=profile.registry_is_online):
             by_role[line.role] = line
     return missing, [by_role[role] for role in map(str, Role) if role in by_role]
