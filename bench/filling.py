@@ -247,6 +247,8 @@ def _head(held: Held, request: SigningRequest, serial: int, snapshot: SignedFile
         serial=serial,
         root_version=request.shared["root"].version,
         registry_version=request.shared["registry"].version,
+        targets_version=request.shared["targets"].version,
+        trust_version=request.shared["trust"].version,
         snapshot_version=snapshot.version,
         snapshot_expires_at=snapshot.expires_at,
         timestamp_expires_at=timestamp.expires_at,

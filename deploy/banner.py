@@ -19,6 +19,7 @@ class Facts:
         owner_link: the one-time link; None when the deployment has its owner already.
         seconds: how long the start took.
         open_devpi: whether it answers as open as a plain devpi-server.
+        profile: custody of the keys.
     """
 
     api: str
@@ -29,6 +30,7 @@ class Facts:
     owner_link: str | None
     seconds: float
     open_devpi: bool = False
+    profile: str = "development"
 
 
 OPEN_DEVPI = (
@@ -69,11 +71,19 @@ def render(facts: Facts) -> str:
         "  uv        " + f'uv publish --publish-url {index}/ --token "$TOKEN" dist/*',
         "  upload    " + f'COUNTERMARK_TOKEN="$TOKEN" {client} upload --index {index} dist/*',
         "",
+        *_about_keys(facts),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _about_keys(facts: Facts) -> list[str]:
+    if facts.profile != "development":
+        return []
+    return [
         f"  The signing keys were made on this machine and lie unprotected in {facts.data / 'keys'}:",
         "  for development only. Whoever reads that folder can sign for every index here.",
         "",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def _quoted(path: Path) -> str:

@@ -45,10 +45,14 @@ async def run(start: Start) -> None:
                 apps = create_app(resources, {name: Mounted(service) for name, service in services.items()})
                 work.run(start.children.watches())
                 work.run([*assembly.background(resources, services.values(), watch, relay=True), *apps.loops])
-                await stop.unless_asked(first_steps.until_published(resources, first.deployment))
+                if first.waits_for:
+                    await stop.unless_asked(resources.directory.refresh())
+                else:
+                    await stop.unless_asked(first_steps.until_published(resources, first.deployment))
                 work.serve(HttpServer(apps.api, start.ports.api), HttpServer(apps.ui, start.ports.ui), *telling)
                 with start.folder.announced(_running(settings)):
                     start.say(banner.render(_facts(start, first)))
+                    start.say(_waiting(first))
                     await stop.wait()
 
 
@@ -60,6 +64,13 @@ async def initialise(settings: Settings, say: Callable[[str], None]) -> None:
     say(f"{'made' if first.deployment.created else 'found'} the deployment {first.deployment.id}\n")
     if first.owner_link is not None:
         say(f"owner link (signs in once, within a day): {first.owner_link}\n")
+    say(_waiting(first))
+
+
+def _waiting(first: first_steps.FirstSteps) -> str:
+    """Return what to say while the first ceremony is not done."""
+    lines = [f"nothing is published before the first ceremony is done: {line}\n" for line in first.waits_for]
+    return "".join(lines)
 
 
 def _running(settings: Settings) -> Running:
@@ -86,4 +97,5 @@ def _facts(start: Start, first: first_steps.FirstSteps) -> banner.Facts:
         owner_link=first.owner_link,
         seconds=time.monotonic() - start.began,
         open_devpi=start.settings.is_open_devpi,
+        profile=start.settings.signing.profile,
     )

@@ -42,10 +42,12 @@ _PUBLICATION_TIMEOUT = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class FirstSteps:
-    """What a start found or made: the deployment, and a one-time link for its owner when it was made now."""
+    """What a start found or made: the deployment, a one-time link for its owner when it was made now, and what is
+    missing of its first ceremony, in words: until then nothing is published."""
 
     deployment: DeploymentInfo
     owner_link: str | None
+    waits_for: tuple[str, ...] = ()
 
 
 async def prepare_catalogue(settings: Settings) -> None:
@@ -74,7 +76,7 @@ async def take_first_steps(resources: Resources) -> FirstSteps:
     accounts = Accounts(resources.engine, resources.clock, actor="launcher")
     try:
         # Keys first: an index that exists is published, and nothing can be signed without them.
-        await ensure_trust(resources)
+        waits_for = await _trust(resources)
         mirror = None if await accounts.has_deployment() else await asyncio.to_thread(public_mirror)
         deployment = await accounts.init_deployment(DEFAULT_INDEX, mirror=mirror)
         link = None
@@ -85,7 +87,22 @@ async def take_first_steps(resources: Resources) -> FirstSteps:
         raise LaunchError(str(error)) from error
     except ServiceError as error:
         raise LaunchError(error.detail) from error
-    return FirstSteps(deployment, link)
+    return FirstSteps(deployment, link, waits_for)
+
+
+async def _trust(resources: Resources) -> tuple[str, ...]:
+    """See to the trust root; returns what is missing of a first ceremony that was begun: it is done over the API.
+
+    Raises:
+        CeremonyNeeded: it was not begun.
+    """
+    try:
+        await ensure_trust(resources)
+    except CeremonyNeeded as error:
+        if not error.waits_for:
+            raise
+        return error.waits_for
+    return ()
 
 
 def public_mirror() -> Birth:

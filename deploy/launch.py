@@ -28,6 +28,7 @@ from deploy.cli_keys import keys
 from deploy.cli_mirrors import mirrors
 from deploy.cli_operations import bins, check_config, configuration, jobs, rebuild
 from deploy.cli_osv import advisories
+from deploy.cli_trust import trust
 from deploy.errors import LaunchError, UsageError
 from deploy.supervisor import first_cause
 from shared.errors import ServiceError
@@ -45,6 +46,7 @@ app.add_typer(imports, name="import")
 app.add_typer(mirrors, name="mirror")
 app.add_typer(advisories, name="osv")
 app.add_typer(audits, name="audit")
+app.add_typer(trust, name="trust")
 app.command("check-config")(check_config)
 app.command("rebuild")(rebuild)
 app.command("bins")(bins)

@@ -27,6 +27,7 @@ from gateway.dashboard.policy_pages import PolicyPages
 from gateway.dashboard.project_pages import ProjectPages
 from gateway.dashboard.rights_pages import RightsPages
 from gateway.dashboard.token_pages import TokenPages
+from gateway.dashboard.trust_pages import TrustPages
 from gateway.forms import FORM_FIELD, check_form_token, posted_form
 from gateway.login import Login
 from gateway.proxies import behind
@@ -132,7 +133,7 @@ def build_ui(parts: UiParts, extra_routes: list[Route]) -> ASGIApp:
     # `/indexes/new` has one segment less than any index, so the order does not matter.
     for pages in (IndexPages, NewIndexPages, RightsPages, ProjectPages, ChangePages, TokenPages):
         routes += pages(parts.desk).routes
-    for others in (HoldPages, PolicyPages, OwnAccountPages, AccountPages, OperatorPages):
+    for others in (HoldPages, PolicyPages, OwnAccountPages, AccountPages, OperatorPages, TrustPages):
         routes += others(parts.desk).routes
     app = Starlette(routes=routes)
 

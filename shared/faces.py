@@ -66,6 +66,9 @@ READS = frozenset(["GET", "HEAD", "OPTIONS"])
 
 GATEWAY, UPLOAD, INDEX, DOWNLOAD = "gateway", "upload", "index", "download"
 
+SIGNING = "signing"
+"""Answers ceremonies alone, and below `/api/v1` only."""
+
 
 def parse_face(path: str) -> Face | None:
     """Take a path of the API host apart; None when it belongs to no face of an index.

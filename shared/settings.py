@@ -281,6 +281,7 @@ class Upstreams(Section):
     upload: str = Field("http://127.0.0.1:3143", description="URL of the upload service")
     index: str = Field("http://127.0.0.1:3144", description="URL of the index service")
     download: str = Field("http://127.0.0.1:3145", description="URL of the download service")
+    signing: str = Field("http://127.0.0.1:3146", description="URL of the signing service, for ceremonies")
 
 
 class RateLimits(Section):

@@ -1,10 +1,9 @@
-"""Wires the signing service. It answers nothing from outside: its work arrives as jobs."""
+"""Wires the signing service. Its work arrives as jobs; from outside, through the gateway, come ceremonies alone."""
 
 from __future__ import annotations
 
-from starlette.applications import Starlette
-
 from services.signing.auditing import ChainLoop
+from services.signing.events_api import trust_app
 from services.signing.jobs import RefreshLoop, handlers
 from services.signing.keys import KeyCheck
 from services.signing.usecases import Publisher
@@ -13,11 +12,11 @@ from shared.service import Service
 
 
 def create_service(resources: Resources) -> Service:
-    """Return the signing service; its application has no routes but those its process adds (health)."""
+    """Return the signing service: publications and refreshes, and the routes of ceremonies."""
     publisher = Publisher(resources)
     return Service(
         name="signing",
-        app=Starlette(),
+        app=trust_app(resources),
         handlers=handlers(publisher),
         loops=(RefreshLoop(resources).run, ChainLoop(resources).run),
         checks={"keys": KeyCheck(resources)},

@@ -1,20 +1,24 @@
 """Makes the deployment's trust root: keys and the four files that every index uses byte for byte.
 
 Only the `development` profile is made here, by generating every key on this machine; `small` and `production` need key
-holders and their ceremony. Source: trust contract sections 2.3 and 2.5; architecture section 11.3.
+holders and their ceremony (`services.signing.bootstrapping`).
+Source: trust contract sections 2.3 and 2.5; architecture section 11.3.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from securesystemslib.signer import Key
+from sqlalchemy.ext.asyncio import AsyncConnection
 from tuf.api.metadata import Metadata
 
 from services.signing.access import key_access, keys_folder_of, with_configured_uris
+from services.signing.event_views import first_ceremony
 from services.signing.signers import KeyHandle, Signers, by_role, generate_key
 from shared.catalogue import audit, trust
 from shared.catalogue.trust import StoredKey, StoredTrustFile
@@ -33,7 +37,15 @@ from shared.trust.roles import PROFILES, SHARED, Profile, Role
 
 
 class CeremonyNeeded(Exception):
-    """The profile's keys are held by people: nothing can be generated here."""
+    """The profile's keys are held by people: nothing can be generated here.
+
+    Attributes:
+        waits_for: what is missing of the first ceremony, in words; empty when it was not begun.
+    """
+
+    def __init__(self, message: str, waits_for: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.waits_for = tuple(waits_for)
 
 
 def keys_folder(resources: Resources) -> Path:
@@ -50,13 +62,10 @@ async def ensure_trust(resources: Resources) -> bool:
     profile = PROFILES[resources.settings.signing.profile]
     async with UnitOfWork(resources.engine) as work:
         await trust.lock_ceremony(work.connection)
-        if await trust.newest_trust_files(work.connection):
+        if trust.is_complete(await trust.newest_trust_files(work.connection)):
             return False
-        if profile.name != "development":
-            raise CeremonyNeeded(
-                f"signing profile {profile.name} needs a key ceremony, which this version does not have: "
-                "set signing.profile = development"
-            )
+        if profile.name != "development" or (await first_ceremony(work.connection)):
+            raise await ceremony_needed(work.connection, profile)
         now = whole_seconds(resources.clock.now())
         folder = keys_folder(resources)
         handles = await asyncio.to_thread(_generate, profile, folder)
@@ -77,6 +86,16 @@ async def ensure_trust(resources: Resources) -> bool:
     return True
 
 
+async def ceremony_needed(connection: AsyncConnection, profile: Profile) -> CeremonyNeeded:
+    """Return what to say when nothing can be published: what is missing, and who does it."""
+    missing = await first_ceremony(connection)
+    if missing:
+        return CeremonyNeeded(f"the first ceremony is not done: {'; '.join(missing)}", missing)
+    command = "init" if profile.name == "development" else "trust bootstrap --holder root=FILE ..."
+    people = "" if profile.name == "development" else f" (signing profile {profile.name}: people hold its keys)"
+    return CeremonyNeeded(f"the deployment has no trust root yet: run countermark-server {command}{people}")
+
+
 async def ensure_registry(resources: Resources, bits: int) -> StoredTrustFile:
     """Return the newest registry file, which delegates to 2^`bits` bins; sign one when the newest has another count.
 
@@ -90,8 +109,8 @@ async def ensure_registry(resources: Resources, bits: int) -> StoredTrustFile:
     async with UnitOfWork(resources.engine) as work:
         await trust.lock_ceremony(work.connection)
         newest = await trust.newest_trust_files(work.connection)
-        if not newest:
-            raise CeremonyNeeded("the deployment has no trust root yet: run countermark-server init")
+        if not trust.is_complete(newest):
+            raise await ceremony_needed(work.connection, profile)
         old = newest["registry"]
         if succinct_roles_of(old.content).bit_length == bits:
             return old

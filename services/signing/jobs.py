@@ -8,12 +8,13 @@ from datetime import timedelta
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from services.signing.ceremony import CeremonyNeeded
 from services.signing.usecases import Publisher
 from shared.catalogue import stored_heads
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.jobs.messages import Message, PublishIndex, RefreshIndex
 from shared.resources import Resources
-from shared.service import JobHandler
+from shared.service import JobHandler, Later
 from shared.trust.roles import PROFILES, Role
 
 log = structlog.get_logger()
@@ -25,11 +26,19 @@ LATE = timedelta(seconds=5)
 """How long after a head's commit its timestamp lies in the store at the latest, when nothing went wrong."""
 
 
+UNTIL_CEREMONY = 60.0
+"""Seconds after which a publication is tried again that waits for the deployment's first ceremony."""
+
+
 def handlers(publisher: Publisher) -> dict[type[Message], JobHandler]:
     """Return the jobs of the signing service."""
 
     async def publish(message: Message) -> None:
-        await publisher.publish(message.index_id)
+        try:
+            await publisher.publish(message.index_id)
+        except CeremonyNeeded as error:
+            # People may take days, and finalising asks at once: nothing is given up meanwhile.
+            raise Later(UNTIL_CEREMONY, str(error)) from error
 
     return {PublishIndex: publish, RefreshIndex: publish}
 

@@ -34,12 +34,8 @@ class Owing:
             return True
         if custody.owes(Role.SNAPSHOT, head.snapshot_expires_at):
             return True
-        if head.root_version < await trust.newest_version(connection, Role.ROOT.value):
+        if not await trust.are_newest(connection, head.shared_versions):
             return True
-        if head.registry_version < await trust.newest_version(connection, Role.REGISTRY.value):
-            in_use = await trust.trust_files_in_use(connection, head.registry_version)
-            if in_use[Role.REGISTRY.value].version > head.registry_version:
-                return True
         return await self._bins_are_owed(connection, index_id, head, custody)
 
     async def _bins_are_owed(

@@ -244,6 +244,8 @@ async def _commit(
             serial=move.head.serial,
             root_version=request.shared["root"].version,
             registry_version=move.registry.version,
+            targets_version=request.shared["targets"].version,
+            trust_version=request.shared["trust"].version,
             snapshot_version=snapshot.version,
             snapshot_expires_at=snapshot.expires_at,
             timestamp_expires_at=timestamp.expires_at,

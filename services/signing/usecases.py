@@ -28,7 +28,7 @@ from services.signing.access import key_access
 from services.signing.auditing import Heads, keep_head, with_head
 from services.signing.batch import Batch, Rendered
 from services.signing.bins import BinCache, bins_of
-from services.signing.ceremony import CeremonyNeeded, load_handles
+from services.signing.ceremony import ceremony_needed, load_handles
 from services.signing.custody import Custody, custody_of
 from services.signing.holding import kept
 from services.signing.owing import Owing
@@ -181,8 +181,8 @@ class Publisher:
                 return None
             in_use = None if head is None else head.registry_version
             shared = await trust.trust_files_in_use(connection, in_use)
-            if not shared:
-                raise CeremonyNeeded("the deployment has no trust root yet: run countermark-server init")
+            if not trust.is_complete(shared):
+                raise await ceremony_needed(connection, self._profile)
             asked = {w.message.audit_id for w in waiting if w.message.audit_id is not None}
             requests = await publications.requests(connection, asked)
             bins = await self._bins.current(connection, held.index_id, head)
@@ -322,6 +322,8 @@ def _new_head(batch: Batch, rendered: Rendered, signed: SignedRoles, now: dateti
         serial=batch.serial,
         root_version=batch.shared["root"].version,
         registry_version=batch.shared["registry"].version,
+        targets_version=batch.shared["targets"].version,
+        trust_version=batch.shared["trust"].version,
         snapshot_version=signed.snapshot.version,
         snapshot_expires_at=signed.snapshot.expires_at,
         timestamp_expires_at=signed.timestamp.expires_at,

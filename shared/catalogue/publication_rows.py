@@ -39,6 +39,18 @@ class HeadState:
     timestamp_expires_at: datetime
     root_version: int
     registry_version: int
+    targets_version: int
+    trust_version: int
+
+    @property
+    def shared_versions(self) -> dict[str, int]:
+        """Versions of the deployment's shared files that it is signed with, by role."""
+        return {
+            "root": self.root_version,
+            "targets": self.targets_version,
+            "trust": self.trust_version,
+            "registry": self.registry_version,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +168,8 @@ class NewHead:
     serial: int
     root_version: int
     registry_version: int
+    targets_version: int
+    trust_version: int
     snapshot_version: int
     snapshot_expires_at: datetime
     timestamp_expires_at: datetime

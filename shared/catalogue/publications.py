@@ -82,8 +82,9 @@ def _facts(row: Row[*tuple[Any, ...]]) -> IndexFacts:
 async def head_state(connection: AsyncConnection, index_id: IndexId) -> HeadState | None:
     """Return the head of an index, None before its first publication."""
     columns = (TufHead.serial, TufHead.snapshot_version, TufHead.snapshot_expires_at, TufHead.timestamp_version)
-    more = (TufHead.timestamp_expires_at, TufHead.root_version, TufHead.registry_version)
-    query = select(*columns, *more).where(TufHead.index_id == index_id)
+    more = (TufHead.timestamp_expires_at, TufHead.registry_version)
+    shared = (TufHead.root_version, TufHead.targets_version, TufHead.trust_version)
+    query = select(*columns, *more, *shared).where(TufHead.index_id == index_id)
     row = (await connection.execute(query)).first()
     return None if row is None else HeadState(**row._mapping)
 
@@ -293,6 +294,8 @@ async def insert_head(connection: AsyncConnection, index_id: IndexId, head: NewH
         "serial": head.serial,
         "root_version": head.root_version,
         "registry_version": head.registry_version,
+        "targets_version": head.targets_version,
+        "trust_version": head.trust_version,
         "snapshot_expires_at": head.snapshot_expires_at,
         "timestamp_version": head.version,
         "timestamp_expires_at": head.timestamp_expires_at,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from countermark.core.digest import sha256_of
 from shared.catalogue.tables import KeyHandle, TrustFile
 from shared.trust.metadata import succinct_roles_of
+from shared.trust.roles import SHARED
 
 _CEREMONY_LOCK = 0x636D6B01
 """Advisory lock of the catalogue: one process at a time makes or changes the shared trust files."""
@@ -54,6 +55,11 @@ async def newest_trust_files(connection: AsyncConnection) -> dict[str, StoredTru
     return {row.role: StoredTrustFile(row.role, row.version, row.expires_at, row.content) for row in rows}
 
 
+def is_complete(files: Mapping[str, StoredTrustFile]) -> bool:
+    """Return whether there is a file of every shared role, so that indexes can be published."""
+    return files.keys() == set(SHARED)
+
+
 async def trust_files_in_use(connection: AsyncConnection, registry_version: int | None) -> dict[str, StoredTrustFile]:
     """Return the shared files that an index is signed with, role -> file; empty before the deployment has a root.
 
@@ -82,6 +88,28 @@ async def trust_files_in_use(connection: AsyncConnection, registry_version: int 
 async def newest_version(connection: AsyncConnection, role: str) -> int:
     """Return the newest version of a shared role's metadata, 0 before there is one."""
     return await connection.scalar(select(func.max(TrustFile.version)).where(TrustFile.role == role)) or 0
+
+
+async def trust_file(connection: AsyncConnection, role: str, version: int) -> StoredTrustFile | None:
+    """Return a version of a shared role, None when there is none."""
+    columns = (TrustFile.role, TrustFile.version, TrustFile.expires_at, TrustFile.content)
+    query = select(*columns).where(TrustFile.role == role, TrustFile.version == version)
+    row = (await connection.execute(query)).first()
+    return None if row is None else StoredTrustFile(**row._mapping)
+
+
+async def are_newest(connection: AsyncConnection, versions: Mapping[str, int]) -> bool:
+    """Return whether an index is signed with the shared files that it is to be signed with now.
+
+    Args:
+        versions: of the shared files it is signed with, by role.
+    """
+    newest = func.max(TrustFile.version).label("version")
+    rows = await connection.execute(select(TrustFile.role, newest).group_by(TrustFile.role))
+    if {row.role: row.version for row in rows} == versions:
+        return True
+    in_use = await trust_files_in_use(connection, versions["registry"])
+    return all(in_use[role].version == version for role, version in versions.items())
 
 
 async def roots(connection: AsyncConnection) -> list[StoredTrustFile]:

@@ -34,6 +34,7 @@ PAGES = {
     "remove": f"{ORCHARD}/change?action=remove&version=1.14&file=orchard-1.14-py3-none-any.whl",
     "status": f"{ORCHARD}/status",
     "tokens": "/tokens",
+    "trust": "/trust",
     "jobs": "/jobs",
     "given-up-jobs": "/jobs?state=dead",
     "audit": "/audit",

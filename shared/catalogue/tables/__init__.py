@@ -6,6 +6,7 @@ Source: architecture section 11.1; trust contract section 2.6.
 """
 
 from shared.catalogue.tables.base import Base, Json
+from shared.catalogue.tables.ceremony import EventSignature, KeyHolder, SigningEvent
 from shared.catalogue.tables.common import Audit, Outbox
 from shared.catalogue.tables.download import DownloadCount, Fetch, MirrorFault, MirrorFile
 from shared.catalogue.tables.gateway import (
@@ -48,6 +49,7 @@ __all__ = [
     "Base",
     "Deployment",
     "DownloadCount",
+    "EventSignature",
     "Fetch",
     "File",
     "Grant",
@@ -57,6 +59,7 @@ __all__ = [
     "Journal",
     "Json",
     "KeyHandle",
+    "KeyHolder",
     "Laid",
     "Lease",
     "MirrorFault",
@@ -71,6 +74,7 @@ __all__ = [
     "Publication",
     "PublishedFile",
     "Release",
+    "SigningEvent",
     "StoredObject",
     "Token",
     "TokenUse",

@@ -61,7 +61,8 @@ class TufHead(Base):
     itself.
 
     `registry_version` is the version of the shared registry file that the snapshot names: it decides how many bins the
-    index has, each index for itself (`docs/adr/0020-bin-counts.md`). `stored_version` is the version of the newest
+    index has, each index for itself (`docs/adr/0020-bin-counts.md`). `targets_version` and `trust_version` are those of
+    the other shared files it names. `stored_version` is the version of the newest
     timestamp that is known to lie in the object store, with the plain copies of all targets up to it.
     """
 
@@ -71,6 +72,8 @@ class TufHead(Base):
     serial: Mapped[int]
     root_version: Mapped[int]
     registry_version: Mapped[int] = mapped_column(server_default=text("1"))
+    targets_version: Mapped[int] = mapped_column(server_default=text("1"))
+    trust_version: Mapped[int] = mapped_column(server_default=text("1"))
     snapshot_version: Mapped[int]
     snapshot_expires_at: Mapped[datetime]
     timestamp_version: Mapped[int]

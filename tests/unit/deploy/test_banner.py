@@ -51,3 +51,8 @@ def test_an_open_devpi_is_told_loudly() -> None:
     """Nobody starts one without reading what it lets everybody do."""
     assert "OPEN AS A PLAIN DEVPI-SERVER" in render(replace(_FACTS, open_devpi=True))
     assert "OPEN" not in render(_FACTS)
+
+
+def test_keys_that_people_hold_are_not_called_unprotected() -> None:
+    """The development warning is the development profile's alone."""
+    assert "for development only" not in render(replace(_FACTS, profile="small"))

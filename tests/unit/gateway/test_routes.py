@@ -50,6 +50,8 @@ def _route(raw: str) -> Destination:
         ("/v1/query", "index"),
         ("/v1/querybatch", "index"),
         ("/v1/vulns/GHSA-aaaa-bbbb-cccc", "index"),
+        ("/api/v1/trust", "signing"),
+        ("/api/v1/trust/events/0193/signatures", "signing"),
         ("/api/v1/files/0193", "upload"),
         ("/api/v1/indexes/root/stable/projects", "upload"),
         ("/api/v1/indexes/root/stable/projects/demo/releases/1.0%2Blocal/files/demo-1.0.tar.gz/yank", "upload"),
