@@ -25,18 +25,19 @@ def check_online_keys(role: str, content: bytes, signing: Mapping[Role, Iterable
     Args:
         role: the shared role of the file.
         content: the file to publish.
-        signing: online role -> ids of the keys that this deployment signs it with.
+        signing: online role -> ids of the keys that everything which clients read of it is signed with: of them one has
+            to stay.
 
     Raises:
         CeremonyFault: with what to do first.
     """
     for name, listed in key_lists(read_published(role, content)).items():
         online = Role(name)
-        lost = sorted(set(signing.get(online, ())) - set(listed.keyids))
-        if lost:
+        used = set(signing.get(online, ()))
+        if used and not used & set(listed.keyids):
             raise CeremonyFault(
-                f"it takes away key {lost[0]} of role {name}, with which this server signs: clients would refuse "
-                f"everything. Put another key of {name} to use first"
+                f"it takes away key {min(used)} of role {name}, with which this server signs: clients would refuse "
+                f"everything. Put another key of {name} to use first (countermark-server keys rotate)"
             )
         if online in signing and listed.threshold > profile.roles[online].threshold:
             raise CeremonyFault(

@@ -25,7 +25,7 @@ from countermark.core.ceremony.tree import DELEGATOR, SHARED_ROLES, WINDOWS
 from countermark.core.digest import sha256_of
 from services.signing.event_rules import check_children, check_online_keys
 from services.signing.event_views import EventView, SharedFiles, as_signatures
-from shared.catalogue import audit, publications, signing_events, trust
+from shared.catalogue import audit, publications, rotation, signing_events, trust
 from shared.catalogue.signing_events import EXPIRED, FINAL, WITHDRAWN, EventId, Holder, StoredEvent, StoredSignature
 from shared.catalogue.trust import StoredTrustFile
 from shared.catalogue.unit_of_work import UnitOfWork
@@ -35,7 +35,7 @@ from shared.ids import new_uuid
 from shared.jobs.messages import RefreshIndex
 from shared.resources import Resources
 from shared.trust.metadata import verify_with
-from shared.trust.roles import PROFILES, Role
+from shared.trust.roles import ONLINE, PROFILES, Role
 
 log = structlog.get_logger()
 
@@ -250,12 +250,15 @@ class Ceremonies:
         return content
 
     async def _signing_keys(self, connection: AsyncConnection) -> dict[Role, list[str]]:
-        """Return the keys that this deployment signs with by itself, role -> key ids."""
+        """Return the keys that this deployment signs with by itself and that have signed all there is, role -> ids."""
+        living = sorted(await trust.keys_in_use(connection), key=lambda key: key.since)
+        roles = (*ONLINE, Role.REGISTRY) if self._profile.registry_is_online else ONLINE
         keys: dict[Role, list[str]] = {}
-        for key in await trust.living_keys(connection):
-            role = Role(key.role)
-            if role not in SHARED_ROLES or (role is Role.REGISTRY and self._profile.registry_is_online):
-                keys.setdefault(role, []).append(key.keyid)
+        for role in roles:
+            of_role = [key.keyid for key in living if key.role == role]
+            # The oldest has; of those that came into use beside it that has to be seen.
+            done = [keyid for keyid in of_role[1:] if not await rotation.unsigned_by(connection, role, keyid)]
+            keys[role] = [*of_role[:1], *done]
         return keys
 
     async def _expire(self, connection: AsyncConnection, event: StoredEvent, now: datetime) -> None:

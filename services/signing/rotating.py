@@ -21,20 +21,23 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from securesystemslib.signer import Key
+from sqlalchemy.ext.asyncio import AsyncConnection
 from tuf.api.metadata import Metadata, Root, Targets
 
+from countermark.core.ceremony.changes import Change
 from services.signing.access import key_access
 from services.signing.ceremony import CeremonyNeeded, keys_folder, load_handles
+from services.signing.event_views import SharedFiles
+from services.signing.events import Ceremonies, Proposal
 from services.signing.signers import KeyHandle, KeyUnusable, Signers, generate_key
 from shared.catalogue import audit, binning, rotation, trust
 from shared.catalogue.binning import BinnedIndex
 from shared.catalogue.trust import StoredKey, StoredTrustFile
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import whole_seconds
-from shared.ids import IndexId
 from shared.jobs.messages import RefreshIndex
 from shared.resources import Resources
-from shared.trust.metadata import bin_keys_replaced, role_keys_replaced, succinct_roles_of, verify_with
+from shared.trust.metadata import bin_keys_replaced, role_keys_replaced, verify_with
 from shared.trust.roles import ONLINE, PROFILES, Role
 
 _ACTOR = "rotation"
@@ -102,21 +105,8 @@ async def begin(resources: Resources, role: Role, given: KeyHandle | None = None
 
 async def unsigned(resources: Resources, rotated: Rotation) -> list[BinnedIndex]:
     """Return the indexes of which clients still read something that the new key has not signed."""
-    keyid = rotated.new.keyid
     async with resources.engine.connect() as connection:
-        match rotated.role:
-            case Role.TIMESTAMP:
-                return await rotation.without_timestamp_of(connection, keyid)
-            case Role.SNAPSHOT:
-                return await rotation.without_snapshot_of(connection, keyid)
-            case _:
-                found = []
-                for version, indexes in (await _by_registry(resources)).items():
-                    files = await trust.trust_files_in_use(connection, version)
-                    prefix = succinct_roles_of(files["registry"].content).name_prefix
-                    lacking = await rotation.without_bins_of(connection, keyid, [prefix])
-                    found += [index for index in lacking if index.id in indexes]
-                return found
+        return await rotation.unsigned_by(connection, rotated.role, rotated.new.keyid)
 
 
 async def hurry(resources: Resources, rotated: Rotation, indexes: Sequence[BinnedIndex]) -> None:
@@ -154,10 +144,15 @@ async def hand_over(resources: Resources, rotated: Rotation) -> StoredTrustFile:
     if lacking:
         raise RotationRefused(f"{lacking[0].name} was not signed with the new key yet")
     signer = Role.REGISTRY if rotated.role is Role.BINS else Role.ROOT
+    profile = PROFILES[resources.settings.signing.profile]
+    by_people = profile.name != "development" and not (signer is Role.REGISTRY and profile.registry_is_online)
     async with UnitOfWork(resources.engine) as work:
         await trust.lock_ceremony(work.connection)
         done = newest = (await trust.newest_trust_files(work.connection))[signer.value]
-        for old in await _to_replace(resources, rotated, newest):
+        left = await _to_replace(work.connection, rotated, newest, by_people=by_people)
+        if left and by_people:
+            raise await _proposed(resources, work, rotated, signer)
+        for old in left:
             done = await _replaced(resources, work, rotated, old, done.version + 1)
         await work.commit()
     return done
@@ -201,31 +196,46 @@ async def retire(resources: Resources, rotated: Rotation) -> None:
         await work.commit()
 
 
-async def _by_registry(resources: Resources) -> dict[int, set[IndexId]]:
-    """Return which indexes are published with which version of the registry."""
-    found: dict[int, set[IndexId]] = {}
-    async with resources.engine.connect() as connection:
-        for index in await binning.binned_indexes(connection):
-            found.setdefault(index.registry_version, set()).add(index.id)
-    return found
-
-
-async def _to_replace(resources: Resources, rotated: Rotation, newest: StoredTrustFile) -> list[StoredTrustFile]:
+async def _to_replace(
+    connection: AsyncConnection, rotated: Rotation, newest: StoredTrustFile, *, by_people: bool
+) -> list[StoredTrustFile]:
     """Return the files that name the old key and of which a new version is to be made, that of the newest last.
 
     There is one registry for each count of bins that an index has.
+
+    Raises:
+        RotationRefused: people would have to sign a registry for a count of bins that is not the newest.
     """
     files = {newest.version: newest}
     if rotated.role is Role.BINS:
-        async with resources.engine.connect() as connection:
-            for version in await _by_registry(resources):
-                in_use = (await trust.trust_files_in_use(connection, version))[Role.REGISTRY.value]
-                files[in_use.version] = in_use
+        files |= {file.version: file for file in await rotation.registries_in_use(connection)}
     old = [file for _, file in sorted(files.items()) if rotated.old.keyid.encode() in file.content]
+    if by_people and [file for file in old if file.version != newest.version]:
+        raise RotationRefused(
+            "some indexes have another count of bins than the newest registry has: move them first (countermark-server "
+            "bins)"
+        )
     if old and old[-1].version != newest.version:
         # New indexes begin with the newest registry: it has to stay the one with the newest count of bins.
         old.append(newest)
     return old
+
+
+async def _proposed(resources: Resources, work: UnitOfWork, rotated: Rotation, signer: Role) -> CeremonyNeeded:
+    """Open the signing event that names the new key alone, unless one is open; returns what to say."""
+    shared = await SharedFiles.read(work.connection)
+    now = whole_seconds(resources.clock.now())
+    event = shared.waiting.get(signer.value)
+    if event is None or event.expires_at <= now:
+        new = Key.from_dict(rotated.new.keyid, dict(rotated.new.public_key))
+        change = Change(add=((rotated.role.value, new),), remove=((rotated.role.value, rotated.old.keyid),))
+        proposal = Proposal(signer.value, change, f"a new key of {rotated.role}", {})
+        event = await Ceremonies(resources).open_event(work.connection, _ACTOR, proposal)
+        await work.commit()
+    return CeremonyNeeded(
+        f"everything is signed with both keys; signing event {event.id} of {signer} waits for its key holders "
+        f"(countermark ceremony show {event.id}): run this again once it is final"
+    )
 
 
 async def _replaced(
@@ -233,12 +243,6 @@ async def _replaced(
 ) -> StoredTrustFile:
     profile = PROFILES[resources.settings.signing.profile]
     signer = Role(old.role)
-    if profile.name != "development" and not (signer is Role.REGISTRY and profile.registry_is_online):
-        raise CeremonyNeeded(
-            f"everything is signed with both keys; the holders of the {signer} keys now sign a {signer} that adds "
-            f"{rotated.role}={rotated.new.keyid[:16]} and removes {rotated.old.keyid[:16]}: see docs/ceremonies.md; "
-            "then run this again"
-        )
     now = whole_seconds(resources.clock.now())
     expires = now + profile.roles[signer].lifetime
     new = Key.from_dict(rotated.new.keyid, dict(rotated.new.public_key))

@@ -2,42 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from sqlalchemy import ColumnElement, bindparam, exists, func, select
 from sqlalchemy.dialects.postgresql import BYTEA
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.names import IndexName
+from shared.catalogue import binning, trust
 from shared.catalogue.binning import BinnedIndex
 from shared.catalogue.tables import IndexRow, TufFile, TufHead
+from shared.catalogue.trust import StoredTrustFile
 from shared.ids import IndexId
+from shared.trust.metadata import succinct_roles_of
+from shared.trust.roles import Role
 
 
-async def without_timestamp_of(connection: AsyncConnection, keyid: str) -> list[BinnedIndex]:
-    """Return the indexes whose timestamp does not have a signature of a key."""
-    return await _indexes(connection, keyid, ~_names_key(TufHead.timestamp))
+async def unsigned_by(connection: AsyncConnection, role: Role, keyid: str) -> list[BinnedIndex]:
+    """Return the indexes of which clients still read something of an online role that a key has not signed."""
+    match role:
+        case Role.TIMESTAMP:
+            return await _indexes(connection, keyid, ~_names_key(TufHead.timestamp))
+        case Role.SNAPSHOT:
+            return await _indexes(connection, keyid, _some_file(TufFile.role == "snapshot"))
+        case _:
+            found = []
+            for file, indexes in (await _by_registry(connection)).values():
+                named = TufFile.role.startswith(f"{succinct_roles_of(file.content).name_prefix}-", autoescape=True)
+                lacking = await _indexes(connection, keyid, _some_file(named))
+                found += [index for index in lacking if index.id in indexes]
+            return found
 
 
-async def without_snapshot_of(connection: AsyncConnection, keyid: str) -> list[BinnedIndex]:
-    """Return the indexes whose snapshot does not have a signature of a key."""
-    return await _indexes(connection, keyid, _some_file(TufFile.role == "snapshot"))
-
-
-async def without_bins_of(connection: AsyncConnection, keyid: str, prefixes: Sequence[str]) -> list[BinnedIndex]:
-    """Return the indexes of which a bin does not have a signature of a key.
-
-    Args:
-        prefixes: what the names of bins begin with; only such bins are looked at. An index may have bins of an earlier
-            count besides, which nobody asks for: they count as well, where their prefix is among these.
-    """
-    named = func.split_part(TufFile.role, "-", 1).in_(prefixes)
-    return await _indexes(connection, keyid, _some_file(named))
+async def registries_in_use(connection: AsyncConnection) -> list[StoredTrustFile]:
+    """Return the registries that indexes are signed with, one for each count of bins."""
+    return [file for file, _ in (await _by_registry(connection)).values()]
 
 
 async def behind(connection: AsyncConnection, *, root: int) -> list[BinnedIndex]:
     """Return the indexes that have not published a version of root yet, or a newer one."""
     return await _indexes(connection, "", TufHead.root_version < root)
+
+
+async def _by_registry(connection: AsyncConnection) -> dict[int, tuple[StoredTrustFile, set[IndexId]]]:
+    """Return registry version -> the file, and the indexes that are to be signed with it."""
+    found: dict[int, tuple[StoredTrustFile, set[IndexId]]] = {}
+    in_use: dict[int, StoredTrustFile] = {}
+    for index in await binning.binned_indexes(connection):
+        version = index.registry_version
+        if version not in in_use:
+            in_use[version] = (await trust.trust_files_in_use(connection, version))[Role.REGISTRY.value]
+        file = in_use[version]
+        found.setdefault(file.version, (file, set()))[1].add(index.id)
+    return found
 
 
 def _some_file(which: ColumnElement[bool]) -> ColumnElement[bool]:

@@ -4,21 +4,26 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Key
 
+from countermark.core.ceremony.changes import Change
+from countermark.core.signing.access import KeyAccess
+from countermark.core.signing.loading import load_signer
 from services.signing import rotating
 from services.signing.ceremony import CeremonyNeeded, ensure_registry, keys_folder, load_handles
+from services.signing.events import Ceremonies, Proposal
 from services.signing.rebinning import rebin
 from services.signing.rotating import Rotation, RotationRefused
 from services.signing.signers import KeyHandle, KeyUnusable, generate_key
 from services.signing.usecases import Publisher
 from shared.catalogue import trust
+from shared.errors import ServiceError
 from shared.resources import Resources
-from shared.settings import Settings, Signing
 from shared.trust.roles import ONLINE, Role
 from tests.integration.signing import changes
 from tests.support.clock import SettableClock
 from tests.support.factories import MadeIndex, make_index
+from tests.support.holders import in_profile
 from tests.support.tuf_reader import TreeReader
 
 SECOND = timedelta(seconds=1)
@@ -223,12 +228,51 @@ async def test_keys_that_cannot_be_taken(resources: Resources, index: MadeIndex,
     assert await rotating.begin(resources, Role.TIMESTAMP) == first
 
 
-async def test_a_root_that_people_hold(resources: Resources, clock: SettableClock, index: MadeIndex) -> None:
-    """Everything is signed with both keys, then the message says which ceremony is next."""
-    rotation = await rotated(resources, clock, index, Role.TIMESTAMP)
-    small = Resources(
-        **{name: getattr(resources, name) for name in Resources.__dataclass_fields__ if name != "settings"},
-        settings=Settings(data=resources.settings.data, signing=Signing(profile="small")),
-    )
-    with pytest.raises(CeremonyNeeded, match=rotation.new.keyid[:16]):
-        await rotating.hand_over(small, rotation)
+@pytest.mark.parametrize("role", [Role.TIMESTAMP, Role.SNAPSHOT])
+async def test_a_root_that_people_hold(
+    resources: Resources, clock: SettableClock, index: MadeIndex, readers: Readers, role: Role
+) -> None:
+    """Once everything is signed with both keys one event is opened; when it is final the command goes on."""
+    small = in_profile(resources, "small")
+    rotation = await rotated(small, clock, index, role)
+    said = set()
+    for _ in range(2):
+        with pytest.raises(CeremonyNeeded, match="signing event") as raised:
+            await rotating.hand_over(small, rotation)
+        said.add(str(raised.value))
+    assert len(said) == 1
+    await sign_and_finalise(small)
+    assert (await rotating.hand_over(small, rotation)).version == 2
+    assert readers.all_find("first")
+    await Publisher(small).publish(index.id)
+    assert readers.all_find("first")
+    await rotating.retire(small, rotation)
+    await changes.upload(small, index, "second-1.0-py3-none-any.whl", b"second")
+    await Publisher(small).publish(index.id)
+    assert readers.all_find("second")
+
+
+async def test_a_ceremony_does_not_get_ahead(resources: Resources, clock: SettableClock, index: MadeIndex) -> None:
+    """A root that names the new key alone is not finalised while clients still read what only the old one signed."""
+    small = in_profile(resources, "small")
+    rotation = await rotating.begin(small, Role.TIMESTAMP)
+    new = Key.from_dict(rotation.new.keyid, dict(rotation.new.public_key))
+    change = Change(add=(("timestamp", new),), remove=(("timestamp", rotation.old.keyid),))
+    await Ceremonies(small).propose("alice", Proposal("root", change, "too early", {}))
+    with pytest.raises(ServiceError, match="clients would refuse"):
+        await sign_and_finalise(small)
+    clock.advance(SECOND)
+    await Publisher(small).publish(index.id)
+    await sign_and_finalise(small)
+
+
+async def sign_and_finalise(resources: Resources) -> None:
+    """Let the holders of the root sign the only open event, and finalise it."""
+    ceremonies = Ceremonies(resources)
+    (view,) = await ceremonies.events("open", None, 10)
+    folder = keys_folder(resources)
+    holders = [handle for handle in await load_handles(resources) if handle.role is Role.ROOT]
+    keys = [load_signer(handle.uri, handle.key, KeyAccess(folder=folder), role="root") for handle in holders[:2]]
+    signatures = [key.sign(view.event.payload) for key in keys]
+    await ceremonies.submit("alice", view.event.id, view.event.payload_sha256, signatures)
+    await ceremonies.finalise("alice", view.event.id)
