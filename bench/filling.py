@@ -20,7 +20,8 @@ from bench.synthetic import Filling, SyntheticProject, synthetic_projects
 from countermark.core.digest import Length, Sha256, sha256_of
 from countermark.core.names import TargetPath
 from services.signing import tree
-from services.signing.ceremony import keys_folder, load_handles
+from services.signing.access import key_access
+from services.signing.ceremony import load_handles
 from services.signing.signatures import SignedFile, SigningRequest, sign_bins, sign_head
 from services.signing.signers import Signers
 from shared.auth.directory import IndexRecord
@@ -200,7 +201,7 @@ class _Filler:
     ) -> bytes:
         """Sign all bins part by part, then snapshot and timestamp, and make them current; returns the timestamp."""
         name, index_id = self._record.name, self._record.id
-        signers = Signers(await load_handles(self._resources), keys_folder(self._resources))
+        signers = Signers(await load_handles(self._resources), key_access(self._resources.settings))
         shared = [*await trust.roots(work.connection), *request.shared.values()]
         files = [SignedFile(file.role, file.version, file.expires_at, file.content) for file in shared]
         await tree.put_metadata(self._store, name, files)

@@ -28,7 +28,8 @@ FILE_NAME = "countermark.toml"
 _PREFIX = "COUNTERMARK_"
 
 _CLIENT_VARIABLES = frozenset(
-    f"{_PREFIX}{name}" for name in ("HOME", "REPOSITORY", "ROOT", "TOKEN", "USERNAME", "PASSWORD")
+    f"{_PREFIX}{name}"
+    for name in ("HOME", "REPOSITORY", "ROOT", "TOKEN", "USERNAME", "PASSWORD", "KEY_SECRET", "KEY_SECRET_FILE")
 )
 """Variables of the client, which may stand in the same environment. Source: `countermark.settings`."""
 

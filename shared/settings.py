@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from shared.key_settings import checked_key_secret, checked_key_uri, parse_table
 from shared.outside import Outside, parse_outside
 from shared.reading.policy import checked_prefix
 from shared.upstream_secrets import checked_secret
@@ -194,6 +195,34 @@ class Signing(Section):
         None, ge=1, le=14, description="hash bins per index as a power of two; unset: by profile"
     )
     batch: int = Field(500, ge=1, le=5000, description="changes in one publication at the most")
+    uris: dict[str, str] = Field(
+        default_factory=dict, description="key id -> URI of the private half, instead of the one that was recorded"
+    )
+    secrets: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="token:<label> -> PIN and key:<key id> -> passphrase; file:<path> stands for what is in that file",
+    )
+    pkcs11_module: Path | None = Field(None, description="PKCS#11 library of keys on tokens; unset: PYKCS11LIB")
+
+    @field_validator("uris", "secrets", mode="before")
+    @classmethod
+    def _are_tables(cls, value: object) -> object:
+        """Read a table that stands in one variable or file, as a JSON object."""
+        return parse_table(value) if isinstance(value, str) else value
+
+    @field_validator("uris")
+    @classmethod
+    def _are_of_keys(cls, value: dict[str, str]) -> dict[str, str]:
+        for keyid, uri in value.items():
+            checked_key_uri(keyid, uri)
+        return value
+
+    @field_validator("secrets")
+    @classmethod
+    def _are_named(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, secret in value.items():
+            checked_key_secret(name, secret.get_secret_value())
+        return value
 
 
 class Listen(Section):

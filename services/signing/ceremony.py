@@ -14,6 +14,7 @@ from typing import Any
 from securesystemslib.signer import Key
 from tuf.api.metadata import Metadata
 
+from services.signing.access import key_access, keys_folder_of, with_configured_uris
 from services.signing.signers import KeyHandle, Signers, by_role, generate_key
 from shared.catalogue import audit, trust
 from shared.catalogue.trust import StoredKey, StoredTrustFile
@@ -37,8 +38,7 @@ class CeremonyNeeded(Exception):
 
 def keys_folder(resources: Resources) -> Path:
     """Return the folder of generated keys."""
-    settings = resources.settings
-    return settings.signing.keys or settings.data / "keys"
+    return keys_folder_of(resources.settings)
 
 
 async def ensure_trust(resources: Resources) -> bool:
@@ -104,7 +104,8 @@ async def ensure_registry(resources: Resources, bits: int) -> StoredTrustFile:
         handles = await load_handles(resources)
         expires = now + profile.roles[Role.REGISTRY].lifetime
         metadata = registry_metadata(by_role(handles), bits, old.version + 1, expires)
-        signers = await asyncio.to_thread(Signers, handles, keys_folder(resources))
+        registry = [handle for handle in handles if handle.role is Role.REGISTRY]
+        signers = await asyncio.to_thread(Signers, registry, key_access(resources.settings))
         content = signers.sign(Role.REGISTRY, metadata, profile.roles[Role.REGISTRY].threshold)
         verify_with(newest["targets"].content, Role.REGISTRY.value, content)
         file = StoredTrustFile(Role.REGISTRY.value, old.version + 1, expires, content)
@@ -123,10 +124,15 @@ async def ensure_registry(resources: Resources, bits: int) -> StoredTrustFile:
 
 
 async def load_handles(resources: Resources) -> list[KeyHandle]:
-    """Return the handles of all living keys."""
+    """Return the handles of all living keys, with the URIs that the settings give them.
+
+    Raises:
+        KeyUnusable: `signing.uris` names a key that there is not.
+    """
     async with resources.engine.connect() as connection:
         stored = await trust.living_keys(connection)
-    return [KeyHandle(Role(key.role), Key.from_dict(key.keyid, dict(key.public_key)), key.uri) for key in stored]
+    handles = [KeyHandle(Role(key.role), Key.from_dict(key.keyid, dict(key.public_key)), key.uri) for key in stored]
+    return with_configured_uris(handles, resources.settings)
 
 
 def _stored(handle: KeyHandle) -> StoredKey:

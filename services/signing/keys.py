@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
-from services.signing.ceremony import keys_folder, load_handles
-from services.signing.signers import KeyUnusable, Signers
+from services.signing.access import key_access
+from services.signing.ceremony import load_handles
+from services.signing.signers import KeyUnusable, Signers, online
 from shared.http import NotReady
 from shared.resources import Resources
 
@@ -30,12 +31,12 @@ class KeyCheck:
         """
         if time.monotonic() < self._good_until:
             return
-        handles = await load_handles(self._resources)
-        if not handles:
-            raise NotReady("the deployment has no trust root yet: run countermark-server init", passing=False)
         try:
-            await asyncio.to_thread(Signers, handles, keys_folder(self._resources))
+            handles = online(await load_handles(self._resources))
+            if not handles:
+                raise NotReady("the deployment has no trust root yet: run countermark-server init", passing=False)
+            await asyncio.to_thread(Signers, handles, key_access(self._resources.settings))
         except KeyUnusable as error:
-            hint = "put the keys made by init where signing.keys says, readable by this account"
-            raise NotReady(f"{error}: {hint}", passing=False) from error
+            hint = "signing.keys says where key files lie, signing.uris where else keys are"
+            raise NotReady(f"{error} ({hint})", passing=False) from error
         self._good_until = time.monotonic() + _GOOD_FOR

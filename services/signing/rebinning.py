@@ -23,10 +23,11 @@ import structlog
 from tuf.api.metadata import SuccinctRoles
 
 from services.signing import rules, tree
-from services.signing.ceremony import keys_folder, load_handles
+from services.signing.access import key_access
+from services.signing.ceremony import load_handles
 from services.signing.holding import kept
 from services.signing.signatures import SignedFile, SigningRequest, sign_bins, sign_head
-from services.signing.signers import Signers
+from services.signing.signers import Signers, online
 from services.signing.storing import Committed, follow, make_good
 from shared.catalogue import audit, leases, publications, trust
 from shared.catalogue.leases import Held
@@ -124,7 +125,8 @@ async def _rebin(resources: Resources, held: Held, progress: Callable[[int, int]
     name, store = str(move.index.name), resources.objects.side(public=move.index.public)
     if move.registry.version == move.old.version:
         return Moved(name, moved=False)
-    signers = Signers(await load_handles(resources), keys_folder(resources))
+    handles = online(await load_handles(resources))
+    signers = await asyncio.to_thread(Signers, handles, key_access(resources.settings))
     roots = await _roots(resources)
     shared = [SignedFile(f.role, f.version, f.expires_at, f.content) for f in (*roots, *move.request.shared.values())]
     await tree.put_metadata(store, move.index.name, shared)

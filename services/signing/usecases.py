@@ -24,14 +24,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.names import page_target
 from services.signing import rules, tree
+from services.signing.access import key_access
 from services.signing.batch import Batch, Rendered
 from services.signing.bins import BinCache, bins_of
-from services.signing.ceremony import CeremonyNeeded, keys_folder, load_handles
+from services.signing.ceremony import CeremonyNeeded, load_handles
 from services.signing.holding import kept
 from services.signing.rendering import Renderer
 from services.signing.rules import ProjectPlan
 from services.signing.signatures import SignedFile, SignedRoles, SigningRequest, sign_batch
-from services.signing.signers import Signers
+from services.signing.signers import KeyUnusable, Signers, online
 from services.signing.storing import Committed, follow, make_good
 from shared.catalogue import audit, leases, outbox, publications, trust
 from shared.catalogue.leases import Held
@@ -196,7 +197,8 @@ class Publisher:
     async def _sign(self, batch: Batch, rendered: Rendered) -> SignedRoles:
         """Edit and sign the touched bins, the snapshot and the timestamp."""
         if self._signers is None:
-            self._signers = Signers(await load_handles(self._resources), keys_folder(self._resources))
+            handles = online(await load_handles(self._resources))
+            self._signers = await asyncio.to_thread(Signers, handles, key_access(self._resources.settings))
         registry, names = bins_of(batch.shared["registry"].content)
         changes = rules.group_by_bin(rendered.entries.values(), rendered.unset, registry.get_role_for_target)
         spec, prefix = self._profile.roles[Role.BINS], f"{registry.name_prefix}-"
@@ -217,7 +219,12 @@ class Publisher:
             changes=changes,
             snapshot=snapshot,
         )
-        return await asyncio.to_thread(sign_batch, self._signers, request)
+        try:
+            return await asyncio.to_thread(sign_batch, self._signers, request)
+        except KeyUnusable:
+            # Loaded anew for the next batch: a key may have come back, or a credential that a key service hands out.
+            self._signers = None
+            raise
 
     async def _snapshot(self, connection: AsyncConnection, batch: Batch) -> SignedFile | None:
         """Return the current snapshot, None before the first publication."""

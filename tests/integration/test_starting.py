@@ -173,7 +173,7 @@ async def test_a_signer_whose_keys_are_gone(settings: Settings, tmp_path: Path) 
     for key in (tmp_path / "keys").iterdir():
         key.unlink()
     line = await refusal("signing", settings)
-    assert "cannot be loaded" in line
+    assert "cannot be used" in line
     assert "signing.keys" in line
 
 

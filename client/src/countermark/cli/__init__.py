@@ -15,6 +15,7 @@ from countermark.cli import (
     downloading,
     explaining,
     holding,
+    keys,
     listing,
     publishing,
     roots,
@@ -42,6 +43,7 @@ app.command()(explaining.explain)
 app.add_typer(holding.app, name="hold")
 app.add_typer(roots.app, name="root")
 app.add_typer(bases.app, name="bases")
+app.add_typer(keys.app, name="key")
 app.add_typer(tokens.app, name="token")
 
 

@@ -1,0 +1,28 @@
+"""The one error of keys."""
+
+from __future__ import annotations
+
+from countermark.core.errors import ClientError
+
+_LONGEST = 300
+"""Characters of another library's message that are repeated."""
+
+
+class KeyUnusable(ClientError):
+    """A key cannot be loaded or made, or does not sign as its public half says.
+
+    The message names the role and key id where they are known, and what to do; never a secret.
+    """
+
+    link = "key"
+    default_remedy = "Correct the key's URI, or put its private half where the URI says."
+
+    def about(self, name: str) -> KeyUnusable:
+        """Return the same with the key's name in front."""
+        return type(self)(f"{name} cannot be used: {self.problem}", self.remedy)
+
+
+def words(error: BaseException) -> str:
+    """Return what another library said, on one line and bounded."""
+    said = " ".join(str(error).split()).rstrip(".") or "no further words"
+    return f"{type(error).__name__}: {said}"[:_LONGEST]
