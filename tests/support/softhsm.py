@@ -93,10 +93,10 @@ class MadeToken:
         """Return the URI of a key on it."""
         return f"hsm:{number}?label={self.label}"
 
-    def access(self, pin: str | None = None, **others: bool) -> KeyAccess:
+    def access(self, pin: str | None = None) -> KeyAccess:
         """Return the means to use it, with its PIN or another one."""
         told = self.pin if pin is None else pin
-        return KeyAccess(secret=lambda wanted: told, module=str(SOFTHSM), **others)
+        return KeyAccess(secret=lambda wanted: told, module=str(SOFTHSM))
 
     def take_away(self) -> Path:
         """Remove it; `put_back` what is returned."""

@@ -31,6 +31,8 @@
       UploadRefused                     1
       RegistryRefused                   1   the registry's API said no
       BuildFailed                       1
+      KeyUnusable                       1   a private key (`core.signing`)
+        TokenAway                       1   the token it is on
 
 Each message says which link of the chain failed (`link`), what is wrong (`problem`) and what to do (`remedy`).
 
