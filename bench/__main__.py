@@ -22,6 +22,7 @@ from bench.errors import NotMeasured
 from bench.growth import measure_growth
 from bench.imports import measure_imports
 from bench.install import measure_install
+from bench.keys import measure_keys
 from bench.large import measure_large
 from bench.load import CONNECTIONS, Generator
 from bench.loads import Plan
@@ -37,7 +38,7 @@ from bench.uploads import measure_uploads
 
 _PARTS = (
     "start", "memory", "processes", "uploads", "crowds", "large", "s3", "import", "install", "pages", "ingress",
-    "roots", "growth", "scale", "devpi", "mirrors",
+    "roots", "growth", "scale", "devpi", "mirrors", "keys",
 )  # fmt: skip
 _LOADED = {"pages", "ingress", "roots", "growth", "large", "devpi", "mirrors"}
 """Parts that load servers with reads."""
@@ -155,6 +156,7 @@ def _measurements(
         "growth": lambda folder: measure_growth(plan(), options.files, folder, notes),
         "devpi": lambda folder: measure_devpi(plan(), options.releases, options.cache, folder, notes),
         "mirrors": lambda folder: measure_mirrors(plan(), options.mirrored, folder, notes),
+        "keys": partial(measure_keys, 100, 30_000, 5),
         "scale": lambda folder: measure_scale(options.sizes, options.uploads, options.at_once, folder, options.filled),
     }
     yield from ((name, measure) for name, measure in parts.items() if name in options.only)
