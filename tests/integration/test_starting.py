@@ -182,14 +182,17 @@ async def test_a_signer_whose_keys_are_gone(settings: Settings, tmp_path: Path) 
     [
         ("gcpkms:projects/p/cryptoKeyVersions/1", "Install countermark[gcpkms]"),
         ("azurekms://v.vault.azure.net/keys/k/1", "Install countermark[azurekms]"),
+        ("awskms:alias/snapshot", "You must specify a region. See that AWS_DEFAULT_REGION and credentials are set"),
         ("hsm:2?label=nowhere", "signs with P-256 and P-384"),
         ("env:COUNTERMARK_TEST_NO_SUCH_VARIABLE", "Set COUNTERMARK_TEST_NO_SUCH_VARIABLE"),
     ],
 )
 async def test_a_signer_whose_key_service_cannot_be_used(
-    settings: Settings, engine: AsyncEngine, tmp_path: Path, uri: str, words: str
+    settings: Settings, engine: AsyncEngine, tmp_path: Path, uri: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A missing library or setting of a key ends the start, not the first publication; key and role are named."""
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     async with service_resources(engine, tmp_path) as resources:
         await ensure_trust(resources)
         (keyid,) = [handle.key.keyid for handle in await load_handles(resources) if handle.role == "snapshot"]

@@ -30,7 +30,8 @@ _NEEDED = {
 REMEDIES = {
     VAULT: "See that VAULT_ADDR and VAULT_TOKEN are right, Vault is unsealed, and the token's policy allows "
     "update on transit/sign/<name>.",
-    "awskms": "See that AWS_REGION and credentials are set, and the key's policy allows kms:Sign and kms:GetPublicKey.",
+    "awskms": "See that AWS_DEFAULT_REGION and credentials are set, and the key's policy allows kms:Sign and "
+    "kms:GetPublicKey.",
     "gcpkms": "See that GOOGLE_APPLICATION_CREDENTIALS is set, and the account has roles/cloudkms.signerVerifier.",
     "azurekms": "See that the workload's identity is set, and has the role Key Vault Crypto User.",
 }
