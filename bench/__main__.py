@@ -23,6 +23,7 @@ from bench.errors import NotMeasured
 from bench.growth import measure_growth
 from bench.imports import measure_imports
 from bench.install import measure_install
+from bench.keys import measure_keys
 from bench.large import measure_large
 from bench.load import CONNECTIONS, Generator
 from bench.loads import Plan
@@ -39,7 +40,7 @@ from bench.uploads import measure_uploads
 
 _PARTS = (
     "start", "memory", "processes", "uploads", "crowds", "large", "s3", "import", "install", "pages", "ingress",
-    "roots", "growth", "scale", "devpi", "mirrors", "bins", "rotation",
+    "roots", "growth", "scale", "devpi", "mirrors", "bins", "rotation", "keys",
 )  # fmt: skip
 _LOADED = {"pages", "ingress", "roots", "growth", "large", "devpi", "mirrors"}
 """Parts that load servers with reads."""
@@ -167,6 +168,7 @@ def _measurements(
         "mirrors": lambda folder: measure_mirrors(plan(), options.mirrored, folder, notes),
         "bins": partial(measure_bins, options.targets),
         "rotation": partial(measure_rotation, options.rotated),
+        "keys": partial(measure_keys, 100, 30_000, 5),
         "scale": lambda folder: measure_scale(options.sizes, options.uploads, options.at_once, folder, options.filled),
     }
     yield from ((name, measure) for name, measure in parts.items() if name in options.only)

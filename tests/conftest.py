@@ -17,6 +17,7 @@ from shared.catalogue.engine import open_engine
 from tests.support.real import NEEDING_PROGRAMS, find_programs, programs_or_skip
 from tests.support.s3_server import S3Server, running_s3
 from tests.support.servers import copy_database, drop_database, make_template, running
+from tests.support.softhsm import TokenShelf, install_softhsm, softhsm_or_skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,12 +48,26 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     on_stack = session.config.getoption("--deployment") == "stack" and "deployment" in used
     if (on_stack or used & NEEDING_PROGRAMS) and not session.config.getoption("collectonly"):
         find_programs()
+    if "token_shelf" in used and not session.config.getoption("collectonly"):
+        install_softhsm()
 
 
 @pytest.fixture(scope="session")
 def real_programs() -> Programs:
     """Postgres 15, Redis 7, nginx and versitygw; installed where that can be done."""
     return programs_or_skip()
+
+
+@pytest.fixture(scope="session")
+def token_shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TokenShelf]:
+    """A place for tokens of the whole run, which this process finds as well."""
+    softhsm_or_skip()
+    shelf = TokenShelf(tmp_path_factory.mktemp("softhsm"))
+    shelf.lay()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in shelf.environment.items():
+            patch.setenv(name, value)
+        yield shelf
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
 from deploy.errors import LaunchError
-from services.signing.ceremony import ensure_trust
+from services.signing.ceremony import ensure_trust, load_handles
 from shared.catalogue import schema
-from shared.settings import ObjectStoreSettings, Settings, Starting
+from shared.settings import ObjectStoreSettings, Settings, Signing, Starting
 from tests.support.alone import NOWHERE, alone, alone_settings
 from tests.support.clock import SettableClock
 from tests.support.mounts import tmpfs
@@ -175,6 +175,31 @@ async def test_a_signer_whose_keys_are_gone(settings: Settings, tmp_path: Path) 
     line = await refusal("signing", settings)
     assert "cannot be used" in line
     assert "signing.keys" in line
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("gcpkms:projects/p/cryptoKeyVersions/1", "Install countermark[gcpkms]"),
+        ("azurekms://v.vault.azure.net/keys/k/1", "Install countermark[azurekms]"),
+        ("awskms:alias/snapshot", "You must specify a region. See that AWS_DEFAULT_REGION and credentials are set"),
+        ("hsm:2?label=nowhere", "signs with P-256 and P-384"),
+        ("env:COUNTERMARK_TEST_NO_SUCH_VARIABLE", "Set COUNTERMARK_TEST_NO_SUCH_VARIABLE"),
+    ],
+)
+async def test_a_signer_whose_key_service_cannot_be_used(
+    settings: Settings, engine: AsyncEngine, tmp_path: Path, uri: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing library or setting of a key ends the start, not the first publication; key and role are named."""
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    async with service_resources(engine, tmp_path) as resources:
+        await ensure_trust(resources)
+        (keyid,) = [handle.key.keyid for handle in await load_handles(resources) if handle.role == "snapshot"]
+    elsewhere = settings.model_copy(update={"signing": Signing(uris={keyid: uri})})
+    line = await refusal("signing", elsewhere)
+    assert f"key {keyid[:16]} of role snapshot cannot be used" in line
+    assert words in line
 
 
 async def test_a_start_waits_for_a_server_that_comes_up(valkey_url: str, database: str, tmp_path: Path) -> None:

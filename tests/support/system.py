@@ -12,13 +12,14 @@ import sys
 from deploy.errors import LaunchError
 from deploy.stack.programs import cache_folder, ensure_programs, install_packages
 from tests.support.real import CHROMIUM
+from tests.support.softhsm import install_softhsm
 from tests.support.tools import CACHE, NotReachable, install_devpi_server, install_tools
 
 
 def main() -> int:
     """Install; returns the exit code."""
     faults = []
-    for install in (_programs, _browser, _clients):
+    for install in (_programs, _browser, _tokens, _clients):
         try:
             install()
         except LaunchError as error:
@@ -35,6 +36,12 @@ def _programs() -> None:
 def _browser() -> None:
     if not CHROMIUM.exists():
         install_packages(["chromium"], _say)
+
+
+def _tokens() -> None:
+    fault = install_softhsm()
+    if fault is not None:
+        raise fault
 
 
 def _clients() -> None:

@@ -33,6 +33,8 @@
       CeremonyRefused                   1   a payload or document of a ceremony must not be signed or used
       BuildFailed                       1
       AuditRefused                      1   an export of the audit is not what the registry published
+      KeyUnusable                       1   a private key (`core.signing`)
+        TokenAway                       1   the token it is on
 
 Each message says which link of the chain failed (`link`), what is wrong (`problem`) and what to do (`remedy`).
 

@@ -9,11 +9,13 @@ from securesystemslib.signer import CryptoSigner, Key, SecretsHandler, Signature
 from countermark.core.signing.access import KeyAccess, SecretKind, Wanted
 from countermark.core.signing.faults import KeyUnusable, words
 from countermark.core.signing.files import read_private
-from countermark.core.signing.services import open_service_key
+from countermark.core.signing.services import REMEDIES, open_service_key
 from countermark.core.signing.uris import ENCRYPTED_FILE, FILE, HARDWARE, VARIABLE, KeyUri, parse_token, parse_uri
 
 _TRIAL = b"countermark: does this key belong to its public half?"
 """What is signed when a key is loaded: no metadata, and nothing that could be taken for some."""
+
+_BY_ITSELF = "See to the store of the key; it is used again by itself."
 
 _MISMATCH = "Correct the URI or the public key: nothing was signed with it."
 
@@ -34,7 +36,8 @@ def load_signer(uri: str, key: Key, access: KeyAccess, *, role: str = "") -> Sig
     """
     name = f"key {key.keyid[:16]}" + (f" of role {role}" if role else "")
     try:
-        checked = CheckedSigner(_open(parse_uri(uri), key, access), key, name)
+        place = parse_uri(uri)
+        checked = CheckedSigner(_open(place, key, access), key, name, REMEDIES.get(place.scheme, _BY_ITSELF))
     except KeyUnusable as error:
         raise error.about(name) from error
     checked.sign(_TRIAL)
@@ -47,8 +50,9 @@ class CheckedSigner(Signer):
     URIs and public keys that do not belong together sign happily, and hardware fails in ways of its own.
     """
 
-    def __init__(self, inner: Signer, key: Key, name: str) -> None:
+    def __init__(self, inner: Signer, key: Key, name: str, remedy: str = _BY_ITSELF) -> None:
         self._inner = inner
+        self._remedy = remedy
         self._key = key
         self._name = name
 
@@ -78,9 +82,7 @@ class CheckedSigner(Signer):
             raise error.about(self._name) from error
         except Exception as error:
             # Each store has errors of its own, and the signers' interface names none of them.
-            raise KeyUnusable(words(error), "See to the store of the key; it is used again by itself.").about(
-                self._name
-            ) from error
+            raise KeyUnusable(words(error), self._remedy).about(self._name) from error
         try:
             self._key.verify_signature(signature, payload)
         except SecureSystemsError as error:

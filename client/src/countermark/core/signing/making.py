@@ -70,7 +70,7 @@ def find_key(place: str, access: KeyAccess) -> FoundKey:
         check_token_library()
         from countermark.core.signing.tokens import public_on_token  # noqa: PLC0415 - needs an extra
 
-        return FoundKey(public_on_token(uri, access), place)
+        return FoundKey(*public_on_token(uri, access))
     return FoundKey(*public_in_service(uri, access))
 
 

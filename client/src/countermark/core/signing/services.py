@@ -27,13 +27,15 @@ _NEEDED = {
 }
 """Scheme -> the module it needs, and the extra that brings it along."""
 
-_REMEDIES = {
+REMEDIES = {
     VAULT: "See that VAULT_ADDR and VAULT_TOKEN are right, Vault is unsealed, and the token's policy allows "
     "update on transit/sign/<name>.",
-    "awskms": "See that AWS_REGION and credentials are set, and the key's policy allows kms:Sign and kms:GetPublicKey.",
+    "awskms": "See that AWS_DEFAULT_REGION and credentials are set, and the key's policy allows kms:Sign and "
+    "kms:GetPublicKey.",
     "gcpkms": "See that GOOGLE_APPLICATION_CREDENTIALS is set, and the account has roles/cloudkms.signerVerifier.",
     "azurekms": "See that the workload's identity is set, and has the role Key Vault Crypto User.",
 }
+"""Scheme -> what to look at when its service refuses."""
 
 
 def open_service_key(uri: KeyUri, key: Key, access: KeyAccess) -> Signer:
@@ -62,7 +64,7 @@ def asked(scheme: str, call: Callable[[], Signer]) -> Signer:
 
 def service_fault(scheme: str, error: Exception) -> KeyUnusable:
     """Return in words how a key service failed."""
-    return KeyUnusable(f"{scheme}: {words(error)}", _REMEDIES.get(scheme, ""))
+    return KeyUnusable(f"{scheme}: {words(error)}", REMEDIES[scheme])
 
 
 def public_in_service(uri: KeyUri, access: KeyAccess) -> tuple[SSlibKey, str]:

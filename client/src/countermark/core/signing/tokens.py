@@ -38,7 +38,7 @@ from pkcs11.util.ec import encode_ec_public_key, encode_ecdsa_signature, encode_
 from securesystemslib.signer import Key, SecretsHandler, Signature, Signer, SSlibKey
 
 from countermark.core.signing.access import KeyAccess, SecretKind, Wanted
-from countermark.core.signing.faults import KeyUnusable, words
+from countermark.core.signing.faults import KeyUnusable, TokenAway, words
 from countermark.core.signing.uris import KeyUri, TokenPlace, parse_token, parse_uri
 
 _SCHEMES = {"secp256r1": "ecdsa-sha2-nistp256", "secp384r1": "ecdsa-sha2-nistp384"}
@@ -52,12 +52,6 @@ _DEFAULT_NUMBER = 2
 _BAD_PIN = (PinIncorrect, PinInvalid, PinLenRange, PinExpired, PinLocked)
 
 T = TypeVar("T")
-
-
-class TokenAway(KeyUnusable):
-    """There is no such token now."""
-
-    default_remedy = "Connect the token and see that its service runs; it is used again by itself."
 
 
 class _Library:
@@ -256,15 +250,19 @@ class TokenSigner(Signer):
         return Signature(self._key.keyid, encode_ecdsa_signature(raw).hex())
 
 
-def public_on_token(uri: KeyUri, access: KeyAccess) -> SSlibKey:
-    """Return the public half of an `hsm:` URI.
+def public_on_token(uri: KeyUri, access: KeyAccess) -> tuple[SSlibKey, str]:
+    """Return the public half of an `hsm:` URI, and the URI with number and label.
 
     Raises:
         KeyUnusable: there is no such token or key.
     """
     place = parse_token(uri)
     number = _DEFAULT_NUMBER if place.number is None else place.number
-    return _on_token(place.label, access, lambda token: token.public(number, access))
+
+    def found(token: _Token) -> tuple[SSlibKey, str]:
+        return token.public(number, access), str(TokenPlace(number, token.label))
+
+    return _on_token(place.label, access, found)
 
 
 def make_on_token(uri: KeyUri, access: KeyAccess) -> tuple[SSlibKey, str]:
