@@ -12,6 +12,7 @@ import typer
 
 from countermark.cli import (
     bases,
+    conforming,
     downloading,
     explaining,
     holding,
@@ -39,6 +40,7 @@ app.command()(standing.status)
 app.command()(yanking.yank)
 app.command()(yanking.unyank)
 app.command()(explaining.explain)
+app.command(cls=conforming.OneOrZero)(conforming.conformance)
 app.add_typer(holding.app, name="hold")
 app.add_typer(roots.app, name="root")
 app.add_typer(bases.app, name="bases")
