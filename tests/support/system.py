@@ -14,12 +14,13 @@ from deploy.stack.programs import cache_folder, ensure_programs, install_package
 from tests.support.real import CHROMIUM
 from tests.support.softhsm import install_softhsm
 from tests.support.tools import CACHE, NotReachable, install_devpi_server, install_tools
+from tests.support.tuf_clients import CLIENTS, Unavailable
 
 
 def main() -> int:
     """Install; returns the exit code."""
     faults = []
-    for install in (_programs, _browser, _tokens, _clients):
+    for install in (_programs, _browser, _tokens, _clients, _tuf_clients):
         try:
             install()
         except LaunchError as error:
@@ -52,6 +53,14 @@ def _clients() -> None:
         raise LaunchError(
             f"the real clients and devpi-server of the end-to-end suite cannot be installed: {error}"
         ) from error
+
+
+def _tuf_clients() -> None:
+    for name, prepare in CLIENTS.items():
+        try:
+            prepare(CACHE)
+        except Unavailable as error:
+            raise LaunchError(f"the TUF client {name} of the end-to-end suite cannot be made: {error}") from error
 
 
 def _say(text: str) -> None:

@@ -39,6 +39,9 @@ else:
 
 _POLL = 0.02  # seconds between two looks at a lock that another process holds
 
+PATIENCE = timedelta(seconds=120)
+"""How long another process's lock is waited for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cache:
@@ -50,7 +53,7 @@ class Cache:
     """
 
     folder: Path
-    patience: timedelta = timedelta(seconds=120)
+    patience: timedelta = PATIENCE
 
     @contextlib.contextmanager
     def opened(self, location: Location, root: Sha256, notify: Notify) -> Iterator[Path]:
@@ -71,32 +74,39 @@ class Cache:
         with _as_local_state(repository):
             repository.mkdir(mode=0o700, parents=True, exist_ok=True)
             _own(repository)
-            with self._locked(repository):
+            with locked(repository, self.patience):
                 if location.is_loopback:
                     _reset_others(repository, root, location, notify)
                 folder = repository / root
                 folder.mkdir(mode=0o700, exist_ok=True)
                 yield folder
 
-    @contextlib.contextmanager
-    def _locked(self, repository: Path) -> Iterator[None]:
-        deadline = time.monotonic() + self.patience.total_seconds()
-        descriptor = os.open(repository / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            while True:
-                try:
-                    _try_lock(descriptor)
-                    break
-                except (BlockingIOError, PermissionError) as error:
-                    if time.monotonic() > deadline:
-                        raise LocalState(
-                            f"another process has held {repository / 'lock'} for {self.patience.total_seconds():.0f} s",
-                            "Wait for it or end it, then run this again.",
-                        ) from error
-                    time.sleep(_POLL)
-            yield
-        finally:
-            os.close(descriptor)
+
+@contextlib.contextmanager
+def locked(folder: Path, patience: timedelta = PATIENCE) -> Iterator[None]:
+    """Hold the lock of a folder of metadata while the block runs.
+
+    Raises:
+        LocalState: another process holds it for longer than `patience`.
+        OSError: the folder cannot be written.
+    """
+    deadline = time.monotonic() + patience.total_seconds()
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        while True:
+            try:
+                _try_lock(descriptor)
+                break
+            except (BlockingIOError, PermissionError) as error:
+                if time.monotonic() > deadline:
+                    raise LocalState(
+                        f"another process has held {folder / 'lock'} for {patience.total_seconds():.0f} s",
+                        "Wait for it or end it, then run this again.",
+                    ) from error
+                time.sleep(_POLL)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def repository_key(url: str) -> str:

@@ -28,10 +28,13 @@ from countermark.trusted_view import TrustedView
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """The Python that a wheel is chosen for: its version, and the tags it runs, best first."""
+    """The Python that a wheel is chosen for: its version (None: any), and the tags it runs, best first."""
 
-    version: Version
+    version: Version | None
     tags: Sequence[Tag]
+
+    def __str__(self) -> str:
+        return f"Python {self.version}" if self.version else "any Python"
 
 
 NOBODY = Interpreter(Version("0"), ())
@@ -150,8 +153,7 @@ class Chooser:
         fitting = list(wanted.versions.filter(usable))
         if not fitting:
             raise self.view.missing(
-                f"no release of {wanted.project} in {wanted.versions} for Python {self.interpreter.version} on this "
-                "machine",
+                f"no release of {wanted.project} in {wanted.versions} for {self.interpreter} on this machine",
                 _newest_there(listed),
             )
         return max(fitting)
@@ -191,7 +193,7 @@ def _fitting(listed: Sequence[Listed], interpreter: Interpreter) -> Listed:
     if chosen is None:
         release = listed[0].file.distribution
         raise NoSuchTarget(
-            f"no file of {release.project} {release.version} fits Python {interpreter.version} on this machine",
+            f"no file of {release.project} {release.version} fits {interpreter} on this machine",
             "Take one by name with --file, or all with --all: "
             + ", ".join(each.file.distribution.file_name for each in listed[:5]),
         )

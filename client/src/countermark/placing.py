@@ -106,6 +106,15 @@ def measure_file(path: Path, at_most: int) -> Measured:
         return measure(_bounded(file, at_most + 1))
 
 
+def holds(path: Path, resource: Resource) -> bool:
+    """Return whether a file lies there with the bytes of a resource.
+
+    Raises:
+        LocalState: it cannot be read.
+    """
+    return path.is_file() and measure_file(path, resource.length) == Measured(resource.digest, resource.length)
+
+
 def compare(resource: Resource, found: Measured, what: str) -> None:
     """Compare what was found with what was signed: length first, then digest.
 

@@ -27,6 +27,7 @@ from countermark.core.digest import Sha256, sha256_of
 from countermark.core.errors import BelowThreshold, InvalidMetadata, LocalState, NetworkFailure, UsageFault
 from countermark.credentials import Notify
 from countermark.location import Location
+from countermark.newest_root import NewestRoot
 
 MAX_ROOT_BYTES = 512_000
 """Bytes. Source: trust contract section 1.3 (the TUF library's own cap)."""
@@ -113,10 +114,11 @@ def walk_roots(location: Location, source: FetcherInterface) -> tuple[TrustedRoo
         MetadataRefused: a root of the chain does not verify.
     """
     chain: list[TrustedRoot] = []
+    roots = NewestRoot(source)
     while len(chain) < MAX_ROOTS:
         url = root_url(location, len(chain) + 1)
         try:
-            data = source.download_bytes(url, MAX_ROOT_BYTES)
+            data = roots.download_bytes(url, MAX_ROOT_BYTES)
         except DownloadHTTPError as error:
             # A bucket without listing rights answers 403 for what it does not hold.
             if chain and error.status_code in {403, 404}:
@@ -261,7 +263,7 @@ def _may_be_remade(pin: Pin, location: Location, choice: RootChoice) -> bool:
 
 def _still_served(pin: Pin, location: Location, source: FetcherInterface) -> bool:
     try:
-        return source.download_bytes(root_url(location, pin.root.version), MAX_ROOT_BYTES) == pin.root.data
+        return NewestRoot(source).download_bytes(root_url(location, pin.root.version), MAX_ROOT_BYTES) == pin.root.data
     except DownloadHTTPError as error:
         return error.status_code not in {403, 404}
     except DownloadError as error:

@@ -41,6 +41,7 @@ from countermark.core.errors import (
 )
 from countermark.core.names import TargetPath
 from countermark.location import Location
+from countermark.newest_root import NewestRoot
 from countermark.roots import MAX_ROOT_BYTES, TrustedRoot, how_to_pin, root_url
 
 POLICY_TARGET = "trust/policy.yaml"
@@ -72,15 +73,8 @@ class TrustedIndex:
         self._starting = starting
         self._source = _Remembering(source)
         self._names_itself = False
-        location = starting.location
         with self._translated():
-            self._updater = Updater(
-                metadata_dir=str(starting.folder),
-                metadata_base_url=location.metadata_url,
-                target_base_url=location.targets_url,
-                fetcher=self._source,
-                bootstrap=starting.root.data,
-            )
+            self._updater = self._start()
 
     def refresh(self) -> Mapping[str, int]:
         """Bring root, timestamp, snapshot and targets up to date; return their versions.
@@ -93,7 +87,7 @@ class TrustedIndex:
         """
         with self._translated():
             with self._kept_from_others():
-                self._updater.refresh()
+                self._refresh()
                 self._names_itself = check_snapshot(self._signed("snapshot"), self._starting.location.index)
             return {role: int(self._signed(role)["version"]) for role in (*_TOP, "targets")}
 
@@ -132,6 +126,38 @@ class TrustedIndex:
         with self._translated(), tempfile.TemporaryDirectory(dir=self._starting.folder) as folder:
             file = Path(self._updater.download_target(info, str(Path(folder) / "target")))
             return file.read_bytes()
+
+    def _start(self) -> Updater:
+        location = self._starting.location
+        return Updater(
+            metadata_dir=str(self._starting.folder),
+            metadata_base_url=location.metadata_url,
+            target_base_url=location.targets_url,
+            fetcher=self._source,
+            bootstrap=self._starting.root.data,
+        )
+
+    def _refresh(self) -> None:
+        """Refresh, and once more when the root moved on meanwhile.
+
+        A key that is rotated between our look at the newest root and the file that its successor signed is no failure
+        of the repository. Source: trust contract section 1.3, hole (f).
+        """
+        try:
+            self._updater.refresh()
+        except UnsignedMetadataError:
+            if not self._root_moved_on():
+                raise
+            self._updater = self._start()
+            self._updater.refresh()
+
+    def _root_moved_on(self) -> bool:
+        url = root_url(self._starting.location, int(self._signed("root")["version"]) + 1)
+        try:
+            self._source.inner.download_bytes(url, MAX_ROOT_BYTES)
+        except DownloadError:
+            return False
+        return True
 
     @contextlib.contextmanager
     def _kept_from_others(self) -> Iterator[None]:
@@ -218,7 +244,7 @@ class _Remembering(FetcherInterface):
     """Passes requests on and remembers the name of the last one, for messages and to tell errors apart."""
 
     def __init__(self, source: FetcherInterface) -> None:
-        self._inner = source
+        self.inner = NewestRoot(source)
         self.last_name = ""
 
     @property
@@ -228,4 +254,4 @@ class _Remembering(FetcherInterface):
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         self.last_name = url.rpartition("/")[2]
-        return self._inner.fetch(url)
+        return self.inner.fetch(url)

@@ -39,7 +39,7 @@ from countermark.core.names import IndexName, InvalidName
 from countermark.core.pointer import MAX_POINTER_BYTES, MalformedPointer, Pointer, Resource, parse_pointer
 from countermark.credentials import Notify
 from countermark.location import Location
-from countermark.placing import compare, fetch_resource, measure_file, part_in
+from countermark.placing import compare, fetch_resource, holds, measure_file, part_in
 from countermark.progress import Meter, Silent
 from countermark.roots import PinStore, RootChoice, choose_root
 from countermark.transport import ByteSource
@@ -112,20 +112,22 @@ class Verifier:
     report: Report
     meter: Meter = field(default_factory=Silent)
 
-    def download(self, wanted: Wanted, dest: Path, interpreter: Interpreter) -> list[Path]:
+    def download(self, wanted: Wanted, dest: Path, interpreter: Interpreter, *, may_keep: bool = False) -> list[Path]:
         """Download and verify; return the placed files.
 
         Args:
             wanted: what.
             dest: the folder to place files in.
             interpreter: what a wheel is chosen for, when a version and no file is asked for.
+            may_keep: a file that lies in `dest` with the signed bytes is not fetched again.
 
         Raises:
             ClientError: the first step that failed; its class has the exit code.
         """
         with self.metadata() as view:
             proven = self.prove(view, wanted, interpreter)
-        return [self.fetch(each, dest, self.repository.source) for each in proven]
+        fetch = self.fetch_or_keep if may_keep else self.fetch
+        return [fetch(each, dest, self.repository.source) for each in proven]
 
     def prove(self, view: TrustedView, wanted: Wanted, interpreter: Interpreter) -> list[Proven]:
         """Do steps 3 and 4: choose the files that are meant, and read the pointer of each.
@@ -231,6 +233,17 @@ class Verifier:
             placed = part.place(proven.distribution.file_name)
         self.report(Step("place", {"file": proven.distribution.file_name, "path": str(placed)}))
         return placed
+
+    def fetch_or_keep(self, proven: Proven, dest: Path, source: ByteSource) -> Path:
+        """Do as `fetch`; a file that lies there with the signed bytes stays, once its evidence was checked as ever."""
+        name = proven.distribution.file_name
+        there = dest / name
+        if not holds(there, proven.pointer.file):
+            return self.fetch(proven, dest, source)
+        self._report_artifact(proven)
+        self._check_evidence(proven, source)
+        self.report(Step("place", {"file": name, "path": str(there), "kept": True}))
+        return there
 
     def _report_artifact(self, proven: Proven) -> None:
         resource = proven.pointer.file

@@ -14,6 +14,7 @@ from countermark.cli import (
     auditing,
     bases,
     ceremony,
+    conforming,
     downloading,
     explaining,
     holding,
@@ -42,6 +43,7 @@ app.command()(standing.status)
 app.command()(yanking.yank)
 app.command()(yanking.unyank)
 app.command()(explaining.explain)
+app.command(cls=conforming.OneOrZero)(conforming.conformance)
 app.add_typer(holding.app, name="hold")
 app.add_typer(roots.app, name="root")
 app.add_typer(bases.app, name="bases")

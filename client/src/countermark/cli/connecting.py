@@ -175,6 +175,7 @@ def parse_bases(names: Sequence[str]) -> tuple[IndexName, ...]:
         raise UsageFault(str(error), "Name each base as OWNER/INDEX, or 'none' alone.") from error
 
 
-def this_interpreter() -> Interpreter:
-    """Return the Python that runs us."""
-    return Interpreter(Version(".".join(map(str, sys.version_info[:3]))), tuple(sys_tags()))
+def this_interpreter(*, any_version: bool = False) -> Interpreter:
+    """Return the Python that runs us; with `any_version`, this machine with whatever Python."""
+    version = None if any_version else Version(".".join(map(str, sys.version_info[:3])))
+    return Interpreter(version, tuple(sys_tags()))

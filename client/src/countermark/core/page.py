@@ -94,25 +94,27 @@ def parse_page(data: bytes) -> Page:
     return Page(name, index, tuple(file for file in parsed if file is not None), status == _QUARANTINED)
 
 
-def choose(files: Sequence[PageFile], tags: Sequence[Tag], python: Version) -> PageFile | None:
+def choose(files: Sequence[PageFile], tags: Sequence[Tag], python: Version | None) -> PageFile | None:
     """Return the file an installer would take: the best wheel for `tags`, else an sdist, else None.
 
     Args:
         files: the files of one release.
         tags: what the interpreter can run, best first.
-        python: the interpreter's version; a file whose `requires_python` excludes it is left out.
+        python: the interpreter's version; a file whose `requires_python` excludes it is left out. None: whatever a file
+            says of Pythons does not count, and behind what runs here come wheels of other Pythons for this platform.
 
     Yanked files count only where no other fits. Source: PEP 425, PEP 592.
     """
     rank = {tag: position for position, tag in enumerate(tags)}
+    platforms = frozenset() if python else frozenset(tag.platform for tag in tags)
 
     def order(file: PageFile) -> tuple[bool, int, int, str] | None:
         distribution = file.distribution
-        if not _runs_on(file, python):
+        if python and not _runs_on(file, python):
             return None
         if not distribution.is_wheel:
-            return (file.yanked, len(rank), 0, "")
-        fitting = [rank[tag] for tag in distribution.tags if tag in rank]
+            return (file.yanked, len(rank) + 1, 0, "")
+        fitting = [rank.get(tag, len(rank)) for tag in distribution.tags if tag in rank or tag.platform in platforms]
         if not fitting:
             return None
         # Within one tag the highest build number wins, so it counts downwards.
