@@ -7,6 +7,7 @@ reported and not written, since no client would take it. Source: architecture se
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -64,7 +65,7 @@ async def rebuild(resources: Resources, index_id: IndexId) -> Rebuilt | None:
     signed = _signed_digests(files)
     written, differing = 0, []
     for start in range(0, len(projects), _PROJECTS_AT_ONCE):
-        rendered = await _render(resources, index, dict(projects[start : start + _PROJECTS_AT_ONCE]))
+        rendered = await render(resources, index, dict(projects[start : start + _PROJECTS_AT_ONCE]))
         good = {path: content for path, content in rendered.items() if signed.get(path) == sha256_of(content)}
         differing += [path for path in rendered if path not in good]
         await tree.put_targets(store, index.name, good, Put.REPLACE)
@@ -86,7 +87,7 @@ def _signed_digests(files: list[SignedFile]) -> dict[str, str]:
     return digests
 
 
-async def _render(resources: Resources, index: IndexFacts, serials: dict[ProjectId, int]) -> dict[TargetPath, bytes]:
+async def render(resources: Resources, index: IndexFacts, serials: Mapping[ProjectId, int]) -> dict[TargetPath, bytes]:
     """Render the current targets of some projects, each as of the serial of its current page."""
     async with resources.engine.connect() as connection:
         states = await publications.project_states(connection, list(serials))
