@@ -200,7 +200,10 @@ class Publisher:
         registry, names = bins_of(batch.shared["registry"].content)
         changes = rules.group_by_bin(rendered.entries.values(), rendered.unset, registry.get_role_for_target)
         spec, prefix = self._profile.roles[Role.BINS], f"{registry.name_prefix}-"
-        due = rules.bins_due(batch.bins, spec, batch.started_at, -(-len(names) // 7), prefix=prefix)
+        share = -(-len(names) // 7)
+        # A day's share goes with a refresh; beside changes, for which people wait, a small part of it.
+        at_once = -(-share // 24) if batch.waiting else share
+        due = rules.bins_due(batch.bins, spec, batch.started_at, share, at_once=at_once, prefix=prefix)
         existing = [name for name in {*changes, *due} if name in batch.bins]
         async with self._resources.engine.connect() as connection:
             taken = await self._bins.take(connection, batch.index.id, existing, batch.bins)
