@@ -6,6 +6,7 @@ from starlette.applications import Starlette
 
 from services.signing.jobs import RefreshLoop, handlers
 from services.signing.keys import KeyCheck
+from services.signing.telling import SigningLook
 from services.signing.tidying import TidyLoop
 from services.signing.usecases import Publisher
 from shared.resources import Resources
@@ -19,6 +20,6 @@ def create_service(resources: Resources) -> Service:
         name="signing",
         app=Starlette(),
         handlers=handlers(publisher),
-        loops=(RefreshLoop(resources).run, TidyLoop(resources).run),
+        loops=(RefreshLoop(resources).run, TidyLoop(resources).run, SigningLook(resources).run),
         checks={"keys": KeyCheck(resources)},
     )

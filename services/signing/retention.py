@@ -179,7 +179,7 @@ async def _under_lease(
             await tidying.forget_targets(work.connection, index.id, done)
             await work.commit()
     except LeaseLost:
-        resources.metrics.lease_conflicts.inc()
+        resources.metrics.signing.fence_conflicts.inc()
         return 0
     finally:
         await _release(resources, held)

@@ -87,6 +87,7 @@ class TidyLoop:
         if index is None:
             return None
         done = Tidied(await remove_superseded(self._resources, index), await sweep(self._resources, index))
+        self._count(done)
         if done.removed.metadata or done.removed.targets or done.swept.orphans:
             numbers = {"metadata": done.removed.metadata, "targets": done.removed.targets}
             log.info("tree_tidied", index=str(index.name), **numbers, orphans=done.swept.orphans)
@@ -94,3 +95,9 @@ class TidyLoop:
             put = {"metadata": done.swept.metadata, "targets": done.swept.targets}
             log.warning("store_lacked_files", index=str(index.name), **put)
         return done
+
+    def _count(self, done: Tidied) -> None:
+        files = self._resources.metrics.signing.tree_files
+        files.labels("removed").inc(done.removed.metadata + done.removed.targets + done.swept.orphans)
+        files.labels("put").inc(done.swept.metadata + done.swept.targets)
+        files.labels("lost").inc(len(done.swept.lost))

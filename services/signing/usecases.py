@@ -34,7 +34,7 @@ from services.signing.signatures import SignedFile, SignedRoles, SigningRequest,
 from services.signing.signers import Signers
 from services.signing.storing import Committed, follow, make_good
 from shared.catalogue import audit, leases, outbox, publications, trust
-from shared.catalogue.leases import Held
+from shared.catalogue.leases import Held, LeaseLost
 from shared.catalogue.publication_rows import IntentLine, NewHead, NewPage, NewTufFile
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import whole_seconds
@@ -106,7 +106,9 @@ class Publisher:
                     while await self._round(held):
                         if time.monotonic() >= leave_at:
                             break
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, LeaseLost):
+                    self._resources.metrics.signing.fence_conflicts.inc()
                 await self._release(held, even_if_requested=True)
                 raise
             if time.monotonic() >= leave_at:
@@ -220,7 +222,8 @@ class Publisher:
             changes=changes,
             snapshot=snapshot,
         )
-        return await asyncio.to_thread(sign_batch, self._signers, request)
+        with self._resources.metrics.signing.seconds.time():
+            return await asyncio.to_thread(sign_batch, self._signers, request)
 
     async def _snapshot(self, connection: AsyncConnection, batch: Batch) -> SignedFile | None:
         """Return the current snapshot, None before the first publication."""
