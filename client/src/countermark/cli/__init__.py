@@ -16,6 +16,7 @@ from countermark.cli import (
     explaining,
     holding,
     listing,
+    probing,
     publishing,
     roots,
     standing,
@@ -39,6 +40,7 @@ app.command()(standing.status)
 app.command()(yanking.yank)
 app.command()(yanking.unyank)
 app.command()(explaining.explain)
+app.command()(probing.probe)
 app.add_typer(holding.app, name="hold")
 app.add_typer(roots.app, name="root")
 app.add_typer(bases.app, name="bases")
