@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.faces import FaceKind, parse_face
+from shared.signing_metrics import SigningMetrics
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 """Bounds of all durations, in seconds."""
@@ -129,6 +130,7 @@ class Metrics:
         )  # fmt: skip
         self._catalogue(registry)
         self._upstreams(registry)
+        self.signing = SigningMetrics(registry, _SECONDS)
 
     def _upstreams(self, registry: CollectorRegistry) -> None:
         """Make what tells of the upstreams of mirrors."""

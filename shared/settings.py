@@ -195,6 +195,9 @@ class Signing(Section):
         None, ge=1, le=14, description="hash bins per index as a power of two; unset: by profile"
     )
     batch: int = Field(500, ge=1, le=5000, description="changes in one publication at the most")
+    keep_hours: int = Field(
+        48, ge=48, le=24 * 366, description="hours for which superseded metadata and targets are kept at the least"
+    )
     uris: dict[str, str] = Field(
         default_factory=dict, description="key id -> URI of the private half, instead of the one that was recorded"
     )

@@ -6,6 +6,8 @@ from services.signing.auditing import ChainLoop
 from services.signing.events_api import trust_app
 from services.signing.jobs import RefreshLoop, handlers
 from services.signing.keys import KeyCheck
+from services.signing.telling import SigningLook
+from services.signing.tidying import TidyLoop
 from services.signing.usecases import Publisher
 from shared.resources import Resources
 from shared.service import Service
@@ -18,6 +20,11 @@ def create_service(resources: Resources) -> Service:
         name="signing",
         app=trust_app(resources),
         handlers=handlers(publisher),
-        loops=(RefreshLoop(resources).run, ChainLoop(resources).run),
+        loops=(
+            RefreshLoop(resources).run,
+            ChainLoop(resources).run,
+            TidyLoop(resources).run,
+            SigningLook(resources).run,
+        ),
         checks={"keys": KeyCheck(resources)},
     )

@@ -6,7 +6,7 @@ that is missing. Nothing is written. Source: trust contract section 2.8 ("diff e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -94,7 +94,7 @@ def signed_digests(bins: Iterable[bytes]) -> dict[str, str]:
 
 
 async def rendered_targets(
-    connection: AsyncConnection, index: IndexFacts, serials: dict[ProjectId, int]
+    connection: AsyncConnection, index: IndexFacts, serials: Mapping[ProjectId, int]
 ) -> dict[TargetPath, bytes]:
     """Render the current targets of some projects, each as of the serial of its current page."""
     states = await publications.project_states(connection, list(serials))

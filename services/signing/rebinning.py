@@ -233,10 +233,10 @@ async def _commit(
 ) -> None:
     """The switch: all bins, the snapshot and the registry become current in one commit under the fence."""
     empty, snapshot, timestamp = signed
-    request = move.request
+    request, now = move.request, _now(resources)
     async with UnitOfWork(resources.engine) as work:
         for part in spool.parts(_PART):
-            await publications.keep_tuf_files(work.connection, move.index.id, [_row(file) for file in part])
+            await publications.keep_tuf_files(work.connection, move.index.id, [_row(file) for file in part], now)
         await leases.guard(work.connection, move.held)
         head = NewHead(
             fence=move.held.fence,
@@ -257,7 +257,7 @@ async def _commit(
             journal=(),
             changes=0,
             started_at=request.now,
-            committed_at=_now(resources),
+            committed_at=now,
         )
         await publications.insert_head(work.connection, move.index.id, head)
         await audit.record(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from countermark.core.digest import Length, sha256_of
@@ -19,6 +19,8 @@ from shared.formats.interface import PageFile, ProjectPage
 from shared.ids import FileId
 from shared.trust.metadata import TargetEntry, kind_of
 from shared.trust.roles import RoleSpec
+
+_DAY = timedelta(days=1)
 
 QUARANTINED = "quarantined"
 """The status of a project of which nothing is visible. Source: PEP 792."""
@@ -164,18 +166,35 @@ def entry_of(path: TargetPath, content: bytes) -> TargetEntry:
 
 
 def bins_due(
-    current: Mapping[str, CurrentFile], spec: RoleSpec, now: datetime, most: int, *, prefix: str = ""
+    current: Mapping[str, CurrentFile],
+    spec: RoleSpec,
+    now: datetime,
+    most: int,
+    *,
+    at_once: int = 0,
+    prefix: str = "",
 ) -> list[str]:
-    """Return the bins to sign again, those that expire first, at most `most` at a time so that the work rolls.
+    """Return the bins to sign again, those that expire first.
+
+    Some each day, so that the work rolls: as many as `most` lacks of those signed within a day, for whatever reason.
+    And each that is due, at most `most` at a time, should the rolling not have come to it.
 
     Args:
+        most: bins that a day, or a batch, signs again at the most.
+        at_once: of a day's share, what this batch may sign.
         prefix: what the names of the bins begin with that the registry delegates to. Bins of an earlier count stay in
             `current` for ever and nobody asks for them: they are never signed again.
     """
-    # `is_due` of each, with the sum made once: there may be thousands of bins, in each batch.
-    due_until = now + spec.resign_before
-    due = [file for file in current.values() if file.expires_at <= due_until and file.role.startswith(prefix)]
-    return [file.role for file in sorted(due, key=lambda file: (file.expires_at, file.role))[:most]]
+    # Sums made once: there may be thousands of bins, in each batch.
+    due_until, fresh_from = now + spec.resign_before, now + spec.lifetime - _DAY
+    living = [file for file in current.values() if file.role.startswith(prefix)]
+    aged = [file for file in living if file.expires_at <= fresh_from]
+    due = sum(file.expires_at <= due_until for file in aged)
+    rolling = min(most - (len(living) - len(aged)), at_once)
+    wanted = max(min(due, most), rolling)
+    if wanted <= 0:
+        return []
+    return [file.role for file in sorted(aged, key=lambda file: (file.expires_at, file.role))[:wanted]]
 
 
 def bin_groups(old: Sequence[str], new: Sequence[str]) -> list[tuple[Sequence[str], Sequence[str]]]:

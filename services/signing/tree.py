@@ -122,6 +122,29 @@ async def put_plain(
     await _all(store.delete(plain_target_key(index, path)) for path in unset)
 
 
+async def put_objects(store: ObjectStore, objects: Mapping[Key, bytes], condition: Put = Put.ABSENT) -> None:
+    """Put objects by their keys."""
+    await _all(_put(store, key, content, condition) for key, content in objects.items())
+
+
+async def lengths(store: ObjectStore, keys: Iterable[Key]) -> dict[Key, int]:
+    """Return the lengths in bytes of those objects that are there."""
+    found: dict[Key, int] = {}
+
+    async def look(key: Key) -> None:
+        info = await store.head(key)
+        if info is not None:
+            found[key] = info.length
+
+    await _all(look(key) for key in keys)
+    return found
+
+
+async def remove(store: ObjectStore, keys: Iterable[Key]) -> None:
+    """Delete objects; those that are not there are no matter."""
+    await _all(store.delete(key) for key in keys)
+
+
 async def faults_in_bytes(
     store: ObjectStore, files: Iterable[FileState], right: Callable[[FileState], None]
 ) -> dict[FileId, str]:

@@ -38,7 +38,7 @@ from services.signing.signatures import SignedFile, SignedRoles, SigningRequest,
 from services.signing.signers import KeyUnusable, Signers, online
 from services.signing.storing import Committed, follow, make_good
 from shared.catalogue import audit, leases, outbox, publications, trust
-from shared.catalogue.leases import Held
+from shared.catalogue.leases import Held, LeaseLost
 from shared.catalogue.publication_rows import IntentLine, NewHead, NewPage, NewTufFile
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import whole_seconds
@@ -112,7 +112,9 @@ class Publisher:
                     while await self._round(held):
                         if time.monotonic() >= leave_at:
                             break
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, LeaseLost):
+                    self._resources.metrics.signing.fence_conflicts.inc()
                 await self._release(held, even_if_requested=True)
                 raise
             if time.monotonic() >= leave_at:
@@ -208,7 +210,10 @@ class Publisher:
         registry, names = bins_of(batch.shared["registry"].content)
         changes = rules.group_by_bin(rendered.entries.values(), rendered.unset, registry.get_role_for_target)
         spec, prefix = self._profile.roles[Role.BINS], f"{registry.name_prefix}-"
-        due = rules.bins_due(batch.bins, spec, batch.started_at, -(-len(names) // 7), prefix=prefix)
+        share = -(-len(names) // 7)
+        # A day's share goes with a refresh; beside changes, for which people wait, a small part of it.
+        at_once = -(-share // 24) if batch.waiting else share
+        due = rules.bins_due(batch.bins, spec, batch.started_at, share, at_once=at_once, prefix=prefix)
         due += batch.custody.owed_bins(batch.bins, prefix)
         existing = [name for name in {*changes, *due} if name in batch.bins]
         async with self._resources.engine.connect() as connection:
@@ -228,7 +233,8 @@ class Publisher:
             custody=batch.custody,
         )
         try:
-            return await asyncio.to_thread(sign_batch, signers, request)
+            with self._resources.metrics.signing.seconds.time():
+                return await asyncio.to_thread(sign_batch, signers, request)
         except KeyUnusable:
             # Loaded anew for the next batch: a key may have come back, or a credential that a key service hands out.
             self._signers = None

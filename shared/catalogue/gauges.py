@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, Extract, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
-from shared.catalogue.tables import Audit, AuditChain, IndexRow, Outbox, TrustFile, TufFile, TufHead
+from shared.catalogue.tables import Audit, AuditChain, IndexRow, Outbox, TrustFile, TufHead
+from shared.catalogue.trust_gauges import bin_prefixes, soonest_bins
 from shared.metrics import INDEXES_SHOWN, Expiry
 
 
@@ -61,13 +62,11 @@ async def head_expiries(connection: AsyncConnection) -> list[Expiry]:
 
 async def bin_expiries(connection: AsyncConnection) -> list[Expiry]:
     """Return for some indexes the bin that expires first. Looks at every current bin: not to be asked often."""
-    soonest = func.min(TufFile.expires_at)
+    bins = soonest_bins(await bin_prefixes(connection))
     query = (
-        select(IndexRow.owner, IndexRow.name, _left(soonest))
-        .join(IndexRow, IndexRow.id == TufFile.index_id)
-        .where(TufFile.current, TufFile.role != "snapshot")
-        .group_by(IndexRow.owner, IndexRow.name)
-        .order_by(soonest)
+        select(IndexRow.owner, IndexRow.name, _left(bins.c.soonest))
+        .join(bins, bins.c.index_id == IndexRow.id)
+        .order_by(bins.c.soonest)
         .limit(INDEXES_SHOWN)
     )
     return [Expiry(f"{owner}/{name}", "bins", float(left)) for owner, name, left in await connection.execute(query)]

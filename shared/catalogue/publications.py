@@ -4,6 +4,7 @@ signing."""
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, Select, case, exists, func, insert, select, text, tuple_, update
@@ -273,7 +274,7 @@ async def insert_intents(
 
 async def insert_head(connection: AsyncConnection, index_id: IndexId, head: NewHead) -> None:
     """Make a batch current, in the caller's transaction (which has guarded the lease) and notify `heads.CHANNEL`."""
-    await keep_tuf_files(connection, index_id, head.tuf_files)
+    await keep_tuf_files(connection, index_id, head.tuf_files, head.committed_at)
     await _show_and_hide(connection, index_id, head)
     if head.changes:
         await connection.execute(
@@ -310,15 +311,17 @@ async def insert_head(connection: AsyncConnection, index_id: IndexId, head: NewH
     )
 
 
-async def keep_tuf_files(connection: AsyncConnection, index_id: IndexId, files: Sequence[NewTufFile]) -> None:
-    """Keep new versions of roles' metadata as the current ones, in the transaction that changes the head."""
+async def keep_tuf_files(
+    connection: AsyncConnection, index_id: IndexId, files: Sequence[NewTufFile], at: datetime
+) -> None:
+    """Keep new versions of roles' metadata as the current ones, in the transaction that changes the head, at `at`."""
     if not files:
         return
     roles = [file.role for file in files]
     await connection.execute(
         update(TufFile)
         .where(TufFile.index_id == index_id, TufFile.role.in_(roles), TufFile.current)
-        .values(current=False)
+        .values(current=False, superseded_at=at)
     )
     await connection.execute(
         insert(TufFile),

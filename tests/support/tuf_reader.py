@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from tuf.api.exceptions import DownloadHTTPError
@@ -27,8 +28,12 @@ class TreeReader:
         self.cache = cache
         self._root = (tree / "metadata" / "1.root.json").read_bytes()
 
-    def refreshed(self) -> Updater:
-        """Return a client that has just gone through the whole workflow; raises when anything does not hold."""
+    def refreshed(self, at: datetime | None = None) -> Updater:
+        """Return a client that has just gone through the whole workflow; raises when anything does not hold.
+
+        Args:
+            at: what its clock says; that of this machine where it is not given.
+        """
         (self.cache / "targets").mkdir(parents=True, exist_ok=True)
         updater = Updater(
             str(self.cache / "metadata"),
@@ -39,6 +44,9 @@ class TreeReader:
             config=UpdaterConfig(),
             bootstrap=self._root,
         )
+        if at is not None:
+            # There is no public way to set a client's clock; it is read once, when the client is made.
+            updater._trusted_set.reference_time = at
         updater.refresh()
         return updater
 

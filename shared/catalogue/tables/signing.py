@@ -95,14 +95,23 @@ class TufFile(Base):
     expires_at: Mapped[datetime]
     current: Mapped[bool]
     content: Mapped[bytes]
-    __table_args__ = (Index("uq_tuf_file_current", "index_id", "role", unique=True, postgresql_where=text("current")),)
+    superseded_at: Mapped[datetime | None]
+    """Since when it is not current any more; of a current one it says nothing."""
+    __table_args__ = (
+        Index("uq_tuf_file_current", "index_id", "role", unique=True, postgresql_where=text("current")),
+        Index("ix_tuf_file_superseded", "index_id", "superseded_at", postgresql_where=text("not current")),
+    )
 
 
 class Intent(Base):
     """Writer: signing. What a batch is about to sign, stored before any signature; `serial` is set when it was
-    published."""
+    published. Rows of what was superseded or never published go with their objects (`services.signing.retention`)."""
 
     __tablename__ = "intent"
+    __table_args__ = (
+        Index("ix_intent_path", "index_id", "path"),
+        Index("ix_intent_open", "index_id", "version", postgresql_where=text("serial is null")),
+    )
     index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)
     version: Mapped[int] = mapped_column(primary_key=True)
     path: Mapped[str] = mapped_column(primary_key=True)
@@ -111,6 +120,17 @@ class Intent(Base):
     length: Mapped[int | None]
     fence: Mapped[int]
     serial: Mapped[int | None]
+
+
+class Tidying(Base):
+    """Writer: signing. How far the tidying of an index's tree has come: when it was last looked at, up to which version
+    the targets that publications superseded are gone, and the bin whose targets are looked for next."""
+
+    __tablename__ = "tidying"
+    index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)
+    at: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(default=0)
+    next_bin: Mapped[str] = mapped_column(default="")
 
 
 class Publication(Base):

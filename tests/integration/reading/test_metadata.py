@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from countermark.core.digest import sha256_of
 from shared.objects.interface import ObjectStores
 from shared.objects.keys import metadata_key
+from tests.support.factories import make_index
 from tests.support.published import Published, metadata_bytes
 from tests.support.reading import Reading
 
@@ -49,6 +50,18 @@ class TestMetadata:
             assert (answer.status_code, answer.headers["cache-control"]) == (404, "no-store"), name
         for name in ("../files/x", "%2e%2e/%2e%2e/x", "metadata/metadata/1.root.json", "1.root.json/", ""):
             assert (await client.get(f"/root/stable/+tuf/{name}")).status_code == 404, name
+
+    async def test_what_is_not_published_yet_is_kept_by_no_cache(
+        self, client: httpx2.AsyncClient, reading: Reading, engine: AsyncEngine
+    ) -> None:
+        """The timestamp and the roots of an index without a publication are 404 that no cache keeps: a kept one would
+        hide what comes."""
+        made = await make_index(engine, "root/new")
+        await reading.news()
+        for name in ("timestamp.json", "1.root.json", "2.root.json"):
+            for path in (f"/{made.name}/+tuf/metadata/{name}", f"/{made.name}/+tuf/{name}"):
+                answer = await client.get(path)
+                assert (answer.status_code, answer.headers["cache-control"]) == (404, "no-store"), path
 
     async def test_unpublished_versions_do_not_show(
         self, client: httpx2.AsyncClient, reading: Reading, stable: Published, engine: AsyncEngine

@@ -99,6 +99,24 @@ def test_bins_that_expire_first_are_signed_first_and_only_so_many() -> None:
     assert len(rules.bins_due(bins, spec, NOW, 100)) == 8
 
 
+def test_a_day_has_its_share_of_bins_whoever_signs_them() -> None:
+    """The oldest are signed until a share was signed within a day; a batch takes no more of it than it may."""
+    spec = PROFILES["development"].roles[Role.BINS]
+
+    def aged(*hours: float) -> dict[str, CurrentFile]:
+        ends = [NOW + spec.lifetime - timedelta(hours=age) for age in hours]
+        return {f"b8-{number:02x}": CurrentFile(f"b8-{number:02x}", 1, end) for number, end in enumerate(ends)}
+
+    assert rules.bins_due(aged(30, 20, 60, 25), spec, NOW, 2, at_once=2) == ["b8-02"], "one was signed today already"
+    assert rules.bins_due(aged(30, 40, 60, 25), spec, NOW, 3, at_once=2) == ["b8-02", "b8-01"]
+    assert rules.bins_due(aged(30, 20, 23, 25), spec, NOW, 2, at_once=2) == []
+    assert rules.bins_due(aged(23, 20, 23, 1), spec, NOW, 9, at_once=9) == [], "nothing is signed twice a day"
+    week = 7 * 24
+    assert rules.bins_due(aged(week, 20, week + 1, 25), spec, NOW, 2) == ["b8-02", "b8-00"], (
+        "what is due is not put off"
+    )
+
+
 def test_changes_are_sorted_into_their_bins() -> None:
     """Each target goes to the one bin its path hashes to, set and unset alike."""
     one = rules.entry_of(pointer_target(WIDGET.name, FileName("a-1.whl")), b"x")

@@ -20,6 +20,7 @@ from countermark.cli import (
     holding,
     keys,
     listing,
+    probing,
     publishing,
     roots,
     standing,
@@ -44,6 +45,7 @@ app.command()(yanking.yank)
 app.command()(yanking.unyank)
 app.command()(explaining.explain)
 app.command(cls=conforming.OneOrZero)(conforming.conformance)
+app.command()(probing.probe)
 app.add_typer(holding.app, name="hold")
 app.add_typer(roots.app, name="root")
 app.add_typer(bases.app, name="bases")

@@ -1,0 +1,102 @@
+"""`countermark probe`: whether an index can be refreshed from here, and until when."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from countermark.cache import Cache
+from countermark.cli.connecting import FirstUseOption, JsonOption, RootOption, TokenOption, connect
+from countermark.cli.screen import Screen
+from countermark.core.errors import Expired, UsageFault
+from countermark.probing import Life, Probe, Run, expired_by
+from countermark.roots import PinStore, RootChoice, choose_root
+from countermark.transport import Limits, Transport
+
+_SPAN = re.compile(r"([0-9]{1,6})([smhd])\Z")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+_PATIENCE = timedelta(minutes=5)
+"""How long all requests of one refresh may take: there may be thousands of bins."""
+
+IndexArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[INDEX_URL]", help="As --repository elsewhere. Default: COUNTERMARK_REPOSITORY."),
+]
+AheadOption = Annotated[
+    str, typer.Option("--ahead", metavar="SPAN", help="Say what will have expired by then: 90s, 30m, 12h or 3d.")
+]
+
+
+def probe(
+    index: IndexArgument = None,
+    ahead: AheadOption = "12h",
+    root: RootOption = None,
+    first_use: FirstUseOption = False,
+    token: TokenOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Refresh an index's metadata with an empty cache and with the kept one, read every role and bin, say how long all
+    of it lasts.
+
+    Exit codes: 0 all is well, 1 something fails or will have expired with the clock --ahead, 2 usage.
+    """
+    screen = Screen(as_json=as_json)
+    with screen.guarded():
+        span = parse_span(ahead)
+        connection = connect(index, screen, token)
+        settings = connection.settings
+        choice = RootChoice(root or settings.root, first_use)
+        with Transport(credentials=connection.credentials) as source:
+            trusted = choose_root(connection.location, choice, PinStore(settings.pins_folder), source, screen.notify)
+        over: dict[str, Life] = {}
+        for run in Run:
+            with Transport(Limits(metadata_total=_PATIENCE), connection.credentials) as source:
+                looked = Probe(connection.location, trusted, source, Cache(settings.cache_folder), screen.notify)
+                lives = looked.run(run)
+            over |= {life.role: life for life in _shown(screen, run, lives, span)}
+        if over:
+            raise _will_have_expired(list(over.values()), ahead)
+        screen.tell(f"{connection.location.url} is well, and will be in {ahead}")
+        screen.object({"step": "done", "ok": True, "exit": 0})
+
+
+def parse_span(text: str) -> timedelta:
+    """Read a span of time.
+
+    Raises:
+        UsageFault: it is none.
+    """
+    found = _SPAN.match(text)
+    if found is None:
+        raise UsageFault(f"{text[:20]!r} is no span of time", "Write a number and s, m, h or d: --ahead 12h.")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def _shown(screen: Screen, run: Run, lives: Sequence[Life], ahead: timedelta) -> list[Life]:
+    """Print what a refresh found; returns what will have expired."""
+    now = datetime.now(UTC)
+    over = expired_by(lives, now + ahead)
+    for life in lives:
+        left, ends = life.left(now), life.expires.isoformat()
+        fields = {"version": life.version, "expires": ends, "seconds_left": int(left.total_seconds())}
+        bins = {} if life.first is None else {"bins": life.files, "first": life.first}
+        screen.object({"step": run.value, "role": life.role, "ok": life not in over, **fields, **bins})
+        what = life.role if life.first is None else f"{life.files} bins, {life.first} first"
+        words = "will have expired" if life in over else f"{left.days} d {left.seconds // 3600} h left"
+        screen.row(run.value, what, f"version {life.version}", ends, words)
+    return over
+
+
+def _will_have_expired(over: Sequence[Life], ahead: str) -> Expired:
+    named = ", ".join(
+        f"{life.first or life.role} version {life.version} on {life.expires.isoformat()}" for life in over
+    )
+    return Expired(
+        f"{ahead} from now these will have expired: {named}",
+        "The registry's signers are to renew them: tell the people who run it.",
+    )
