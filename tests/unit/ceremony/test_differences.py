@@ -52,6 +52,8 @@ def test_targets_and_bins_are_named() -> None:
 def test_a_first_version_is_told_whole() -> None:
     """Without a version before, everything that the file says is said."""
     files = first_files()
+    empty = json.loads(read_metadata(files.newest["trust"])[0]) | {"targets": {}}
+    assert describe("trust", None, canonical_bytes(empty))[2:] == ["it says nothing else"]
     told = "\n".join(describe("targets", None, read_metadata(files.newest["targets"])[0]))
     assert told.startswith("targets version 1, the first")
     for number in range(3):

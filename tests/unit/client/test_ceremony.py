@@ -76,8 +76,11 @@ def test_a_role_goes_the_whole_way(run: Run, ceremony: CeremonyServer, tmp_path:
     assert run("ceremony", "submit", tmp_path / "b", *at).exit_code == 0
     counted = run("ceremony", "status", event, *at)
     assert counted.stdout.count("signed by key") == 3
+    put_together = run("ceremony", "status", event, "--out", tmp_path / "2.root.json", *at)
+    assert put_together.exit_code == 0, put_together.stderr
     done = run("ceremony", "finalise", event, *at)
     assert (done.exit_code, done.stdout) == (0, "root version 2 is final\n")
+    assert (tmp_path / "2.root.json").read_bytes() == ceremony.book.files["root"][1]
     old, made = (Metadata[Root].from_bytes(content) for content in ceremony.book.files["root"])
     old.verify_delegate("root", made)
     made.verify_delegate("root", made)
@@ -333,7 +336,7 @@ def test_signatures_are_checked_before_they_are_sent(run: Run, ceremony: Ceremon
     assert ceremony.bodies == []
 
 
-def test_status_withdraw_and_their_json(run: Run, ceremony: CeremonyServer) -> None:
+def test_status_withdraw_and_their_json(run: Run, ceremony: CeremonyServer, tmp_path: Path) -> None:
     """Open events are listed with what is missing; one can be looked at, and withdrawn; all have a JSON form."""
     event = ceremony.open("trust")
     at = ("--repository", ceremony.url)
@@ -343,6 +346,9 @@ def test_status_withdraw_and_their_json(run: Run, ceremony: CeremonyServer) -> N
     assert len(objects(run("ceremony", "status", "--all", "--json", *at).stdout)) == 5
     (seen,) = objects(run("ceremony", "status", event.id, "--json", *at).stdout)
     assert (seen["missing"], seen["signed"]) == ({"new": 2}, [])
+    assert run("ceremony", "status", event.id, "--out", tmp_path / "x", *at).exit_code == 1
+    assert run("ceremony", "status", "--out", tmp_path / "x", *at).exit_code == 2
+    assert not (tmp_path / "x").exists()
     done = run("ceremony", "withdraw", event.id, "--reason", "no need", "--json", *at)
     assert objects(done.stdout) == [{"event": event.id, "role": "trust", "state": "withdrawn"}]
     again = run("ceremony", "withdraw", event.id, "--reason", "no need", *at)

@@ -46,7 +46,7 @@ def missing_words(missing: Mapping[str, int]) -> str:
 def listed_missing(item: Mapping[str, object]) -> str:
     """Return what the server counts as missing in an event of its list."""
     missing = item.get("missing")
-    if not isinstance(missing, Mapping) or not all(isinstance(count, int) for count in missing.values()):
+    if not isinstance(missing, Mapping) or not missing or not all(isinstance(count, int) for count in missing.values()):
         return "-"
     return "missing: " + missing_words({label: count for label, count in missing.items() if label in {OLD, NEW}})
 

@@ -31,12 +31,13 @@ from countermark.cli.reviewing import (
     check_signed,
     counted,
     expected_digest,
+    published,
     reviewed,
     target_lines,
 )
 from countermark.cli.screen import Screen
 from countermark.core.ceremony.documents import parse_signature_file, to_bytes
-from countermark.core.errors import CeremonyRefused
+from countermark.core.errors import CeremonyRefused, UsageFault
 
 app = typer.Typer(
     help="Sign what the deployment's offline keys sign: propose, show, sign, submit, finalise. Nothing that the server "
@@ -182,13 +183,21 @@ def submit_command(
 def status(
     event: Annotated[str | None, typer.Argument(metavar="[EVENT]", help="One event; else all that are open.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Closed events, too.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write what is published, once enough signed.")
+    ] = None,
     repository: IndexOption = None,
     token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the events that wait for signatures; or count the signatures of one, by the key lists that it brings."""
+    """List the events that wait for signatures; or count the signatures of one, by the key lists that it brings.
+
+    With --out the file is put together here: the root of a first ceremony, say, for the key holders to keep.
+    """
     screen = Screen(as_json=as_json)
     with screen.guarded():
+        if out is not None and event is None:
+            raise UsageFault("--out is for one event", "Name it: countermark ceremony status EVENT --out FILE.")
         ceremonies = Ceremonies(connect(repository, screen, token).registry())
         if event is None:
             for item in ceremonies.listed(None if every else "open"):
@@ -198,6 +207,8 @@ def status(
             return
         found = ceremonies.event(event)
         standing = counted(found)
+        if out is not None:
+            write_new(out, published(found, standing))
     screen.object(event_facts(found, standing))
     screen.result(f"event {found.id} of {found.role}, version {found.version}: {found.state}")
     for line in standing_lines(found, standing):

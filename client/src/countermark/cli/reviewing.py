@@ -15,12 +15,13 @@ from countermark.ceremony.asking import Ceremonies
 from countermark.ceremony.files import read_document, read_file
 from countermark.ceremony.proposing import parse_pairs
 from countermark.ceremony.reviewing import Review, RootSource, delegators, review
+from countermark.ceremony.words import missing_words
 from countermark.cli.connecting import connect
 from countermark.cli.screen import Screen
 from countermark.core.ceremony.changes import MAX_TARGET_BYTES
 from countermark.core.ceremony.documents import SignatureFile, SigningEvent, parse_event
 from countermark.core.ceremony.faults import CeremonyFault
-from countermark.core.ceremony.payload import parse_payload
+from countermark.core.ceremony.payload import metadata_bytes, parse_payload
 from countermark.core.ceremony.standing import Standing, standing
 from countermark.core.digest import InvalidDigest, Sha256, parse_sha256, sha256_of
 from countermark.core.errors import CeremonyRefused, NetworkFailure, UsageFault
@@ -71,6 +72,18 @@ def counted(event: SigningEvent) -> Standing:
         return standing(event.role, event.payload, signatures, delegators(event))
     except CeremonyFault as error:
         raise CeremonyRefused(f"the signatures of event {event.id} cannot be counted: {error}") from error
+
+
+def published(event: SigningEvent, standing: Standing) -> bytes:
+    """Return the file of an event as it is published: its payload with the signatures that count.
+
+    Raises:
+        CeremonyRefused: signatures are missing.
+    """
+    if not standing.is_ready:
+        raise CeremonyRefused(f"event {event.id} lacks signatures: {missing_words(standing.missing)}")
+    counting = {each.signature.keyid: each.signature for each in event.signatures}
+    return metadata_bytes(event.payload, [counting[keyid] for keyid in standing.valid])
 
 
 def expected_digest(yes: bool, sha256: str | None) -> Sha256 | None:

@@ -52,7 +52,7 @@ def describe(role: str, previous: bytes | None, payload: bytes, holders: Mapping
         first = [f"{role} version {number} follows version {base}" + ("" if number == base + 1 else ", OUT OF TURN")]
     first.append(_expiry(old.pop("expires", None), new.pop("expires")))
     lines = [*_key_words(old, new, holders or {}), *_target_words(old, new), *_rest("", old, new)]
-    return [*first, *(lines or ["nothing else changes"])]
+    return [*first, *(lines or ["it says nothing else" if previous is None else "nothing else changes"])]
 
 
 def _expiry(old: str | None, new: str) -> str:
