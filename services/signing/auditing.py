@@ -20,7 +20,7 @@ from countermark.core.audit import HEAD_TARGET, AuditHead, AuditRow, ChainBroken
 from countermark.core.names import TargetPath
 from services.signing import rules
 from services.signing.batch import Batch, Rendered
-from shared.catalogue import audit_chain
+from shared.catalogue import audit, audit_chain
 from shared.catalogue.engine import CATALOGUE_AWAY
 from shared.catalogue.publication_rows import IndexFacts
 from shared.catalogue.unit_of_work import UnitOfWork
@@ -83,24 +83,23 @@ class ChainLoop:
         return count
 
     async def _chain(self) -> int:
-        """Chain all rows that are not in the chain; a sweep goes through all numbers, part by part."""
-        sweeps = _is_over(self._swept_at, SWEEP_EVERY)
-        count, floor, began = 0, 0 if sweeps else None, time.monotonic()
-        while True:
+        """Chain all rows that are not in the chain, part by part; a sweep goes through all numbers."""
+        sweeps, began, count = _is_over(self._swept_at, SWEEP_EVERY), time.monotonic(), 0
+        async with self._resources.engine.connect() as connection:
+            newest = await audit.newest(connection)
+            start = 1 if sweeps else max(1, await audit_chain.newest_chained(connection) - _BEHIND)
+        while start <= newest:
+            span = range(start, min(newest + 1, start + audit_chain.SPAN))
             async with UnitOfWork(self._resources.engine) as work:
                 if not await audit_chain.lock_chain(work.connection):
                     return count
-                if floor is None:
-                    floor = await audit_chain.newest_chained(work.connection) - _BEHIND
-                rows = await audit_chain.unchained(work.connection, floor, BATCH)
+                rows = await audit_chain.unchained(work.connection, span, BATCH)
                 if rows:
                     self._report_late(rows)
                     await audit_chain.append(work.connection, await audit_chain.end(work.connection), rows)
                     await work.commit()
             count += len(rows)
-            if len(rows) < BATCH:
-                break
-            floor = rows[-1].id
+            start = span.stop if len(rows) < BATCH else rows[-1].id + 1
         if sweeps:
             self._swept_at = began
         return count

@@ -19,7 +19,7 @@ from countermark.core.digest import sha256_of
 from countermark.core.names import IndexName
 from services.signing.auditing import LATE
 from services.signing.bins import bins_of
-from shared.catalogue import audit_chain, publications, trust
+from shared.catalogue import audit, audit_chain, publications, trust
 from shared.ids import IndexId
 from shared.trust.metadata import read_bin, verify_with
 
@@ -130,13 +130,16 @@ async def _refuse_later_heads(connection: AsyncConnection, default: _Default, en
 
 
 async def _refuse_unchained(connection: AsyncConnection, now: datetime) -> None:
-    rows = [row for row in await audit_chain.unchained(connection, 0, _PAGE) if now - row.at > LATE]
-    if rows:
-        some = f"{len(rows)} rows" if len(rows) < _PAGE else f"{_PAGE} rows or more"
-        raise AuditFault(
-            f"{some} of the audit are older than {LATE.seconds // 60} minutes and not chained, the first is {rows[0]}: "
-            "see that a signing service runs"
-        )
+    """Refuse an audit with rows that should have been chained long ago."""
+    newest = await audit.newest(connection)
+    for start in range(1, newest + 1, audit_chain.SPAN):
+        span = range(start, min(newest + 1, start + audit_chain.SPAN))
+        rows = [row for row in await audit_chain.unchained(connection, span, _PAGE) if now - row.at > LATE]
+        if rows:
+            raise AuditFault(
+                f"{len(rows)} rows of the audit, or more, are older than {LATE.seconds // 60} minutes and not chained; "
+                f"the first is {rows[0]}: see that a signing service runs"
+            )
 
 
 async def _signed_head(connection: AsyncConnection, default: _Default) -> AuditHead | None:

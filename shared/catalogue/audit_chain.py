@@ -1,8 +1,8 @@
 """Queries on the chain of the audit's rows and its published heads. Writer: signing.
 
 Audit numbers may commit in another order than they were given out, so the chain has an order of its own: a row that
-becomes visible late is chained when it is found, at the next position. `unchained` looks from a floor on, which the
-caller keeps a step behind the newest number and takes back to zero now and then (`services.signing.auditing`).
+becomes visible late is chained when it is found, at the next position: `services.signing.auditing` looks a step behind
+the newest number, and through all of them now and then.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from shared.jobs.messages import RefreshIndex
 
 _CHAIN_LOCK = 0x636D6B02
 """Advisory lock of the catalogue: one process at a time chains."""
+
+SPAN = 100_000
+"""Numbers that are looked at with one question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +72,18 @@ async def newest_chained(connection: AsyncConnection) -> int:
     return await connection.scalar(select(func.max(AuditChain.audit_id))) or 0
 
 
-async def unchained(connection: AsyncConnection, floor: int, limit: int) -> list[AuditRow]:
-    """Return rows that are not in the chain, by number.
+async def unchained(connection: AsyncConnection, span: range, limit: int) -> list[AuditRow]:
+    """Return rows with numbers of a span that are not in the chain, by number.
 
     Args:
-        floor: look at larger numbers only.
+        span: ends `SPAN` after its beginning at the most, so that a question stays short however long the chain is.
         limit: the most rows.
     """
-    chained = exists().where(AuditChain.audit_id == Audit.id)
-    rows = await connection.execute(select(*_COLUMNS).where(Audit.id > floor, ~chained).order_by(Audit.id).limit(limit))
-    return [_row(row) for row in rows]
+    # The bounds twice: so that both sides are a range of an index.
+    first, last = span.start, span.stop - 1
+    chained = exists().where(AuditChain.audit_id == Audit.id, AuditChain.audit_id.between(first, last))
+    query = select(*_COLUMNS).where(Audit.id.between(first, last), ~chained).order_by(Audit.id).limit(limit)
+    return [_row(row) for row in await connection.execute(query)]
 
 
 async def append(connection: AsyncConnection, before: End, rows: Sequence[AuditRow]) -> End:

@@ -77,7 +77,7 @@ TAMPERING = {
     ),
     "an old row unchained": (
         "insert into audit (at, actor, action, subject, detail) values (now() - interval '1 day', 'm', 'x', 'y', '{}')",
-        "1 rows of the audit are older than 5 minutes and not chained",
+        "1 rows of the audit, or more, are older than 5 minutes and not chained; the first is audit row",
     ),
 }
 
