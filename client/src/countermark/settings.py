@@ -24,7 +24,6 @@ from countermark.core.errors import UsageFault
 from countermark.credentials import Secrets
 from countermark.location import origin_of, parse_url
 
-
 _MOST_SECONDS = 86_400
 
 

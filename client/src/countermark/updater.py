@@ -41,6 +41,7 @@ from countermark.core.errors import (
 )
 from countermark.core.names import TargetPath
 from countermark.location import Location
+from countermark.metadata_folder import check_roots, forget_other_index
 from countermark.roots import MAX_ROOT_BYTES, TrustedRoot, how_to_pin, root_url
 
 POLICY_TARGET = "trust/policy.yaml"
@@ -74,6 +75,7 @@ class TrustedIndex:
         self._names_itself = False
         location = starting.location
         with self._translated():
+            forget_other_index(starting.folder, location.index)
             self._updater = Updater(
                 metadata_dir=str(starting.folder),
                 metadata_base_url=location.metadata_url,
@@ -94,6 +96,7 @@ class TrustedIndex:
         with self._translated():
             with self._kept_from_others():
                 self._updater.refresh()
+                check_roots(self._starting.folder, self._starting.root.version, self._signed("root")["version"])
                 self._names_itself = check_snapshot(self._signed("snapshot"), self._starting.location.index)
             return {role: int(self._signed(role)["version"]) for role in (*_TOP, "targets")}
 
