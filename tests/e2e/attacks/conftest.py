@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.e2e.attacks.names import INDEX, LATEST, OTHER, PAGE, WHEEL, WIDGET
 from tests.support.archives import make_wheel
 from tests.support.processes import Deployment
 from tests.support.tampering.forger import Forger, Keys, stolen_keys
-from tests.support.tampering.server import TamperingServer, behind, tampering
+from tests.support.tampering.server import TamperingServer, tampering, through
 from tests.support.tampering.table import Case
 from tests.support.tampering.victim import Ended, Victim
 from tests.support.uploading import post_file
@@ -26,17 +27,27 @@ class Site:
     """A deployment whose index published three times, and what somebody kept of each.
 
     Attributes:
+        http: asks the deployment itself.
         history: what `timestamp.json` was after each publication.
     """
 
     deployment: Deployment
+    http: httpx2.Client
     token: str
     history: tuple[bytes, ...]
+    _read: dict[str, bytes] = field(default_factory=dict)
 
     def read(self, name: str, index: str = INDEX) -> bytes | None:
         """Return a published file of an index, None when there is none."""
-        answer = self.deployment.get(f"/{index}/+tuf/{name}")
-        return answer.content if answer.status_code == 200 else None
+        path = f"/{index}/+tuf/{name}"
+        if path in self._read:
+            return self._read[path]
+        answer = self.http.get(path)
+        if answer.status_code != httpx2.codes.OK:
+            return None
+        if not name.endswith("timestamp.json"):
+            self._read[path] = answer.content
+        return answer.content
 
     def keys(self) -> Keys:
         """Return the deployment's keys."""
@@ -85,7 +96,7 @@ class Scene:
 
 
 @pytest.fixture(scope="session")
-def site(deployment: Deployment) -> Site:
+def site(deployment: Deployment) -> Iterator[Site]:
     """Two indexes of one deployment: `root/attacked` has widget 1.9, widget 1.10 and gadget 1.10; `root/mallory` has
     its own widget 1.10."""
     token = deployment.token("--verbs", "read,upload", index="*")
@@ -100,7 +111,8 @@ def site(deployment: Deployment) -> Site:
     evil = make_wheel("widget", "1.10", extra_members={"widget/evil.py": b"import os\n"})
     answer = post_file(f"{deployment.api}/{OTHER}", token, WHEEL, evil)
     assert answer.status_code == 200, answer.text
-    return Site(deployment, token, tuple(history))
+    with httpx2.Client(base_url=deployment.api, timeout=30, verify=False) as http:
+        yield Site(deployment, http, token, tuple(history))
 
 
 @pytest.fixture
@@ -113,7 +125,7 @@ def scene(site: Site, tmp_path: Path, record_property: Callable[[str, object], N
 @contextmanager
 def open_scene(site: Site, home: Path, record: Callable[[str, object], None]) -> Iterator[Scene]:
     """Open the scene of one attack, with a client whose home is `home`."""
-    with behind(site.deployment.api) as honest, tampering(honest) as server:
+    with tampering(through(site.http)) as server:
         forger = Forger(site.read, site.keys())
         server.lay(f"/{INDEX}/+tuf/", forger.files)
         client = Victim(home, f"{server.url}/{INDEX}")

@@ -130,18 +130,20 @@ def tampering(honest: Honest) -> Iterator[TamperingServer]:
         thread.join()
 
 
-@contextmanager
-def behind(url: str) -> Iterator[Honest]:
-    """Yield what asks a running registry, bytes as they travel."""
-    with httpx2.Client(timeout=30) as client:
+def through(client: httpx2.Client) -> Honest:
+    """Return what asks a running registry, bytes as they travel.
 
-        def ask(path: str, headers: Mapping[str, str]) -> Reply:
-            with client.stream("GET", f"{url}{path}", headers=dict(headers)) as response:
-                body = b"".join(response.iter_raw())
-                kept = {name: response.headers[name] for name in _KEPT if name in response.headers}
-                return Reply(response.status_code, body, kept)
+    Args:
+        client: asks; its base URL is the registry's. It may be used by several threads.
+    """
 
-        yield ask
+    def ask(path: str, headers: Mapping[str, str]) -> Reply:
+        with client.stream("GET", path, headers=dict(headers)) as response:
+            body = b"".join(response.iter_raw())
+            kept = {name: response.headers[name] for name in _KEPT if name in response.headers}
+            return Reply(response.status_code, body, kept)
+
+    return ask
 
 
 def in_folder(folder: Path) -> Honest:
