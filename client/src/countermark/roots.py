@@ -76,7 +76,7 @@ def read_root(data: bytes, previous: TrustedRoot | None = None) -> TrustedRoot:
     """Verify a root by itself and, when given, by its predecessor.
 
     Raises:
-        BelowThreshold: too few of its own, or of the previous root's, keys signed it.
+        BelowThreshold: too few of its own, or of the previous root's, keys signed it, or it counts a key twice.
         InvalidMetadata: it is not root metadata, demands more keys than it lists, or is not the next version.
     """
     try:
@@ -87,6 +87,7 @@ def read_root(data: bytes, previous: TrustedRoot | None = None) -> TrustedRoot:
         for name, role in root.roles.items():
             if role.threshold > len(role.keyids):
                 raise InvalidMetadata(f"the root demands {role.threshold} keys for {name} and lists {len(role.keyids)}")
+        _refuse_doubles(root)
         if previous is not None:
             if root.version != previous.version + 1:
                 raise InvalidMetadata(f"root version {root.version} follows version {previous.version}")
@@ -104,6 +105,21 @@ def read_root(data: bytes, previous: TrustedRoot | None = None) -> TrustedRoot:
         expires=root.expires,
         roles=tuple(RoleKeys(name, role.threshold, tuple(role.keyids)) for name, role in sorted(root.roles.items())),
     )
+
+
+def _refuse_doubles(root: Root) -> None:
+    """Refuse a root by which one holder could meet a threshold alone: a key counts once, not once for each of its ids.
+
+    Raises:
+        BelowThreshold: a role lists one key under two ids.
+    """
+    for name, role in root.roles.items():
+        keys = [root.keys[keyid] for keyid in role.keyids if keyid in root.keys]
+        if len({json.dumps(key.keyval, sort_keys=True) for key in keys}) < len(keys):
+            raise BelowThreshold(
+                f"root version {root.version} lists one key under two ids for {name}, so one holder would count twice",
+                "Do not use it, and tell the people who run this registry.",
+            )
 
 
 def walk_roots(location: Location, source: FetcherInterface) -> tuple[TrustedRoot, ...]:

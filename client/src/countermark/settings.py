@@ -5,6 +5,7 @@
 | `COUNTERMARK_HOME` | folder for roots, bases and metadata; else the user's configuration and cache folders |
 | `COUNTERMARK_REPOSITORY` | the index, when `--repository` or `--index` is not given |
 | `COUNTERMARK_ROOT` | a root file to start from, when `--root` is not given |
+| `COUNTERMARK_DEADLINE` | seconds for all metadata of a run, and for a file before its rate counts; else 120 and 30 |
 | `COUNTERMARK_TOKEN` | a token; or `COUNTERMARK_USERNAME` with `COUNTERMARK_PASSWORD` |
 | `NETRC` | the netrc file; else the one in the home folder |
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import platformdirs
@@ -21,6 +23,8 @@ import platformdirs
 from countermark.core.errors import UsageFault
 from countermark.credentials import Secrets
 from countermark.location import origin_of, parse_url
+
+_MOST_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Settings:
     views_folder: Path
     repository: str | None = None
     root: Path | None = None
+    deadline: timedelta | None = None
     secrets: Secrets = field(default_factory=Secrets)
 
     def repository_or(self, given: str | None, flag: str) -> str:
@@ -59,7 +64,11 @@ class Settings:
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """Read the settings from an environment; empty values count as absent."""
+    """Read the settings from an environment; empty values count as absent.
+
+    Raises:
+        UsageFault: a value cannot be used.
+    """
     values = {name: value for name, value in environment.items() if value}
     home = values.get("COUNTERMARK_HOME")
     root = values.get("COUNTERMARK_ROOT")
@@ -69,6 +78,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         views_folder=Path(home, "views") if home else platformdirs.user_config_path("countermark") / "views",
         repository=values.get("COUNTERMARK_REPOSITORY"),
         root=Path(root) if root else None,
+        deadline=_seconds("COUNTERMARK_DEADLINE", values),
         secrets=Secrets(
             token=values.get("COUNTERMARK_TOKEN"),
             username=values.get("COUNTERMARK_USERNAME"),
@@ -76,6 +86,15 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             netrc=Path(values.get("NETRC") or os.path.expanduser("~/.netrc")),
         ),
     )
+
+
+def _seconds(name: str, values: Mapping[str, str]) -> timedelta | None:
+    text = values.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:6]) <= _MOST_SECONDS and len(text) < 6):
+        raise UsageFault(f"{name} is {text!r}", f"Set it to whole seconds, 1 to {_MOST_SECONDS}, or leave it away.")
+    return timedelta(seconds=int(text))
 
 
 def _origin(url: str) -> object:

@@ -143,6 +143,9 @@ class Transport(ByteSource):
             response = stack.enter_context(contextlib.closing(self._respond(exchange)))
             chunks = _watched(response.iter_raw(), exchange)
             yield from _decoded(chunks, response, exchange)
+            if self._watchdog.expired:
+                # A body without a length ends with its connection, also when it was us who shut it down.
+                raise SlowRetrievalError(f"{exchange.url} is not complete within its deadline")
 
     def _respond(self, exchange: _Exchange) -> httpx2.Response:
         """Return the answer 200, after retries and redirects; its body is not read yet."""

@@ -41,6 +41,7 @@ from countermark.core.errors import (
 )
 from countermark.core.names import TargetPath
 from countermark.location import Location
+from countermark.metadata_folder import check_roots, forget_other_index
 from countermark.newest_root import NewestRoot
 from countermark.roots import MAX_ROOT_BYTES, TrustedRoot, how_to_pin, root_url
 
@@ -74,6 +75,7 @@ class TrustedIndex:
         self._source = _Remembering(source)
         self._names_itself = False
         with self._translated():
+            forget_other_index(starting.folder, starting.location.index)
             self._updater = self._start()
 
     def refresh(self) -> Mapping[str, int]:
@@ -88,6 +90,7 @@ class TrustedIndex:
         with self._translated():
             with self._kept_from_others():
                 self._refresh()
+                check_roots(self._starting.folder, self._starting.root.version, self._signed("root")["version"])
                 self._names_itself = check_snapshot(self._signed("snapshot"), self._starting.location.index)
             return {role: int(self._signed(role)["version"]) for role in (*_TOP, "targets")}
 

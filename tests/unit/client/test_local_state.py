@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import Metadata, Root
 
 from countermark.cache import Cache, repository_key
@@ -189,6 +190,16 @@ def test_an_unreachable_threshold_is_refused(sim: RepositorySimulator) -> None:
     assert isinstance(root, Root)
     root.roles["timestamp"].threshold = 2
     with pytest.raises(InvalidMetadata, match="demands 2 keys for timestamp"):
+        read_root(signed_bytes(root, sim.deployment.keys["root"]))
+
+
+def test_a_key_under_two_ids_is_refused(sim: RepositorySimulator) -> None:
+    """A root by which one holder would count twice is no root. Source: trust contract section 1.2."""
+    root = Metadata[Root].from_bytes(sim.deployment.roots[0]).signed
+    assert isinstance(root, Root)
+    public = sim.deployment.keys["root"][0].public_key
+    root.add_key(SSlibKey("f" * 64, public.keytype, public.scheme, public.keyval), "root")
+    with pytest.raises(BelowThreshold, match="one key under two ids for root"):
         read_root(signed_bytes(root, sim.deployment.keys["root"]))
 
 

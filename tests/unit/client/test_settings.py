@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,15 @@ def test_home_holds_everything(tmp_path: Path) -> None:
     assert settings.pins_folder == tmp_path / "roots"
     assert settings.cache_folder == tmp_path / "cache"
     assert settings.secrets == Secrets(netrc=Path("/n"))
+
+
+def test_a_deadline_is_whole_seconds() -> None:
+    """It is bounded, and what is no number of seconds is a usage fault that names the variable."""
+    assert read_settings({"COUNTERMARK_DEADLINE": "5"}).deadline == timedelta(seconds=5)
+    assert read_settings({"COUNTERMARK_DEADLINE": ""}).deadline is None
+    for text in ("0", "-1", "1.5", "five", "86401", "9" * 5000, "\u0665"):
+        with pytest.raises(UsageFault, match="COUNTERMARK_DEADLINE"):
+            read_settings({"COUNTERMARK_DEADLINE": text})
 
 
 def test_a_repository_must_be_named() -> None:

@@ -55,6 +55,16 @@ def _drip_body(handler: BaseHTTPRequestHandler) -> None:
             time.sleep(0.02)
 
 
+def _drip_without_length(handler: BaseHTTPRequestHandler) -> None:
+    with contextlib.suppress(OSError):
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        while True:
+            handler.wfile.write(b"x")
+            time.sleep(0.02)
+
+
 def _drip_headers(handler: BaseHTTPRequestHandler) -> None:
     with contextlib.suppress(OSError):
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
@@ -71,7 +81,7 @@ def _endless(handler: BaseHTTPRequestHandler) -> None:
             handler.wfile.write(b"x" * 65536)
 
 
-@pytest.mark.parametrize("drip", [_drip_body, _drip_headers])
+@pytest.mark.parametrize("drip", [_drip_body, _drip_without_length, _drip_headers])
 def test_row_7_metadata_has_an_overall_deadline(drip: object, server: Loopback, transport: Transport) -> None:
     """One byte now and then, of body or headers, is given up at the deadline though no gap is long."""
     server.paths["/slow"] = drip  # type: ignore[assignment]

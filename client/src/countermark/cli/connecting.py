@@ -140,8 +140,7 @@ def opened(asked: Asked, screen: Screen, meter: Meter | None = None, *, names: i
     """
     bases = asked.view()
     connection = connect(asked.repository, screen, asked.token)
-    settings, standard = connection.settings, Limits()
-    limits = Limits(metadata_total=standard.metadata_total + timedelta(seconds=2 * names))
+    settings, limits = connection.settings, _limits(connection.settings.deadline, names)
     with (
         Transport(limits, connection.credentials) as first,
         Sources(lambda: Transport(limits, connection.credentials), first) as sources,
@@ -157,6 +156,13 @@ def opened(asked: Asked, screen: Screen, meter: Meter | None = None, *, names: i
             bases=bases,
         )
         yield Opened(Verifier(repository, asked.policy, screen.step, meter or Silent()), sources)
+
+
+def _limits(deadline: timedelta | None, names: int) -> Limits:
+    standard = Limits()
+    if deadline is None:
+        return Limits(metadata_total=standard.metadata_total + timedelta(seconds=2 * names))
+    return Limits(metadata_total=deadline, grace=min(standard.grace, deadline))
 
 
 def parse_bases(names: Sequence[str]) -> tuple[IndexName, ...]:

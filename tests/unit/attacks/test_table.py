@@ -1,0 +1,28 @@
+"""The table of attacks: complete, and written down as the tests are."""
+
+from __future__ import annotations
+
+from tests.support.tampering.table import DOCUMENT, ROWS, document, lines
+
+
+def test_every_row_has_a_test_or_says_why_not() -> None:
+    """Rows 1 to 18 and 27 to 31 of the trust contract's section 6 are all in the table, each with a test or a gap."""
+    assert {line.row for line in lines()} == set(ROWS) == {*range(1, 19), *range(27, 32)}
+    assert [line.what for line in lines() if not line.test and not line.gap] == []
+
+
+def test_no_test_covers_two_attacks_of_one_name() -> None:
+    """Each line names one test and one case of it."""
+    named = [line.test for line in lines() if line.test]
+    assert len(set(named)) == len(named)
+
+
+def test_only_what_is_called_a_gap_ends_well() -> None:
+    """An attack that ends 0 either changes nothing, which its words say, or is a gap; 0 is never the silent rule."""
+    well = [line for line in lines() if line.case is not None and line.case.code == 0 and not line.gap]
+    assert {line.row for line in well} <= {13, 28, 29}
+
+
+def test_the_document_is_what_the_tests_say() -> None:
+    """`docs/attacks.md` is written from the tests: python -m tests.support.tampering --write."""
+    assert DOCUMENT.read_text(encoding="utf-8") == document()
