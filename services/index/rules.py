@@ -74,6 +74,11 @@ _PREFERRED = (Coding.ZSTD, Coding.BROTLI, Coding.GZIP, Coding.IDENTITY)
 _METADATA_NAME = re.compile(r"([1-9][0-9]{0,9})\.([a-z][a-z0-9]{0,15}(?:-[0-9a-f]{1,8})?)\.json\Z")
 _HASHED_TARGET = re.compile(r"(?P<folder>[a-z]+/[^/]{1,128})/(?P<sha256>[0-9a-f]{64})\.(?P<name>[^/]{1,200})\Z")
 
+_TRUST_TARGET = re.compile(r"(trust/[A-Za-z0-9][A-Za-z0-9._-]{0,199}|trusted_root\.json|signing_config\.v0\.2\.json)\Z")
+"""What trust may sign, as `countermark.core.ceremony.tree` has it: loading that brings the whole TUF library."""
+
+_HASHED_TRUST_TARGET = re.compile(r"(?P<folder>(?:trust/)?)(?P<sha256>[0-9a-f]{64})\.(?P<name>[^/]{1,200})\Z")
+
 
 def choose_media(accept: str | None, query: bytes = b"") -> Media | None:
     """Return the form a client likes best, None when it takes none of ours (406).
@@ -266,6 +271,9 @@ def parse_metadata_name(text: str) -> MetadataWanted | None:
 
 def parse_hashed_target(text: str) -> TargetWanted | None:
     """Read a target's hash-prefixed path as TUF clients ask for it; None for any other text."""
+    of_trust = _HASHED_TRUST_TARGET.match(text)
+    if of_trust is not None and _TRUST_TARGET.match(of_trust["folder"] + of_trust["name"]):
+        return TargetWanted(TargetPath(of_trust["folder"] + of_trust["name"]), Sha256(of_trust["sha256"]))
     match = _HASHED_TARGET.match(text)
     if match is None:
         return None

@@ -42,8 +42,13 @@ ABSENT = "absent"
 _SIGNED_LINK = b'"url":"' + SIGNED_ROOT.encode() + b"+f/"
 """How a link begins in a page document; within a text the quotation marks would be escaped."""
 
-_TARGET_TYPES = {"json": b"application/json", "pointer": b"application/yaml", "note": b"text/plain; charset=utf-8"}
-"""Content-Type by a target's extension. Source: RFC 9512 for YAML; a note is C2SP text."""
+_TARGET_TYPES = {
+    "json": b"application/json",
+    "pointer": b"application/yaml",
+    "yaml": b"application/yaml",
+    "note": b"text/plain; charset=utf-8",
+}
+"""Content-Type by a target's extension; targets of trust have any. Source: RFC 9512 for YAML; a note is C2SP text."""
 
 _UNPUBLISHED = "Index {} has no publication yet: nothing of it is signed.\n"
 
@@ -160,7 +165,7 @@ async def load_target(resources: Resources, limits: Limits, place: Place, wanted
     if await store.head(key) is None:
         return _absent(limits, place, f"Index {place.record.name} has no such target.\n")
     body = await load_checked(store, key, wanted.sha256, limits.document)
-    content_type = _TARGET_TYPES[wanted.target.rpartition(".")[2]]
+    content_type = _TARGET_TYPES.get(wanted.target.rpartition(".")[2], b"application/octet-stream")
     shape = Shape(place.open, IMMUTABLE_CACHING, content_types=(content_type,))
     return Document(shape, body, ())
 

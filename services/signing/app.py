@@ -6,6 +6,7 @@ from services.signing.auditing import ChainLoop
 from services.signing.events_api import trust_app
 from services.signing.jobs import RefreshLoop, handlers
 from services.signing.keys import KeyCheck
+from services.signing.renewing import RenewLoop
 from services.signing.telling import SigningLook
 from services.signing.tidying import TidyLoop
 from services.signing.usecases import Publisher
@@ -23,6 +24,7 @@ def create_service(resources: Resources) -> Service:
         loops=(
             RefreshLoop(resources).run,
             ChainLoop(resources).run,
+            RenewLoop(resources).run,
             TidyLoop(resources).run,
             SigningLook(resources).run,
         ),

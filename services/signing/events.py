@@ -25,6 +25,7 @@ from countermark.core.ceremony.tree import DELEGATOR, SHARED_ROLES, WINDOWS
 from countermark.core.digest import sha256_of
 from services.signing.event_rules import check_children, check_online_keys
 from services.signing.event_views import EventView, SharedFiles, as_signatures
+from services.signing.trust_targets import targets_of
 from shared.catalogue import audit, publications, rotation, signing_events, trust
 from shared.catalogue.signing_events import EXPIRED, FINAL, WITHDRAWN, EventId, Holder, StoredEvent, StoredSignature
 from shared.catalogue.trust import StoredTrustFile
@@ -83,8 +84,6 @@ class Ceremonies:
                 f"In the profile {self._profile.name} the server itself signs registry: countermark-server bins "
                 "changes the count of bins.",
             )
-        if proposal.change.targets:
-            raise ServiceError(ErrorKind.INVALID, "This version does not publish targets of trust: leave them out.")
         added = {key.keyid: key for _, key in proposal.change.add}
         stray = sorted(proposal.holders.keys() - added.keys())
         if stray:
@@ -113,6 +112,7 @@ class Ceremonies:
             expires_at=now + EVENT_LIFETIME,
         )
         await signing_events.insert_event(connection, event)
+        await signing_events.keep_targets(connection, proposal.change.targets.values(), at=now)
         named = [Holder(keyid, name, added[keyid].to_dict()) for keyid, name in proposal.holders.items()]
         await signing_events.set_holders(connection, named, at=now, by=actor)
         await _record(connection, event, "trust.propose", actor, now, reason=event.reason)
@@ -243,9 +243,11 @@ class Ceremonies:
             verify_with(content if delegator is None or event.role == Role.ROOT else delegator, event.role, content)
             if previous is not None and event.role == Role.ROOT:
                 verify_with(previous, event.role, content)
+            if event.role == Role.TRUST:
+                await targets_of(connection, content)
             check_online_keys(event.role, content, await self._signing_keys(connection), self._profile)
             check_children(event.role, content, {role: file.content for role, file in shared.files.items()})
-        except CeremonyFault as error:
+        except (CeremonyFault, LookupError) as error:
             raise ServiceError(ErrorKind.CONFLICT, f"Event {event.id} cannot be finalised: {_plain(error)}.") from error
         return content
 
@@ -313,7 +315,7 @@ def _invalid(error: CeremonyFault) -> ServiceError:
     return ServiceError(ErrorKind.INVALID, f"This cannot be proposed: {_plain(error)}.")
 
 
-def _plain(error: CeremonyFault) -> str:
+def _plain(error: Exception) -> str:
     """Return the words of a fault in ASCII: they may quote what somebody sent."""
     return str(error).encode("ascii", "backslashreplace").decode()
 

@@ -22,6 +22,7 @@ from datetime import datetime
 import structlog
 from tuf.api.metadata import SuccinctRoles
 
+from countermark.core.names import TargetPath
 from services.signing import rules, tree
 from services.signing.access import key_access
 from services.signing.ceremony import load_handles
@@ -29,6 +30,7 @@ from services.signing.holding import kept
 from services.signing.signatures import SignedFile, SigningRequest, sign_bins, sign_head
 from services.signing.signers import Signers, online
 from services.signing.storing import Committed, follow, make_good
+from services.signing.trust_targets import targets_of
 from shared.catalogue import audit, leases, publications, trust
 from shared.catalogue.leases import Held
 from shared.catalogue.publication_rows import HeadState, IndexFacts, NewHead, NewTufFile
@@ -127,7 +129,8 @@ async def _rebin(resources: Resources, held: Held, progress: Callable[[int, int]
         return Moved(name, moved=False)
     handles = online(await load_handles(resources))
     signers = await asyncio.to_thread(Signers, handles, key_access(resources.settings))
-    roots = await _roots(resources)
+    roots, of_trust = await _shared(resources, move)
+    await tree.put_targets(store, move.index.name, of_trust)
     shared = [SignedFile(f.role, f.version, f.expires_at, f.content) for f in (*roots, *move.request.shared.values())]
     await tree.put_metadata(store, move.index.name, shared)
     with _Spool() as spool:
@@ -163,9 +166,11 @@ async def _acquire(resources: Resources, index_id: IndexId) -> Held:
     raise IndexBusy(f"index {index_id} is being published without a pause: try again later")
 
 
-async def _roots(resources: Resources) -> list[StoredTrustFile]:
+async def _shared(resources: Resources, move: _Move) -> tuple[list[StoredTrustFile], dict[TargetPath, bytes]]:
+    """Return all roots, and the targets of trust."""
     async with resources.engine.connect() as connection:
-        return await trust.roots(connection)
+        of_trust = await targets_of(connection, move.request.shared["trust"].content)
+        return await trust.roots(connection), of_trust
 
 
 async def _gather(resources: Resources, held: Held) -> _Move | None:

@@ -17,6 +17,7 @@ from services.signing import tree
 from services.signing.auditing import shown_head
 from services.signing.checking import PROJECTS_AT_ONCE, rendered_targets, signed_digests
 from services.signing.signatures import SignedFile
+from services.signing.trust_targets import targets_of
 from shared.catalogue import publications, trust
 from shared.ids import IndexId
 from shared.objects.interface import Put
@@ -51,12 +52,14 @@ async def rebuild(resources: Resources, index_id: IndexId) -> Rebuilt | None:
             return None
         in_use = await trust.trust_files_in_use(connection, head.registry_version)
         shared = [*await trust.roots(connection), *in_use.values()]
+        of_trust = await targets_of(connection, in_use["trust"].content)
         online = await publications.all_current_files(connection, index_id)
         projects = await publications.visible_projects(connection, index_id)
         notes = await shown_head(connection, index)
     store = resources.objects.side(public=index.public)
     files = [SignedFile(file.role, file.version, file.expires_at, file.content) for file in shared]
     files += [SignedFile(file.role, file.version, file.expires_at, file.content) for file in online]
+    await tree.put_targets(store, index.name, of_trust, Put.REPLACE)
     await tree.put_metadata(store, index.name, files, Put.REPLACE)
     signed = signed_digests(file.content for file in online if file.role != "snapshot")
     written, differing = 0, []

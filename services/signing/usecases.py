@@ -37,6 +37,7 @@ from services.signing.rules import ProjectPlan
 from services.signing.signatures import SignedFile, SignedRoles, SigningRequest, sign_batch
 from services.signing.signers import KeyUnusable, Signers, online
 from services.signing.storing import Committed, follow, make_good
+from services.signing.trust_targets import targets_of
 from shared.catalogue import audit, leases, outbox, publications, trust
 from shared.catalogue.leases import Held, LeaseLost
 from shared.catalogue.publication_rows import IntentLine, NewHead, NewPage, NewTufFile
@@ -306,7 +307,9 @@ class Publisher:
             return
         async with self._resources.engine.connect() as connection:
             files = [*await trust.roots(connection), *batch.shared.values()]
+            targets = await targets_of(connection, batch.shared["trust"].content)
         store = self._resources.objects.side(public=batch.index.public)
+        await tree.put_targets(store, batch.index.name, targets)
         await tree.put_metadata(
             store, batch.index.name, [SignedFile(f.role, f.version, f.expires_at, f.content) for f in files]
         )

@@ -15,7 +15,8 @@ from sqlalchemy import ColumnElement, Row, Select, insert, select, tuple_, updat
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.catalogue.tables import EventSignature, KeyHolder, SigningEvent
+from countermark.core.digest import sha256_of
+from shared.catalogue.tables import EventSignature, KeyHolder, SigningEvent, TrustTarget
 
 EventId = NewType("EventId", UUID)
 
@@ -195,6 +196,19 @@ async def set_holders(connection: AsyncConnection, holders: Sequence[Holder], *,
         for one in holders
     ]
     await connection.execute(upsert(KeyHolder).values(rows).on_conflict_do_nothing())
+
+
+async def keep_targets(connection: AsyncConnection, contents: Collection[bytes], *, at: datetime) -> None:
+    """Keep the bytes of targets that trust is to name; those that are there already stay."""
+    if contents:
+        rows = [{"sha256": sha256_of(content), "content": content, "kept_at": at} for content in set(contents)]
+        await connection.execute(upsert(TrustTarget).values(rows).on_conflict_do_nothing())
+
+
+async def kept_targets(connection: AsyncConnection, digests: Collection[str]) -> dict[str, bytes]:
+    """Return the bytes of targets of trust, sha256 -> bytes, of those that are kept."""
+    query = select(TrustTarget.sha256, TrustTarget.content).where(TrustTarget.sha256.in_(digests))
+    return {row.sha256: row.content for row in await connection.execute(query)}
 
 
 async def holder_names(connection: AsyncConnection) -> dict[str, str]:

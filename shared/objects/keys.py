@@ -97,8 +97,8 @@ def timestamp_key(index: IndexName) -> Key:
 
 def target_key(index: IndexName, target: TargetPath, sha256: Sha256) -> Key:
     """Return the key of a target as TUF clients ask for it: the digest before the last segment."""
-    folder, _, last = target.rpartition("/")
-    return Key(f"{index_prefix(index)}targets/{folder}/{sha256}.{last}")
+    folder, slash, last = target.rpartition("/")
+    return Key(f"{index_prefix(index)}targets/{folder}{slash}{sha256}.{last}")
 
 
 def plain_target_key(index: IndexName, target: TargetPath) -> Key:

@@ -111,7 +111,7 @@ def add_replica(letter: str, folder: Path, environment: dict[str, str], processe
     for name, port in zip(_SERVICES, ports, strict=True):
         own = environment | {"COUNTERMARK_LISTEN__SERVICE_PORT": str(port)}
         processes[f"{name}-{letter}"] = service(name, folder / f"{name}-{letter}.log", own)
-        if name in ("upload", "index", "download"):
+        if name != "worker":
             given[f"COUNTERMARK_UPSTREAMS__{name.upper()}"] = f"http://127.0.0.1:{port}"
     processes[f"gateway-{letter}"] = service("gateway", folder / f"gateway-{letter}.log", given)
     return f"http://127.0.0.1:{api}"

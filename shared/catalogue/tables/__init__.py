@@ -6,7 +6,7 @@ Source: architecture section 11.1; trust contract section 2.6.
 """
 
 from shared.catalogue.tables.base import Base, Json
-from shared.catalogue.tables.ceremony import EventSignature, KeyHolder, SigningEvent
+from shared.catalogue.tables.ceremony import EventSignature, KeyHolder, SigningEvent, TrustTarget
 from shared.catalogue.tables.common import Audit, Outbox
 from shared.catalogue.tables.download import DownloadCount, Fetch, MirrorFault, MirrorFile
 from shared.catalogue.tables.gateway import (
@@ -81,6 +81,7 @@ __all__ = [
     "Token",
     "TokenUse",
     "TrustFile",
+    "TrustTarget",
     "TufFile",
     "TufHead",
 ]

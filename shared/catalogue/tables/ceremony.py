@@ -52,6 +52,15 @@ class EventSignature(Base):
     submitted_at: Mapped[datetime]
 
 
+class TrustTarget(Base):
+    """Writer: signing. The bytes of a target that a version of trust names, kept with its proposal and for ever."""
+
+    __tablename__ = "trust_target"
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    content: Mapped[bytes]
+    kept_at: Mapped[datetime]
+
+
 class KeyHolder(Base):
     """Writer: signing. By what name a key of an offline role is known: words of whoever proposed it, proven by
     nothing."""

@@ -1,7 +1,9 @@
 """Ceremonies over the API on a real Postgres: the first one, rotations, and whatever is not to be accepted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import base64
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +18,7 @@ from services.signing.app import create_service
 from services.signing.bootstrapping import bootstrap
 from services.signing.ceremony import CeremonyNeeded, ensure_trust
 from services.signing.jobs import handlers
+from services.signing.rebuilding import rebuild
 from services.signing.usecases import Publisher
 from shared.catalogue.tables import Audit, Grant, Outbox
 from shared.errors import ServiceError
@@ -55,7 +58,7 @@ class Deployment:
             await self.admin.finalise(waiting[role])
         await Publisher(self.resources).publish(self.index.id)
 
-    async def rotate(self, role: str, change: dict[str, object], *keys: CryptoSigner) -> dict[str, object]:
+    async def rotate(self, role: str, change: Mapping[str, object], *keys: CryptoSigner) -> dict[str, object]:
         """Propose, sign and finalise a change, and publish."""
         event = await self.admin.propose(role, change)
         await self.plain.submit(event, *keys)
@@ -308,7 +311,7 @@ async def test_who_may_what(deployment: Deployment) -> None:
         ("root", {"thresholds": {"root": 4}}, "would need 4 signatures and has 3 keys"),
         ("root", {"surprise": 1}, "no other fields"),
         ("trust", {"bins": 8}, "has no hash bins"),
-        ("trust", {"targets": {"trust/policy.yaml": "eA=="}}, "does not publish targets"),
+        ("trust", {"targets": {"pointers/a/b.pointer": "eA=="}}, "trust signs no target"),
     ],
 )
 async def test_what_cannot_be_proposed(
@@ -325,6 +328,23 @@ async def test_an_event_that_is_none(deployment: Deployment) -> None:
     await deployment.plain.ask("GET", "/events/0193", status=404)
     await deployment.plain.ask("GET", "/events/01930000-0000-7000-8000-000000000000", status=404)
     await deployment.plain.ask("GET", "/events?after=xyz", status=422)
+
+
+async def test_targets_of_trust_are_published_as_they_were_signed(deployment: Deployment, tmp_path: Path) -> None:
+    """Policy and Sigstore root reach every client of every index by the trust role alone, also after a rebuild."""
+    await deployment.finish()
+    policy, trusted = b'schema: "policy/v1"\n', b"{}"
+    contents = {"trust/policy.yaml": policy, "trusted_root.json": trusted}
+    change = {"targets": {path: base64.b64encode(content).decode() for path, content in contents.items()}}
+    keys = deployment.key("trust", "alice"), deployment.key("trust", "bob")
+    await deployment.rotate("trust", change, *keys)
+    reader = TreeReader(deployment.tree, tmp_path / "cache")
+    assert {path: reader.target(path) for path in contents} == contents
+    shutil.rmtree(deployment.tree / "targets/trust")
+    await rebuild(deployment.resources, deployment.index.id)
+    assert TreeReader(deployment.tree, tmp_path / "other").target("trust/policy.yaml") == policy
+    await deployment.rotate("trust", {"untargets": ["trusted_root.json"]}, *keys)
+    assert (reader.target("trusted_root.json"), reader.target("trust/policy.yaml")) == (None, policy)
 
 
 Change = Callable[[Holders], None]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from countermark.core.ceremony.tree import is_trust_target
 from countermark.core.digest import Sha256
 from countermark.core.names import NormalizedName, TargetPath
 from services.index.rules import (
@@ -25,6 +26,7 @@ from services.index.rules import (
     choose_media,
     chooses_page,
     page_of,
+    parse_hashed_target,
     unslashed_page,
     wanted_at,
 )
@@ -268,3 +270,20 @@ class TestDevpiAddresses:
         face = parse_face(path)
         assert face is not None
         assert unslashed_page(face, media, agent) == (PageWanted(NormalizedName("thing"), "../") if direct else None)
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        (f"trust/{'a' * 64}.policy.yaml", "trust/policy.yaml"),
+        (f"{'a' * 64}.trusted_root.json", "trusted_root.json"),
+        (f"{'a' * 64}.policy.yaml", None),
+        (f"trust/sub/{'a' * 64}.policy.yaml", None),
+        (f"trust/{'a' * 64}.-x", None),
+    ],
+)
+def test_targets_of_trust_are_asked_for_by_digest(path: str, target: str | None) -> None:
+    """What the trust role may sign, and nothing beside it."""
+    found = parse_hashed_target(path)
+    assert (found and found.target) == target
+    assert is_trust_target(target or "trust/sub/policy.yaml") is (target is not None)

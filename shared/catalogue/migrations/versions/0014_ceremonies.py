@@ -65,5 +65,12 @@ def upgrade() -> None:
         sa.Column("named_at", _MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("keyid", name=op.f("pk_key_holder")),
     )
+    op.create_table(
+        "trust_target",
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.Column("kept_at", _MOMENT, nullable=False),
+        sa.PrimaryKeyConstraint("sha256", name=op.f("pk_trust_target")),
+    )
     for column in ("targets_version", "trust_version"):
         op.add_column("tuf_head", sa.Column(column, sa.BigInteger(), server_default=sa.text("1"), nullable=False))

@@ -1,0 +1,109 @@
+"""Signs shared files anew before they expire, where this server has the keys: registry in the profile `small`, all of
+them in `development`. Those of key holders are renewed by ceremonies.
+
+Source: trust contract sections 2.3 and 2.7.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from tuf.api.metadata import Metadata
+
+from countermark.core.ceremony.changes import Change, build
+from countermark.core.ceremony.payload import read_published
+from countermark.core.ceremony.tree import DELEGATOR, key_lists
+from services.signing.access import key_access
+from services.signing.ceremony import load_handles
+from services.signing.event_views import SharedFiles
+from services.signing.signers import KeyHandle, KeyUnusable, Signers
+from shared.catalogue import audit, publications, trust
+from shared.catalogue.trust import StoredTrustFile
+from shared.catalogue.unit_of_work import UnitOfWork
+from shared.clock import whole_seconds
+from shared.jobs.messages import RefreshIndex
+from shared.resources import Resources
+from shared.trust.metadata import verify_with
+from shared.trust.roles import PROFILES, SHARED, Profile, Role, is_due
+
+log = structlog.get_logger()
+
+LOOK_EVERY = timedelta(hours=1)
+"""How often expiries are looked at: files are due a month before they expire."""
+
+
+class RenewLoop:
+    """Renews what is due. Safe with several replicas: what one has renewed is not due for the others."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+
+    async def run(self) -> None:
+        """Look now and every `LOOK_EVERY`, until cancelled."""
+        while True:
+            try:
+                await renew_due(self._resources)
+            except (KeyUnusable, SQLAlchemyError, OSError) as error:
+                log.warning("renewal_failed", error=str(error))
+            await asyncio.sleep(LOOK_EVERY.total_seconds())
+
+
+async def renew_due(resources: Resources) -> list[str]:
+    """Sign the shared files that are due and have every index published with them; returns their roles.
+
+    Raises:
+        KeyUnusable: a key is missing or does not sign.
+    """
+    profile, now = PROFILES[resources.settings.signing.profile], whole_seconds(resources.clock.now())
+    async with UnitOfWork(resources.engine) as work:
+        await trust.lock_ceremony(work.connection)
+        shared = await SharedFiles.read(work.connection)
+        due = _due(profile, shared, now)
+        if not due:
+            return []
+        handles = await load_handles(resources)
+        for role in due:
+            file = await asyncio.to_thread(_renewed, resources, shared, role, (handles, now))
+            await trust.insert_trust_file(work.connection, file)
+            await audit.record(
+                work.connection,
+                at=now,
+                actor="signing",
+                action="trust.renew",
+                subject="deployment",
+                role=role.value,
+                version=file.version,
+            )
+        for _, index_id in await publications.index_names(work.connection):
+            await work.enqueue(RefreshIndex(index_id))
+        await work.commit()
+    log.info("shared_files_renewed", roles=[role.value for role in due])
+    return [role.value for role in due]
+
+
+def _due(profile: Profile, shared: SharedFiles, now: datetime) -> list[Role]:
+    """Return the roles that this server signs and that are due; those with an open event are their signers' matter."""
+    if not shared.is_complete:
+        return []
+    ours = SHARED if profile.name == "development" else (Role.REGISTRY,) if profile.registry_is_online else ()
+    files = {role: shared.files[role.value] for role in ours if role.value not in shared.waiting}
+    return [role for role, file in files.items() if is_due(profile.roles[role], file.expires_at, now)]
+
+
+def _renewed(
+    resources: Resources, shared: SharedFiles, role: Role, by: tuple[list[KeyHandle], datetime]
+) -> StoredTrustFile:
+    """Return the next version of a role, with nothing changed but its expiry."""
+    (handles, now), spec = by, PROFILES[resources.settings.signing.profile].roles[role]
+    delegator = shared.files[DELEGATOR[role]].content
+    listed = key_lists(read_published(DELEGATOR[role], delegator))[role]
+    # A ceremony may have brought in other keys: those that are not listed sign nothing that counts.
+    mine = [handle for handle in handles if handle.role is role and handle.key.keyid in listed.keyids]
+    current = read_published(role, shared.files[role.value].content)
+    signed = build(role, current, Change(), now, spec.lifetime)
+    content = Signers(mine, key_access(resources.settings)).sign(role, Metadata(signed), listed.threshold)
+    verify_with(delegator, role.value, content)
+    return StoredTrustFile(role.value, signed.version, signed.expires, content)

@@ -1,0 +1,69 @@
+"""Shared files whose keys the server has are signed anew in time; those that people hold are not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from securesystemslib.signer import Signature
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.signing.bootstrapping import bootstrap
+from services.signing.ceremony import ensure_trust
+from services.signing.events import Ceremonies
+from services.signing.renewing import renew_due
+from services.signing.usecases import Publisher
+from shared.catalogue import trust
+from shared.resources import Resources
+from tests.support.clock import SettableClock
+from tests.support.factories import make_index
+from tests.support.holders import Holders, in_profile
+from tests.support.resources import service_resources
+from tests.support.tuf_reader import TreeReader
+
+LONG_AGO = timedelta(days=160)
+"""Since when 20 of the 180 days of trust and registry are left, and 205 of those of root and targets."""
+
+
+async def versions(resources: Resources) -> dict[str, int]:
+    """Return role -> newest version."""
+    async with resources.engine.connect() as connection:
+        return {role: file.version for role, file in (await trust.newest_trust_files(connection)).items()}
+
+
+async def test_in_development_all_are_renewed(engine: AsyncEngine, tmp_path: Path) -> None:
+    """What is due gets its next version, once, every index takes it, and stock clients go along."""
+    clock = SettableClock(datetime.now(UTC) - LONG_AGO)
+    async with service_resources(engine, tmp_path, clock=clock) as resources:
+        await ensure_trust(resources)
+        index = await make_index(engine)
+        await Publisher(resources).publish(index.id)
+        assert await renew_due(resources) == []
+        clock.advance(LONG_AGO)
+        assert await renew_due(resources) == ["trust", "registry"]
+        assert await renew_due(resources) == []
+        assert await versions(resources) == {"root": 1, "targets": 1, "trust": 2, "registry": 2}
+        await Publisher(resources).publish(index.id)
+        reader = TreeReader(tmp_path / "public/indexes/root/stable", tmp_path / "cache")
+        assert reader.target("trust/nothing") is None
+        assert reader.versions() == {"timestamp": 2, "snapshot": 2}
+        clock.advance(LONG_AGO)
+        assert await renew_due(resources) == ["root", "targets", "trust", "registry"]
+
+
+async def test_what_people_hold_is_left_to_them(engine: AsyncEngine, tmp_path: Path) -> None:
+    """In the profile small the server renews registry alone, and nothing before the first ceremony is done."""
+    clock = SettableClock(datetime.now(UTC) - LONG_AGO)
+    async with service_resources(engine, tmp_path, clock=clock) as opened:
+        resources, holders = in_profile(opened, "small"), Holders.of("root", "targets", "trust")
+        ceremonies = Ceremonies(resources)
+        events = await bootstrap(resources, holders.held())
+        assert await renew_due(resources) == []
+        for event in events:
+            made = [key.sign(event.payload) for key in holders.keys[event.role].values()]
+            given = [Signature(one.keyid, one.signature) for one in made]
+            await ceremonies.submit("signer", event.id, event.payload_sha256, given)
+            await ceremonies.finalise("root", event.id)
+        clock.advance(LONG_AGO)
+        assert await renew_due(resources) == ["registry"]
+        assert await versions(resources) == {"root": 1, "targets": 1, "trust": 1, "registry": 2}
