@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,14 +32,17 @@ def key_access(settings: Settings) -> KeyAccess:
     )
 
 
-def with_configured_uris(handles: Sequence[KeyHandle], settings: Settings) -> list[KeyHandle]:
+def with_configured_uris(handles: Sequence[KeyHandle], settings: Settings, known: Collection[str]) -> list[KeyHandle]:
     """Return the keys with the URIs that `signing.uris` gives them.
+
+    Args:
+        known: the ids of all keys that the deployment has or had: a line about a retired one may stay.
 
     Raises:
         KeyUnusable: it names a key that the deployment does not have.
     """
     configured = settings.signing.uris
-    unknown = configured.keys() - {handle.key.keyid for handle in handles}
+    unknown = configured.keys() - set(known)
     if unknown and handles:
         problem = f"signing.uris names key {min(unknown)[:16]}, which this deployment does not have"
         raise KeyUnusable(problem, "Correct the key id (`countermark key show`), or take the line away.")

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.ceremony.changes import Change
 from countermark.core.ceremony.tree import KEYED_BY, SHARED_ROLES
+from services.signing.access import key_access
 from services.signing.ceremony import keys_folder, load_handles
 from services.signing.event_views import SharedFiles
 from services.signing.events import Ceremonies, Proposal
@@ -192,7 +193,7 @@ async def _online_keys(
     for role in online_roles(profile):
         lacking = profile.roles[role].keys - sum(one.role is role for one in have)
         new += [await asyncio.to_thread(generate_key, folder, role) for _ in range(lacking)]
-    await asyncio.to_thread(Signers, [*earlier, *new], folder)
+    await asyncio.to_thread(Signers, [*earlier, *new], key_access(resources.settings))
     if new:
         stored = [StoredKey(one.key.keyid, one.role.value, one.key.to_dict(), one.uri) for one in new]
         await trust.insert_keys(connection, stored, resources.clock.now())
@@ -208,6 +209,6 @@ async def _sign_registry(
         return
     spec = PROFILES[resources.settings.signing.profile].roles[Role.REGISTRY]
     expires = now + spec.lifetime
-    signers = await asyncio.to_thread(Signers, online, keys_folder(resources))
+    signers = await asyncio.to_thread(Signers, online, key_access(resources.settings))
     content = signers.sign(Role.REGISTRY, registry_metadata(by_role(online), bits, 1, expires), spec.threshold)
     await trust.insert_trust_file(connection, StoredTrustFile(Role.REGISTRY.value, 1, expires, content))

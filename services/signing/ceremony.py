@@ -150,8 +150,9 @@ async def load_handles(resources: Resources) -> list[KeyHandle]:
     """
     async with resources.engine.connect() as connection:
         stored = await trust.living_keys(connection)
+        known = await trust.known_keys(connection)
     handles = [KeyHandle(Role(key.role), Key.from_dict(key.keyid, dict(key.public_key)), key.uri) for key in stored]
-    return with_configured_uris(handles, resources.settings)
+    return with_configured_uris(handles, resources.settings, known)
 
 
 def _stored(handle: KeyHandle) -> StoredKey:

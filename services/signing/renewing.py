@@ -64,9 +64,14 @@ async def renew_due(resources: Resources) -> list[str]:
         due = _due(profile, shared, now)
         if not due:
             return []
-        handles = await load_handles(resources)
+        handles, renewed = await load_handles(resources), []
         for role in due:
-            file = await asyncio.to_thread(_renewed, resources, shared, role, (handles, now))
+            mine, threshold = _at_hand(shared, role, handles)
+            if len(mine) < threshold:
+                log.warning("renewal_needs_holders", role=role.value, keys=len(mine), needed=threshold)
+                continue
+            file = await asyncio.to_thread(_renewed, resources, shared, role, (mine, threshold, now))
+            renewed.append(role.value)
             await trust.insert_trust_file(work.connection, file)
             await audit.record(
                 work.connection,
@@ -77,11 +82,13 @@ async def renew_due(resources: Resources) -> list[str]:
                 role=role.value,
                 version=file.version,
             )
+        if not renewed:
+            return []
         for _, index_id in await publications.index_names(work.connection):
             await work.enqueue(RefreshIndex(index_id))
         await work.commit()
-    log.info("shared_files_renewed", roles=[role.value for role in due])
-    return [role.value for role in due]
+    log.info("shared_files_renewed", roles=renewed)
+    return renewed
 
 
 def _due(profile: Profile, shared: SharedFiles, now: datetime) -> list[Role]:
@@ -93,17 +100,24 @@ def _due(profile: Profile, shared: SharedFiles, now: datetime) -> list[Role]:
     return [role for role, file in files.items() if is_due(profile.roles[role], file.expires_at, now)]
 
 
+def _at_hand(shared: SharedFiles, role: Role, handles: list[KeyHandle]) -> tuple[list[KeyHandle], int]:
+    """Return the keys of a role that this server has and that are listed, and how many must sign.
+
+    A ceremony may have given the role to people: then none of the keys that are here counts any more.
+    """
+    listed = key_lists(read_published(DELEGATOR[role], shared.files[DELEGATOR[role]].content))[role]
+    mine = [handle for handle in handles if handle.role is role and handle.key.keyid in listed.keyids]
+    return mine, listed.threshold
+
+
 def _renewed(
-    resources: Resources, shared: SharedFiles, role: Role, by: tuple[list[KeyHandle], datetime]
+    resources: Resources, shared: SharedFiles, role: Role, by: tuple[list[KeyHandle], int, datetime]
 ) -> StoredTrustFile:
     """Return the next version of a role, with nothing changed but its expiry."""
-    (handles, now), spec = by, PROFILES[resources.settings.signing.profile].roles[role]
-    delegator = shared.files[DELEGATOR[role]].content
-    listed = key_lists(read_published(DELEGATOR[role], delegator))[role]
-    # A ceremony may have brought in other keys: those that are not listed sign nothing that counts.
-    mine = [handle for handle in handles if handle.role is role and handle.key.keyid in listed.keyids]
+    handles, threshold, now = by
+    lifetime = PROFILES[resources.settings.signing.profile].roles[role].lifetime
     current = read_published(role, shared.files[role.value].content)
-    signed = build(role, current, Change(), now, spec.lifetime)
-    content = Signers(mine, key_access(resources.settings)).sign(role, Metadata(signed), listed.threshold)
-    verify_with(delegator, role.value, content)
+    signed = build(role, current, Change(), now, lifetime)
+    content = Signers(handles, key_access(resources.settings)).sign(role, Metadata(signed), threshold)
+    verify_with(shared.files[DELEGATOR[role]].content, role.value, content)
     return StoredTrustFile(role.value, signed.version, signed.expires, content)

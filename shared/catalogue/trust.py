@@ -164,6 +164,11 @@ async def key_roles(connection: AsyncConnection, keyid: str) -> list[str]:
     return list(await connection.scalars(select(KeyHandle.role).where(KeyHandle.keyid == keyid)))
 
 
+async def known_keys(connection: AsyncConnection) -> set[str]:
+    """Return the ids of all keys that the deployment has or had."""
+    return set(await connection.scalars(select(KeyHandle.keyid)))
+
+
 async def use_again_from(connection: AsyncConnection, keyid: str, at: datetime) -> None:
     """Count everything a key has signed before a moment as not signed by it."""
     await connection.execute(update(KeyHandle).where(KeyHandle.keyid == keyid).values(created_at=at))

@@ -146,6 +146,22 @@ def test_a_file_goes_through_all_processes(split: Split, tmp_path: Path) -> None
     until("the static page", static.exists)
 
 
+def test_ceremonies_reach_the_signer_through_the_gateway(split: Split) -> None:
+    """Strangers are asked for credentials by the signing process; an administrator opens an event and ends it."""
+    url = f"{split.api}/api/v1/trust"
+    assert httpx2.get(url, timeout=20).status_code == 401
+    made = server_command("token", "create", "--index", "*", "--verbs", "read,configure", environment=split.environment)
+    headers = basic(made.stdout.strip())
+    assert httpx2.get(url, headers=headers, timeout=20).json()["missing"] == []
+    body = {"role": "trust", "change": {}, "reason": "to renew it"}
+    event = httpx2.post(f"{url}/events", json=body, headers=headers, timeout=20)
+    assert event.status_code == 201, event.text
+    ended = httpx2.post(
+        f"{url}/events/{event.json()['id']}/withdraw", json={"reason": "a test"}, headers=headers, timeout=20
+    )
+    assert ended.json()["state"] == "withdrawn"
+
+
 def test_readiness_follows_the_services(split: Split) -> None:
     """When a service is gone the gateway says so, and all is well when it is back; SIGTERM ends it with 0."""
     upload = split.processes["upload-a"]

@@ -9,14 +9,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx2
+import orjson
 import pytest
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Signature
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.signing.app import create_service
 from services.signing.bootstrapping import bootstrap
 from services.signing.ceremony import CeremonyNeeded, ensure_trust
+from services.signing.events import Ceremonies
 from services.signing.jobs import handlers
 from services.signing.rebuilding import rebuild
 from services.signing.usecases import Publisher
@@ -323,6 +325,21 @@ async def test_what_cannot_be_proposed(
     assert words in refused["detail"]
 
 
+async def test_a_key_is_of_one_role(deployment: Deployment) -> None:
+    """A key of root cannot be one of targets too, nor one key sign both snapshot and timestamp."""
+    await deployment.finish()
+    shared = adding("root", deployment.key("targets", "alice"))
+    refused = await deployment.admin.propose("root", {"add": [shared]}, status=400)
+    assert "root and targets would share key" in refused["detail"]
+    roles = {line["role"]: line for line in (await deployment.plain.ask("GET", ""))["roles"]}
+    snapshot = roles["snapshot"]["keys"][0]["keyid"]
+    root = orjson.loads((deployment.tree / "metadata/1.root.json").read_bytes())["signed"]
+    document = root["keys"][snapshot] | {"keyid": snapshot}
+    both = {"add": [{"role": "timestamp", "key": document}]}
+    refused = await deployment.admin.propose("root", both, status=400)
+    assert f"snapshot and timestamp would share key {snapshot}" in refused["detail"]
+
+
 async def test_an_event_that_is_none(deployment: Deployment) -> None:
     """Ids of nothing and of no form are not found, and a cursor of another list is refused."""
     await deployment.plain.ask("GET", "/events/0193", status=404)
@@ -386,7 +403,7 @@ async def test_impossible_beginnings(
 
 
 async def test_a_production_deployment_holds_registry_offline(engine: AsyncEngine, tmp_path: Path) -> None:
-    """Five root holders and a registry of people: four events, three generated online keys for their owner alone."""
+    """Five root holders and a registry of people: four events from the top, three online keys, then 1024 bins."""
     async with service_resources(engine, tmp_path) as opened:
         resources = in_profile(opened, "production")
         holders = Holders.of("root", names=("a", "b", "c", "d", "e"))
@@ -400,6 +417,20 @@ async def test_a_production_deployment_holds_registry_offline(engine: AsyncEngin
             await bootstrap(resources, holders.held())
         with pytest.raises(CeremonyNeeded, match="0 of 3 signatures of root"):
             await ensure_trust(resources)
+        ceremonies = Ceremonies(resources)
+        for event in events:
+            made = [key.sign(event.payload) for key in holders.keys[event.role].values()]
+            given = [Signature(one.keyid, one.signature) for one in made]
+            await ceremonies.submit("signer", event.id, event.payload_sha256, given)
+        with pytest.raises(ServiceError, match="Finalise targets first"):
+            await ceremonies.finalise("root", events[-1].id)
+        for event in events:
+            await ceremonies.finalise("root", event.id)
+        index = await make_index(engine)
+        await Publisher(resources).publish(index.id)
+        reader = TreeReader(tmp_path / "public/indexes/root/stable", tmp_path / "cache")
+        assert reader.target("pointers/widget/_latest.pointer") is None
+        assert len(list(reader.tree.glob("metadata/*.b10-*.json"))) == 1024
 
 
 async def test_a_first_ceremony_can_be_begun_again(deployment: Deployment) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from securesystemslib.signer import Signature
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.signing.bootstrapping import bootstrap
@@ -14,6 +15,7 @@ from services.signing.events import Ceremonies
 from services.signing.renewing import renew_due
 from services.signing.usecases import Publisher
 from shared.catalogue import trust
+from shared.catalogue.tables import KeyHandle
 from shared.resources import Resources
 from tests.support.clock import SettableClock
 from tests.support.factories import make_index
@@ -67,3 +69,15 @@ async def test_what_people_hold_is_left_to_them(engine: AsyncEngine, tmp_path: P
         clock.advance(LONG_AGO)
         assert await renew_due(resources) == ["registry"]
         assert await versions(resources) == {"root": 1, "targets": 1, "trust": 1, "registry": 2}
+
+
+async def test_roles_that_were_given_to_people_do_not_hold_up_the_others(engine: AsyncEngine, tmp_path: Path) -> None:
+    """A role of which too few keys are here is passed over; what can be renewed is."""
+    clock = SettableClock(datetime.now(UTC) - LONG_AGO)
+    async with service_resources(engine, tmp_path, clock=clock) as resources:
+        await ensure_trust(resources)
+        clock.advance(LONG_AGO)
+        async with engine.begin() as connection:
+            await connection.execute(update(KeyHandle).where(KeyHandle.role == "trust").values(retired_at=clock.now()))
+        assert await renew_due(resources) == ["registry"]
+        assert await renew_due(resources) == []

@@ -1,5 +1,6 @@
 """Keys of online roles replaced on a real Postgres and a real folder, read by stock python-tuf after every step."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -250,6 +251,20 @@ async def test_a_root_that_people_hold(
     await changes.upload(small, index, "second-1.0-py3-none-any.whl", b"second")
     await Publisher(small).publish(index.id)
     assert readers.all_find("second")
+
+
+async def test_what_the_settings_say_of_a_retired_key(
+    resources: Resources, clock: SettableClock, index: MadeIndex
+) -> None:
+    """Their line about it may stay when it is replaced: publishing goes on."""
+    old = next(handle for handle in await load_handles(resources) if handle.role is Role.TIMESTAMP)
+    signing = resources.settings.signing.model_copy(update={"uris": {old.key.keyid: old.uri}})
+    told = replace(resources, settings=resources.settings.model_copy(update={"signing": signing}))
+    rotation = await rotated(told, clock, index, Role.TIMESTAMP)
+    await rotating.hand_over(told, rotation)
+    await Publisher(told).publish(index.id)
+    await rotating.retire(told, rotation)
+    assert old.key.keyid not in {handle.key.keyid for handle in await load_handles(told)}
 
 
 async def test_a_ceremony_does_not_get_ahead(resources: Resources, clock: SettableClock, index: MadeIndex) -> None:
