@@ -30,7 +30,7 @@ def test_holders_who_come_and_go_are_named() -> None:
     change = Change(add=(("root", new),), remove=(("root", gone),), thresholds={"root": 3})
     assert describe("root", files.newest["root"], files.payload("root", change), {new.keyid: "Ada"})[2:] == [
         "role root needs 3 signatures instead of 2: 3 of 3 keys must sign",
-        f"role root gains key {new.keyid} (ed25519, said to be held by Ada)",
+        f'role root gains key {new.keyid} (ed25519, said to be held by "Ada")',
         f"role root loses key {gone} (ed25519)",
     ]
 

@@ -51,7 +51,7 @@ def test_a_role_goes_the_whole_way(run: Run, ceremony: CeremonyServer, tmp_path:
 
     shown = run("ceremony", "show", event, "--out", tmp_path / "carried.json", *at)
     assert shown.exit_code == 0, shown.stderr
-    assert f"role root gains key {new.public_key.keyid} (ed25519, said to be held by Dora)" in shown.stdout
+    assert f'role root gains key {new.public_key.keyid} (ed25519, said to be held by "Dora")' in shown.stdout
     assert f"proven from root version 1 with sha256 {sha256_of(root.read_bytes())}" in shown.stdout
     key = key_file(tmp_path, signer("root", 0))
     first = run(
@@ -104,6 +104,32 @@ def test_the_first_ceremony_needs_no_root(run: Run, server: Loopback, tmp_path: 
     pinned(run, ceremony, tmp_path)
     again = run("ceremony", "show", event_file(tmp_path, event), *at)
     assert (again.exit_code, "trusts root version 1 already" in again.stderr) == (1, True)
+
+
+def test_words_of_a_server_stay_on_their_line(run: Run, ceremony: CeremonyServer, tmp_path: Path) -> None:
+    """Reason, proposer and holders' names cannot write lines of their own, such as another digest."""
+    root = pinned(run, ceremony, tmp_path)
+    new = signer("root", 7)
+    event = ceremony.open("root", Change(add=(("root", new.public_key),)))
+    forged = f"x\nsha256 of the payload: {'0' * 64}\r\n\u2028WARNING"
+    carried = event_file(
+        tmp_path, event, reason=forged, proposed_by=forged, holders={new.public_key.keyid: forged}, signatures=()
+    )
+    shown = run("ceremony", "show", carried, "--root", root)
+    assert shown.exit_code == 0, shown.stderr
+    digests = [line for line in shown.stdout.splitlines() if line.startswith("sha256")]
+    assert digests == [f"sha256 of the payload: {event.payload_sha256}"]
+
+
+def test_a_second_first_version_is_warned_about(run: Run, ceremony: CeremonyServer, tmp_path: Path) -> None:
+    """A server that hides the versions before and asks for a first one of targets is not believed silently."""
+    root = pinned(run, ceremony, tmp_path)
+    hidden = CeremonyServer(Loopback())
+    hidden.book.files["root"] = ceremony.book.files["root"]
+    event = hidden.open("targets", first_changes()["targets"])
+    shown = run("ceremony", "show", event_file(tmp_path, event), "--root", root)
+    assert shown.exit_code == 0, shown.stderr
+    assert "WARNING: it is said to be the first version of targets: sign only if you know of none" in shown.stdout
 
 
 def test_no_is_no(run: Run, ceremony: CeremonyServer, tmp_path: Path) -> None:
@@ -353,6 +379,28 @@ def test_status_withdraw_and_their_json(run: Run, ceremony: CeremonyServer, tmp_
     assert objects(done.stdout) == [{"event": event.id, "role": "trust", "state": "withdrawn"}]
     again = run("ceremony", "withdraw", event.id, "--reason", "no need", *at)
     assert (again.exit_code, "no open event" in again.stderr) == (1, True)
+
+
+def test_roles_are_listed_with_their_keys(run: Run, ceremony: CeremonyServer) -> None:
+    """Key ids are what removals are proposed with; what is missing of a first ceremony is told; others end 1."""
+    keys = [{"keyid": "ab" * 32, "scheme": "ed25519", "holder": "Ada\nBob"}]
+    root = {"role": "root", "version": 2, "expires_at": "2027-11-26T00:00:00Z", "threshold": 1, "keys": keys}
+    bins: dict[str, object] = {"role": "bins", "version": None, "expires_at": None, "threshold": 1, "keys": []}
+    answer = {"profile": "small", "missing": ["trust is not proposed"], "roles": [root, bins]}
+    ceremony.server.paths["/api/v1/trust"] = always(answer)
+    at = ("--repository", ceremony.url)
+    done = run("ceremony", "roles", *at)
+    assert done.stdout.splitlines() == [
+        "root: version 2, expires 2027-11-26T00:00:00Z, 1 of 1 keys must sign",
+        f'  {"ab" * 32} (ed25519, said to be held by "Ada Bob")',
+        "bins: signed for each index, 1 of 0 keys must sign",
+    ]
+    assert "of the first ceremony is missing: trust is not proposed" in done.stderr
+    assert objects(run("ceremony", "roles", "--json", *at).stdout) == [root, bins]
+    odd: list[object] = [{"roles": [1], "missing": []}, {"roles": [{"keys": None}], "missing": []}, {"roles": []}]
+    for document in odd:
+        ceremony.server.paths["/api/v1/trust"] = always(document)
+        assert run("ceremony", "roles", *at).exit_code == 1
 
 
 def test_answers_that_are_no_events_are_refused(run: Run, ceremony: CeremonyServer, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from countermark.core.ceremony.changes import Change
 from countermark.core.ceremony.documents import SignatureFile, SigningEvent, parse_event
@@ -29,9 +29,21 @@ class Ceremonies:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def roles(self) -> Mapping[str, object]:
-        """Return what the server says of the shared roles."""
-        return self._registry.get("/trust")
+    def roles(self) -> tuple[list[Mapping[str, Any]], list[str]]:
+        """Return what the server says of the published roles, and what is missing of a first ceremony.
+
+        Raises:
+            RegistryRefused: it answered something else.
+        """
+        answer = self._registry.get("/trust")
+        roles, missing = answer.get("roles"), answer.get("missing")
+        if (
+            not _is_list(roles, dict)
+            or not _is_list(missing, str)
+            or not all(_is_list(r.get("keys"), dict) for r in roles)
+        ):
+            raise RegistryRefused("the registry did not say which roles are published", "Is it of this version?")
+        return roles, missing
 
     def listed(self, state: str | None) -> Iterator[Mapping[str, object]]:
         """Yield events without their payloads, in one state or all."""
@@ -59,6 +71,10 @@ class Ceremonies:
     def finalise(self, event: str) -> SigningEvent:
         """Have the payload of an event published with its signatures."""
         return _read(self._registry.create(_path(event, "finalise"), {}).document, event)
+
+
+def _is_list(value: object, kind: type) -> TypeGuard[list[Any]]:
+    return isinstance(value, list) and all(isinstance(each, kind) for each in value)
 
 
 def _path(event: str, *segments: str) -> str:

@@ -181,6 +181,7 @@ def _later(event: SigningEvent, trusted: TrustedRoot, source: RootSource | None)
     version = read_published(role, above).version
     if event.previous is None:
         ground.words = _from(f"nothing, as it is the first below {role} version {version}", trusted)
+        ground.warnings.append(f"it is said to be the first version of {event.role}: sign only if you know of none")
     elif _is_signed(event.role, event.previous, above):
         ground.words = _from(f"{event.role} version {event.version - 1}, below {role} version {version}", trusted)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from countermark.ceremony.reviewing import Review
 from countermark.core.ceremony.documents import SigningEvent
@@ -10,23 +11,34 @@ from countermark.core.ceremony.standing import NEW, OLD, Standing
 
 
 def review_lines(reviewed: Review) -> Iterator[str]:
-    """Yield what a key holder reads before signing: first what the server says, then what this machine found."""
+    """Yield what a key holder reads before signing: first what the server says, then what this machine found.
+
+    Each is one line: words of a server cannot write lines of their own.
+    """
+    return map(_one_line, _review_lines(reviewed))
+
+
+def _review_lines(reviewed: Review) -> Iterator[str]:
     event = reviewed.event
     yield (
         f"event {event.id}, {event.state} until {event.expires_at:%Y-%m-%d %H:%M %Z}; the server says that "
-        f"{event.proposed_by} proposed it: {event.reason or 'without a reason'}"
+        f"{_said(event.proposed_by)} proposed it, for this reason: {_said(event.reason)}"
     )
     yield f"compared with {reviewed.basis}:"
     for line in reviewed.differences:
         yield f"  - {line}"
     for line in reviewed.warnings:
         yield f"WARNING: {line}"
-    yield from standing_lines(event, reviewed.standing)
+    yield from _standing_lines(event, reviewed.standing)
     yield f"sha256 of the payload: {event.payload_sha256}"
 
 
 def standing_lines(event: SigningEvent, counted: Standing) -> Iterator[str]:
-    """Yield who signed, who did so in vain, and what is missing."""
+    """Yield who signed, who did so in vain, and what is missing; one line each."""
+    return map(_one_line, _standing_lines(event, counted))
+
+
+def _standing_lines(event: SigningEvent, counted: Standing) -> Iterator[str]:
     for keyid in counted.valid:
         yield f"signed by {_named(event, keyid)}"
     for keyid in counted.wrong:
@@ -49,6 +61,18 @@ def listed_missing(item: Mapping[str, object]) -> str:
     if not isinstance(missing, Mapping) or not missing or not all(isinstance(count, int) for count in missing.values()):
         return "-"
     return "missing: " + missing_words({label: count for label, count in missing.items() if label in {OLD, NEW}})
+
+
+def role_lines(role: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the server says of a published role and its keys; one line each."""
+    version = "signed for each index" if role.get("version") is None else f"version {role['version']}"
+    expires = "" if role.get("expires_at") is None else f", expires {role['expires_at']}"
+    keys = role["keys"]
+    yield _one_line(f"{role.get('role')}: {version}{expires}, {role.get('threshold')} of {len(keys)} keys must sign")
+    for key in keys:
+        holder = key.get("holder")
+        said = f", said to be held by {_said(str(holder))}" if holder else ""
+        yield _one_line(f"  {key.get('keyid')} ({key.get('scheme')}{said})")
 
 
 def event_facts(event: SigningEvent, counted: Standing) -> dict[str, object]:
@@ -80,4 +104,14 @@ def review_facts(reviewed: Review) -> dict[str, object]:
 
 def _named(event: SigningEvent, keyid: str) -> str:
     holder = event.holders.get(keyid)
-    return f"key {keyid}" + (f" (said to be held by {holder})" if holder else "")
+    return f"key {keyid}" + (f" (said to be held by {_said(holder)})" if holder else "")
+
+
+def _said(text: str) -> str:
+    """Return a server's words, quoted, and cut so that they fill no line after line."""
+    return f'"{text[:200]}…"' if len(text) > 200 else f'"{text}"'
+
+
+def _one_line(text: str) -> str:
+    indent = "  " if text.startswith("  ") else ""
+    return indent + " ".join(text.split())

@@ -21,6 +21,7 @@ from countermark.ceremony.words import (
     missing_words,
     review_facts,
     review_lines,
+    role_lines,
     standing_lines,
 )
 from countermark.cli.connecting import IndexOption, JsonOption, RootOption, TokenOption, connect
@@ -213,6 +214,20 @@ def status(
     screen.result(f"event {found.id} of {found.role}, version {found.version}: {found.state}")
     for line in standing_lines(found, standing):
         screen.result(line)
+
+
+@app.command()
+def roles(repository: IndexOption = None, token: TokenOption = None, as_json: JsonOption = False) -> None:
+    """List the roles, their thresholds, and the keys with who is said to hold them, as the server tells it."""
+    screen = Screen(as_json=as_json)
+    with screen.guarded():
+        found, missing = Ceremonies(connect(repository, screen, token).registry()).roles()
+        for role in found:
+            screen.object(role)
+            for line in role_lines(role):
+                screen.result(line)
+        for line in missing:
+            screen.notify(f"of the first ceremony is missing: {line}")
 
 
 @app.command()

@@ -106,7 +106,7 @@ def _list_words(name: str, before: int | None, after: int, count: int) -> Iterat
 def _about(keyid: str, keys: Mapping[str, Any], holders: Mapping[str, str]) -> str:
     scheme = keys.get(keyid, {}).get("scheme", "not listed")
     holder = holders.get(keyid)
-    return f" ({scheme}" + (f", said to be held by {holder}" if holder else "") + ")"
+    return f" ({scheme}" + (f', said to be held by "{holder[:200]}"' if holder else "") + ")"
 
 
 def _take_lists(document: _Fields) -> tuple[dict[str, _Fields], dict[str, Any]]:
