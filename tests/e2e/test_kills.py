@@ -1,6 +1,7 @@
 """The whole deployment dies by SIGKILL between every two steps of the flow, and goes on.
 
-What is read after each death is read by an independent reader: the tree as it lies, by stock python-tuf.
+What is read after each death is read by an independent reader, the tree as it lies, by stock python-tuf; and by our
+client, as one of its people does.
 Source: architecture section 5, invariants 1 to 4; `docs/flow.md` (what a crash leaves behind).
 """
 
@@ -24,6 +25,7 @@ from shared.faults import FaultPoint
 from tests.support.archives import make_wheel
 from tests.support.processes import Deployment, public_tree, start_deployment
 from tests.support.real import programs_or_skip, running_servers
+from tests.support.tampering.victim import Victim
 from tests.support.tree_audit import Found, audit, folder_reader
 from tests.support.tuf_reader import TreeReader
 from tests.support.uploading import basic, post_file
@@ -56,6 +58,7 @@ class Site:
     options: tuple[str, ...]
     token: str
     reader: TreeReader
+    client: Victim
     versions: dict[str, int] = field(default_factory=dict)
 
     def start(self, *mortal: str) -> Deployment:
@@ -72,6 +75,8 @@ class Site:
         gone_down = {role: (was, found.versions.get(role)) for role, was in self.versions.items()}
         assert all(now is not None and now >= was for was, now in gone_down.values()), gone_down
         self.versions = found.versions
+        ended = self.client.get(_PROJECT)
+        assert ended.code == 0, ended.words
         return found
 
 
@@ -125,7 +130,9 @@ def site(place: tuple[Path, Path, tuple[str, ...]]) -> Site:
     finally:
         deployment.process.end()
     tree = objects / "indexes" / "root" / "stable"
-    return Site(data, objects, options, token, TreeReader(tree, folder / "client"))
+    client = Victim(folder / "person", str(tree))
+    client.pin((tree / "metadata" / "1.root.json").read_bytes())
+    return Site(data, objects, options, token, TreeReader(tree, folder / "client"), client)
 
 
 @pytest.mark.timeout(300)

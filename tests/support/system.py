@@ -1,12 +1,13 @@
 """Command `python -m tests.support.system`: installs what tests run beside Python, where that can be done.
 
-These are the programs of the real profile, Chromium, and the real clients. What is missing after that is said: at home
-the tests that need it are skipped, and in CI this fails.
+These are the programs of the real profile, Chromium, faketime, and the real clients. What is missing after that is
+said: at home the tests that need it are skipped, and in CI this fails.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 
 from deploy.errors import LaunchError
@@ -20,7 +21,7 @@ from tests.support.tuf_clients import CLIENTS, Unavailable
 def main() -> int:
     """Install; returns the exit code."""
     faults = []
-    for install in (_programs, _browser, _tokens, _clients, _tuf_clients):
+    for install in (_programs, _browser, _tokens, _clock, _clients, _tuf_clients):
         try:
             install()
         except LaunchError as error:
@@ -43,6 +44,12 @@ def _tokens() -> None:
     fault = install_softhsm()
     if fault is not None:
         raise fault
+
+
+def _clock() -> None:
+    """Install what gives a program another clock."""
+    if shutil.which("faketime") is None:
+        install_packages(["faketime"], _say)
 
 
 def _clients() -> None:

@@ -207,8 +207,8 @@ _TEXT = """# Attacks, and what the client says
 
 Each row of section 6 of the trust contract that is about the registry's own repository (1 to 18, 27 to 31), as it is
 tested: the client's real command against a running deployment, with a server in between that tampers, or with keys of
-the deployment in the wrong hands. Attestations (rows 19 to 26) are tested in `tests/unit/attestations` and
-`tests/property/core`.
+the deployment in the wrong hands. `tests/unit/client/test_attacks.py` goes through most rows once more in memory.
+Attestations (rows 19 to 26) are tested in `tests/unit/attestations` and `tests/property/core`.
 
 This file is written by `python -m tests.support.tampering --write` from the tests themselves, and a test fails when it
 differs. `python -m tests.support.tampering` runs all of it and prints what the client said.
