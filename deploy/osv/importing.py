@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from deploy.administration import Row, catalogue
 from deploy.errors import LaunchError
 from deploy.osv.records import Bounds, Found, records
-from shared.catalogue import advisories
+from shared.catalogue import advisories, audit
 from shared.catalogue.advisories import Counts, Rows, Snapshot
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import Clock, SystemClock
@@ -131,7 +131,18 @@ async def _replace(engine: AsyncEngine, clock: Clock, source: Path, reading: Rea
             raise LaunchError(f"{detail}; {stays}")
         if counts.newest_at is None:
             raise LaunchError(f"{source} has no advisory about a PyPI package; {stays}")
-        snapshot = await advisories.end_snapshot(work.connection, source.name, counts, clock.now())
+        now = clock.now()
+        snapshot = await advisories.end_snapshot(work.connection, source.name, counts, now)
+        await audit.record(
+            work.connection,
+            at=now,
+            actor="cli",
+            action="advisories.import",
+            subject=source.name,
+            advisories=counts.advisories,
+            left_out=counts.left_out,
+            newest=counts.newest_at.isoformat(),
+        )
         await work.commit()
     return snapshot
 

@@ -286,6 +286,7 @@ class Publisher:
                     version=batch.version,
                     fence=batch.held.fence,
                     changes=len(batch.waiting),
+                    timestamp=signed.timestamp.sha256,
                 )
             await work.commit()
         self._bins.keep(batch, signed)

@@ -27,6 +27,7 @@ from countermark.core.names import FileName, NormalizedName
 from services.upload.copying import Copied, Unreadable, copied_to
 from services.upload.spool import SUFFIX
 from shared.auth.directory import IndexRecord
+from shared.catalogue import audit
 from shared.catalogue import importing as rows
 from shared.catalogue.importing import ImportedAttachment, ImportedFile, ImportedRelease, KnownName, Place, Version
 from shared.catalogue.unit_of_work import UnitOfWork
@@ -167,6 +168,14 @@ class Imports:
         if new:
             async with UnitOfWork(self._resources.engine) as work:
                 await rows.add_files(work.connection, place_of(index), list(new.values()))
+                await audit.record(
+                    work.connection,
+                    at=self._resources.clock.now(),
+                    actor="import",
+                    action="files.import",
+                    subject=str(index.name),
+                    files={name: one.sha256 for name, one in new.items()},
+                )
                 await work.commit()
         return outcomes
 

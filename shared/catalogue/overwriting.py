@@ -178,6 +178,7 @@ async def add_file(connection: AsyncConnection, index: IndexRecord, new: NewFile
             return Added(project_id, found.living.id, there=True)
         case Way.FREE:
             audit_id = None
+            await _record_upload(connection, index, new)
         case Way.OVERWRITE:
             assert found.living is not None
             audit_id = await _remove_replaced(connection, index, found.living, new)
@@ -204,6 +205,22 @@ async def _remove_replaced(connection: AsyncConnection, index: IndexRecord, livi
         file=living.file_name,
         replaced=living.sha256,
         sha256=new.sha256,
+        **token,
+    )
+
+
+async def _record_upload(connection: AsyncConnection, index: IndexRecord, new: NewFile) -> None:
+    """Record who brought which bytes: the registry will sign them for everybody."""
+    at = new.coordinates
+    token = {} if new.token_id is None else {"token": str(new.token_id)}
+    await audit.record(
+        connection,
+        at=new.uploaded_at,
+        actor=new.uploader,
+        action="file.upload",
+        subject=f"{index.name}/{at.project}/{at.version}/{at.file_name}",
+        sha256=new.sha256,
+        length=new.length,
         **token,
     )
 

@@ -25,7 +25,7 @@ from deploy.open_resources import open_resources
 from services.signing.ceremony import ensure_trust
 from services.signing.usecases import Publisher
 from shared.auth.passwords import password_matches
-from shared.catalogue.tables import Account, Attachment, File, IndexRow, PublishedFile
+from shared.catalogue.tables import Account, Attachment, Audit, File, IndexRow, PublishedFile
 from shared.clock import SystemClock
 from shared.objects.keys import plain_target_key
 from shared.resources import Resources
@@ -119,6 +119,11 @@ async def test_an_export_becomes_signed_indexes(settings: Settings, resources: R
     lines = await bring(settings, export)
     assert set(statuses(lines, "file").values()) == {"imported"}
     assert len(statuses(lines, "file")) == 3
+    async with resources.engine.connect() as connection:
+        noted = (await connection.execute(select(Audit).where(Audit.action == "files.import"))).all()
+        files = (await connection.execute(select(File.file_name, File.sha256))).all()
+    assert {row.subject for row in noted} == {"alice/dev", "alice/stable"}
+    assert {name: sha256 for row in noted for name, sha256 in row.detail["files"].items()} == dict(files)
     assert list(statuses(lines, "doc").values()) == list(statuses(lines, "test-result").values()) == ["imported"]
     await sign(resources)
     page = await page_of(resources, "alice/dev", "hello")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import NormalizedName
@@ -15,6 +16,7 @@ from deploy.errors import LaunchError, UsageError
 from deploy.osv.importing import import_snapshot, status
 from deploy.osv.records import Bounds
 from shared.catalogue import advisories
+from shared.catalogue.tables import Audit
 from shared.formats.python.origins import unpack
 from shared.settings import Database, Settings
 from tests.support.advisories import fixed, record
@@ -59,10 +61,12 @@ async def test_import(engine: AsyncEngine, settings: Settings, source: Path) -> 
         found = await advisories.documents(connection, ["A-1", "A-2", "A-3"])
         current = await advisories.current(connection)
         living = await advisories.entries(connection, [THING], withdrawn=False)
+        (row,) = await connection.execute(select(Audit).where(Audit.action == "advisories.import"))
     assert {name: unpack(document) for name, document in found.items()} == {
         "A-1": fixed("A-1", "2.0"),
         "A-2": withdrawn,
     }
+    assert (row.actor, row.subject, row.detail["advisories"]) == ("cli", "all.jsonl", 2)
     assert current is not None
     assert (current.number, current.advisories, current.left_out) == (1, 2, 0)
     assert [entry.id for entry in living[THING]] == ["A-1"]

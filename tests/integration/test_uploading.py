@@ -12,12 +12,13 @@ from packaging.utils import NormalizedName
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from countermark.core.digest import sha256_of
 from services.signing.ceremony import ensure_trust
 from services.signing.usecases import Publisher
 from services.upload.app import create_service
 from shared.auth.passwords import hash_password
 from shared.auth.principal import Scope, Verb
-from shared.catalogue.tables import Outbox
+from shared.catalogue.tables import Audit, Outbox
 from tests.support.archives import make_sdist, make_wheel
 from tests.support.factories import make_account, make_index, make_token
 from tests.support.resources import service_resources
@@ -48,6 +49,18 @@ async def test_a_wheel_is_durable_and_its_publication_waits(uploader: Uploader) 
     async with uploader.resources.engine.connect() as connection:
         assert await connection.scalar(select(func.count()).select_from(Outbox)) == 1
     assert len(uploader.left_behind()) == 2, "the wheel and its metadata, nothing in staging"
+
+
+async def test_who_brought_which_bytes_is_on_record(uploader: Uploader) -> None:
+    """An upload leaves one row, with account, token and digest; the same bytes again leave none."""
+    content = make_wheel("widget", "1.0")
+    for _ in range(2):
+        assert (await uploader.post(WHEEL, content)).status_code == 200
+    async with uploader.resources.engine.connect() as connection:
+        (row,) = await connection.execute(select(Audit).where(Audit.action == "file.upload"))
+    assert (row.actor, row.subject) == ("root", f"root/stable/widget/1.0/{WHEEL}")
+    assert row.detail.keys() == {"sha256", "length", "token"}
+    assert (row.detail["sha256"], row.detail["length"]) == (sha256_of(content), len(content))
 
 
 async def test_an_upload_waits_for_its_publication(engine: AsyncEngine, tmp_path: Path) -> None:
