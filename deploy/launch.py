@@ -24,7 +24,7 @@ from deploy.cli_accounts import indexes, tokens, users
 from deploy.cli_common import ConfigOption, DataOption, SetOption, function, load_settings, new_group, run, say
 from deploy.cli_import import imports
 from deploy.cli_mirrors import mirrors
-from deploy.cli_operations import bins, check_config, configuration, jobs, rebuild
+from deploy.cli_operations import bins, check_config, configuration, jobs, rebuild, trees
 from deploy.cli_osv import advisories
 from deploy.errors import LaunchError, UsageError
 from deploy.supervisor import first_cause
@@ -37,6 +37,7 @@ app.add_typer(users, name="user")
 app.add_typer(tokens, name="token")
 app.add_typer(indexes, name="index")
 app.add_typer(jobs, name="jobs")
+app.add_typer(trees, name="tree")
 app.add_typer(configuration, name="config")
 app.add_typer(imports, name="import")
 app.add_typer(mirrors, name="mirror")
