@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,7 @@ from deploy.errors import UsageError
 
 configuration = new_group("Settings.")
 jobs = new_group("Work that waits, or that was given up.")
+trees = new_group("The published trees.")
 
 
 @configuration.command("show")
@@ -111,3 +113,18 @@ def rebuild(
     settings = load_settings(data, config, pairs).settings
     for line in run(function("deploy.rebuilding.rebuild")(settings, index)):
         say(f"{line}\n")
+
+
+@trees.command("copy")
+def copy_tree(
+    index: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Which index.")],
+    folder: Annotated[Path, typer.Argument(file_okay=False, help="Where to; made when missing, completed when not.")],
+    *,
+    pages: Annotated[bool, typer.Option("--pages/--no-pages", help="The static pages too, for installers.")] = True,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    pairs: SetOption = None,
+) -> None:
+    """Copy an index's tree into a folder to serve elsewhere, in the order in which no reader ever sees half of it."""
+    settings = load_settings(data, config, pairs).settings
+    say(run(function("deploy.copying.copy_to_folder")(settings, index, folder, pages=pages)) + "\n")

@@ -26,7 +26,7 @@ from deploy.cli_common import ConfigOption, DataOption, SetOption, function, loa
 from deploy.cli_import import imports
 from deploy.cli_keys import keys
 from deploy.cli_mirrors import mirrors
-from deploy.cli_operations import bins, check_config, configuration, jobs, rebuild
+from deploy.cli_operations import bins, check_config, configuration, jobs, rebuild, trees
 from deploy.cli_osv import advisories
 from deploy.cli_trust import trust
 from deploy.errors import LaunchError, UsageError
@@ -41,6 +41,7 @@ app.add_typer(tokens, name="token")
 app.add_typer(indexes, name="index")
 app.add_typer(keys, name="keys")
 app.add_typer(jobs, name="jobs")
+app.add_typer(trees, name="tree")
 app.add_typer(configuration, name="config")
 app.add_typer(imports, name="import")
 app.add_typer(mirrors, name="mirror")

@@ -45,8 +45,8 @@ _PART = 100
 _UNDER_LEASE = leases.TERM.total_seconds() / 2
 """Seconds from taking the lease in which targets are removed."""
 
-_EMPTY_PUBLICATIONS = 200
-"""Publications that superseded nothing and are stepped over in one run at the most."""
+_PUBLICATIONS, _STEPS = 50, 50
+"""Publications that are looked at together, and how often in one run at the most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +95,14 @@ async def _remove_metadata(resources: Resources, index: IndexFacts, before: date
 async def _remove_targets(resources: Resources, index: IndexFacts, before: datetime, most: int) -> tuple[int, bool]:
     """Go through the publications of before a moment, oldest first; returns how many lines went, and whether there are
     more."""
-    removed = stepped = 0
-    while removed < most and stepped < _EMPTY_PUBLICATIONS:
+    removed = steps = 0
+    while removed < most and steps < _STEPS:
         async with resources.engine.connect() as connection:
-            version = await tidying.next_publication(connection, index.id, before)
-            if version is None:
+            span = await tidying.next_publications(connection, index.id, before, _PUBLICATIONS)
+            if span is None:
                 return removed, False
-            read = partial(
-                tidying.superseded_targets, index_id=index.id, version=version, limit=min(_PART, most - removed)
-            )
+            (after, upto), limit = span, min(_PART, most - removed)
+            read = partial(tidying.superseded_targets, index_id=index.id, after=after, upto=upto, limit=limit)
             lines = await read(connection)
         if lines:
             done = await _under_lease(resources, index, read)
@@ -112,9 +111,9 @@ async def _remove_targets(resources: Resources, index: IndexFacts, before: datet
             removed += done
             continue
         async with UnitOfWork(resources.engine) as work:
-            await tidying.note_publication(work.connection, index.id, version)
+            await tidying.note_publication(work.connection, index.id, upto)
             await work.commit()
-        stepped += 1
+        steps += 1
     return removed, True
 
 

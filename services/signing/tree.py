@@ -22,6 +22,7 @@ from shared.ids import FileId
 from shared.objects.interface import (
     IfMatch,
     Key,
+    LocalFile,
     ObjectExists,
     ObjectNotFound,
     ObjectStore,
@@ -71,7 +72,7 @@ async def put_targets(
     """
     known = digests if digests is not None else {path: sha256_of(content) for path, content in targets.items()}
     keyed = ((target_key(index, path, known[path]), content) for path, content in targets.items())
-    await _all(_put(store, key, content, condition) for key, content in keyed)
+    await _all(put_object(store, key, content, condition) for key, content in keyed)
 
 
 async def put_metadata(
@@ -79,7 +80,7 @@ async def put_metadata(
 ) -> None:
     """Put versions of roles' metadata under their numbered names; a rebuild replaces what may be damaged."""
     keyed = ((metadata_key(index, file.role, file.version), file.content) for file in files)
-    await _all(_put(store, key, content, condition) for key, content in keyed)
+    await _all(put_object(store, key, content, condition) for key, content in keyed)
 
 
 async def put_timestamp(store: ObjectStore, index: IndexName, content: bytes) -> bool:
@@ -124,7 +125,7 @@ async def put_plain(
 
 async def put_objects(store: ObjectStore, objects: Mapping[Key, bytes], condition: Put = Put.ABSENT) -> None:
     """Put objects by their keys."""
-    await _all(_put(store, key, content, condition) for key, content in objects.items())
+    await _all(put_object(store, key, content, condition) for key, content in objects.items())
 
 
 async def lengths(store: ObjectStore, keys: Iterable[Key]) -> dict[Key, int]:
@@ -214,9 +215,10 @@ async def _measure(store: ObjectStore, key: Key) -> tuple[Sha256, int] | None:
     return Sha256(digest.hexdigest()), length
 
 
-async def _put(store: ObjectStore, key: Key, content: bytes, condition: Put) -> None:
+async def put_object(store: ObjectStore, key: Key, body: bytes | LocalFile, condition: Put) -> None:
+    """Put an object whose name says its content; nothing happens when it is there."""
     try:
-        await store.put(key, content, condition)
+        await store.put(key, body, condition)
     except ObjectExists:
         # The same publication tried before. The name holds the digest or a number that is given out once, so it is the
         # same content; anything else would be caught by every client.

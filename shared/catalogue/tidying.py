@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import Row, delete, exists, func, literal, or_, select, tuple_, update
@@ -28,7 +29,8 @@ class OldTarget:
 
     Attributes:
         sha256: of the bytes it has set, None where it unset the path.
-        wanted: whether another line, which stays, has set the same path to the same bytes: they lie under one key.
+        wanted: whether another line has set the same path to the same bytes, and stays or goes later: they lie under
+            one key.
     """
 
     version: int
@@ -93,32 +95,46 @@ async def forget_metadata(connection: AsyncConnection, index_id: IndexId, files:
     await connection.execute(delete(TufFile).where(TufFile.index_id == index_id, ~TufFile.current, those))
 
 
-async def next_publication(connection: AsyncConnection, index_id: IndexId, before: datetime) -> int | None:
-    """Return the version of the oldest publication before a moment whose superseded targets may still be there."""
-    done = select(Tidying.version).where(Tidying.index_id == index_id).scalar_subquery()
-    query = select(Publication.version).where(
-        Publication.index_id == index_id,
-        Publication.committed_at <= before,
-        Publication.version > func.coalesce(done, 0),
+async def next_publications(
+    connection: AsyncConnection, index_id: IndexId, before: datetime, limit: int
+) -> tuple[int, int] | None:
+    """Return between which versions the oldest publications lie whose superseded targets may still be there: above the
+    first, up to the second. None when all of before a moment are done with.
+
+    One that is younger ends them, should clocks have been apart: what is stepped over is not looked at again.
+    """
+    done = await connection.scalar(select(Tidying.version).where(Tidying.index_id == index_id)) or 0
+    rows = await connection.execute(
+        select(Publication.version, Publication.committed_at)
+        .where(Publication.index_id == index_id, Publication.version > done)
+        .order_by(Publication.version)
+        .limit(limit)
     )
-    return await connection.scalar(query.order_by(Publication.version).limit(1))
+    old = [row.version for row in takewhile(lambda row: row.committed_at <= before, rows)]
+    return (done, old[-1]) if old else None
 
 
 async def superseded_targets(
-    connection: AsyncConnection, index_id: IndexId, version: int, limit: int
+    connection: AsyncConnection, index_id: IndexId, after: int, upto: int, limit: int
 ) -> list[OldTarget]:
-    """Return lines of earlier batches on the paths that a publication has set or unset."""
-    new, stays = aliased(Intent), aliased(Intent)
+    """Return lines of earlier batches on the paths that some publications have set or unset.
+
+    Args:
+        after: the publications are of versions above this one.
+        upto: and not above this one.
+    """
+    new, later = aliased(Intent), aliased(Intent)
     wanted = exists().where(
-        stays.index_id == Intent.index_id,
-        stays.path == Intent.path,
-        stays.sha256 == Intent.sha256,
-        stays.version >= version,
+        later.index_id == Intent.index_id,
+        later.path == Intent.path,
+        later.sha256 == Intent.sha256,
+        later.version > Intent.version,
     )
     query = (
         select(Intent.version, Intent.path, Intent.sha256, wanted.label("wanted"))
         .join(new, (new.index_id == Intent.index_id) & (new.path == Intent.path) & (new.version > Intent.version))
-        .where(new.index_id == index_id, new.version == version, new.serial.is_not(None))
+        .where(new.index_id == index_id, new.version > after, new.version <= upto, new.serial.is_not(None))
+        .distinct()
         .order_by(Intent.path, Intent.version)
         .limit(limit)
     )

@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text
 from services.signing.retention import remove_superseded
 from services.signing.tidying import TidyLoop
 from services.signing.usecases import Publisher
-from shared.catalogue import audit, marks, publications
+from shared.catalogue import audit, leases, marks, publications
 from shared.catalogue.publication_rows import STATUS_CHANGE, IndexFacts
 from shared.catalogue.tables import Intent, Outbox, TufFile
 from shared.catalogue.unit_of_work import UnitOfWork
@@ -291,3 +291,35 @@ async def test_who_was_turned_away_is_called_back(
     async with resources.engine.connect() as connection:
         query = select(func.count()).where(Outbox.done_at.is_(None), Outbox.kind == RefreshIndex.kind)
         assert await connection.scalar(query) == 1
+
+
+async def test_whoever_was_paused_removes_nothing_more(
+    resources: Resources, index: MadeIndex, clock: SettableClock, tree: Path, tmp_path: Path
+) -> None:
+    """Half a term after it took the lease, and when it lost it, a process leaves objects and lines to the next run."""
+    for number in range(3):
+        await published(resources, index, f"widget-1.{number}-py3-none-any.whl")
+    clock.advance(KEPT + timedelta(hours=1))
+    before = len(list((tree / "targets").rglob("*.*")))
+
+    class Paused(FolderStore):
+        pauses = 1
+
+        async def delete(self, key: Key) -> None:
+            if "/targets/" in key and self.pauses:
+                self.pauses = 0
+                await asyncio.sleep(leases.TERM.total_seconds() / 2 + 0.1)
+                async with resources.engine.begin() as connection:
+                    await connection.execute(text("update lease set fence = fence + 1, holder = 'another'"))
+            await super().delete(key)
+
+    slow = with_public_store(resources, Paused(tmp_path / "public"))
+    removed = await remove_superseded(slow, await facts(resources, index))
+    assert (removed.targets, removed.more) == (0, True)
+    assert len(list((tree / "targets").rglob("*.*"))) == before - 1, "the one that was under way"
+    assert "countermark_fence_conflicts_total 1.0" in slow.metrics.text().decode()
+    async with resources.engine.begin() as connection:
+        await connection.execute(text("update lease set holder = null, until = null"))
+    assert not (await remove_superseded(resources, await facts(resources, index))).more
+    assert len(list((tree / "targets/pointers/widget").glob("*._simple.json"))) == 1
+    assert tree_audit.audit(folder_reader(tmp_path / "public", "root/stable")).faults == []
