@@ -31,6 +31,7 @@ from gateway.ui import UiParts, build_ui
 from gateway.upstream import Upstream
 from gateway.v1.app import bounded, create_v1
 from shared.auth.verifier import Verifier
+from shared.faces import SIGNING
 from shared.http import Check, readiness
 from shared.resources import Resources
 
@@ -50,8 +51,8 @@ def create_app(
     """Return both applications.
 
     Args:
-        upstreams: `upload`, `index`, `download` -> how to reach it; the hot readers of mounted ones answer first. One
-            that is left out answers 503.
+        upstreams: `upload`, `index`, `download`, `signing` -> how to reach it; the hot readers of mounted ones answer
+            first. One that is left out answers 503.
         checks: for `/readyz` of the API host, beside catalogue, Redis, queue, services and default index.
     """
     addresses = addresses_of(resources.settings)
@@ -140,6 +141,7 @@ def _checks(resources: Resources, upstreams: Mapping[str, Upstream]) -> dict[str
         if resources.directory.default_index is None:
             raise RuntimeError("this deployment has no default index yet")
 
-    services = {name: upstream.ping for name, upstream in upstreams.items()}
+    # Without the signing service nothing is approved, and everything else goes on.
+    services = {name: upstream.ping for name, upstream in upstreams.items() if name != SIGNING}
     queue = resources.queue.ping
     return {"catalogue": catalogue, "redis": redis, "queue": queue, "default index": default_index, **services}

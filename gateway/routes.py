@@ -11,9 +11,9 @@ from enum import Enum
 
 from countermark.core.names import RESERVED_OWNERS, InvalidName, parse_owner
 from shared.errors import ErrorKind
-from shared.faces import DOWNLOAD, GATEWAY, INDEX, UPLOAD, Face, parse_face, service_for
+from shared.faces import DOWNLOAD, GATEWAY, INDEX, SIGNING, UPLOAD, Face, parse_face, service_for
 
-SERVICES = (UPLOAD, INDEX, DOWNLOAD)
+SERVICES = (UPLOAD, INDEX, DOWNLOAD, SIGNING)
 """Names of the services that answer requests."""
 
 OWN_API_PREFIXES = ("/api/v1/", "/_/secrets/")
@@ -28,6 +28,8 @@ _SERVICE_ROUTES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"/api/v1/indexes/[^/]+/[^/]+/projects(/|\Z)"), UPLOAD),
     (re.compile(r"/api/v1/indexes/[^/]+/[^/]+/(publications|head|explain|holds|mirrors)(/|\Z)"), INDEX),
     (re.compile(r"/api/v1/indexes/[^/]+/[^/]+/(downloads|attestations)(/|\Z)"), DOWNLOAD),
+    (re.compile(r"/api/v1/indexes/[^/]+/[^/]+/(approvals|approval-demands)(/|\Z)"), SIGNING),
+    (re.compile(r"/api/v1/approval-keys(/|\Z)"), SIGNING),
 )
 """Beginning of a path -> service, for our own API and OSV's; the first that matches counts."""
 

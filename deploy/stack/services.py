@@ -18,10 +18,10 @@ from deploy.stack.children import ProgramChild, Terms, http_answer
 EACH = 2
 """Processes of each kind."""
 
-FACED = ("upload", "index", "download")
+FACED = ("upload", "index", "download", "signing")
 """Services that requests reach; the gateway is in front of them."""
 
-KINDS = ("gateway", *FACED, "signing", "worker")
+KINDS = ("gateway", *FACED, "worker")
 """Kinds of processes, in the order in which they are told to end."""
 
 _TERMS = Terms(ready=90.0, end=45.0)

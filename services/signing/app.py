@@ -1,23 +1,36 @@
-"""Wires the signing service. It answers nothing from outside: its work arrives as jobs."""
+"""Wires the signing service. Its work arrives as jobs; from outside, through the gateway, come approvals alone."""
 
 from __future__ import annotations
 
-from starlette.applications import Starlette
+from fastapi import FastAPI
 
+from services.signing.approval_routes import ApprovalRoutes
 from services.signing.jobs import RefreshLoop, handlers
 from services.signing.keys import KeyCheck
 from services.signing.usecases import Publisher
+from shared.auth.verifier import Verifier
+from shared.bodies import BoundedBodies, OwnPagesOnly, own_origin
+from shared.problems import install_problem_handlers, problem_answer
 from shared.resources import Resources
 from shared.service import Service
 
 
 def create_service(resources: Resources) -> Service:
-    """Return the signing service; its application has no routes but those its process adds (health)."""
+    """Return the signing service."""
     publisher = Publisher(resources)
     return Service(
         name="signing",
-        app=Starlette(),
+        app=_api(resources),
         handlers=handlers(publisher),
         loops=(RefreshLoop(resources).run,),
         checks={"keys": KeyCheck(resources)},
     )
+
+
+def _api(resources: Resources) -> FastAPI:
+    app = FastAPI(title="Countermark signing", version="1", docs_url=None, redoc_url=None)
+    app.include_router(ApprovalRoutes(resources, Verifier(resources.directory, resources.clock)).router)
+    app.add_middleware(BoundedBodies)
+    app.add_middleware(OwnPagesOnly, origin=own_origin(resources.settings))
+    install_problem_handlers(app, problem_answer)
+    return app

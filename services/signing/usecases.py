@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.names import page_target
 from services.signing import rules, tree
+from services.signing.approving import let_through
 from services.signing.batch import Batch, Rendered
 from services.signing.bins import BinCache, bins_of
 from services.signing.ceremony import CeremonyNeeded, keys_folder, load_handles
@@ -164,6 +165,8 @@ class Publisher:
             head = await publications.head_state(connection, held.index_id)
             limit = self._resources.settings.signing.batch
             waiting = await outbox.waiting_changes(connection, held.index_id, limit=limit)
+            if index is not None:
+                waiting = await let_through(self._resources, connection, index, waiting)
             if index is None or (
                 not waiting
                 and head is not None

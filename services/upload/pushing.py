@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.names import FileName
 from services.upload import push_rules as rules
+from services.upload.approving import refuse_replacing
 from services.upload.carrying import Carrier
 from services.upload.push_rules import ActionLine, Push
 from shared.auth.directory import IndexRecord
@@ -214,6 +215,8 @@ class Pushes:
             release = await _opened(work, order, parcel.release)
             await look_again(work.connection, order.source, parcel)
             plan = await _planned(work, order, release, parcel)
+            if plan.replaced:
+                await refuse_replacing(work.connection, target, parcel.release.project)
             overwritten = await _replace(work, order, parcel.release, plan)
             step = order.step
             histories = {

@@ -63,7 +63,7 @@ def _committed() -> dict[str, dict[str, Any]]:
 def test_nothing_that_was_promised_is_gone(current: dict[str, dict[str, Any]]) -> None:
     """Every path, parameter, key and value of the committed descriptions is still there."""
     committed = _committed()
-    assert committed.keys() == {"gateway", "upload", "index", "download"}
+    assert committed.keys() == {"gateway", "upload", "signing", "index", "download"}
     assert list(_broken(committed, current, "")) == []
 
 

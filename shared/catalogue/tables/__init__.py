@@ -5,6 +5,7 @@ Rows are marked, never deleted (a URL must answer 410, names stay burnt, version
 Source: architecture section 11.1; trust contract section 2.6.
 """
 
+from shared.catalogue.tables.approvals import ApprovalDemand, ApprovalGiven, ApprovalKey, ApprovalRequest
 from shared.catalogue.tables.base import Base, Json
 from shared.catalogue.tables.common import Audit, Outbox
 from shared.catalogue.tables.download import DownloadCount, Fetch, MirrorFault, MirrorFile
@@ -39,6 +40,10 @@ __all__ = [
     "Advisory",
     "AdvisoryAffected",
     "AdvisorySnapshot",
+    "ApprovalDemand",
+    "ApprovalGiven",
+    "ApprovalKey",
+    "ApprovalRequest",
     "Attachment",
     "Audit",
     "Base",
