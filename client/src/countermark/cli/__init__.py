@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from countermark.cli import (
+    approving,
     bases,
     downloading,
     explaining,
@@ -43,6 +44,7 @@ app.add_typer(holding.app, name="hold")
 app.add_typer(roots.app, name="root")
 app.add_typer(bases.app, name="bases")
 app.add_typer(tokens.app, name="token")
+app.add_typer(approving.app, name="approvals")
 
 
 def _version(wanted: bool) -> None:
