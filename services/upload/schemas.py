@@ -147,7 +147,9 @@ class FileItem(_Model):
     requires_python: str | None
     yanked: bool
     yanked_reason: str | None
-    state: str = Field(description="received, published, failed or removed")
+    state: str = Field(
+        description="received, published, failed, removed; where approvals are needed also waiting, withdrawn"
+    )
     serial: int | None = Field(description="the publication that lists the file")
     error: str | None = Field(description="why signing refused the file, when it did")
     warnings: list[str] = Field(description="what its uploader was told though the file was taken, a sentence each")

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from packaging.utils import NormalizedName
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
@@ -229,6 +230,16 @@ async def counted(
         if row.round == number and (people is None or row.account in people):
             found[file_id] = (*found.get(file_id, ()), row.account)
     return found
+
+
+async def kept_states(connection: AsyncConnection, files: Collection[str]) -> dict[str, str]:
+    """Return the states of requests as they are kept, by the text of their files' ids."""
+    if not files:
+        return {}
+    rows = await connection.execute(
+        select(ApprovalRequest.file_id, ApprovalRequest.state).where(ApprovalRequest.file_id.in_(map(UUID, files)))
+    )
+    return {str(row.file_id): row.state for row in rows}
 
 
 async def project_of(connection: AsyncConnection, file_id: FileId) -> ProjectId | None:
