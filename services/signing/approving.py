@@ -33,6 +33,7 @@ from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import whole_seconds
 from shared.formats.python.listing import pointer_of
 from shared.ids import FileId, OutboxId, ProjectId, new_uuid
+from shared.jobs.messages import PublishIndex
 from shared.resources import Resources
 
 log = structlog.get_logger()
@@ -43,10 +44,40 @@ def pointer_bytes(index: IndexFacts, project: NormalizedName, file: FileState) -
     return pointer_of(index.name, project, rules.page_file(file)).to_bytes()
 
 
-async def let_through(
+async def publishable(
+    resources: Resources, connection: AsyncConnection, index: IndexFacts, *, limit: int
+) -> list[Waiting]:
+    """Return the changes that wait and may be published now, as `outbox.waiting_changes` does; those of files that need
+    approvals first are settled here."""
+    while True:
+        waiting = await outbox.waiting_changes(connection, index.id, limit=limit)
+        passing = await _let_through(resources, connection, index, waiting)
+        if passing or not waiting:
+            await _free_groups(resources, connection, index, passing)
+            return passing
+
+
+async def _free_groups(
+    resources: Resources, connection: AsyncConnection, index: IndexFacts, waiting: Sequence[Waiting]
+) -> None:
+    """Approve what waited for a file of its group alone that was removed meanwhile; it is published with the next
+    batch."""
+    changed = {one.message.project_id for one in waiting if one.message.audit_id is not None}
+    projects = {project for project in changed if project is not None}
+    if not await approvals.any_open(connection, projects):
+        return
+    now = resources.clock.now()
+    async with UnitOfWork(resources.engine) as work:
+        found = await approval_writing.locked_open(work.connection, index.id, index.life)
+        of_them = [one for one in found if one.project_id in projects]
+        done = await approval_writing.complete(work.connection, of_them, "signing", now)
+        await work.enqueue_all([PublishIndex(index.id, one.project_id, one.file_id) for one in done])
+        await work.commit()
+
+
+async def _let_through(
     resources: Resources, connection: AsyncConnection, index: IndexFacts, waiting: list[Waiting]
 ) -> list[Waiting]:
-    """Return the changes that may be published now; those of files that need approvals first are settled here."""
     arrived = {one.message.file_id for one in waiting if one.message.file_id is not None}
     found = await approvals.verdicts(connection, index.id, arrived)
     if index.deleted or not any(verdict.blocks for verdict in found.values()):

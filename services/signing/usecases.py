@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.names import page_target
 from services.signing import rules, tree
-from services.signing.approving import let_through
+from services.signing.approving import publishable
 from services.signing.batch import Batch, Rendered
 from services.signing.bins import BinCache, bins_of
 from services.signing.ceremony import CeremonyNeeded, keys_folder, load_handles
@@ -164,9 +164,7 @@ class Publisher:
             index = await publications.index_facts(connection, held.index_id)
             head = await publications.head_state(connection, held.index_id)
             limit = self._resources.settings.signing.batch
-            waiting = await outbox.waiting_changes(connection, held.index_id, limit=limit)
-            if index is not None:
-                waiting = await let_through(self._resources, connection, index, waiting)
+            waiting = [] if index is None else await publishable(self._resources, connection, index, limit=limit)
             if index is None or (
                 not waiting
                 and head is not None

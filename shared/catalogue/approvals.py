@@ -95,7 +95,7 @@ class Standing:
         if state == EXPIRED:
             return f"not approved in time: {left} of {self.needed} {approvals}{whom} were missing"
         if not left:
-            return f"approved, and waiting for {self.others} files that came with it"
+            return f"approved, and waiting for {self.others} more that came with it"
         return f"waiting for {left} of {self.needed} {approvals}{whom}"
 
 
@@ -201,7 +201,10 @@ async def standing(connection: AsyncConnection, file_id: FileId) -> Standing | N
     people = _people(row.asked_people)
     given = await counted(connection, {file_id: (row.round, people)})
     others = await connection.scalar(
-        select(func.count()).where(
+        select(func.count())
+        .select_from(ApprovalRequest)
+        .join(File, (File.id == ApprovalRequest.file_id) & File.removed_at.is_(None))
+        .where(
             ApprovalRequest.group_id == row.group_id, ApprovalRequest.file_id != file_id, ApprovalRequest.state == OPEN
         )
     )
@@ -230,6 +233,14 @@ async def counted(
         if row.round == number and (people is None or row.account in people):
             found[file_id] = (*found.get(file_id, ()), row.account)
     return found
+
+
+async def any_open(connection: AsyncConnection, projects: Collection[ProjectId]) -> bool:
+    """Return whether a file of some projects waits for approvals."""
+    if not projects:
+        return False
+    open_ones = (ApprovalRequest.project_id.in_(projects), ApprovalRequest.state == OPEN)
+    return await connection.scalar(select(ApprovalRequest.file_id).where(*open_ones).limit(1)) is not None
 
 
 async def kept_states(connection: AsyncConnection, files: Collection[str]) -> dict[str, str]:
@@ -312,9 +323,11 @@ async def request_lines(  # noqa: PLR0913 - what a list is asked for by
     """
     columns = [column for column in ApprovalRequest.__table__.columns if column.name not in {"index_id", "project_id"}]
     file = (Project.name.label("project"), Release.version, File.file_name, File.sha256, File.length)
-    others = aliased(ApprovalRequest)
+    others, removed = aliased(ApprovalRequest), aliased(File)
     beside = (
         select(func.count())
+        .select_from(others)
+        .join(removed, (removed.id == others.file_id) & removed.removed_at.is_(None))
         .where(others.group_id == ApprovalRequest.group_id, others.file_id != ApprovalRequest.file_id)
         .where(others.state == OPEN)
         .scalar_subquery()

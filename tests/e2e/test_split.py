@@ -111,7 +111,7 @@ def add_replica(letter: str, folder: Path, environment: dict[str, str], processe
     for name, port in zip(_SERVICES, ports, strict=True):
         own = environment | {"COUNTERMARK_LISTEN__SERVICE_PORT": str(port)}
         processes[f"{name}-{letter}"] = service(name, folder / f"{name}-{letter}.log", own)
-        if name in ("upload", "index", "download"):
+        if name != "worker":
             given[f"COUNTERMARK_UPSTREAMS__{name.upper()}"] = f"http://127.0.0.1:{port}"
     processes[f"gateway-{letter}"] = service("gateway", folder / f"gateway-{letter}.log", given)
     return f"http://127.0.0.1:{api}"
@@ -127,6 +127,15 @@ def token(split: Split) -> str:
     made = server_command("token", "create", environment=split.environment)
     assert made.returncode == 0, made.stderr
     return made.stdout.strip()
+
+
+def test_approvals_reach_the_signing_process(split: Split) -> None:
+    """What waits is told by another process than the one that is asked; the rest of the API goes on beside it."""
+    for letter in _REPLICAS:
+        answer = httpx2.get(f"{split.apis[letter]}/api/v1/indexes/root/stable/approvals", timeout=20)
+        assert (answer.status_code, answer.json()) == (200, {"items": [], "next": None})
+    refused = httpx2.get(f"{split.api}/api/v1/approval-keys", timeout=20)
+    assert (refused.status_code, refused.headers["content-type"]) == (401, "application/problem+json")
 
 
 def test_a_file_goes_through_all_processes(split: Split, tmp_path: Path) -> None:

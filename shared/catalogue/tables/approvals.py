@@ -64,6 +64,7 @@ class ApprovalRequest(Base):
         CheckConstraint("state in ('open', 'approved', 'withdrawn')", name="state"),
         Index("ix_approval_request_index", "index_id", "state", "file_id"),
         Index("ix_approval_request_group", "group_id"),
+        Index("ix_approval_request_project", "project_id", postgresql_where=text("state = 'open'")),
     )
     file_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("file.id"), primary_key=True)
     index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from shared.catalogue.tables import ApprovalGiven, ApprovalRequest, Audit, File,
 from shared.ids import new_uuid
 from shared.jobs.messages import PublishIndex
 from shared.resources import Resources
+from shared.settings import Signing
 from tests.support.approving import WHEEL, Desk, Signer, key_body, open_desk
 from tests.support.archives import make_wheel
 from tests.support.clock import SettableClock
@@ -304,20 +306,13 @@ async def test_what_waits_needs_what_is_demanded_now(desk: Desk) -> None:
 async def test_files_of_one_push_are_approved_one_by_one_and_published_together(desk: Desk) -> None:
     """All files or none, one batch: also when one of them has all its approvals long before."""
     names = ["widget-1.0-py3-none-any.whl", "widget-1.0-cp311-cp311-linux_x86_64.whl"]
-    for name in names:
-        await desk.upload(name, make_wheel("widget", "1.0"), who="other", index="other/own")
-    await Publishing(desk).of("other/own")
-    body = {"name": "widget", "version": "1.0", "targetindex": "root/stable"}
-    headers = {"authorization": f"Bearer {desk.tokens['root']}", "content-type": "application/json"}
-    answer = await desk.http.post("/other/own/", json=body, headers=headers)
-    assert answer.status_code == 200, answer.text
-    await desk.sign()
+    await pushed(desk, *names)
     items = await desk.waiting()
     assert sorted(item["filename"] for item in items) == sorted(names)
     assert {item["asked_by"] for item in items} == {"root"}
     for who in ("alice", "bob"):
         answer = await desk.approve(who, items[0]["id"])
-    assert answer.json()["words"] == "approved, and waiting for 1 files that came with it"
+    assert answer.json()["words"] == "approved, and waiting for 1 more that came with it"
     await desk.sign()
     assert await desk.visible() == 2, "those of the other index alone"
     before = await Publishing(desk).count()
@@ -326,6 +321,43 @@ async def test_files_of_one_push_are_approved_one_by_one_and_published_together(
     assert answer.json()["state"] == "approved"
     await desk.sign()
     assert (await desk.visible(), await Publishing(desk).count()) == (4, before + 1)
+
+
+async def test_a_removed_file_holds_up_nothing_that_came_with_it(desk: Desk) -> None:
+    """What waited for it alone is published when its removal is."""
+    names = ["widget-1.0-py3-none-any.whl", "widget-1.0-cp311-cp311-linux_x86_64.whl"]
+    await pushed(desk, *names)
+    items = await desk.waiting()
+    for who in ("alice", "bob"):
+        await desk.approve(who, items[0]["id"])
+    gone = items[1]["filename"]
+    removed = await desk.call("root", "DELETE", f"projects/widget/releases/1.0/files/{gone}")
+    assert removed.status_code in {200, 202}, removed.text
+    before = await desk.visible()
+    await desk.sign()
+    assert (await desk.visible(), await desk.waiting()) == (before + 1, [])
+
+
+async def test_more_files_than_a_batch_holds_all_wait_at_once(desk: Desk) -> None:
+    """Nobody waits for the relay to send the rest again."""
+    few = desk.resources.settings.model_copy(update={"signing": Signing(batch=2)})
+    desk.publisher._resources = replace(desk.resources, settings=few)
+    for number in range(5):
+        await desk.upload(f"widget-{number}.0-py3-none-any.whl")
+    await desk.sign()
+    assert (len(await desk.waiting()), await desk.open_jobs()) == (5, 0)
+
+
+async def pushed(desk: Desk, *names: str) -> None:
+    """Push a release of files from another index, and let the signer see it."""
+    for name in names:
+        await desk.upload(name, make_wheel("widget", "1.0"), who="other", index="other/own")
+    await Publishing(desk).of("other/own")
+    body = {"name": "widget", "version": "1.0", "targetindex": "root/stable"}
+    headers = {"authorization": f"Bearer {desk.tokens['root']}", "content-type": "application/json"}
+    answer = await desk.http.post("/other/own/", json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    await desk.sign()
 
 
 class Publishing:

@@ -92,6 +92,8 @@ def upgrade() -> None:
     )
     op.create_index("ix_approval_request_index", "approval_request", ["index_id", "state", "file_id"])
     op.create_index("ix_approval_request_group", "approval_request", ["group_id"])
+    waiting = sa.text("state = 'open'")
+    op.create_index("ix_approval_request_project", "approval_request", ["project_id"], postgresql_where=waiting)
     op.create_table(
         "approval",
         _id("file_id"),
