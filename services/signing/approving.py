@@ -32,7 +32,7 @@ from shared.catalogue.publication_rows import FileState, IndexFacts, ProjectStat
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import whole_seconds
 from shared.formats.python.listing import pointer_of
-from shared.ids import FileId, OutboxId, ProjectId, new_uuid
+from shared.ids import FileId, IndexId, OutboxId, ProjectId, new_uuid
 from shared.jobs.messages import PublishIndex
 from shared.resources import Resources
 
@@ -44,28 +44,32 @@ def pointer_bytes(index: IndexFacts, project: NormalizedName, file: FileState) -
     return pointer_of(index.name, project, rules.page_file(file)).to_bytes()
 
 
-async def publishable(
-    resources: Resources, connection: AsyncConnection, index: IndexFacts, *, limit: int
-) -> list[Waiting]:
-    """Return the changes that wait and may be published now, as `outbox.waiting_changes` does; those of files that need
-    approvals first are settled here."""
+async def publishable(resources: Resources, index_id: IndexId) -> tuple[IndexFacts, list[Waiting]] | None:
+    """Return what signing needs to know of an index, with the changes that wait in it and may be published now; None
+    when it is never signed. Changes of files that need approvals first are settled here."""
     while True:
-        waiting = await outbox.waiting_changes(connection, index.id, limit=limit)
-        passing = await _let_through(resources, connection, index, waiting)
-        if passing or not waiting:
-            await _free_groups(resources, connection, index, passing)
-            return passing
+        # Each connection is given back before the next is asked for: else signers of a small pool wait for each other.
+        async with resources.engine.connect() as connection:
+            index = await publications.index_facts(connection, index_id)
+            if index is None:
+                return None
+            waiting = await outbox.waiting_changes(connection, index_id, limit=resources.settings.signing.batch)
+            arrived = {one.message.file_id for one in waiting if one.message.file_id is not None}
+            found = {} if index.deleted else await approvals.verdicts(connection, index_id, arrived)
+            changed = {one.message.project_id for one in waiting if one.message.audit_id is not None}
+            freeing = await approvals.any_open(connection, projects := changed - {None})
+        if freeing:
+            await _free_groups(resources, index, projects)
+        if not any(verdict.blocks for verdict in found.values()):
+            return index, waiting
+        passing = await _let_through(resources, index, waiting, arrived)
+        if passing:
+            return index, passing
 
 
-async def _free_groups(
-    resources: Resources, connection: AsyncConnection, index: IndexFacts, waiting: Sequence[Waiting]
-) -> None:
+async def _free_groups(resources: Resources, index: IndexFacts, projects: Collection[ProjectId | None]) -> None:
     """Approve what waited for a file of its group alone that was removed meanwhile; it is published with the next
     batch."""
-    changed = {one.message.project_id for one in waiting if one.message.audit_id is not None}
-    projects = {project for project in changed if project is not None}
-    if not await approvals.any_open(connection, projects):
-        return
     now = resources.clock.now()
     async with UnitOfWork(resources.engine) as work:
         found = await approval_writing.locked_open(work.connection, index.id, index.life)
@@ -76,12 +80,13 @@ async def _free_groups(
 
 
 async def _let_through(
-    resources: Resources, connection: AsyncConnection, index: IndexFacts, waiting: list[Waiting]
+    resources: Resources, index: IndexFacts, waiting: list[Waiting], arrived: Collection[FileId]
 ) -> list[Waiting]:
-    arrived = {one.message.file_id for one in waiting if one.message.file_id is not None}
-    found = await approvals.verdicts(connection, index.id, arrived)
-    if index.deleted or not any(verdict.blocks for verdict in found.values()):
-        return waiting
+    """Return the changes without those of files that need approvals first, which are asked for here.
+
+    Args:
+        arrived: the files of the changes.
+    """
     async with UnitOfWork(resources.engine) as work:
         await approval_writing.take_turn(work.connection, index.id)
         found = await approvals.verdicts(work.connection, index.id, arrived)

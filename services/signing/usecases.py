@@ -160,11 +160,10 @@ class Publisher:
     async def _gather(self, held: Held) -> Batch | None:
         """Read what waits and what is current; None when there is nothing to do."""
         now = whole_seconds(self._resources.clock.now())
+        found = await publishable(self._resources, held.index_id)
         async with self._resources.engine.connect() as connection:
-            index = await publications.index_facts(connection, held.index_id)
+            index, waiting = found or (None, [])
             head = await publications.head_state(connection, held.index_id)
-            limit = self._resources.settings.signing.batch
-            waiting = [] if index is None else await publishable(self._resources, connection, index, limit=limit)
             if index is None or (
                 not waiting
                 and head is not None

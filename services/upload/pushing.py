@@ -30,7 +30,7 @@ from services.upload.carrying import Carrier
 from services.upload.push_rules import ActionLine, Push
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Principal
-from shared.catalogue import outbox, promoting, releases
+from shared.catalogue import approvals, outbox, promoting, releases
 from shared.catalogue.marks import Mark
 from shared.catalogue.overwriting import NameBurnt, NameTaken
 from shared.catalogue.projects import FORMAT
@@ -179,6 +179,11 @@ class Pushes:
             wait = self._resources.settings.uploads.publish_wait
             await self._resources.heads.wait_settled(target.id, jobs, wait)
         return rules.action_log(push, str(target.name), parcel.files, parcel.attachments)
+
+    async def needs_approvals(self, target: IndexRecord, parcel: Parcel) -> bool:
+        """Return whether what was pushed shows only when people have approved it."""
+        async with self._resources.engine.connect() as connection:
+            return await approvals.demanded(connection, target.id, target.life, parcel.release.project)
 
     async def _carried(self, order: _Order, parcel: Parcel) -> Parcel:
         """Bring the bytes to where the target keeps them, and return the files as the target admits them."""

@@ -235,7 +235,7 @@ async def counted(
     return found
 
 
-async def any_open(connection: AsyncConnection, projects: Collection[ProjectId]) -> bool:
+async def any_open(connection: AsyncConnection, projects: Collection[ProjectId | None]) -> bool:
     """Return whether a file of some projects waits for approvals."""
     if not projects:
         return False

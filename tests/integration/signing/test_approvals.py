@@ -357,6 +357,7 @@ async def pushed(desk: Desk, *names: str) -> None:
     headers = {"authorization": f"Bearer {desk.tokens['root']}", "content-type": "application/json"}
     answer = await desk.http.post("/other/own/", json=body, headers=headers)
     assert answer.status_code == 200, answer.text
+    assert answer.headers["link"] == '</api/v1/indexes/root/stable/approvals>; rel="status"'
     await desk.sign()
 
 
