@@ -141,7 +141,7 @@ def _checks(resources: Resources, upstreams: Mapping[str, Upstream]) -> dict[str
         if resources.directory.default_index is None:
             raise RuntimeError("this deployment has no default index yet")
 
-    # Nothing that people read or upload needs the signer at hand.
+    # Without the signing service nothing is approved or signed by people; nothing that people read or upload needs it.
     services = {name: upstream.ping for name, upstream in upstreams.items() if name != SIGNING}
     queue = resources.queue.ping
     return {"catalogue": catalogue, "redis": redis, "queue": queue, "default index": default_index, **services}

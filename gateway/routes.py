@@ -29,6 +29,8 @@ _SERVICE_ROUTES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"/api/v1/indexes/[^/]+/[^/]+/projects(/|\Z)"), UPLOAD),
     (re.compile(r"/api/v1/indexes/[^/]+/[^/]+/(publications|head|explain|holds|mirrors)(/|\Z)"), INDEX),
     (re.compile(r"/api/v1/indexes/[^/]+/[^/]+/(downloads|attestations)(/|\Z)"), DOWNLOAD),
+    (re.compile(r"/api/v1/indexes/[^/]+/[^/]+/(approvals|approval-demands)(/|\Z)"), SIGNING),
+    (re.compile(r"/api/v1/approval-keys(/|\Z)"), SIGNING),
 )
 """Beginning of a path -> service, for our own API and OSV's; the first that matches counts."""
 

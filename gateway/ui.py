@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.dashboard.account_pages import AccountPages
+from gateway.dashboard.approval_pages import ApprovalPages
 from gateway.dashboard.change_pages import ChangePages
 from gateway.dashboard.desk import Desk, SignInNeeded
 from gateway.dashboard.hold_pages import HoldPages
@@ -133,7 +134,15 @@ def build_ui(parts: UiParts, extra_routes: list[Route]) -> ASGIApp:
     # `/indexes/new` has one segment less than any index, so the order does not matter.
     for pages in (IndexPages, NewIndexPages, RightsPages, ProjectPages, ChangePages, TokenPages):
         routes += pages(parts.desk).routes
-    for others in (HoldPages, PolicyPages, OwnAccountPages, AccountPages, OperatorPages, TrustPages):
+    for others in (
+        ApprovalPages,
+        HoldPages,
+        PolicyPages,
+        OwnAccountPages,
+        AccountPages,
+        OperatorPages,
+        TrustPages,
+    ):
         routes += others(parts.desk).routes
     app = Starlette(routes=routes)
 

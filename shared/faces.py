@@ -65,6 +65,7 @@ READS = frozenset(["GET", "HEAD", "OPTIONS"])
 """Methods that change nothing."""
 
 GATEWAY, UPLOAD, INDEX, DOWNLOAD = "gateway", "upload", "index", "download"
+SIGNING = "signing"
 
 SIGNING = "signing"
 """Answers ceremonies alone, and below `/api/v1` only."""

@@ -195,6 +195,9 @@ class Signing(Section):
         None, ge=1, le=14, description="hash bins per index as a power of two; unset: by profile"
     )
     batch: int = Field(500, ge=1, le=5000, description="changes in one publication at the most")
+    approval_days: float = Field(
+        7.0, gt=0, le=365, description="days after which a file that waits for approvals waits no more"
+    )
     keep_hours: int = Field(
         48, ge=48, le=24 * 366, description="hours for which superseded metadata and targets are kept at the least"
     )
@@ -284,7 +287,9 @@ class Upstreams(Section):
     upload: str = Field("http://127.0.0.1:3143", description="URL of the upload service")
     index: str = Field("http://127.0.0.1:3144", description="URL of the index service")
     download: str = Field("http://127.0.0.1:3145", description="URL of the download service")
-    signing: str = Field("http://127.0.0.1:3146", description="URL of the signing service, for ceremonies")
+    signing: str = Field(
+        "http://127.0.0.1:3146", description="URL of the signing service, for ceremonies and approvals"
+    )
 
 
 class RateLimits(Section):

@@ -71,7 +71,7 @@ class File(Shape):
     requires_python: str | None = None
     yanked: bool
     yanked_reason: str | None = None
-    state: Literal["received", "published", "failed", "removed"]
+    state: Literal["received", "published", "failed", "removed", "waiting", "withdrawn"]
     serial: int | None = None
     error: str | None = None
     warnings: list[str] = Field(default_factory=list)

@@ -12,8 +12,8 @@ from gateway.devpi.index_writer import DevpiIndexes
 from gateway.devpi.logins import Passwords
 from gateway.devpi.states import IndexState
 from gateway.devpi.user_writer import DevpiUsers
-from gateway.v1.callers import unlimited
 from shared.auth.access import is_administrator
+from shared.auth.permissions import unlimited
 from shared.auth.principal import Principal, Verb
 from shared.auth.verifier import Verifier
 from shared.bodies import MAX_BODY

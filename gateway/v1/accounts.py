@@ -8,7 +8,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 
 from gateway.v1 import schemas
-from gateway.v1.callers import Callers, unlimited
+from gateway.v1.callers import Callers
+from shared.auth.permissions import unlimited
 from shared.catalogue import listings
 from shared.catalogue.listings import AccountLine
 from shared.errors import ErrorKind, ServiceError

@@ -81,16 +81,6 @@ def name_of(principal: Principal) -> str:
     return principal.account
 
 
-def unlimited(principal: Principal) -> bool:
-    """Return whether nothing narrows what the account may do: a password, or a token for everything everywhere.
-
-    What gives away new credentials of an account asks for this, so that no token can become more than it is.
-    """
-    return principal.scopes is None or any(
-        scope.index is None and scope.project is None and scope.verbs >= frozenset(Verb) for scope in principal.scopes
-    )
-
-
 def holds(principal: Principal, wanted: Iterable[Scope]) -> bool:
     """Return whether all of `wanted` is within the scopes of whoever calls; a password holds everything."""
     if principal.scopes is None:

@@ -13,10 +13,10 @@ from fastapi import APIRouter, Query, Request, Response
 from countermark.core.names import InvalidName, parse_project_name
 from gateway.accounts import NewToken
 from gateway.v1 import schemas
-from gateway.v1.callers import Callers, holds, name_of, unlimited
+from gateway.v1.callers import Callers, holds, name_of
 from gateway.writer import check_account, index_name_from
 from shared.auth.access import decided, is_administrator
-from shared.auth.permissions import Decision, authorize
+from shared.auth.permissions import Decision, authorize, unlimited
 from shared.auth.principal import Principal, Scope, Verb
 from shared.catalogue import listings
 from shared.catalogue.listings import TokenLine

@@ -1,25 +1,32 @@
-"""Wires the signing service. Its work arrives as jobs; from outside, through the gateway, come ceremonies alone."""
+"""Wires the signing service. Its work arrives as jobs; from outside, through the gateway, come ceremonies and
+approvals alone."""
 
 from __future__ import annotations
 
+from fastapi import FastAPI
+
+from services.signing.approval_routes import ApprovalRoutes
 from services.signing.auditing import ChainLoop
-from services.signing.events_api import trust_app
+from services.signing.events_api import EventRoutes
 from services.signing.jobs import RefreshLoop, handlers
 from services.signing.keys import KeyCheck
 from services.signing.renewing import RenewLoop
 from services.signing.telling import SigningLook
 from services.signing.tidying import TidyLoop
 from services.signing.usecases import Publisher
+from shared.auth.verifier import Verifier
+from shared.bodies import BoundedBodies, OwnPagesOnly, own_origin
+from shared.problems import install_problem_handlers, problem_answer
 from shared.resources import Resources
 from shared.service import Service
 
 
 def create_service(resources: Resources) -> Service:
-    """Return the signing service: publications and refreshes, and the routes of ceremonies."""
+    """Return the signing service: publications and refreshes, and the routes of ceremonies and approvals."""
     publisher = Publisher(resources)
     return Service(
         name="signing",
-        app=trust_app(resources),
+        app=_api(resources),
         handlers=handlers(publisher),
         loops=(
             RefreshLoop(resources).run,
@@ -30,3 +37,14 @@ def create_service(resources: Resources) -> Service:
         ),
         checks={"keys": KeyCheck(resources)},
     )
+
+
+def _api(resources: Resources) -> FastAPI:
+    app = FastAPI(title="Countermark signing", version="1", docs_url=None, redoc_url=None)
+    verifier = Verifier(resources.directory, resources.clock)
+    for routes in (EventRoutes(resources, verifier), ApprovalRoutes(resources, verifier)):
+        app.include_router(routes.router)
+    app.add_middleware(BoundedBodies)
+    app.add_middleware(OwnPagesOnly, origin=own_origin(resources.settings))
+    install_problem_handlers(app, problem_answer)
+    return app

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from countermark.core.ceremony.changes import parse_change
 from countermark.core.ceremony.faults import CeremonyFault
@@ -21,28 +21,16 @@ from services.signing.trust_state import trust_state
 from shared.auth.access import credentials_in, decided, is_administrator, writer
 from shared.auth.principal import Principal
 from shared.auth.verifier import Verifier
-from shared.bodies import BoundedBodies, OwnPagesOnly, own_origin
 from shared.catalogue.signing_events import EventId
 from shared.errors import ErrorKind, ServiceError
 from shared.http import bind_principal
 from shared.paging import DEFAULT_LIMIT, After, Limit, Page, cursor_text, decode_cursor, page_of
-from shared.problems import install_problem_handlers, problem_answer
 from shared.resources import Resources
 
 State = Annotated[
     Literal["open", "final", "withdrawn", "expired"] | None,
     Query(description="open ones are those that can be signed, also when they have signatures enough"),
 ]
-
-
-def trust_app(resources: Resources) -> FastAPI:
-    """Return the application."""
-    app = FastAPI(title="Countermark signing", version="1", docs_url=None, redoc_url=None)
-    app.include_router(EventRoutes(resources, Verifier(resources.directory, resources.clock)).router)
-    app.add_middleware(BoundedBodies)
-    app.add_middleware(OwnPagesOnly, origin=own_origin(resources.settings))
-    install_problem_handlers(app, problem_answer)
-    return app
 
 
 class EventRoutes:

@@ -12,6 +12,7 @@ import structlog
 
 from countermark.core.names import TargetPath, page_target
 from services.signing import rules, tree
+from services.signing.approving import unapproved
 from services.signing.batch import Batch, Rendered
 from services.signing.listings import ListingCache
 from services.signing.rules import ProjectPlan
@@ -81,9 +82,12 @@ class Renderer:
             others = projects - known.keys()
             whole = {state.id for state in states if versions[state.id] is None}
             files += await publications.file_states(connection, others, list(asked), whole)
+            kept_back = await unapproved(connection, batch.index, states, files, asked)
         # Files that arrived while their index was deleted are never shown, and need no look at their bytes.
         files = [file for file in files if file.project_id not in over or file.published]
-        good, refused = await self._checked(batch, files, asked)
+        good, refused = await self._checked(batch, [file for file in files if file.id not in kept_back], asked)
+        for file_id, fault in kept_back.items():
+            refused |= dict.fromkeys(asked.get(file_id, ()), fault)
         by_project: dict[ProjectId, list[FileState]] = {}
         for file in good:
             by_project.setdefault(file.project_id, []).append(file)

@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from countermark.core.names import page_target
 from services.signing import rules, tree
 from services.signing.access import key_access
+from services.signing.approving import publishable
 from services.signing.auditing import Heads, keep_head, with_head
 from services.signing.batch import Batch, Rendered
 from services.signing.bins import BinCache, bins_of
@@ -168,11 +169,10 @@ class Publisher:
     async def _gather(self, held: Held) -> Batch | None:
         """Read what waits and what is current; None when there is nothing to do."""
         now = whole_seconds(self._resources.clock.now())
+        found = await publishable(self._resources, held.index_id)
         async with self._resources.engine.connect() as connection:
-            index = await publications.index_facts(connection, held.index_id)
+            index, waiting = found or (None, [])
             head = await publications.head_state(connection, held.index_id)
-            limit = self._resources.settings.signing.batch
-            waiting = await outbox.waiting_changes(connection, held.index_id, limit=limit)
             custody = custody_of(self._profile, await trust.keys_in_use(connection), now)
             audit_head = None if index is None else await self._audit_heads.due(connection, index, now)
             if index is None or (

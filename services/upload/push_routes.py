@@ -92,7 +92,9 @@ class PushRoutes:
                 return await self._forward(principal, source, push, parcel)
             target = await self._target(push, principal, parcel)
             lines = await self._pushes.promote(push, parcel, source, target, principal)
-        return devpi_answer("actionlog", lines)
+            waits = await self._pushes.needs_approvals(target, parcel)
+        status = f'</api/v1/indexes/{target.name}/approvals>; rel="status"'
+        return devpi_answer("actionlog", lines, headers={"Link": status} if waits else None)
 
     async def _target(self, push: Push, principal: Principal, parcel: Parcel) -> IndexRecord:
         """Return the index a push goes to, for those who may upload there."""

@@ -25,11 +25,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.names import FileName
 from services.upload import push_rules as rules
+from services.upload.approving import refuse_replacing
 from services.upload.carrying import Carrier
 from services.upload.push_rules import ActionLine, Push
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Principal
-from shared.catalogue import outbox, promoting, releases
+from shared.catalogue import approvals, outbox, promoting, releases
 from shared.catalogue.marks import Mark
 from shared.catalogue.overwriting import NameBurnt, NameTaken
 from shared.catalogue.projects import FORMAT
@@ -179,6 +180,11 @@ class Pushes:
             await self._resources.heads.wait_settled(target.id, jobs, wait)
         return rules.action_log(push, str(target.name), parcel.files, parcel.attachments)
 
+    async def needs_approvals(self, target: IndexRecord, parcel: Parcel) -> bool:
+        """Return whether what was pushed shows only when people have approved it."""
+        async with self._resources.engine.connect() as connection:
+            return await approvals.demanded(connection, target.id, target.life, parcel.release.project)
+
     async def _carried(self, order: _Order, parcel: Parcel) -> Parcel:
         """Bring the bytes to where the target keeps them, and return the files as the target admits them."""
         stores = self._resources.objects
@@ -214,6 +220,8 @@ class Pushes:
             release = await _opened(work, order, parcel.release)
             await look_again(work.connection, order.source, parcel)
             plan = await _planned(work, order, release, parcel)
+            if plan.replaced:
+                await refuse_replacing(work.connection, target, parcel.release.project)
             overwritten = await _replace(work, order, parcel.release, plan)
             step = order.step
             histories = {

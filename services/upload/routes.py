@@ -17,7 +17,7 @@ from services.upload.attaching_routes import TestResults, documentation_answer
 from services.upload.devpi import Removing
 from services.upload.form import DEFAULT_LIMITS
 from services.upload.push_routes import PushRoutes, is_push
-from services.upload.schemas import FileState
+from services.upload.schemas import FileApproval, FileState
 from services.upload.sending import Sent
 from services.upload.usecases import Receipt, Uploads
 from shared.auth.access import (
@@ -121,7 +121,7 @@ def api_router(resources: Resources, uploads: Uploads, verifier: Verifier) -> AP
             return index
 
         index = await decided(resources.directory, decide)
-        file = progress.file
+        file, now = progress.file, resources.clock.now()
         return FileState(
             id=file.id,
             index=str(index.name),
@@ -131,9 +131,10 @@ def api_router(resources: Resources, uploads: Uploads, verifier: Verifier) -> AP
             sha256=file.sha256,
             length=file.length,
             uploaded_at=file.uploaded_at,
-            state=progress.state,
+            state=progress.state(now),
             serial=progress.published_serial,
             error=progress.error,
+            approval=None if progress.approval is None else FileApproval.of(progress.approval, now),
         )
 
     return router
@@ -150,6 +151,11 @@ def _answer(receipt: Receipt, sent: Sent) -> Response:
         words = "was already there" if receipt.already_there else "is published"
         return PlainTextResponse(f"{receipt.file_name} {words} in {index.name}, serial {receipt.serial}.\n{warnings}")
     status = f"/api/v1/files/{receipt.file_id}"
+    if receipt.waiting is not None:
+        words = (
+            f"{receipt.file_name} is stored and not yet in {index.name}: {receipt.waiting}, see {status}\n{warnings}"
+        )
+        return PlainTextResponse(words, headers={"Link": f'<{status}>; rel="status"'})
     return PlainTextResponse(
         f"{receipt.file_name} is stored; its publication in {index.name} is pending: see {status}\n{warnings}",
         headers={"Link": f'<{status}>; rel="status"'},

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from shared.catalogue.approvals import Standing
 from shared.catalogue.projects import FileLine, ProjectLine, ReleaseLine
 
 Reason = Annotated[
@@ -48,9 +49,33 @@ class FileState(_Model):
     sha256: str
     length: int = Field(description="bytes")
     uploaded_at: datetime
-    state: str = Field(description="received, published, failed or removed")
+    state: str = Field(
+        description="received, published, failed, removed; where approvals are needed also waiting, withdrawn, expired"
+    )
     serial: int | None = Field(description="the publication that lists the file")
     error: str | None = Field(description="why signing refused the file, when it did")
+    approval: FileApproval | None = Field(None, description="how far its approvals are, where it needs or needed some")
+
+
+class FileApproval(_Model):
+    """How far the approvals of a file are."""
+
+    words: str = Field(description="the state, as a part of a sentence: waiting for 1 of 2 approvals of ...")
+    needed: int
+    given_by: list[str]
+    people: list[str] | None = Field(description="whose approvals count; null: whoever may approve")
+    expires_at: datetime | None
+
+    @classmethod
+    def of(cls, standing: Standing, now: datetime) -> FileApproval:
+        """Return what a file's state shows."""
+        return cls(
+            words=standing.words(now),
+            needed=standing.needed,
+            given_by=list(standing.given),
+            people=None if standing.people is None else list(standing.people),
+            expires_at=standing.expires_at,
+        )
 
 
 class ProjectItem(_Model):
@@ -122,7 +147,9 @@ class FileItem(_Model):
     requires_python: str | None
     yanked: bool
     yanked_reason: str | None
-    state: str = Field(description="received, published, failed or removed")
+    state: str = Field(
+        description="received, published, failed, removed; where approvals are needed also waiting, withdrawn"
+    )
     serial: int | None = Field(description="the publication that lists the file")
     error: str | None = Field(description="why signing refused the file, when it did")
     warnings: list[str] = Field(description="what its uploader was told though the file was taken, a sentence each")

@@ -25,6 +25,7 @@ from sqlalchemy.exc import IntegrityError
 from countermark.core.digest import Length, sha256_of
 from countermark.core.names import FileName
 from services.upload import devpi_rules, rules
+from services.upload.approving import PendingApprovals, refuse_replacing
 from services.upload.attaching import Attaching, Documentation
 from services.upload.form import ContentMissing, ReceivedForm, receive_form
 from services.upload.inspecting import Inspector, sentences
@@ -33,7 +34,7 @@ from services.upload.rules import Action
 from services.upload.sending import Sent
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Principal
-from shared.catalogue import overwriting, releases
+from shared.catalogue import approvals, overwriting, releases
 from shared.catalogue.heads import Expecting
 from shared.catalogue.overwriting import Added, NameBurnt, NameTaken, Way
 from shared.catalogue.releases import STRICT, FileProgress, KnownFile, NewFile, SourceArchiveTaken
@@ -65,6 +66,8 @@ class Receipt:
     already_there: bool
     serial: int | None
     warnings: tuple[str, ...] = ()
+    waiting: str | None = None
+    """How far its approvals are, in words, where it needs some before it is published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,7 @@ class Uploads:
         self._resources = resources
         self._inspector = Inspector(resources)
         self._registry = Registry(resources)
+        self._approvals = PendingApprovals(resources)
         self.attaching = Attaching(resources)
 
     @property
@@ -125,6 +129,10 @@ class Uploads:
                 await asyncio.to_thread(form.path.unlink, missing_ok=True)
             if not isinstance(admitted, _Admitted):
                 return admitted
+            waiting = await self._approvals.pending(sent, admitted.file_id, again=admitted.already_there)
+            if waiting is not None:
+                there = admitted.already_there
+                return Receipt(admitted.file_id, form.file_name, there, None, admitted.warnings, waiting)
             serial = await expecting.published(admitted.file_id, self._resources.settings.uploads.publish_wait)
         return Receipt(admitted.file_id, form.file_name, admitted.already_there, serial, admitted.warnings)
 
@@ -146,9 +154,10 @@ class Uploads:
         """
         async with self._resources.engine.connect() as connection:
             found = await releases.progress(connection, file_id)
+            standing = await approvals.standing(connection, file_id)
         if found is None:
             raise ServiceError(ErrorKind.NOT_FOUND, "There is no such file.")
-        return found
+        return replace(found, approval=standing)
 
     async def _admit(self, sent: Sent, form: ReceivedForm, expecting: Expecting) -> _Admitted:
         """Return the file that is there already, or the one that was added."""
@@ -228,6 +237,8 @@ class Uploads:
                 raise _conflict(sent, new.coordinates.file_name, Way.BURNT) from error
             if added.there:
                 return added
+            if added.audit_id is not None:
+                await refuse_replacing(work.connection, index, new.coordinates.project)
             await work.enqueue(added.message(index))
             # Before the commit: the publication that shows the file cannot be told of earlier.
             expecting.expect(added.file_id)

@@ -51,6 +51,16 @@ def authorize_some_project(principal: Principal, verb: Verb, resource: Resource)
     return Decision.ALLOWED if Decision.ALLOWED in decisions else decisions[0]
 
 
+def unlimited(principal: Principal) -> bool:
+    """Return whether nothing narrows what the account may do: a password, or a token for everything everywhere.
+
+    What gives away new credentials of an account asks for this, so that no token can become more than it is.
+    """
+    return principal.scopes is None or any(
+        scope.index is None and scope.project is None and scope.verbs >= frozenset(Verb) for scope in principal.scopes
+    )
+
+
 def _covers(scope: Scope, verb: Verb, resource: Resource) -> bool:
     """Whether a scope holds the verb, the index and the project; a project scope reads the whole index of its
     project."""

@@ -16,6 +16,7 @@ from packaging.version import Version
 from sqlalchemy import Select, func, lateral, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.catalogue import approvals
 from shared.catalogue.tables import File, Outbox, Page, Project, PublishedFile, Release
 from shared.ids import IndexId, ProjectId, ReleaseId
 
@@ -217,7 +218,11 @@ async def release_files(connection: AsyncConnection, index_id: IndexId, release_
     ).all()
     waiting = [str(row.id) for row in rows if row.removed_at is None and row.from_serial is None]
     refused = await _refusals(connection, index_id, waiting)
-    return [_file(row, refused.get(str(row.id))) for row in sorted(rows, key=lambda row: row.file_name)]
+    asked = await approvals.kept_states(connection, waiting)
+    return [
+        _file(row, refused.get(str(row.id)), asked.get(str(row.id)))
+        for row in sorted(rows, key=lambda row: row.file_name)
+    ]
 
 
 def _project_of(release_id: ReleaseId) -> Select[uuid.UUID]:
@@ -225,13 +230,17 @@ def _project_of(release_id: ReleaseId) -> Select[uuid.UUID]:
     return select(Release.project_id).where(Release.id == release_id)
 
 
-def _file(row: Any, error: str | None) -> FileLine:
+def _file(row: Any, error: str | None, asked: str | None) -> FileLine:
     if row.removed_at is not None:
         state = "removed"
     elif row.from_serial is not None:
         state = "published"
+    elif error is not None:
+        state = "failed"
     else:
-        state = "received" if error is None else "failed"
+        state = {approvals.OPEN: approvals.WAITING, approvals.WITHDRAWN: approvals.WITHDRAWN}.get(
+            asked or "", "received"
+        )
     return FileLine(
         id=row.id,
         file_name=row.file_name,

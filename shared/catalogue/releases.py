@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName
+from shared.catalogue.approvals import APPROVED, Standing
 from shared.catalogue.tables import File, Outbox, Project, PublishedFile, Release, StoredObject
 from shared.formats.interface import Coordinates
 from shared.formats.python.names import SDIST
@@ -83,15 +84,19 @@ class FileProgress:
     index_id: IndexId
     published_serial: int | None
     error: str | None
+    approval: Standing | None = None
 
-    @property
-    def state(self) -> str:
-        """`removed`, `published`, `failed` (signing refused it) or `received`."""
+    def state(self, now: datetime) -> str:
+        """Return `removed`, `published`, `failed` (signing refused it), `waiting` (for approvals), `withdrawn`,
+        `expired` or `received`."""
         if self.file.removed:
             return "removed"
         if self.published_serial is not None:
             return "published"
-        return "received" if self.error is None else "failed"
+        if self.error is not None:
+            return "failed"
+        found = APPROVED if self.approval is None else self.approval.state(now)
+        return "received" if found == APPROVED else found
 
 
 KNOWN = (File.id, File.file_name, File.sha256, File.length, File.uploader, File.uploaded_at, File.removed_at)

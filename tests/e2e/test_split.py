@@ -129,6 +129,15 @@ def token(split: Split) -> str:
     return made.stdout.strip()
 
 
+def test_approvals_reach_the_signing_process(split: Split) -> None:
+    """What waits is told by another process than the one that is asked; the rest of the API goes on beside it."""
+    for letter in _REPLICAS:
+        answer = httpx2.get(f"{split.apis[letter]}/api/v1/indexes/root/stable/approvals", timeout=20)
+        assert (answer.status_code, answer.json()) == (200, {"items": [], "next": None})
+    refused = httpx2.get(f"{split.api}/api/v1/approval-keys", timeout=20)
+    assert (refused.status_code, refused.headers["content-type"]) == (401, "application/problem+json")
+
+
 def test_a_file_goes_through_all_processes(split: Split, tmp_path: Path) -> None:
     """An upload through the gateway is signed, listed and served by the others, and laid by the worker."""
     wheel = tmp_path / "apart-1.0-py3-none-any.whl"

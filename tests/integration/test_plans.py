@@ -9,7 +9,7 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from countermark.core.names import FileName
-from shared.catalogue import merged, releases
+from shared.catalogue import approvals, merged, releases
 from shared.ids import FileId
 from tests.support.factories import make_file, make_index, now
 
@@ -88,3 +88,24 @@ async def test_a_merged_view_is_looked_up_by_indexes(engine: AsyncEngine) -> Non
 
     for query in (known, named, held):
         assert "Seq Scan" not in await plan_of(engine, query)
+
+
+async def test_what_a_file_waits_for_is_found_by_indexes(engine: AsyncEngine) -> None:
+    """However many files wait anywhere, an upload and a batch look at their own."""
+    index = await make_index(engine)
+    file = await make_file(engine, index, "widget-1.0.tar.gz")
+
+    async def batch(connection: AsyncConnection) -> None:
+        assert await approvals.verdicts(connection, index.id, [file.id]) == {}
+
+    async def upload(connection: AsyncConnection) -> None:
+        assert await approvals.standing(connection, file.id) is None
+
+    async def removal(connection: AsyncConnection) -> None:
+        assert not await approvals.any_open(connection, [file.project_id])
+
+    for query in (batch, upload):
+        plan = await plan_of(engine, query)
+        assert "Seq Scan" not in plan, plan
+        assert "pk_approval_request" in plan, plan
+    assert "ix_approval_request_project" in await plan_of(engine, removal)

@@ -5,6 +5,7 @@ Rows are marked, never deleted (a URL must answer 410, names stay burnt, version
 Source: architecture section 11.1; trust contract section 2.6.
 """
 
+from shared.catalogue.tables.approvals import ApprovalDemand, ApprovalGiven, ApprovalKey, ApprovalRequest
 from shared.catalogue.tables.base import Base, Json
 from shared.catalogue.tables.ceremony import EventSignature, KeyHolder, SigningEvent, TrustTarget
 from shared.catalogue.tables.common import Audit, Outbox
@@ -43,6 +44,10 @@ __all__ = [
     "Advisory",
     "AdvisoryAffected",
     "AdvisorySnapshot",
+    "ApprovalDemand",
+    "ApprovalGiven",
+    "ApprovalKey",
+    "ApprovalRequest",
     "Attachment",
     "Audit",
     "AuditChain",

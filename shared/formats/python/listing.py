@@ -13,7 +13,15 @@ from dataclasses import dataclass
 
 from packaging.version import Version
 
-from countermark.core.names import FileName, TargetPath, latest_target, page_target, pointer_target
+from countermark.core.names import (
+    FileName,
+    IndexName,
+    NormalizedName,
+    TargetPath,
+    latest_target,
+    page_target,
+    pointer_target,
+)
 from countermark.core.pointer import Latest, Pointer, Resource
 from shared.formats.interface import PageFile, ProjectPage
 from shared.formats.python.names import SDIST, WHEEL, is_universal_wheel
@@ -95,7 +103,9 @@ class Listing:
             return targets
         pointed = [file for file in page.files if file.file_name in new]
         for file in sorted(pointed, key=lambda file: self._by_name[file.file_name].place):
-            targets[pointer_target(page.project, file.file_name)] = _pointer(page, file).to_bytes()
+            targets[pointer_target(page.project, file.file_name)] = pointer_of(
+                page.index, page.project, file
+            ).to_bytes()
         targets[latest_target(page.project)] = _latest(page, entries).to_bytes()
         return targets
 
@@ -115,9 +125,10 @@ def _place(entry: _Entry) -> _Place:
     return entry.place
 
 
-def _pointer(page: ProjectPage, file: PageFile) -> Pointer:
+def pointer_of(index: IndexName, project: NormalizedName, file: PageFile) -> Pointer:
+    """Return the pointer of a file: what is signed for it, and what people approve beforehand."""
     uri = f"/{file_key(file.sha256, file.file_name)}"
-    return Pointer(page.project, file.version, page.index, Resource(uri, file.sha256, file.length))
+    return Pointer(project, file.version, index, Resource(uri, file.sha256, file.length))
 
 
 def _latest(page: ProjectPage, entries: Sequence[_Entry]) -> Latest:

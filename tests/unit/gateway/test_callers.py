@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from countermark.core.names import IndexName, NormalizedName
-from gateway.v1.callers import holds, unlimited
+from gateway.v1.callers import holds
+from shared.auth.permissions import unlimited
 from shared.auth.principal import Principal, Scope, Verb
 
 STABLE, OTHER = IndexName("root", "stable"), IndexName("root", "other")

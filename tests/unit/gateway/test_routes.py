@@ -61,6 +61,10 @@ def _route(raw: str) -> Destination:
         ("/api/v1/indexes/root/stable/holds", "index"),
         ("/api/v1/indexes/root/stable/mirrors", "index"),
         ("/api/v1/indexes/root/stable/downloads/demo", "download"),
+        ("/api/v1/indexes/root/stable/approvals", "signing"),
+        ("/api/v1/indexes/root/stable/approvals/0197", "signing"),
+        ("/api/v1/indexes/root/stable/approval-demands/widget", "signing"),
+        ("/api/v1/approval-keys", "signing"),
         ("/api/v1/indexes/root/pypi/attestations/00/demo-1.whl", "download"),
     ],
 )

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from countermark.cli import (
+    approving,
     auditing,
     bases,
     ceremony,
@@ -53,6 +54,7 @@ app.add_typer(keys.app, name="key")
 app.add_typer(tokens.app, name="token")
 app.add_typer(auditing.app, name="audit")
 app.add_typer(ceremony.app, name="ceremony")
+app.add_typer(approving.app, name="approvals")
 
 
 def _version(wanted: bool) -> None:

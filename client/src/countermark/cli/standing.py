@@ -81,6 +81,8 @@ def _judge(screen: Screen, seen: Mapping[str, object], wait: int) -> None:
         screen.result(f"published {name}, serial {seen.get('serial')}")
     elif state in PENDING:
         raise RegistryRefused(f"{name} is not published after {wait} s", "It is stored: look again later.")
+    elif isinstance(approval := seen.get("approval"), dict):
+        raise RegistryRefused(f"{name} is not published: {approval.get('words')}", "See `countermark approvals list`.")
     else:
         raise RegistryRefused(f"{name} is {state}" + (f": {seen['error']}" if seen.get("error") else ""))
 
