@@ -14,6 +14,7 @@ from countermark.core.names import TargetPath, page_target
 from services.signing import rules, tree
 from services.signing.approving import unapproved
 from services.signing.batch import Batch, Rendered
+from services.signing.contradictions import contradiction
 from services.signing.listings import ListingCache
 from services.signing.rules import ProjectPlan
 from services.signing.verified import VerifiedFiles
@@ -101,7 +102,7 @@ class Renderer:
     async def _checked(
         self, batch: Batch, files: list[FileState], asked: dict[FileId, list[OutboxId]]
     ) -> tuple[list[FileState], dict[OutboxId, str]]:
-        """Return the files without those whose bytes are not what the catalogue says, and why those are refused."""
+        """Return the files without those whose bytes or names contradict the catalogue, and why those are refused."""
         public = batch.index.public
         new = [
             file
@@ -111,6 +112,8 @@ class Renderer:
         found = await tree.faults_in_bytes(
             self._resources.objects.side(public=public), new, lambda file: self._verified.add(file, public=public)
         )
+        coming = (file for file in files if not file.published and rules.is_visible(file))
+        found |= {file.id: fault for file in coming if (fault := contradiction(file)) is not None}
         refused: dict[OutboxId, str] = {}
         for file_id, fault in found.items():
             log.error("file_refused_by_signing", file_id=str(file_id), index=str(batch.index.name), fault=fault)

@@ -40,7 +40,8 @@ def main(arguments: list[str]) -> int:
         DOCUMENT.write_text(document(), encoding="utf-8")
         return 0
     seen = _Seen()
-    elsewhere = sorted({each.test for each in ELSEWHERE if each.test}) if "--all" in arguments else []
+    tests = sorted({each.test for each in ELSEWHERE}) if "--all" in arguments else []
+    elsewhere = [str(ROOT / test) for test in tests if (ROOT / test.partition("::")[0]).exists()]
     with redirect_stdout(sys.stderr):
         code = pytest.main(["-qq", *_paths(), *elsewhere], plugins=[seen])
     for line in lines():

@@ -9,7 +9,6 @@ import importlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,13 +72,12 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """An attack that a test outside of these modules covers: `test` is its node id, or empty until there is one."""
+    """An attack that a test outside of these modules covers; `test` is its node id."""
 
     row: int
     what: str
     ends: str
     test: str
-    gap: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +124,27 @@ ELSEWHERE = (
         "0: old or new state",
         "tests/integration/signing/test_publishing.py::test_a_store_that_fails_at_any_write_leaves_readers_whole",
     ),
-    Elsewhere(
-        30,
-        "token away, wrong PIN, URI and key that do not belong together, 8 threads",
-        "fails closed",
-        "",
-        "its tests come with the signers for hardware keys; this table is to name them then",
+    *(
+        Elsewhere(30, what, ends, f"tests/integration/signing/{test}")
+        for what, ends, test in (
+            (
+                "the token is away",
+                "publishing stops, nothing is written",
+                "test_token_publishing.py::test_a_token_that_is_away_stops_publishing",
+            ),
+            (
+                "a wrong PIN",
+                "publishing stops, nothing is written",
+                "test_token_publishing.py::test_a_wrong_pin_stops_publishing",
+            ),
+            ("a wrong PIN, again", "no PIN is tried twice", "test_tokens.py::test_a_wrong_pin_is_tried_once"),
+            (
+                "URI and public key that do not belong together",
+                "publishing stops, nothing is written",
+                "test_token_publishing.py::test_a_uri_of_another_key_stops_publishing",
+            ),
+            ("8 threads on one token", "every signature verifies", "test_tokens.py::test_eight_threads_on_one_token"),
+        )
     ),
 )
 """Rows, or parts of rows, that are tested where the thing itself is tested."""
@@ -185,10 +198,7 @@ def _here() -> Iterator[Line]:
 
 def _elsewhere() -> Iterator[Line]:
     for each in ELSEWHERE:
-        if each.test:
-            path, _, name = each.test.partition("::")
-            assert f"def {name}(" in Path(ROOT, path).read_text(encoding="utf-8"), each.test
-        yield Line(each.row, each.what, "", each.ends, each.test, each.gap)
+        yield Line(each.row, each.what, "", each.ends, each.test, "")
 
 
 def _cell(text: str) -> str:
