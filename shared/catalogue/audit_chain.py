@@ -125,7 +125,12 @@ async def follow(connection: AsyncConnection, reader: ChainReader, limit: int) -
         if row.id is None:
             raise ChainBroken(row.position, f"its audit row, number {row.audit_id}, is gone")
         link = Link(row.position, reader.sha256, _row(row), Sha256(row.sha256))
-        reader.take(link)
+        try:
+            reader.take(link)
+        except ChainBroken:
+            raise
+        except (ValueError, OverflowError) as error:
+            raise ChainBroken(row.position, f"{link.row} cannot be hashed: {error}") from error
         taken.append(link)
     return taken
 

@@ -18,13 +18,15 @@ from countermark.core.names import parse_target_path
 from services.signing.auditing import BATCH, ChainLoop
 from services.signing.rebuilding import rebuild
 from services.signing.usecases import Publisher
-from shared.catalogue import audit, audit_chain
+from shared.catalogue import audit, audit_chain, gauges
+from shared.catalogue.engine import open_engine
 from shared.catalogue.tables import Audit, AuditChain, AuditHead, Outbox
 from shared.jobs.messages import RefreshIndex
 from shared.resources import Resources
 from tests.integration.signing.changes import upload
 from tests.support.clock import SettableClock
 from tests.support.factories import MadeIndex, make_default, make_index
+from tests.support.resources import service_resources
 from tests.support.tuf_reader import TreeReader
 
 
@@ -67,9 +69,18 @@ async def without_triggers(engine: AsyncEngine) -> AsyncIterator[AsyncConnection
         yield connection
 
 
-async def test_rows_are_chained_once_whoever_is_at_it(resources: Resources) -> None:
-    """Two loops and a writer at once: each row has one place, places have no gap, and the hashes hold."""
-    loops = [ChainLoop(resources), ChainLoop(resources)]
+async def test_rows_are_chained_once_whoever_is_at_it(resources: Resources, database: str, tmp_path: Path) -> None:
+    """Two signers, each with connections of its own, and a writer at once: each row has one place, places have no gap,
+    and the hashes hold."""
+    beside = open_engine(database, pool=2)
+    async with service_resources(beside, tmp_path / "beside") as other:
+        await chain_at_once(resources, other)
+    await beside.dispose()
+
+
+async def chain_at_once(resources: Resources, other: Resources) -> None:
+    """Write and chain on both sides, then look at all of it."""
+    loops = [ChainLoop(resources), ChainLoop(other)]
 
     async def write() -> None:
         for _ in range(20):
@@ -121,11 +132,37 @@ async def test_a_row_far_behind_is_found_by_the_sweep_and_reported(resources: Re
     assert b"countermark_audit_late_rows_total 1.0" in resources.metrics.text()
 
 
+async def test_every_process_that_looks_tells_how_long_nobody_has_chained(resources: Resources) -> None:
+    """The age of the first row after the chained ones, and nothing once all are."""
+    await ChainLoop(resources).look()
+    await note(resources.engine, at=datetime.now(UTC) - timedelta(minutes=7))
+    async with resources.engine.connect() as connection:
+        assert 420 <= await gauges.unchained_age(connection) < 480
+    await ChainLoop(resources).look()
+    async with resources.engine.connect() as connection:
+        assert await gauges.unchained_age(connection) == 0
+
+
 async def test_many_rows_are_chained_batch_by_batch(resources: Resources) -> None:
     """A catalogue that had an audit before it had a chain is chained in one look."""
     await note(resources.engine, 2 * BATCH + 1)
     assert await ChainLoop(resources).look() >= 2 * BATCH + 1
     assert await ChainLoop(resources).look() == 0
+
+
+async def test_a_row_that_cannot_be_hashed_stops_the_chain_and_not_the_signer(resources: Resources) -> None:
+    """Such a row is put in by hand alone: the loop says so and goes on looking."""
+    bad = "insert into audit (at, actor, action, subject, detail) values (now(), 'm', 'x', 'y', '{\"n\": 1e5000}')"
+    async with resources.engine.begin() as connection:
+        await connection.exec_driver_sql(bad)
+    with capture_logs() as logged:
+        running = asyncio.create_task(ChainLoop(resources).run())
+        async with asyncio.timeout(20):
+            while "audit_row_unusable" not in {line["event"] for line in logged}:
+                await asyncio.sleep(0.05)
+        assert not running.done()
+        running.cancel()
+        await asyncio.wait([running])
 
 
 @pytest.mark.parametrize("table", ["audit", "audit_chain", "audit_head"])
