@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from tuf.api.exceptions import LengthOrHashMismatchError
-from tuf.api.metadata import Metadata, Snapshot, Timestamp
+from tuf.api.metadata import Metadata, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 
 from countermark.core.digest import Sha256, sha256_of
@@ -104,7 +104,7 @@ class _Copy:
         if pages:
             await self._pages()
         for role in SHARED_META:
-            await self._metadata(role, versions[role])
+            await self._shared(role, versions[role])
         await self._metadata("snapshot", version, snapshot)
         await self._roots()
         self._done.published = await tree.put_timestamp(self._destination, self._index, timestamp)
@@ -120,8 +120,20 @@ class _Copy:
         except (ValueError, KeyError, DeserializationError) as error:
             raise CopyFailed(f"{key} of the source is no bin: {error}") from error
         await self._all([(TargetPath(path), Sha256(entry["hashes"]["sha256"])) for path, entry in entries.items()])
-        await self._put(key, content)
-        self._done.metadata += 1
+        await self._metadata(role, version, content)
+
+    async def _shared(self, role: str, version: int) -> None:
+        """Copy what people signed, and the targets that it names itself: the policy, say."""
+        key = metadata_key(self._index, role, version)
+        if await self._destination.head(key) is not None:
+            return
+        content = await self._read(key)
+        signed = _signed(content, key)
+        if not isinstance(signed, Targets):
+            raise CopyFailed(f"{key} of the source is no targets metadata")
+        named = signed.targets.items()
+        await self._all([(TargetPath(path), Sha256(target.hashes["sha256"])) for path, target in named])
+        await self._metadata(role, version, content)
 
     async def _all(self, targets: Sequence[tuple[TargetPath, Sha256]]) -> None:
         rest = iter(targets)

@@ -92,6 +92,9 @@ async def test_an_upload_and_its_publication_are_counted(
             await asyncio.sleep(0.02)
     async with alone("signing", settings):
         signed = await until(settings, 'countermark_jobs_total{kind="publish_index",outcome="done"} 1.0')
+        told = await until(settings, 'countermark_expiry_smallest_seconds{role="trust"}')
+    assert 'countermark_expiry_short_indexes{role="trust"} 0.0' in told.text
+    assert told.value("countermark_signing_seconds_count") == 1
     assert signed.value("countermark_publication_seconds_count") == 1
     assert signed.value("countermark_publication_changes_sum") == 1
     assert signed.value("countermark_lease_conflicts_total") == 0

@@ -21,6 +21,7 @@ from shared.resources import Resources
 from tests.integration.signing.changes import enqueue, upload
 from tests.support.factories import MadeFile, MadeIndex, make_index
 from tests.support.resources import with_public_store
+from tests.support.simulator import RepositorySimulator
 from tests.support.tree_audit import audit, folder_reader
 from tests.support.tuf_reader import TreeReader
 
@@ -195,3 +196,19 @@ async def test_a_newer_timestamp_at_the_destination_is_left(
     await store.put(timestamp_key(index.name), old, Put.REPLACE)
     assert not (await copy_tree(store, FolderStore(folder), index.name)).published
     assert audit(folder_reader(folder, "root/stable")).versions["timestamp"] == 2
+
+
+async def test_everything_that_another_signer_laid_comes_along(tmp_path: Path) -> None:
+    """A tree with a policy and two roots, which this code did not sign: every object of it lies at the destination."""
+    sim = RepositorySimulator()
+    sim.deployment.trust_targets["trust/policy.yaml"] = b"schema: policy/v1"
+    sim = RepositorySimulator(deployment=sim.deployment)
+    sim.add_file("widget-1.0-py3-none-any.whl", attestation=b"{}")
+    sim.deployment.rotate("timestamp")
+    sim.deployment.sign_root()
+    sim.publish()
+    sim.write_tree(tmp_path / "source")
+    done = await copy_tree(FolderStore(tmp_path / "source"), FolderStore(tmp_path / "mirror"), sim.index)
+    assert (done.published, done.files) == (True, 2)
+    for key, content in sim.objects.items():
+        assert (tmp_path / "mirror" / key).read_bytes() == content, key

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -10,7 +12,10 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
+from services.signing.app import create_service
+from services.signing.jobs import RefreshLoop
 from services.signing.sweeping import Swept, sweep
+from services.signing.telling import SigningLook
 from services.signing.tidying import TidyLoop
 from services.signing.usecases import Publisher
 from shared.catalogue import publications
@@ -164,3 +169,41 @@ async def test_the_sweeper_does_not_touch_files(deployment: Resources, index: Ma
     with pytest.raises(ObjectNotFound):
         async with store.open(files[0]):
             pass
+
+
+async def test_beside_publications_and_whoever_deletes(
+    deployment: Resources, index: MadeIndex, clock: SettableClock
+) -> None:
+    """While files are published, trees are tidied and somebody deletes metadata and targets at random, nothing waits
+    for ever; when that ends, one look makes the tree whole."""
+    store, ends, draw = deployment.objects.public, asyncio.Event(), random.Random(7)
+
+    async def delete() -> None:
+        while not ends.is_set():
+            keys = [info.key async for info in store.list(TREE)]
+            for key in draw.sample(keys, 3):
+                await store.delete(key)
+
+    async def tidy() -> None:
+        while not ends.is_set():
+            clock.advance(timedelta(hours=2))
+            await TidyLoop(deployment).look()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(delete())
+        group.create_task(tidy())
+        for number in range(6):
+            await upload(deployment, index, f"widget-9.{number}-py3-none-any.whl")
+            await Publisher(deployment).publish(index.id)
+        ends.set()
+    await Publisher(deployment).publish(index.id)
+    here = await facts(deployment, index)
+    assert (await sweep(deployment, here)).lost == ()
+    found = audit(reader(await contents(store)))
+    assert (found.faults, len(found.listed("widget"))) == ([], 7)
+
+
+async def test_every_signing_process_runs_the_loops(resources: Resources) -> None:
+    """Refreshing, tidying and telling need nobody to start them."""
+    loops = {type(getattr(loop, "__self__", None)) for loop in create_service(resources).loops}
+    assert {RefreshLoop, TidyLoop, SigningLook} <= loops
