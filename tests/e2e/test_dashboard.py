@@ -12,12 +12,12 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, Page, StorageState, sync_playwright
 
-from tests.support.archives import Project
+from tests.support.archives import Project, make_wheel
 from tests.support.looks import DESK, FAULTS, LOOKS, picture
 from tests.support.processes import Deployment
 from tests.support.real import CHROMIUM, CHROMIUM_FLAGS
 from tests.support.team import INDEX, ORCHARD, VAULT, seed, upload
-from tests.support.uploading import basic
+from tests.support.uploading import basic, post_file
 from tests.support.waiting import until
 
 PAGES = {
@@ -27,6 +27,8 @@ PAGES = {
     "nothing-found": f"{INDEX}?q=zzz",
     "setup": f"{INDEX}/setup",
     "publications": f"{INDEX}/publications",
+    "approvals": f"{INDEX}/approvals",
+    "waiting-approvals": "/indexes/root/reviewed/approvals",
     "project": ORCHARD,
     "releases": f"{ORCHARD}/releases",
     "yanked-release": f"{ORCHARD}/releases/1.3",
@@ -60,7 +62,22 @@ PAGES = {
 def seeded(deployment: Deployment) -> Deployment:
     """The deployment with a team's data."""
     seed(deployment)
+    let_wait(deployment)
     return deployment
+
+
+def let_wait(deployment: Deployment) -> None:
+    """Upload a file that nobody has approved, to an index of its own."""
+    assert deployment.command("index", "create", "root/reviewed").returncode == 0
+    token = deployment.token("--verbs", "read,upload,approve,configure", index="*")
+    base = f"{deployment.api}/api/v1/indexes/root/reviewed"
+    for place in ("", "/gadget-of-a-long-name"):
+        demanded = httpx2.put(f"{base}/approval-demands{place}", json={"needed": 2}, headers=basic(token))
+        assert demanded.status_code == 200, demanded.text
+    name = "widget_with_a_long_name-1.0-py3-none-any.whl"
+    sent = post_file(f"{deployment.api}/root/reviewed", token, name, make_wheel("widget-with-a-long-name", "1.0"))
+    assert sent.status_code == 200, sent.text
+    until("a file that waits", lambda: httpx2.get(f"{base}/approvals").json()["items"])
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,13 @@ async def test_readers_see_counts_and_words(gateway: TestGateway, approvals: App
         {"project": "thing", "needed": 1, "people": None, "own": True},
     ]
     page = (await (await signed_in(gateway, "guest")).get(PAGE)).text
-    for words in ("1 of 2", "by alice", "thing-2.0.tar.gz", "Everything here: 2 of alice, bob", "whoever may approve"):
+    for words in (
+        "1 of 2",
+        "by alice",
+        "thing-2.0.tar.gz",
+        "Everything here: 2 approvals of alice, bob",
+        "whoever may approve",
+    ):
         assert words in page, words
     assert page.count('class="badge bad"') == 1
     assert "<form" not in page.partition("<main")[2]
