@@ -62,6 +62,7 @@ def test_row_06_memory(case: Case, scene: Scene) -> None:
     scene.server.on(scene.path(kind), answer)
     ended = scene.client.run_measured(*_ask(kind))
     scene.ends(case, ended)
+    scene.record("peak", ended.peak)
     assert 0 < ended.peak < _MOST
 
 

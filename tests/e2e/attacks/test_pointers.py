@@ -63,7 +63,7 @@ _AS_TEXT = "the contract's row says 30; its section 3.2 has all scalars read as 
     Case("a length that is a boolean", 30, _SAYS, _sub(rb"length: \d+", rb"length: true")),
     Case("a length with a point", 30, _SAYS, _sub(rb"length: (\d+)", rb"length: \1.0")),
     Case("a length in other digits than ASCII's", 30, _SAYS, _sub(rb"length: \d+", "length: \u0661".encode())),
-    Case("a length of 5000 digits' worth, cut to fit", 30, _SAYS, _sub(rb"length: \d+", b"length: " + b"9" * 3000)),
+    Case("a length of 3000 digits", 30, _SAYS, _sub(rb"length: \d+", b"length: " + b"9" * 3000)),
     Case("an upper-case digest", 30, _SAYS, _sub(rb'digest: "[0-9a-f]{4}', rb'digest: "ABCD')),
     Case("a short digest", 30, _SAYS, _sub(rb'digest: "[0-9a-f]', rb'digest: "')),
     Case("no digest", 30, _SAYS, _sub(rb"  digest: .*\n", rb"")),

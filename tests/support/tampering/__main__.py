@@ -23,6 +23,7 @@ class _Seen:
     def __init__(self) -> None:
         self.words: dict[str, tuple[int, str]] = {}
         self.outcomes: dict[str, str] = {}
+        self.peaks: dict[str, int] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the worst outcome of a test, and what was recorded."""
@@ -32,6 +33,8 @@ class _Seen:
             if name == "attack":
                 recorded: Any = value
                 self.words[report.nodeid] = (recorded[1], recorded[2])
+            elif isinstance(value, int):
+                self.peaks[report.nodeid] = value
 
 
 def main(arguments: list[str]) -> int:
@@ -62,6 +65,8 @@ def _printed(line: Line, seen: _Seen) -> str:
     code, words = seen.words.get(line.test, (None, ""))
     ends = line.ends if code is None else str(code)
     said = f"\n        {words[:160]}" if words else ""
+    if peak := seen.peaks.get(line.test):
+        said += f"\n        at most {peak / 1e6:.0f} MB of memory"
     return f"{line.row:3} {outcome:7} {ends:>3}{'*' if line.gap else ' '} {line.what}{said}"
 
 

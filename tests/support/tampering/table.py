@@ -202,7 +202,7 @@ def _elsewhere() -> Iterator[Line]:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    return text.replace("|", "\\|").strip().rstrip(":")
 
 
 def _short(test: str) -> str:
