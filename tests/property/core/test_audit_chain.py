@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from countermark.core.audit import (
@@ -25,6 +25,8 @@ from countermark.core.audit import (
 from countermark.core.names import IndexName
 
 INDEX = IndexName("root", "stable")
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""On a busy machine an example may take long to make; that says nothing of the chain."""
 MOMENTS = st.timedeltas(timedelta(0), timedelta(days=3_652_000)).map(datetime(1, 1, 3, tzinfo=UTC).__add__)
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 FACTS = st.recursive(
@@ -64,6 +66,7 @@ def exported(links: list[Link]) -> list[bytes]:
     return [link.to_line() for link in links]
 
 
+@PATIENT
 @given(st.lists(ROWS, min_size=1, max_size=6), st.data())
 def test_an_export_is_proven_from_wherever_it_begins(rows: list[AuditRow], data: st.DataObject) -> None:
     """Lines are read back as they were written, and the head proves them from any first position."""
@@ -86,6 +89,7 @@ CHANGES: dict[str, Any] = {
 }
 
 
+@PATIENT
 @given(ROWS, st.sampled_from(sorted(CHANGES)))
 def test_every_field_is_in_the_hash(row: AuditRow, field: str) -> None:
     """A row that differs in any field has another hash, and so have its place and what it follows."""
@@ -95,6 +99,7 @@ def test_every_field_is_in_the_hash(row: AuditRow, field: str) -> None:
     assert hash_of(hash_of(GENESIS, 1, row), 1, row) != hash_of(GENESIS, 1, row)
 
 
+@PATIENT
 @given(ROWS, WORDS)
 def test_nothing_moves_between_fields(row: AuditRow, word: str) -> None:
     """What one field loses and the next gains is another row."""
@@ -102,6 +107,7 @@ def test_nothing_moves_between_fields(row: AuditRow, word: str) -> None:
     assert (hash_of(GENESIS, 1, one) == hash_of(GENESIS, 1, other)) == (one == other)
 
 
+@PATIENT
 @given(st.lists(ROWS, min_size=3, max_size=6), st.sampled_from(["alter", "drop", "insert", "swap", "twice"]), st.data())
 def test_what_is_altered_dropped_added_or_moved_breaks_the_chain(
     rows: list[AuditRow], how: str, data: st.DataObject
@@ -128,6 +134,7 @@ def test_what_is_altered_dropped_added_or_moved_breaks_the_chain(
         verify_export(exported(tampered), [head_of(links)])
 
 
+@PATIENT
 @given(st.lists(ROWS, min_size=2, max_size=6), st.data())
 def test_a_chain_that_was_hashed_anew_differs_from_the_head(rows: list[AuditRow], data: st.DataObject) -> None:
     """Who alters a row and hashes everything after it again is found by the published head."""
@@ -138,6 +145,7 @@ def test_a_chain_that_was_hashed_anew_differs_from_the_head(rows: list[AuditRow]
     assert caught.value.position == len(rows)
 
 
+@PATIENT
 @given(st.lists(ROWS, min_size=2, max_size=4))
 def test_an_export_without_the_heads_position_proves_nothing(rows: list[AuditRow]) -> None:
     """One that ends before the head, or begins after it, is refused."""
@@ -148,6 +156,7 @@ def test_an_export_without_the_heads_position_proves_nothing(rows: list[AuditRow
         verify_export(exported(links[1:]), [head_of(links[:1])])
 
 
+@PATIENT
 @given(ROWS, MOMENTS)
 def test_a_head_is_read_back_as_it_was_written(row: AuditRow, at: datetime) -> None:
     """Position, hash, time and index survive."""
@@ -155,6 +164,7 @@ def test_a_head_is_read_back_as_it_was_written(row: AuditRow, at: datetime) -> N
     assert parse_head(head.to_bytes()) == head
 
 
+@PATIENT
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_line_are_refused(content: bytes) -> None:
     """Whatever it is, it is one error."""
