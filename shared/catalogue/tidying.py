@@ -55,8 +55,9 @@ async def claim(connection: AsyncConnection, now: datetime, before: datetime, li
         .order_by(Tidying.at.asc().nulls_first())
         .limit(limit)
         .with_for_update(skip_locked=True)
+        .cte("due")
     )
-    taken = update(Tidying).where(Tidying.index_id.in_(due.scalar_subquery())).values(at=now)
+    taken = update(Tidying).where(Tidying.index_id == due.c.index_id).values(at=now)
     return [IndexId(row.index_id) for row in await connection.execute(taken.returning(Tidying.index_id))]
 
 

@@ -1,12 +1,13 @@
 """Command `python -m tests.support.system`: installs what tests run beside Python, where that can be done.
 
-These are the programs of the real profile, Chromium, and the real clients. What is missing after that is said: at home
-the tests that need it are skipped, and in CI this fails.
+These are the programs of the real profile, Chromium, faketime, and the real clients. What is missing after that is
+said: at home the tests that need it are skipped, and in CI this fails.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 
 from deploy.errors import LaunchError
@@ -18,7 +19,7 @@ from tests.support.tools import CACHE, NotReachable, install_devpi_server, insta
 def main() -> int:
     """Install; returns the exit code."""
     faults = []
-    for install in (_programs, _browser, _clients):
+    for install in (_programs, _browser, _clock, _clients):
         try:
             install()
         except LaunchError as error:
@@ -35,6 +36,11 @@ def _programs() -> None:
 def _browser() -> None:
     if not CHROMIUM.exists():
         install_packages(["chromium"], _say)
+
+
+def _clock() -> None:
+    if shutil.which("faketime") is None:
+        install_packages(["faketime"], _say)
 
 
 def _clients() -> None:
