@@ -220,6 +220,20 @@ async def note_bin(connection: AsyncConnection, index_id: IndexId, name: str) ->
     await connection.execute(update(Tidying).where(Tidying.index_id == index_id).values(next_bin=name))
 
 
+async def newest_digests(
+    connection: AsyncConnection, index_id: IndexId, paths: Collection[TargetPath]
+) -> dict[TargetPath, Sha256 | None]:
+    """Return what the newest publication has set each of some paths to, None where it unset one."""
+    newest = (
+        select(Intent.path, Intent.sha256)
+        .where(Intent.index_id == index_id, Intent.path.in_(paths), Intent.serial.is_not(None))
+        .ext(distinct_on(Intent.path))
+        .order_by(Intent.path, Intent.version.desc())
+    )
+    rows = await connection.execute(newest)
+    return {TargetPath(row.path): None if row.sha256 is None else Sha256(row.sha256) for row in rows}
+
+
 async def shown_projects(
     connection: AsyncConnection, index_id: IndexId, names: Collection[str]
 ) -> dict[ProjectId, int]:
