@@ -26,7 +26,7 @@ from services.index.rules import SIGNED_ROOT, MetadataWanted, PageWanted, Target
 from services.index.settings import Limits
 from shared.catalogue.heads import current_page, current_pages
 from shared.catalogue.merged import in_indexes
-from shared.catalogue.reading import metadata_digest
+from shared.catalogue.reading import metadata_digest, root_content
 from shared.formats.python.html import page_html
 from shared.formats.python.merged import merged_document
 from shared.formats.python.pages import signed_link
@@ -133,7 +133,8 @@ async def load_list(resources: Resources, limits: Limits, place: Place) -> Docum
 async def load_metadata(resources: Resources, limits: Limits, place: Place, wanted: MetadataWanted) -> Document:
     """Return a versioned metadata file that a publication has made current at some time, else a document of status 404.
 
-    A file of a batch that is under way, or was never finished, is not shown, though the store may hold it.
+    A file of a batch that is under way, or was never finished, is not shown, though the store may hold it. Roots come
+    from the catalogue, as the timestamp does (trust contract section 2.6): without them no client goes anywhere.
 
     Raises:
         ServiceError: UNAVAILABLE; the stored file is missing, damaged or cannot be read.
@@ -143,15 +144,19 @@ async def load_metadata(resources: Resources, limits: Limits, place: Place, want
     head = resources.heads.get(record.id)
     if head is None:
         return _absent(limits, place, _UNPUBLISHED.format(record.name))
-    digest = None
-    if wanted.role != "root" or wanted.version <= head.root_version:
-        async with resources.engine.connect() as connection:
-            digest = await metadata_digest(connection, record.id, wanted.role, wanted.version)
+    missing = f"Index {record.name} has no {wanted.version}.{wanted.role}.json.\n"
+    if wanted.role == "root":
+        body = None
+        if wanted.version <= head.root_version:
+            async with resources.engine.connect() as connection:
+                body = await root_content(connection, wanted.version)
+        return _absent(limits, place, missing) if body is None else _immutable(place, body)
+    async with resources.engine.connect() as connection:
+        digest = await metadata_digest(connection, record.id, wanted.role, wanted.version)
     if digest is None:
-        return _absent(limits, place, f"Index {record.name} has no {wanted.version}.{wanted.role}.json.\n")
+        return _absent(limits, place, missing)
     key = metadata_key(record.name, wanted.role, wanted.version)
-    body = await load_checked(_store(resources, place), key, digest, limits.document)
-    return Document(Shape(place.open, IMMUTABLE_CACHING), body, ())
+    return _immutable(place, await load_checked(_store(resources, place), key, digest, limits.document))
 
 
 async def load_target(resources: Resources, limits: Limits, place: Place, wanted: TargetWanted) -> Document:
@@ -183,6 +188,10 @@ def outside_url(resources: Resources) -> str:
     settings = resources.settings
     host = f"[{settings.listen.host}]" if ":" in settings.listen.host else settings.listen.host
     return (settings.outside_url or f"http://{host}:{settings.listen.api_port}").rstrip("/")
+
+
+def _immutable(place: Place, body: bytes) -> Document:
+    return Document(Shape(place.open, IMMUTABLE_CACHING), body, ())
 
 
 def _absent(limits: Limits, place: Place, text: str) -> Document:

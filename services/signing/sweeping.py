@@ -24,6 +24,7 @@ from services.signing import tree
 from services.signing.auditing import shown_head
 from services.signing.checking import rendered_targets
 from services.signing.retention import ORPHANED_AFTER
+from services.signing.trust_targets import targets_of
 from shared.catalogue import publications, tidying, trust
 from shared.catalogue.publication_rows import HeadState, IndexFacts
 from shared.objects.interface import Key, ObjectInfo, ObjectStore, Put
@@ -71,8 +72,9 @@ async def sweep(resources: Resources, index: IndexFacts) -> Swept:
         return Swept()
     metadata, orphans = await _sweep_metadata(resources, index, head)
     targets, lost = await _sweep_targets(resources, index)
+    targets += await _sweep_targets_of_trust(resources, index, head)
     for path in lost:
-        hint = "its row is not what was signed, or it was published again just now: see 'The published tree'"
+        hint = "its rows are not what was signed: see 'The published tree' in docs/operating.md"
         log.error("target_lost", index=str(index.name), target=path, hint=hint)
     return Swept(metadata, targets, orphans, tuple(lost))
 
@@ -95,13 +97,12 @@ async def _sweep_metadata(resources: Resources, index: IndexFacts, head: HeadSta
             continue
         if lengths.get(file) == info.length:
             del lengths[file]
-        elif file not in lengths and _may_be_orphan(file, info, head, orphaned_before):
+        elif file not in lengths and removed < _ORPHANS and _may_be_orphan(file, info, head, orphaned_before):
             suspects.append(file)
-        if len(suspects) >= _PART and removed < _ORPHANS:
+        if len(suspects) >= _PART:
             removed += await _remove_orphans(resources, index, suspects)
             suspects = []
-    if suspects and removed < _ORPHANS:
-        removed += await _remove_orphans(resources, index, suspects)
+    removed += await _remove_orphans(resources, index, suspects)
     content = {(file.role, file.version): file.content for file in shared}
     put = await _put_metadata(resources, index, store, list(lengths), content)
     if not has_timestamp:
@@ -123,6 +124,8 @@ def _may_be_orphan(file: File, info: ObjectInfo, head: HeadState, before: dateti
 
 
 async def _remove_orphans(resources: Resources, index: IndexFacts, files: Sequence[File]) -> int:
+    if not files:
+        return 0
     async with resources.engine.connect() as connection:
         known = await tidying.known_metadata(connection, index.id, files)
     orphans = [file for file in files if file not in known]
@@ -165,9 +168,25 @@ async def _sweep_targets(resources: Resources, index: IndexFacts) -> tuple[int, 
             looked_for += len(entries)
             wanted = {TargetPath(path): _described(entry) for path, entry in entries.items()}
             missing |= await _missing(store, index.name, wanted)
+    put, lost = await _put_targets(resources, index, missing)
     async with resources.engine.begin() as connection:
+        # What was published again meanwhile could not be made as it was before, and need not be.
+        now = await tidying.newest_digests(connection, index.id, lost)
         await tidying.note_bin(connection, index.id, rest[0] if rest else "")
-    return await _put_targets(resources, index, missing)
+    return put, [path for path in lost if now.get(path, missing[path]) == missing[path]]
+
+
+async def _sweep_targets_of_trust(resources: Resources, index: IndexFacts, head: HeadState) -> int:
+    """Put what key holders signed in the trust role where the store lacks it; returns how many."""
+    store = resources.objects.side(public=index.public)
+    async with resources.engine.connect() as connection:
+        in_use = await trust.trust_files_in_use(connection, head.registry_version)
+        signed = await targets_of(connection, in_use["trust"].content)
+    keys = {path: target_key(index.name, path, sha256_of(content)) for path, content in signed.items()}
+    lengths = await tree.lengths(store, {key: path for path, key in keys.items()})
+    lacking = {path: content for path, content in signed.items() if lengths.get(keys[path]) != len(content)}
+    await tree.put_targets(store, index.name, lacking, Put.REPLACE)
+    return len(lacking)
 
 
 def _described(entry: Mapping[str, Any]) -> tuple[Sha256, int]:

@@ -6,13 +6,11 @@ Every signing process tells the same, so that none has to be up. Source: trust c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.catalogue import trust_gauges
+from shared.catalogue import signing_events, trust_gauges
 from shared.catalogue.engine import CATALOGUE_AWAY
 from shared.catalogue.trust_gauges import Left
 from shared.resources import Resources
@@ -25,20 +23,12 @@ LOOK_EVERY = timedelta(seconds=15)
 _DEAR_EVERY = 20
 """Looks after which bins are asked for again: five minutes."""
 
-OpenEvents = Callable[[AsyncConnection], Awaitable[int]]
-"""Returns how many signing events wait for people."""
-
 
 class SigningLook:
-    """Asks the catalogue for the gauges of signing.
+    """Asks the catalogue for the gauges of signing."""
 
-    Args:
-        open_events: counts the signing events that are open; without it none is told of.
-    """
-
-    def __init__(self, resources: Resources, open_events: OpenEvents | None = None) -> None:
+    def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._open_events = open_events
         self._looks = 0
         self._bins: Left | None = None
 
@@ -64,7 +54,9 @@ class SigningLook:
             oldest = await trust_gauges.oldest_timestamp(connection)
             if self._looks % _DEAR_EVERY == 0:
                 self._bins = await trust_gauges.bins_left(connection)
-            events = 0 if self._open_events is None else await self._open_events(connection)
+            waits = await signing_events.open_events(connection)
+        now = self._resources.clock.now()
+        events = sum(event.expires_at > now for event in waits.values())
         self._looks += 1
         for one in [*left, *([] if self._bins is None else [self._bins])]:
             metrics.expiry.labels(one.role.value).set(one.seconds)

@@ -180,6 +180,13 @@ async def metadata_digest(connection: AsyncConnection, index_id: IndexId, role: 
     return None if digest is None else Sha256(digest)
 
 
+async def root_content(connection: AsyncConnection, version: int) -> bytes | None:
+    """Return the bytes of a version of the root, None when there is none."""
+    return await connection.scalar(
+        select(TrustFile.content).where(TrustFile.role == "root", TrustFile.version == version)
+    )
+
+
 async def laid_state(connection: AsyncConnection, index_id: IndexId) -> LaidState | None:
     """Return how far the static pages of an index are behind its head; None when there is no such index.
 

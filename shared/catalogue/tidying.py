@@ -55,8 +55,9 @@ async def claim(connection: AsyncConnection, now: datetime, before: datetime, li
         .order_by(Tidying.at.asc().nulls_first())
         .limit(limit)
         .with_for_update(skip_locked=True)
+        .cte("due")
     )
-    taken = update(Tidying).where(Tidying.index_id.in_(due.scalar_subquery())).values(at=now)
+    taken = update(Tidying).where(Tidying.index_id == due.c.index_id).values(at=now)
     return [IndexId(row.index_id) for row in await connection.execute(taken.returning(Tidying.index_id))]
 
 
@@ -217,6 +218,20 @@ async def next_bin(connection: AsyncConnection, index_id: IndexId) -> str:
 async def note_bin(connection: AsyncConnection, index_id: IndexId, name: str) -> None:
     """Note the bin to go on with."""
     await connection.execute(update(Tidying).where(Tidying.index_id == index_id).values(next_bin=name))
+
+
+async def newest_digests(
+    connection: AsyncConnection, index_id: IndexId, paths: Collection[TargetPath]
+) -> dict[TargetPath, Sha256 | None]:
+    """Return what the newest publication has set each of some paths to, None where it unset one."""
+    newest = (
+        select(Intent.path, Intent.sha256)
+        .where(Intent.index_id == index_id, Intent.path.in_(paths), Intent.serial.is_not(None))
+        .ext(distinct_on(Intent.path))
+        .order_by(Intent.path, Intent.version.desc())
+    )
+    rows = await connection.execute(newest)
+    return {TargetPath(row.path): None if row.sha256 is None else Sha256(row.sha256) for row in rows}
 
 
 async def shown_projects(

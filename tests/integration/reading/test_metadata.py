@@ -43,6 +43,15 @@ class TestMetadata:
                 assert answer.headers["content-encoding"] == "gzip"
                 assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
 
+    async def test_roots_and_timestamp_need_no_store(self, client: httpx2.AsyncClient, stable: Published) -> None:
+        """They come from the catalogue: whatever the store has lost, a client gets to know whom to trust."""
+        store, name = stable.stores.public, stable.index.name
+        await store.delete(metadata_key(name, "root", 1))
+        await store.delete(metadata_key(name, "snapshot", 1))
+        answers = [await client.get(f"/+tuf/metadata/{file}") for file in ("1.root.json", "timestamp.json")]
+        assert [answer.content for answer in answers] == [metadata_bytes(role, 1) for role in ("root", "timestamp")]
+        assert (await client.get("/+tuf/metadata/1.snapshot.json")).status_code == 503
+
     async def test_absent_files(self, client: httpx2.AsyncClient) -> None:
         """What clients probe for is 404 that no cache keeps; other names are nothing at all."""
         for name in ("2.root.json", "9.snapshot.json", "0.root.json", "root.json", "1.timestamp.json", "1.x.y.json"):

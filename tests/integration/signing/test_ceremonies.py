@@ -21,6 +21,7 @@ from services.signing.ceremony import CeremonyNeeded, ensure_trust
 from services.signing.events import Ceremonies
 from services.signing.jobs import handlers
 from services.signing.rebuilding import rebuild
+from services.signing.tidying import TidyLoop
 from services.signing.usecases import Publisher
 from shared.catalogue.tables import Audit, Grant, Outbox
 from shared.errors import ServiceError
@@ -360,6 +361,9 @@ async def test_targets_of_trust_are_published_as_they_were_signed(deployment: De
     shutil.rmtree(deployment.tree / "targets/trust")
     await rebuild(deployment.resources, deployment.index.id)
     assert TreeReader(deployment.tree, tmp_path / "other").target("trust/policy.yaml") == policy
+    shutil.rmtree(deployment.tree / "targets/trust")
+    await TidyLoop(deployment.resources).tidy(deployment.index.id)
+    assert TreeReader(deployment.tree, tmp_path / "third").target("trust/policy.yaml") == policy
     await deployment.rotate("trust", {"untargets": ["trusted_root.json"]}, *keys)
     assert (reader.target("trusted_root.json"), reader.target("trust/policy.yaml")) == (None, policy)
 

@@ -6,9 +6,10 @@ import re
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from countermark.core.ceremony.changes import Change
 from services.signing.ceremony import ensure_registry
+from services.signing.events import Ceremonies, Proposal
 from services.signing.rebinning import rebin
 from services.signing.telling import SigningLook
 from services.signing.usecases import Publisher
@@ -101,18 +102,16 @@ async def test_bins_of_an_earlier_count_are_nobodys_concern(resources: Resources
 
 
 async def test_what_waits_is_told(resources: Resources, index: MadeIndex) -> None:
-    """Changes and their age, batches under way, and signing events where somebody counts them."""
-
-    async def three(_connection: AsyncConnection) -> int:
-        return 3
-
+    """Changes and their age, batches under way, and signing events that people can sign."""
     await upload(resources, index, "widget-1.0-py3-none-any.whl")
     async with resources.engine.begin() as connection:
         await connection.execute(text("update outbox set created_at = now() - interval '90 s' where done_at is null"))
     seen = await told(resources)
     assert (seen["changes_waiting"], round(seen["changes_oldest_seconds"] / 10)) == (1, 9)
     assert (seen["intents_open"], seen["signing_events_open"]) == (0, 0)
-    assert (await told(resources, SigningLook(resources, three)))["signing_events_open"] == 3
+    for role in ("root", "trust"):
+        await Ceremonies(resources).propose("root", Proposal(role, Change(), "renewed", {}))
+    assert (await told(resources))["signing_events_open"] == 2
     await Publisher(resources).publish(index.id)
     seen = await told(resources)
     assert (seen["changes_waiting"], seen["changes_oldest_seconds"]) == (0, 0)

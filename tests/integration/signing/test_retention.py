@@ -10,6 +10,8 @@ import orjson
 import pytest
 from sqlalchemy import func, select, text
 
+from services.signing.ceremony import ensure_registry
+from services.signing.rebinning import rebin
 from services.signing.retention import remove_superseded
 from services.signing.tidying import TidyLoop
 from services.signing.usecases import Publisher
@@ -206,6 +208,9 @@ async def test_targets_of_a_batch_that_never_was_published_go_after_a_day(
     """Its targets, its metadata and its lines go; what the batch that took its place has put again stays."""
 
     async def fail() -> None:
+        # Files of a batch are put side by side: this one fails when another one is there.
+        while not list((tree / "metadata").glob("2.*.json")):
+            await asyncio.sleep(0.01)
         raise ObjectStoreError("killed")
 
     lost = await upload(resources, index, "lost-1.0-py3-none-any.whl")
@@ -322,4 +327,27 @@ async def test_whoever_was_paused_removes_nothing_more(
         await connection.execute(text("update lease set holder = null, until = null"))
     assert not (await remove_superseded(resources, await facts(resources, index))).more
     assert len(list((tree / "targets/pointers/widget").glob("*._simple.json"))) == 1
+    assert tree_audit.audit(folder_reader(tmp_path / "public", "root/stable")).faults == []
+
+
+async def test_after_a_move_to_other_bins_the_old_ones_go_and_their_last_versions_stay(
+    resources: Resources, index: MadeIndex, clock: SettableClock, tree: Path, tmp_path: Path
+) -> None:
+    """Names of the earlier count stay listed, as empty bins; what they said before goes after its time."""
+    reader = TreeReader(tree, tmp_path / "cache")
+    await published(resources, index, "widget-1.0-py3-none-any.whl")
+    reader.refreshed()
+    await ensure_registry(resources, 5)
+    await rebin(resources, index.id)
+    here = await facts(resources, index)
+    clock.advance(timedelta(hours=47))
+    # A bin that the first upload changed was superseded with it; the move supersedes all others.
+    await remove_superseded(resources, here)
+    assert len(list((tree / "metadata").glob("*.b8-*.json"))) == 256 + 256 + 3
+    clock.advance(timedelta(hours=2))
+    await remove_superseded(resources, here)
+    assert len(list((tree / "metadata").glob("*.b8-*.json"))) == 256
+    assert named_and_missing(tree) == []
+    await Publisher(resources).publish(index.id)
+    reader.refreshed(clock.now())
     assert tree_audit.audit(folder_reader(tmp_path / "public", "root/stable")).faults == []

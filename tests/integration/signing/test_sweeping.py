@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -21,7 +22,8 @@ from services.signing.usecases import Publisher
 from shared.catalogue import publications
 from shared.catalogue.publication_rows import IndexFacts
 from shared.jobs.messages import PublishIndex
-from shared.objects.interface import Key, ObjectNotFound, ObjectStore, Put
+from shared.objects.filesystem import FolderStore
+from shared.objects.interface import Key, ObjectInfo, ObjectNotFound, ObjectStore, Put
 from shared.objects.keys import metadata_key, timestamp_key
 from shared.resources import Resources
 from tests.integration.signing.changes import enqueue, upload
@@ -158,6 +160,29 @@ async def test_what_cannot_be_made_as_it_was_signed_is_told_and_not_put(
     assert {path.split("/")[1] for path in swept.lost} == {"widget"}
     put = [key.rpartition(".")[0] for key in await contents(store, f"{TREE}targets/pointers/widget")]
     assert [key.rpartition(".")[2] for key in put] == ["_latest"], "which says nothing of the length"
+
+
+async def test_what_is_published_again_while_it_is_looked_for_is_not_lost(resources: Resources, tmp_path: Path) -> None:
+    """A page that changed between the look at its bin and its rendering is another target now: no alarm."""
+    made = await make_index(resources.engine)
+    await enqueue(resources, PublishIndex(made.id))
+    await upload(resources, made, "widget-1.0-py3-none-any.whl")
+    await Publisher(resources).publish(made.id)
+
+    class Changing(FolderStore):
+        left = True
+
+        async def head(self, key: Key) -> ObjectInfo | None:
+            """Publish when the page is looked for first, and say that it is not there."""
+            if self.left and key.endswith("_simple.json"):
+                self.left = False
+                await upload(resources, made, "widget-2.0-py3-none-any.whl")
+                await Publisher(resources).publish(made.id)
+                return None
+            return await super().head(key)
+
+    store = with_public_store(resources, Changing(tmp_path / "public"))
+    assert await sweep(store, await facts(resources, made)) == Swept()
 
 
 async def test_the_sweeper_does_not_touch_files(deployment: Resources, index: MadeIndex) -> None:

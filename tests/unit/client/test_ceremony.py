@@ -281,6 +281,19 @@ def test_roots_between_are_walked_where_there_is_a_network(run: Run, ceremony: C
     assert run("ceremony", "show", old, "--root", newer).exit_code == 1
 
 
+def test_what_was_overtaken_is_refused(run: Run, ceremony: CeremonyServer, tmp_path: Path) -> None:
+    """An event on a root that this machine trusts, and that a newer one replaced, is refused where one can see it."""
+    pinned(run, ceremony, tmp_path)
+    root, targets = ceremony.open("root"), ceremony.open("targets")
+    ceremony.book.withdraw(root.id)
+    at = ("--repository", ceremony.url)
+    assert run("ceremony", "show", targets.id, *at).exit_code == 0
+    ceremony.publish("root", Change(), 0, 1)
+    for event in (root, targets):
+        done = run("ceremony", "show", event.id, *at)
+        assert (done.exit_code, "there is version 2 already" in done.stderr) == (1, True)
+
+
 def test_the_file_above_must_be_signed(run: Run, ceremony: CeremonyServer, tmp_path: Path) -> None:
     """A targets file that the root's keys did not sign proves no key of trust."""
     root = pinned(run, ceremony, tmp_path)
@@ -379,6 +392,29 @@ def test_status_withdraw_and_their_json(run: Run, ceremony: CeremonyServer, tmp_
     assert objects(done.stdout) == [{"event": event.id, "role": "trust", "state": "withdrawn"}]
     again = run("ceremony", "withdraw", event.id, "--reason", "no need", *at)
     assert (again.exit_code, "no open event" in again.stderr) == (1, True)
+
+
+def test_each_step_has_its_json(
+    run: Run, ceremony: CeremonyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proposing, signing into a file of the event's name, submitting and finalising each print one object a line."""
+    monkeypatch.chdir(tmp_path)
+    pinned(run, ceremony, tmp_path)
+    at = ("--json", "--repository", ceremony.url)
+    (made,) = objects(run("ceremony", "propose", "trust", "--renew", "--reason", "yearly", *at).stdout)
+    assert (made["role"], made["version"], made["missing"]) == ("trust", 2, {"new": 2})
+    files = []
+    for number in (0, 1):
+        told = ("--yes", "--sha256", made["payload_sha256"], "--key", key_file(tmp_path, signer("trust", number)))
+        signed = objects(run("ceremony", "sign", made["event"], *told, *at).stdout)[-1]
+        assert signed["file"] == f"{made['event']}-{signed['keyid'][:16]}.signature.json"
+        files.append(signed["file"])
+    counted = objects(run("ceremony", "submit", *files, *at).stdout)
+    assert [each["missing"] for each in counted] == [{"new": 1}, {"new": 0}]
+    done = objects(run("ceremony", "finalise", made["event"], *at).stdout)
+    assert done == [{"event": made["event"], "role": "trust", "version": 2, "state": "final"}]
+    (failed,) = objects(run("ceremony", "finalise", made["event"], *at).stdout)
+    assert (failed["ok"], failed["exit"], failed["error"]) == (False, 1, "RegistryRefused")
 
 
 def test_roles_are_listed_with_their_keys(run: Run, ceremony: CeremonyServer) -> None:

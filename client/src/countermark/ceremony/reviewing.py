@@ -161,17 +161,18 @@ def _first(event: SigningEvent) -> _Ground:
 
 
 def _later(event: SigningEvent, trusted: TrustedRoot, source: RootSource | None) -> _Ground:
+    newest = _newest(trusted, source)
     if event.role == Root.type:
         if event.previous is None:
             raise CeremonyFault(f"it is a first root, where this machine trusts root version {trusted.version} already")
-        _lead_to(event.previous, trusted, source)
+        _lead_to(event.previous, newest)
         return _Ground(_from(f"root version {event.version - 1}", trusted), event.previous)
     above = delegators(event)[0]
     role = DELEGATOR[event.role]
     ground = _Ground("", event.previous)
     if role == Root.type:
-        _lead_to(above, trusted, source)
-    elif not _is_signed(role, above, _newest(trusted, source).data):
+        _lead_to(above, newest)
+    elif not _is_signed(role, above, newest.data):
         if event.version != 1 or event.previous is not None:
             raise CeremonyFault(f"the file of {role} that it brings is not signed by the keys that root lists")
         ground.warnings.append(
@@ -197,34 +198,32 @@ def _from(what: str, trusted: TrustedRoot) -> str:
     return f"{what}, proven from root version {trusted.version} with sha256 {trusted.sha256}, which this machine trusts"
 
 
-def _lead_to(data: bytes, trusted: TrustedRoot, source: RootSource | None) -> None:
-    """Verify a root from the trusted one, through those between them.
+def _lead_to(data: bytes, newest: TrustedRoot) -> None:
+    """Verify that an event builds on the newest root that this machine can find, or on the one that follows it.
 
     Raises:
-        CeremonyFault: it is older, or another of the same version.
-        ClientError: as `read_root`; a version between cannot be had.
+        CeremonyFault: it builds on an older one, or on another of the same version.
+        UsageFault: it builds on a later one, which this machine cannot verify.
+        MetadataRefused: as `read_root`.
     """
     wanted = read_published(Root.type, data).version
-    if wanted < trusted.version:
-        raise CeremonyFault(f"it builds on root version {wanted}, older than version {trusted.version} that is trusted")
-    if wanted == trusted.version:
-        if read_metadata(data)[0] != read_metadata(trusted.data)[0]:
+    if wanted < newest.version:
+        raise CeremonyFault(f"it builds on root version {wanted}, and there is version {newest.version} already")
+    if wanted == newest.version:
+        if read_metadata(data)[0] != read_metadata(newest.data)[0]:
             raise CeremonyFault(f"it builds on another root of version {wanted} than the one that is trusted")
         return
-    current = trusted
-    while current.version + 1 < wanted:
-        found = None if source is None else source(current.version + 1)
-        if found is None:
-            raise UsageFault(
-                f"the event builds on root version {wanted}, and this machine trusts version {current.version}",
-                f"Fetch root version {wanted - 1} or {wanted} where there is a network (countermark root fetch), "
-                "compare its sha256 with the other key holders, and name it with --root.",
-            )
-        current = read_root(found, current)
-    read_root(data, current)
+    if wanted > newest.version + 1:
+        raise UsageFault(
+            f"the event builds on root version {wanted}, and this machine finds version {newest.version}",
+            f"Fetch root version {wanted - 1} or {wanted} where there is a network (countermark root fetch), compare "
+            "its sha256 with the other key holders, and name it with --root.",
+        )
+    read_root(data, newest)
 
 
 def _newest(trusted: TrustedRoot, source: RootSource | None) -> TrustedRoot:
+    """Walk from the trusted root as far as roots are served, each verified by the one before."""
     current = trusted
     for _ in range(MAX_ROOTS):
         found = None if source is None else source(current.version + 1)
