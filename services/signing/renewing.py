@@ -15,11 +15,11 @@ from tuf.api.metadata import Metadata
 
 from countermark.core.ceremony.changes import Change, build
 from countermark.core.ceremony.payload import read_published
-from countermark.core.ceremony.tree import DELEGATOR, key_lists
+from countermark.core.ceremony.tree import DELEGATOR
 from services.signing.access import key_access
 from services.signing.ceremony import load_handles
 from services.signing.event_views import SharedFiles
-from services.signing.signers import KeyHandle, KeyUnusable, Signers
+from services.signing.signers import KeyHandle, KeyUnusable, Signers, listed
 from shared.catalogue import audit, publications, trust
 from shared.catalogue.trust import StoredTrustFile
 from shared.catalogue.unit_of_work import UnitOfWork
@@ -66,7 +66,7 @@ async def renew_due(resources: Resources) -> list[str]:
             return []
         handles, renewed = await load_handles(resources), []
         for role in due:
-            mine, threshold = _at_hand(shared, role, handles)
+            mine, threshold = listed(role, shared.files[DELEGATOR[role]].content, handles)
             if len(mine) < threshold:
                 log.warning("renewal_needs_holders", role=role.value, keys=len(mine), needed=threshold)
                 continue
@@ -98,16 +98,6 @@ def _due(profile: Profile, shared: SharedFiles, now: datetime) -> list[Role]:
     ours = SHARED if profile.name == "development" else (Role.REGISTRY,) if profile.registry_is_online else ()
     files = {role: shared.files[role.value] for role in ours if role.value not in shared.waiting}
     return [role for role, file in files.items() if is_due(profile.roles[role], file.expires_at, now)]
-
-
-def _at_hand(shared: SharedFiles, role: Role, handles: list[KeyHandle]) -> tuple[list[KeyHandle], int]:
-    """Return the keys of a role that this server has and that are listed, and how many must sign.
-
-    A ceremony may have given the role to people: then none of the keys that are here counts any more.
-    """
-    listed = key_lists(read_published(DELEGATOR[role], shared.files[DELEGATOR[role]].content))[role]
-    mine = [handle for handle in handles if handle.role is role and handle.key.keyid in listed.keyids]
-    return mine, listed.threshold
 
 
 def _renewed(
