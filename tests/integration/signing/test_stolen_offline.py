@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Signer
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from countermark.core.ceremony.changes import Change
+from countermark.core.signing.access import KeyAccess
+from countermark.core.signing.loading import load_signer
 from services.signing.bootstrapping import bootstrap
+from services.signing.ceremony import keys_folder, load_handles
 from services.signing.event_views import EventView
 from services.signing.events import Ceremonies, Proposal
 from services.signing.usecases import Publisher
@@ -55,7 +58,7 @@ class Registry:
         """Open an event."""
         return await Ceremonies(self.resources).propose("root", Proposal(role, change, "a stolen key", {}))
 
-    async def sign(self, view: EventView, *keys: CryptoSigner) -> EventView:
+    async def sign(self, view: EventView, *keys: Signer) -> EventView:
         """Hand in signatures over an event."""
         event, made = view.event, [key.sign(view.event.payload) for key in keys]
         return (await Ceremonies(self.resources).submit("somebody", event.id, event.payload_sha256, made))[0]
@@ -65,7 +68,7 @@ class Registry:
         await Ceremonies(self.resources).finalise("root", view.event.id)
         await Publisher(self.resources).publish(self.index)
 
-    async def hold(self, role: Role, change: Change, *keys: CryptoSigner) -> None:
+    async def hold(self, role: Role, change: Change, *keys: Signer) -> None:
         """Hold a whole ceremony."""
         view = await self.propose(role, change)
         await self.sign(view, *keys)
@@ -195,6 +198,30 @@ async def test_a_stolen_key_of_targets_or_trust(registry: Registry, tmp_path: Pa
     with pytest.raises(ServiceError, match="not among the keys"):
         await registry.sign(following, *stolen)
     assert (await registry.sign(following, dave, left[0])).state == "ready"
+
+
+async def test_a_stolen_registry_key_that_the_server_had(registry: Registry, tmp_path: Path) -> None:
+    """In the profile small no command replaces it: people take the registry over, as in the profile production, by the
+    same ceremonies; clients notice nothing, and the server's key counts no more."""
+    warm = registry.reader(tmp_path / "warm")
+    warm.refreshed()
+    (handle,) = [one for one in await load_handles(registry.resources) if one.role is Role.REGISTRY]
+    access = KeyAccess(folder=keys_folder(registry.resources))
+    stolen = load_signer(handle.uri, handle.key, access, role="registry")
+    people = Holders.of("registry").keys[Role.REGISTRY]
+    change = replacing(Role.REGISTRY, [], list(people.values()))
+    naming = replace(change, remove=(("registry", handle.key.keyid),), thresholds={"registry": 2})
+    taken_over = replace(registry, resources=in_profile(registry.resources, "production"))
+    targets = await taken_over.propose(Role.TARGETS, naming)
+    await taken_over.sign(targets, *registry.keys(Role.TARGETS, "bob", "carol"))
+    await taken_over.hold(Role.REGISTRY, Change(), stolen, people["alice"], people["bob"])
+    await taken_over.finalise(targets)
+    for reader in (warm, registry.reader(tmp_path / "new")):
+        assert reader.target("pointers/first/_simple.json") is not None
+    following = await taken_over.propose(Role.REGISTRY, Change())
+    with pytest.raises(ServiceError, match="not among the keys"):
+        await taken_over.sign(following, stolen)
+    assert (await taken_over.sign(following, people["carol"], people["bob"])).state == "ready"
 
 
 async def test_a_threshold_of_root_keys_stolen(registry: Registry, tmp_path: Path) -> None:
