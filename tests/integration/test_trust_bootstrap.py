@@ -70,7 +70,7 @@ async def test_online_keys_that_are_there_are_used(settings: Settings, options: 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("timestamp={path}=file2:elsewhere.pem", "cannot be loaded"),
+        ("timestamp={path}=file2:elsewhere.pem", "elsewhere.pem cannot be read"),
         ("trust={path}=file2:x.pem", "trust is signed by people"),
         ("nobody={path}=file2:x.pem", "there is no role nobody"),
         ("timestamp={path}", "write it as ROLE=FILE=URI"),
