@@ -14,8 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from tuf.api.metadata import Metadata
 
 from countermark.core.ceremony.changes import Change, build
+from countermark.core.ceremony.key_lists import key_lists
 from countermark.core.ceremony.payload import read_published
-from countermark.core.ceremony.tree import DELEGATOR, key_lists
+from countermark.core.ceremony.tree import DELEGATOR
 from services.signing.access import key_access
 from services.signing.ceremony import load_handles
 from services.signing.event_views import SharedFiles

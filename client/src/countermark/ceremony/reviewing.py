@@ -18,9 +18,10 @@ from countermark.core.ceremony import rules
 from countermark.core.ceremony.differences import describe
 from countermark.core.ceremony.documents import SignatureFile, SigningEvent
 from countermark.core.ceremony.faults import CeremonyFault
+from countermark.core.ceremony.key_lists import key_lists
 from countermark.core.ceremony.payload import parse_payload, read_metadata, read_published
 from countermark.core.ceremony.standing import Standing, standing
-from countermark.core.ceremony.tree import DELEGATOR, WINDOWS, key_lists
+from countermark.core.ceremony.tree import DELEGATOR, WINDOWS
 from countermark.core.digest import sha256_of
 from countermark.core.errors import CeremonyRefused, InvalidMetadata, UsageFault
 from countermark.core.signing.access import KeyAccess, SecretSource, Wanted
