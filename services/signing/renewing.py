@@ -92,11 +92,13 @@ async def renew_due(resources: Resources) -> list[str]:
 
 
 def _due(profile: Profile, shared: SharedFiles, now: datetime) -> list[Role]:
-    """Return the roles that this server signs and that are due; those with an open event are their signers' matter."""
+    """Return the roles that this server signs and that are due; those with an event that can still be signed are their
+    signers' matter."""
     if not shared.is_complete:
         return []
     ours = SHARED if profile.name == "development" else (Role.REGISTRY,) if profile.registry_is_online else ()
-    files = {role: shared.files[role.value] for role in ours if role.value not in shared.waiting}
+    asked = {role for role, event in shared.waiting.items() if event.expires_at > now}
+    files = {role: shared.files[role.value] for role in ours if role.value not in asked}
     return [role for role, file in files.items() if is_due(profile.roles[role], file.expires_at, now)]
 
 

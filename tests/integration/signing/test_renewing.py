@@ -9,9 +9,10 @@ from securesystemslib.signer import Signature
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from countermark.core.ceremony.changes import Change
 from services.signing.bootstrapping import bootstrap
 from services.signing.ceremony import ensure_trust
-from services.signing.events import Ceremonies
+from services.signing.events import Ceremonies, Proposal
 from services.signing.renewing import renew_due
 from services.signing.usecases import Publisher
 from shared.catalogue import trust
@@ -81,3 +82,16 @@ async def test_roles_that_were_given_to_people_do_not_hold_up_the_others(engine:
             await connection.execute(update(KeyHandle).where(KeyHandle.role == "trust").values(retired_at=clock.now()))
         assert await renew_due(resources) == ["registry"]
         assert await renew_due(resources) == []
+
+
+async def test_a_forgotten_event_does_not_stop_renewals(engine: AsyncEngine, tmp_path: Path) -> None:
+    """While people can sign a role's next version the server leaves it to them; once the event has expired it does not,
+    though nobody has closed it."""
+    clock = SettableClock(datetime.now(UTC) - LONG_AGO)
+    async with service_resources(engine, tmp_path, clock=clock) as resources:
+        await ensure_trust(resources)
+        clock.advance(LONG_AGO)
+        await Ceremonies(resources).propose("alice", Proposal("trust", Change(), "soon", {}))
+        assert await renew_due(resources) == ["registry"]
+        clock.advance(timedelta(days=31))
+        assert await renew_due(resources) == ["trust"]
