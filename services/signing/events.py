@@ -247,6 +247,10 @@ class Ceremonies:
                 await targets_of(connection, content)
             check_online_keys(event.role, content, await self._signing_keys(connection), self._profile)
             check_children(event.role, content, {role: file.content for role, file in shared.files.items()})
+            if event.role == Role.TARGETS:
+                # Indexes that were not moved to the newest count of bins are published with an older registry.
+                for file in await rotation.registries_in_use(connection):
+                    check_children(event.role, content, {file.role: file.content})
         except (CeremonyFault, LookupError) as error:
             raise ServiceError(ErrorKind.CONFLICT, f"Event {event.id} cannot be finalised: {_plain(error)}.") from error
         return content
