@@ -260,11 +260,13 @@ class Publisher:
     async def _commit(self, batch: Batch, rendered: Rendered, signed: SignedRoles) -> bool:
         """The switch: everything of the batch becomes visible in one commit under the fence.
 
-        Returns False when the index was deleted or made again meanwhile: what was rendered is not to be shown then.
+        Returns False when the index was deleted or made again meanwhile: what was rendered is not to be shown then. Or
+        when a key that signed was retired: clients may not know it any more.
         """
         async with UnitOfWork(self._resources.engine) as work:
             await leases.guard(work.connection, batch.held)
-            if not await publications.unchanged(work.connection, batch.index):
+            is_good = await publications.unchanged(work.connection, batch.index)
+            if not is_good or not await trust.still_sign(work.connection, batch.custody.ids):
                 log.info("publication_overtaken", index=str(batch.index.name), version=batch.version)
                 return False
             head = _new_head(batch, rendered, signed, self._resources.clock.now())
