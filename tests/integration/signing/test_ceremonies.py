@@ -209,16 +209,18 @@ async def test_new_trust_holders_sign_before_targets_names_them(deployment: Depl
 
 
 async def test_the_key_that_signs_cannot_be_taken_away(deployment: Deployment) -> None:
-    """A root without the only key of timestamp would stop every client: it is not finalised, and the words say why."""
+    """A root without the only key of timestamp would stop every client: nobody is asked to sign it, and the words say
+    why; nor is one that would need more signatures than the server makes."""
     await deployment.finish()
     state = await deployment.plain.ask("GET", "")
     timestamp = next(line for line in state["roles"] if line["role"] == "timestamp")["keys"][0]["keyid"]
-    other = CryptoSigner.generate_ed25519()
-    change = {"add": [adding("timestamp", other)], "remove": [{"role": "timestamp", "keyid": timestamp}]}
-    event = await deployment.admin.propose("root", change)
-    await deployment.plain.submit(event, deployment.key("root", "alice"), deployment.key("root", "bob"))
-    refused = await deployment.admin.finalise(event, status=409)
+    other = adding("timestamp", CryptoSigner.generate_ed25519())
+    change = {"add": [other], "remove": [{"role": "timestamp", "keyid": timestamp}]}
+    refused = await deployment.admin.propose("root", change, status=400)
     assert f"key {timestamp} of role timestamp, with which this server signs" in refused["detail"]
+    refused = await deployment.admin.propose("root", {"add": [other], "thresholds": {"timestamp": 2}}, status=400)
+    assert "would need 2 signatures, and this server makes 1" in refused["detail"]
+    await deployment.admin.propose("root", {"add": [other]})
 
 
 async def test_bad_signatures_are_refused_and_none_is_kept(deployment: Deployment) -> None:
