@@ -214,7 +214,7 @@ async def standing(connection: AsyncConnection, file_id: FileId) -> Standing | N
 async def counted(
     connection: AsyncConnection, wanted: Mapping[FileId, tuple[int, Sequence[str] | None]]
 ) -> dict[FileId, tuple[str, ...]]:
-    """Return whose approvals of files count, by name.
+    """Return whose approvals of files count, by name; that of whoever brought a file only where its own counts now.
 
     Args:
         wanted: file -> (its round, whose count; None for all).
@@ -223,7 +223,9 @@ async def counted(
         return {}
     rows = await connection.execute(
         select(ApprovalGiven.file_id, ApprovalGiven.round, ApprovalGiven.account)
+        .join(ApprovalRequest, ApprovalRequest.file_id == ApprovalGiven.file_id)
         .where(ApprovalGiven.file_id.in_(wanted))
+        .where(or_(ApprovalRequest.own, ApprovalGiven.account != ApprovalRequest.asked_by))
         .order_by(ApprovalGiven.account)
     )
     found: dict[FileId, tuple[str, ...]] = {}

@@ -193,6 +193,21 @@ async def test_an_uploader_approves_their_own_file_only_where_that_is_said(desk:
     assert (await desk.approve("uploader", item["id"])).json()["state"] == "approved"
 
 
+async def test_an_uploaders_approval_counts_only_as_long_as_that_is_said(desk: Desk) -> None:
+    """One that was given while it counted counts no more when the demand wants other people, and again when it does."""
+    await desk.register("uploader")
+    await desk.demand(2, ["uploader", "alice", "bob"], own=True)
+    await desk.upload()
+    await desk.sign()
+    (item,) = await desk.waiting()
+    await desk.approve("uploader", item["id"])
+    await desk.demand(2, ["uploader", "alice", "bob"])
+    answer = (await desk.approve("alice", item["id"])).json()
+    assert (answer["state"], answer["given_by"]) == ("waiting", ["alice"])
+    await desk.demand(2, ["uploader", "alice", "bob"], own=True)
+    assert await desk.waiting() == []
+
+
 async def test_a_revoked_key_approves_nothing_more(desk: Desk) -> None:
     """What it approved before counts; it is never registered again, by nobody."""
     for version in ("1.0", "2.0"):
