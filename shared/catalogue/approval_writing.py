@@ -94,7 +94,8 @@ async def take_turn(connection: AsyncConnection, index_id: IndexId) -> None:
 
 async def open_requests(connection: AsyncConnection, new: Sequence[NewRequest]) -> None:
     """Let files wait, also those that waited before: then in a new round."""
-    for one in new:
+    # In the order of `_locked`: whoever approves a group locks the same rows.
+    for one in sorted(new, key=lambda one: one.file_id):
         values = {name: getattr(one, name) for name in one.__slots__}
         values |= {"people": None if one.people is None else list(one.people), "state": OPEN}
         values |= {"decided_at": None, "decided_by": None}

@@ -351,6 +351,31 @@ async def test_a_removed_file_holds_up_nothing_that_came_with_it(desk: Desk) -> 
     before = await desk.visible()
     await desk.sign()
     assert (await desk.visible(), await desk.waiting()) == (before + 1, [])
+    async with desk.resources.engine.connect() as connection:
+        query = select(Audit.actor, Audit.subject).where(Audit.action == "approval.complete")
+        assert [tuple(row) for row in await connection.execute(query)] == [
+            ("signing", f"root/stable/widget/1.0/{items[0]['filename']}")
+        ]
+
+
+async def test_files_of_one_import_wait_for_each_other_over_projects(desk: Desk) -> None:
+    """What is changed in one project does not let its files go before those of another that came with them."""
+    await desk.upload()
+    await desk.upload("gadget-1.0-py3-none-any.whl", make_wheel("gadget", "1.0"))
+    await desk.sign()
+    async with desk.resources.engine.begin() as connection:
+        await connection.execute(update(ApprovalRequest).values(group_id=new_uuid()))
+    items = {item["project"]: item["id"] for item in await desk.waiting()}
+    for who in ("alice", "bob"):
+        await desk.approve(who, items["widget"])
+    for status in ("archived", "active"):
+        await desk.call("root", "PATCH", "projects/widget", {"status": status})
+        await desk.sign()
+    assert await desk.visible() == 0
+    for who in ("alice", "bob"):
+        await desk.approve(who, items["gadget"])
+    await desk.sign()
+    assert await desk.visible() == 2
 
 
 async def test_more_files_than_a_batch_holds_all_wait_at_once(desk: Desk) -> None:
