@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -131,6 +131,13 @@ async def locked_open(connection: AsyncConnection, index_id: IndexId, life: int)
     of_life = select(Project.id).where(Project.index_id == index_id, Project.life == life)
     wanted = (ApprovalRequest.index_id == index_id) & (ApprovalRequest.state == OPEN)
     return await _locked(connection, wanted, of_life)
+
+
+async def locked_to_settle(connection: AsyncConnection, index_id: IndexId, life: int) -> list[LockedRequest]:
+    """Return the open requests of an index, and those of removed files that are not withdrawn, locked."""
+    of_life = select(Project.id).where(Project.index_id == index_id, Project.life == life)
+    unsettled = or_(ApprovalRequest.state == OPEN, (ApprovalRequest.state == APPROVED) & File.removed_at.is_not(None))
+    return await _locked(connection, (ApprovalRequest.index_id == index_id) & unsettled, of_life)
 
 
 async def _locked(connection: AsyncConnection, wanted: Any, projects: Any) -> list[LockedRequest]:

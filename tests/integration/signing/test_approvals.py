@@ -484,6 +484,55 @@ async def test_what_needs_approvals_is_not_replaced(desk: Desk) -> None:
     assert await desk.visible() == 1
 
 
+async def test_a_removed_file_that_comes_back_is_asked_for_again(desk: Desk) -> None:
+    """The same bytes again, on an index where names come back: the approvals of before do not count, whether the file
+    had been published, was approved alone, or still waited."""
+    async with desk.resources.engine.begin() as connection:
+        await connection.execute(update(IndexRow).values(volatile=True))
+    await desk.resources.directory.refresh()
+    for signs, approvers in ((True, ("alice", "bob")), (False, ("alice", "bob")), (True, ("alice",))):
+        await desk.upload()
+        await desk.sign()
+        (item,) = await desk.waiting()
+        assert (item["given"], await desk.visible()) == (0, 0)
+        for who in approvers:
+            await desk.approve(who, item["id"])
+        if signs:
+            await desk.sign()
+        removed = await desk.call("root", "DELETE", f"projects/widget/releases/1.0/files/{WHEEL}")
+        assert removed.status_code in {200, 202}, removed.text
+        await desk.sign()
+        assert await desk.visible() == 0
+    await desk.upload()
+    await desk.sign()
+    (item,) = await desk.waiting()
+    assert (item["given"], await desk.visible()) == (0, 0)
+    await desk.approve("alice", item["id"])
+    await desk.approve("bob", item["id"])
+    await desk.sign()
+    assert await desk.visible() == 1
+
+
+async def test_approvals_of_an_earlier_life_of_the_index_do_not_count(desk: Desk) -> None:
+    """An index that is made again asks for what arrives there by its own demands; without any it asks nobody."""
+    for demanded in (True, False):
+        await desk.upload()
+        await desk.sign()
+        for item in await desk.waiting():
+            await desk.approve("alice", item["id"])
+            await desk.approve("bob", item["id"])
+        async with desk.resources.engine.begin() as connection:
+            await connection.execute(update(IndexRow).values(life=IndexRow.life + 1))
+        await desk.resources.directory.refresh()
+        if demanded:
+            await desk.demand(2, ["alice", "bob", "carol"])
+    await desk.upload()
+    await desk.sign()
+    async with desk.resources.engine.connect() as connection:
+        rounds, states = await connection.scalar(select(ApprovalRequest.round)), await desk.visible()
+    assert (rounds, states) == (2, 1), "asked once in each life that demanded something"
+
+
 async def test_what_cannot_be_is_refused_with_words(desk: Desk) -> None:
     """Demands that nobody can meet, files that do not wait, indexes and states that are none."""
     for body, status in (
