@@ -58,7 +58,8 @@ async def export(settings: Settings, out: str, start: int | None, since: str | N
             first = start or 1 if moment is None else await _first_since(connection, moment)
             with _opened(out) as file:
                 async for line in _lines(connection, first):
-                    file.write(line)
+                    with _writing("the standard output" if out == "-" else out):
+                        file.write(line)
                     count += 1
     return count
 
@@ -80,16 +81,27 @@ def _opened(out: str) -> Iterator[IO[bytes]]:
     """Open what an export is written to; a file is for its owner alone, since rows hold names and addresses."""
     if out == "-":
         yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        with _writing("the standard output"):
+            sys.stdout.buffer.flush()
         return
     try:
-        file = os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+        with _writing(out):
+            file = os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
     except FileExistsError as error:
         raise UsageError(f"{out} exists: name a new file") from error
-    except OSError as error:
-        raise LaunchError(f"{out} cannot be written: {error.strerror}") from error
     with file:
         yield file
+
+
+@contextmanager
+def _writing(out: str) -> Iterator[None]:
+    """Tell a disk that is full, or a reader that has gone, from a catalogue that is away."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise LaunchError(f"{out} cannot be written: {error.strerror}") from error
 
 
 @contextmanager

@@ -8,7 +8,8 @@ Source: trust contract sections 2.5 and 2.8.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -42,6 +43,9 @@ log = structlog.get_logger()
 
 EVENT_LIFETIME = timedelta(days=30)
 """How long an event can be signed: time to gather people, and short of every role's window (trust contract 2.3)."""
+
+_LONGEST_DENIAL = 1000
+"""Characters that an audit row keeps of why something was refused: ten bad signatures and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +178,12 @@ class Ceremonies:
         Raises:
             ServiceError: NOT_FOUND; CONFLICT, it is closed or its payload is another; INVALID, a signature is not good.
         """
+        async with self._denials(actor, event_id, "sign"):
+            return await self._submit(actor, event_id, payload_sha256, given)
+
+    async def _submit(
+        self, actor: str, event_id: EventId, payload_sha256: str, given: Sequence[Signature]
+    ) -> tuple[EventView, bool]:
         now = whole_seconds(self._resources.clock.now())
         async with UnitOfWork(self._resources.engine) as work:
             await trust.lock_ceremony(work.connection)
@@ -220,6 +230,10 @@ class Ceremonies:
         Raises:
             ServiceError: NOT_FOUND; CONFLICT, it is closed, lacks signatures, was overtaken, or cannot be used yet.
         """
+        async with self._denials(actor, event_id, "finalise"):
+            return await self._finalise(actor, event_id)
+
+    async def _finalise(self, actor: str, event_id: EventId) -> EventView:
         now = whole_seconds(self._resources.clock.now())
         async with UnitOfWork(self._resources.engine) as work:
             await trust.lock_ceremony(work.connection)
@@ -284,6 +298,21 @@ class Ceremonies:
 
     def _online_roles(self) -> tuple[Role, ...]:
         return (*ONLINE, Role.REGISTRY) if self._profile.registry_is_online else tuple(ONLINE)
+
+    @asynccontextmanager
+    async def _denials(self, actor: str, event_id: EventId, what: str) -> AsyncIterator[None]:
+        """Leave an audit row when what is asked of an event is refused: somebody tried. Source: trust contract 2.9."""
+        try:
+            yield
+        except ServiceError as refused:
+            if refused.kind in {ErrorKind.INVALID, ErrorKind.CONFLICT}:
+                now = whole_seconds(self._resources.clock.now())
+                async with UnitOfWork(self._resources.engine) as work:
+                    event = await _found(work.connection, event_id)
+                    words = refused.detail[:_LONGEST_DENIAL]
+                    await _record(work.connection, event, "trust.deny", actor, now, asked=what, words=words)
+                    await work.commit()
+            raise
 
     async def _expire(self, connection: AsyncConnection, event: StoredEvent, now: datetime) -> None:
         await signing_events.close_event(connection, event.id, EXPIRED, at=now, by="signing")

@@ -1,5 +1,5 @@
 """Signs shared files anew before they expire, where this server has the keys: registry in the profile `small`, all of
-them in `development`. Those of key holders are renewed by ceremonies.
+them in `development`. For those of key holders it opens a signing event in time, which renews and changes nothing else.
 
 Source: trust contract sections 2.3 and 2.7.
 """
@@ -16,23 +16,26 @@ from sqlalchemy.exc import SQLAlchemyError
 from tuf.api.metadata import Metadata
 
 from countermark.core.ceremony.changes import Change, build
-from countermark.core.ceremony.key_lists import key_lists
 from countermark.core.ceremony.payload import read_published
 from countermark.core.ceremony.tree import DELEGATOR
 from services.signing.access import key_access
 from services.signing.ceremony import load_handles
 from services.signing.event_views import SharedFiles
-from services.signing.signers import KeyHandle, KeyUnusable, Signers
+from services.signing.events import Ceremonies, Proposal
+from services.signing.signers import KeyHandle, KeyUnusable, Signers, listed
 from shared.catalogue import audit, publications, rotation, trust
 from shared.catalogue.trust import StoredTrustFile
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import whole_seconds
+from shared.errors import ServiceError
 from shared.jobs.messages import RefreshIndex
 from shared.resources import Resources
 from shared.trust.metadata import verify_with
 from shared.trust.roles import PROFILES, SHARED, Profile, Role, is_due
 
 log = structlog.get_logger()
+
+_ACTOR = "signing"
 
 LOOK_EVERY = timedelta(hours=1)
 """How often expiries are looked at: files are due a month before they expire."""
@@ -49,13 +52,14 @@ class RenewLoop:
         while True:
             try:
                 await renew_due(self._resources)
-            except (KeyUnusable, SQLAlchemyError, OSError) as error:
+            except (KeyUnusable, ServiceError, SQLAlchemyError, OSError) as error:
                 log.warning("renewal_failed", error=str(error))
             await asyncio.sleep(LOOK_EVERY.total_seconds())
 
 
 async def renew_due(resources: Resources) -> list[str]:
-    """Sign the shared files that are due and have every index published with them; returns their roles.
+    """Sign the shared files that are due and have every index published with them; returns their roles. Of those whose
+    keys people hold signing events are opened.
 
     Raises:
         KeyUnusable: a key is missing or does not sign.
@@ -70,10 +74,13 @@ async def renew_due(resources: Resources) -> list[str]:
             return []
         handles, renewed = await load_handles(resources), []
         versions = {role: file.version for role, file in shared.files.items()}
+        called: set[Role] = set()
         for role, old in due:
-            mine, threshold = _at_hand(shared, role, handles)
-            if len(mine) < threshold:
-                log.warning("renewal_needs_holders", role=role.value, keys=len(mine), needed=threshold)
+            mine, threshold = listed(role, shared.files[DELEGATOR[role]].content, handles)
+            if role not in _ours(profile) or len(mine) < threshold:
+                if role not in called:
+                    await _call_holders(resources, work, role, shared.files[role.value].expires_at)
+                called.add(role)
                 continue
             versions[role] += 1
             by = mine, threshold, now
@@ -83,26 +90,30 @@ async def renew_due(resources: Resources) -> list[str]:
             await audit.record(
                 work.connection,
                 at=now,
-                actor="signing",
+                actor=_ACTOR,
                 action="trust.renew",
                 subject="deployment",
                 role=role.value,
                 version=file.version,
             )
-        if not renewed:
-            return []
-        for _, index_id in await publications.index_names(work.connection):
-            await work.enqueue(RefreshIndex(index_id))
+        if renewed:
+            for _, index_id in await publications.index_names(work.connection):
+                await work.enqueue(RefreshIndex(index_id))
         await work.commit()
-    log.info("shared_files_renewed", roles=renewed)
+    if renewed:
+        log.info("shared_files_renewed", roles=renewed)
     return renewed
+
+
+def _ours(profile: Profile) -> tuple[Role, ...]:
+    """Return the shared roles that this server signs by itself."""
+    return SHARED if profile.name == "development" else (Role.REGISTRY,) if profile.registry_is_online else ()
 
 
 def _due(
     profile: Profile, shared: SharedFiles, in_use: Sequence[StoredTrustFile], now: datetime
 ) -> list[tuple[Role, StoredTrustFile]]:
-    """Return the files that this server signs and that are due; those with an event that can still be signed are their
-    signers' matter.
+    """Return the files that are due; those with an event that can still be signed are their signers' matter.
 
     Of registry there is one for each count of bins that an index has. The newest comes last: new indexes begin with it.
 
@@ -111,10 +122,9 @@ def _due(
     """
     if not shared.is_complete:
         return []
-    ours = SHARED if profile.name == "development" else (Role.REGISTRY,) if profile.registry_is_online else ()
     asked = {role for role, event in shared.waiting.items() if event.expires_at > now}
     found = []
-    for role in ours:
+    for role in SHARED:
         newest = shared.files[role.value]
         older = [file for file in in_use if file.role == role.value and file.version != newest.version]
         due = [file for file in older if is_due(profile.roles[role], file.expires_at, now)]
@@ -124,14 +134,16 @@ def _due(
     return found
 
 
-def _at_hand(shared: SharedFiles, role: Role, handles: list[KeyHandle]) -> tuple[list[KeyHandle], int]:
-    """Return the keys of a role that this server has and that are listed, and how many must sign.
+async def _call_holders(resources: Resources, work: UnitOfWork, role: Role, expires_at: datetime) -> None:
+    """Open the event by which the holders of a role renew its file.
 
-    A ceremony may have given the role to people: then none of the keys that are here counts any more.
+    A role is given to people by a ceremony too, also where the server once had all keys.
     """
-    listed = key_lists(read_published(DELEGATOR[role], shared.files[DELEGATOR[role]].content))[role]
-    mine = [handle for handle in handles if handle.role is role and handle.key.keyid in listed.keyids]
-    return mine, listed.threshold
+    log.warning("renewal_needs_holders", role=role.value, expires_at=expires_at.isoformat())
+    if role is Role.REGISTRY and PROFILES[resources.settings.signing.profile].registry_is_online:
+        return
+    reason = f"{role} expires on {expires_at:%Y-%m-%d}: opened by the registry, to renew it without a change"
+    await Ceremonies(resources).open_event(work.connection, _ACTOR, Proposal(role.value, Change(), reason, {}))
 
 
 def _renewed(

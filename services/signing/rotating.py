@@ -25,11 +25,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tuf.api.metadata import Metadata, Root, Targets
 
 from countermark.core.ceremony.changes import Change
+from countermark.core.ceremony.tree import DELEGATOR
 from services.signing.access import key_access
 from services.signing.ceremony import CeremonyNeeded, keys_folder, load_handles
 from services.signing.event_views import SharedFiles
 from services.signing.events import Ceremonies, Proposal
-from services.signing.signers import KeyHandle, KeyUnusable, Signers, generate_key
+from services.signing.signers import KeyHandle, KeyUnusable, Signers, generate_key, listed
 from shared.catalogue import audit, binning, rotation, trust
 from shared.catalogue.binning import BinnedIndex
 from shared.catalogue.trust import StoredKey, StoredTrustFile
@@ -148,12 +149,15 @@ async def hand_over(resources: Resources, rotated: Rotation) -> StoredTrustFile:
     by_people = profile.name != "development" and not (signer is Role.REGISTRY and profile.registry_is_online)
     async with UnitOfWork(resources.engine) as work:
         await trust.lock_ceremony(work.connection)
-        done = newest = (await trust.newest_trust_files(work.connection))[signer.value]
+        files = await trust.newest_trust_files(work.connection)
+        done = newest = files[signer.value]
+        keys, threshold = listed(signer, files[DELEGATOR[signer]].content, await load_handles(resources))
+        by_people = by_people or (signer is Role.ROOT and len(keys) < threshold)
         left = await _to_replace(work.connection, rotated, newest, by_people=by_people)
         if left and by_people:
             raise await _proposed(resources, work, rotated, signer)
         for old in left:
-            done = await _replaced(resources, work, rotated, old, done.version + 1)
+            done = await _replaced(resources, work, rotated, old, (done.version + 1, keys, threshold))
         await work.commit()
     return done
 
@@ -245,8 +249,14 @@ async def _proposed(resources: Resources, work: UnitOfWork, rotated: Rotation, s
 
 
 async def _replaced(
-    resources: Resources, work: UnitOfWork, rotated: Rotation, old: StoredTrustFile, version: int
+    resources: Resources,
+    work: UnitOfWork,
+    rotated: Rotation,
+    old: StoredTrustFile,
+    by: tuple[int, list[KeyHandle], int],
 ) -> StoredTrustFile:
+    """Sign and keep a file with the new key in place of the old one; `by`: its version, its signers' keys, how many."""
+    version, handles, threshold = by
     profile = PROFILES[resources.settings.signing.profile]
     signer = Role(old.role)
     now = whole_seconds(resources.clock.now())
@@ -257,9 +267,8 @@ async def _replaced(
         metadata = role_keys_replaced(old.content, rotated.role, new, version, expires)
     else:
         metadata = bin_keys_replaced(old.content, new, version, expires)
-    handles = [handle for handle in await load_handles(resources) if handle.role is signer]
     signers = await asyncio.to_thread(Signers, handles, key_access(resources.settings))
-    content = signers.sign(signer, metadata, profile.roles[signer].threshold)
+    content = signers.sign(signer, metadata, threshold)
     newest = await trust.newest_trust_files(work.connection)
     delegators = [old.content, content] if signer is Role.ROOT else [newest[Role.TARGETS.value].content]
     for delegator in delegators:

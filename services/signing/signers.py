@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner, Key, Signer
 from tuf.api.metadata import Metadata
 
+from countermark.core.ceremony.payload import read_published
+from countermark.core.ceremony.tree import DELEGATOR, key_lists
 from countermark.core.signing.access import KeyAccess
 from countermark.core.signing.faults import KeyUnusable
 from countermark.core.signing.files import write_private
@@ -22,7 +24,7 @@ from countermark.core.signing.loading import load_signer
 from shared.trust.metadata import canonical, to_publish
 from shared.trust.roles import ONLINE, Role
 
-__all__ = ["ONLINE", "KeyHandle", "KeyUnusable", "Signers", "by_role", "generate_key", "online"]
+__all__ = ["ONLINE", "KeyHandle", "KeyUnusable", "Signers", "by_role", "generate_key", "listed", "online"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +102,15 @@ def by_role(handles: Sequence[KeyHandle]) -> Mapping[Role, list[Key]]:
 def online(handles: Sequence[KeyHandle], ids: Collection[str] | None = None) -> list[KeyHandle]:
     """Return the keys that publishing needs, of those with some ids if they are given; the others may be away."""
     return [handle for handle in handles if handle.role in ONLINE and (ids is None or handle.key.keyid in ids)]
+
+
+def listed(role: Role, delegator: bytes, handles: Sequence[KeyHandle]) -> tuple[list[KeyHandle], int]:
+    """Return the keys of a shared role that are here and count for clients, and how many must sign.
+
+    A ceremony may have replaced some of those that this deployment made, or given the role to people altogether.
+
+    Args:
+        delegator: the newest published file of the role above, which lists the role's keys.
+    """
+    found = key_lists(read_published(DELEGATOR[role], delegator))[role]
+    return [handle for handle in handles if handle.role is role and handle.key.keyid in found.keyids], found.threshold

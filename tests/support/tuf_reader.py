@@ -21,12 +21,16 @@ class FolderFetcher(FetcherInterface):
 
 
 class TreeReader:
-    """A TUF client of one index's tree, with a cache that it keeps."""
+    """A TUF client of one index's tree, with a cache that it keeps.
 
-    def __init__(self, tree: Path, cache: Path) -> None:
+    Args:
+        root: the version of the root that it pins, as it lies in the tree now.
+    """
+
+    def __init__(self, tree: Path, cache: Path, *, root: int = 1) -> None:
         self.tree = tree
         self.cache = cache
-        self._root = (tree / "metadata" / "1.root.json").read_bytes()
+        self._root = (tree / "metadata" / f"{root}.root.json").read_bytes()
 
     def refreshed(self, at: datetime | None = None) -> Updater:
         """Return a client that has just gone through the whole workflow; raises when anything does not hold.

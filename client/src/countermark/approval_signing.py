@@ -1,4 +1,5 @@
-"""Keys of this machine that approve: PEM files are used here, SSH keys by `ssh-keygen`, which asks the agent too.
+"""Keys that approve: PEM files are used here, SSH keys by `ssh-keygen`, which asks the agent too, and keys on tokens
+and in key services by URI, as in ceremonies.
 
 Source: ssh-keygen(1), `-Y sign`; OpenSSH PROTOCOL.sshsig.
 """
@@ -15,12 +16,21 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+    load_pem_private_key,
+)
 
 from countermark.core.approval.keys import ApprovalKey, InvalidKey, parse_key
 from countermark.core.approval.message import Statement
 from countermark.core.approval.signatures import BadSignature, signature_text, verify
+from countermark.core.ceremony.keys import fingerprint
 from countermark.core.errors import LocalState, UsageFault
+from countermark.core.signing.access import KeyAccess
+from countermark.core.signing.loading import load_signer
+from countermark.core.signing.making import find_key
 
 MAX_KEY_FILE = 64 * 1024
 """Bytes of a key file."""
@@ -68,6 +78,23 @@ def open_signer(path: Path, ask: Ask) -> Signer:
     if "PRIVATE KEY" not in text:
         raise UsageFault(f"{path} is no private key", "Give a PEM or SSH private key, or --signature with the public.")
     return _open_pem(path, text, ask)
+
+
+def open_by_uri(uri: str, access: KeyAccess) -> Signer:
+    """Return a key on a token or in a key service.
+
+    Raises:
+        KeyUnusable: it cannot be used.
+        UsageFault: it is neither an Ed25519 nor a P-256 key.
+    """
+    found = find_key(uri, access)
+    held = load_signer(found.uri, found.key, access)
+    public = load_der_public_key(fingerprint(found.key)).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+    def sign(statement: Statement) -> str:
+        return signature_text(bytes.fromhex(held.sign(statement.to_bytes()).signature))
+
+    return Signer(_parsed(public.decode(), Path(uri)), sign)
 
 
 def read_public(path: Path) -> ApprovalKey:

@@ -225,7 +225,7 @@ async def test_the_key_that_signs_cannot_be_taken_away(deployment: Deployment) -
 
 async def test_bad_signatures_are_refused_and_none_is_kept(deployment: Deployment) -> None:
     """Another payload's digest, a foreign key, a wrong signature and one twice are told apart; good ones beside them
-    are not kept, and a signature that is there already changes nothing."""
+    are not kept, each try is on record, and a signature that is there already changes nothing."""
     root = (await deployment.admin.open())["root"]
     alice, bob = deployment.key("root", "alice"), deployment.key("root", "bob")
     path = f"/events/{root['id']}/signatures"
@@ -245,6 +245,8 @@ async def test_bad_signatures_are_refused_and_none_is_kept(deployment: Deploymen
     assert [one["submitted_by"] for one in again["signatures"]] == ["signer"]
     below = await deployment.admin.finalise(root, status=409)
     assert below["missing_new"] == "1"
+    denied = [(actor, role) for actor, action, role in await audited(deployment.resources.engine) if "deny" in action]
+    assert denied == [("signer", "root")] * 4 + [("root", "root")]
 
 
 async def test_withdrawn_and_expired_events_are_over(deployment: Deployment) -> None:

@@ -1,4 +1,4 @@
-"""Shared files whose keys the server has are signed anew in time; those that people hold are not."""
+"""Shared files whose keys the server has are signed anew in time; for those that people hold events are opened."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from countermark.core.ceremony.changes import Change
 from services.signing.bootstrapping import bootstrap
 from services.signing.ceremony import ensure_registry, ensure_trust
-from services.signing.events import Ceremonies, Proposal
+from services.signing.events import EVENT_LIFETIME, Ceremonies, Proposal
 from services.signing.renewing import renew_due
 from services.signing.usecases import Publisher
 from shared.catalogue import publications, trust
 from shared.catalogue.tables import KeyHandle
 from shared.resources import Resources
 from shared.trust.metadata import succinct_roles_of
+from shared.trust.roles import Role
 from tests.support.clock import SettableClock
 from tests.support.factories import make_index
 from tests.support.holders import Holders, in_profile
@@ -55,8 +56,9 @@ async def test_in_development_all_are_renewed(engine: AsyncEngine, tmp_path: Pat
         assert await renew_due(resources) == ["root", "targets", "trust", "registry"]
 
 
-async def test_what_people_hold_is_left_to_them(engine: AsyncEngine, tmp_path: Path) -> None:
-    """In the profile small the server renews registry alone, and nothing before the first ceremony is done."""
+async def test_people_are_called_for_what_they_hold(engine: AsyncEngine, tmp_path: Path) -> None:
+    """In the profile small the server renews registry alone, and nothing before the first ceremony is done; for the
+    others it opens one event each, in time, and another when that one has expired unsigned."""
     clock = SettableClock(datetime.now(UTC) - LONG_AGO)
     async with service_resources(engine, tmp_path, clock=clock) as opened:
         resources, holders = in_profile(opened, "small"), Holders.of("root", "targets", "trust")
@@ -69,12 +71,25 @@ async def test_what_people_hold_is_left_to_them(engine: AsyncEngine, tmp_path: P
             await ceremonies.submit("signer", event.id, event.payload_sha256, given)
             await ceremonies.finalise("root", event.id)
         clock.advance(LONG_AGO)
-        assert await renew_due(resources) == ["registry"]
+        for _ in range(2):
+            await renew_due(resources)
+            (view,) = await ceremonies.events("open", None, 10)
+            assert (view.event.role, view.event.version, view.event.proposed_by) == ("trust", 2, "signing")
+            assert "to renew it without a change" in view.event.reason
         assert await versions(resources) == {"root": 1, "targets": 1, "trust": 1, "registry": 2}
+        clock.advance(EVENT_LIFETIME)
+        assert await ceremonies.events("open", None, 10) == []
+        assert await renew_due(resources) == []
+        (again,) = await ceremonies.events("open", None, 10)
+        assert (again.event.role, again.event.version) == ("trust", 2)
+        made = [key.sign(again.event.payload) for key in holders.keys[Role.TRUST].values()]
+        await ceremonies.submit("signer", again.event.id, again.event.payload_sha256, made)
+        await ceremonies.finalise("root", again.event.id)
+        assert await versions(resources) == {"root": 1, "targets": 1, "trust": 2, "registry": 2}
 
 
 async def test_roles_that_were_given_to_people_do_not_hold_up_the_others(engine: AsyncEngine, tmp_path: Path) -> None:
-    """A role of which too few keys are here is passed over; what can be renewed is."""
+    """Of a role of which too few keys are here an event is opened; what can be renewed is."""
     clock = SettableClock(datetime.now(UTC) - LONG_AGO)
     async with service_resources(engine, tmp_path, clock=clock) as resources:
         await ensure_trust(resources)
@@ -83,18 +98,19 @@ async def test_roles_that_were_given_to_people_do_not_hold_up_the_others(engine:
             await connection.execute(update(KeyHandle).where(KeyHandle.role == "trust").values(retired_at=clock.now()))
         assert await renew_due(resources) == ["registry"]
         assert await renew_due(resources) == []
+        assert [view.event.role for view in await Ceremonies(resources).events("open", None, 10)] == ["trust"]
 
 
-async def test_a_forgotten_event_does_not_stop_renewals(engine: AsyncEngine, tmp_path: Path) -> None:
-    """While people can sign a role's next version the server leaves it to them; once the event has expired it does not,
-    though nobody has closed it."""
+async def test_an_event_that_nobody_signed_does_not_stop_renewal(engine: AsyncEngine, tmp_path: Path) -> None:
+    """While it is open it is its signers' matter; when it has expired the server renews what it can sign by itself."""
     clock = SettableClock(datetime.now(UTC) - LONG_AGO)
     async with service_resources(engine, tmp_path, clock=clock) as resources:
         await ensure_trust(resources)
-        clock.advance(LONG_AGO)
-        await Ceremonies(resources).propose("alice", Proposal("trust", Change(), "soon", {}))
+        clock.advance(LONG_AGO - EVENT_LIFETIME + timedelta(days=1))
+        await Ceremonies(resources).propose("root", Proposal(Role.TRUST, Change(), "forgotten", {}))
+        clock.advance(EVENT_LIFETIME - timedelta(days=2))
         assert await renew_due(resources) == ["registry"]
-        clock.advance(timedelta(days=31))
+        clock.advance(timedelta(days=2))
         assert await renew_due(resources) == ["trust"]
 
 

@@ -18,7 +18,7 @@ from services.signing.events import Ceremonies, Proposal
 from services.signing.rebinning import rebin
 from services.signing.rotating import Rotation, RotationRefused
 from services.signing.signatures import SignedRoles
-from services.signing.signers import KeyHandle, KeyUnusable, generate_key
+from services.signing.signers import KeyHandle, KeyUnusable, generate_key, listed
 from services.signing.usecases import Publisher
 from shared.catalogue import trust
 from shared.errors import ServiceError
@@ -291,6 +291,29 @@ async def test_a_root_that_people_hold(
     assert readers.all_find("second")
 
 
+async def test_a_root_of_which_people_hold_some_keys(
+    resources: Resources, clock: SettableClock, index: MadeIndex, readers: Readers
+) -> None:
+    """Of the root keys that the deployment made those sign that the root still lists; where they are too few, an event
+    is opened."""
+    made = [handle.key.keyid for handle in await load_handles(resources) if handle.role is Role.ROOT]
+    for keyid in made[:2]:
+        rotation = await rotated(resources, clock, index, Role.SNAPSHOT)
+        await rotating.hand_over(resources, rotation)
+        await Publisher(resources).publish(index.id)
+        await rotating.retire(resources, rotation)
+        assert readers.all_find("first")
+        person = CryptoSigner.generate_ed25519()
+        change = Change(add=(("root", person.public_key),), remove=(("root", keyid),))
+        await Ceremonies(resources).propose("alice", Proposal("root", change, "a stolen key", {}))
+        await sign_and_finalise(resources, person)
+        await Publisher(resources).publish(index.id)
+    rotation = await rotated(resources, clock, index, Role.SNAPSHOT)
+    with pytest.raises(CeremonyNeeded, match="signing event"):
+        await rotating.hand_over(resources, rotation)
+    assert readers.all_find("first")
+
+
 async def test_what_the_settings_say_of_a_retired_key(
     resources: Resources, clock: SettableClock, index: MadeIndex
 ) -> None:
@@ -319,13 +342,15 @@ async def test_a_ceremony_does_not_get_ahead(resources: Resources, clock: Settab
     await sign_and_finalise(small)
 
 
-async def sign_and_finalise(resources: Resources) -> None:
-    """Let the holders of the root sign the only open event, and finalise it."""
+async def sign_and_finalise(resources: Resources, *others: CryptoSigner) -> None:
+    """Let two of the keys that the root lists, and others, sign the only open event, and finalise it."""
     ceremonies = Ceremonies(resources)
     (view,) = await ceremonies.events("open", None, 10)
     folder = keys_folder(resources)
-    holders = [handle for handle in await load_handles(resources) if handle.role is Role.ROOT]
+    async with resources.engine.connect() as connection:
+        root = (await trust.newest_trust_files(connection))["root"].content
+    holders, _ = listed(Role.ROOT, root, await load_handles(resources))
     keys = [load_signer(handle.uri, handle.key, KeyAccess(folder=folder), role="root") for handle in holders[:2]]
-    signatures = [key.sign(view.event.payload) for key in keys]
+    signatures = [key.sign(view.event.payload) for key in (*keys, *others)]
     await ceremonies.submit("alice", view.event.id, view.event.payload_sha256, signatures)
     await ceremonies.finalise("alice", view.event.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Annotated
 
 import typer
 
-from countermark.approval_signing import Signer, made_elsewhere, open_signer, read_public
+from countermark.approval_signing import Signer, made_elsewhere, open_by_uri, open_signer, read_public
 from countermark.approvals import Waiting, check_file, read_waiting, refuse_bad
 from countermark.cli import demanding
 from countermark.cli.connecting import Connection, IndexOption, JsonOption, TokenOption, connect
+from countermark.cli.keys import key_access
 from countermark.cli.screen import Screen
 from countermark.core.approval.message import KeyRegistration
 from countermark.core.errors import LocalState, RegistryRefused, UsageFault
+from countermark.core.signing.uris import SCHEMES
 from countermark.registry import index_path
 
 app = typer.Typer(
@@ -34,7 +37,12 @@ _ID = re.compile(r"(?:.*/)?([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})\Z")
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="As `approvals list` shows it, or the status link.")]
 KeyOption = Annotated[
-    Path, typer.Option("--key", help="PEM or SSH private key; an SSH public key when the agent has the other half.")
+    str,
+    typer.Option(
+        "--key",
+        metavar="FILE|URI",
+        help="PEM or SSH private key; an SSH public key when the agent has the other half; or hsm: and other URIs.",
+    ),
 ]
 SignatureOption = Annotated[
     Path | None, typer.Option("--signature", help="A signature made elsewhere; --key is then the public key.")
@@ -191,7 +199,7 @@ def register_key(  # noqa: PLR0913, PLR0917 - a command has an argument for each
         registry = connect(repository, screen, token).registry()
         name = account or str(registry.get("/account").get("name"))
         if message is not None:
-            _write(message, KeyRegistration(name, read_public(key).keyid).to_bytes())
+            _write(message, KeyRegistration(name, read_public(Path(key)).keyid).to_bytes())
             return
         signer = _signer(key, signature)
         screen.tell(f"account  {name}\nkey      {signer.public.kind} {signer.public.fingerprint}")
@@ -246,10 +254,12 @@ def _id(text: str) -> str:
     return found[1]
 
 
-def _signer(key: Path, signature: Path | None) -> Signer:
+def _signer(key: str, signature: Path | None) -> Signer:
     if signature is not None:
-        return made_elsewhere(key, signature)
-    return open_signer(key, lambda what: str(typer.prompt(what, hide_input=True, err=True)))
+        return made_elsewhere(Path(key), signature)
+    if key.partition(":")[0] in SCHEMES:
+        return open_by_uri(key, key_access(os.environ))
+    return open_signer(Path(key), lambda what: str(typer.prompt(what, hide_input=True, err=True)))
 
 
 def _tell(screen: Screen, waiting: Waiting, file: Path | None) -> None:

@@ -1,6 +1,6 @@
 """Release approval: people's keys, what is demanded, what waits, what was approved.
 
-Revision: 0015, after 0013.
+Revision: 0015, after 0014.
 """
 
 import sqlalchemy as sa

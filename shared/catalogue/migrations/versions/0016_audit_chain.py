@@ -1,6 +1,6 @@
 """The audit is insert only, chained row by row, and says where a person asked from.
 
-Revision: 0016, after 0013.
+Revision: 0016, after 0015.
 """
 
 import sqlalchemy as sa

@@ -2,7 +2,7 @@
 
 What is superseded already counts from this migration on: a column's default costs nothing, however many rows there are.
 
-Revision: 0017, after 0013.
+Revision: 0017, after 0016.
 """
 
 import sqlalchemy as sa
