@@ -23,7 +23,7 @@ from countermark.core.ceremony.standing import Standing, standing
 from countermark.core.ceremony.tree import DELEGATOR, WINDOWS, key_lists
 from countermark.core.digest import sha256_of
 from countermark.core.errors import CeremonyRefused, InvalidMetadata, UsageFault
-from countermark.core.signing.access import KeyAccess, SecretSource, Wanted
+from countermark.core.signing.access import KeyAccess, asked_once
 from countermark.core.signing.loading import load_signer
 from countermark.core.signing.making import find_key
 from countermark.roots import MAX_ROOTS, TrustedRoot, read_root
@@ -117,21 +117,9 @@ def sign(reviewed: Review, uri: str, access: KeyAccess, now: datetime) -> Signat
         raise CeremonyRefused(f"event {event.id} is {event.state}", "There is nothing to sign.")
     if event.expires_at <= now:
         raise CeremonyRefused(f"event {event.id} could be signed until {event.expires_at}", "Have it proposed anew.")
-    once = replace(access, secret=_once(access.secret))
+    once = replace(access, secret=asked_once(access.secret))
     signer = load_signer(uri, find_key(uri, once).key, once)
     return SignatureFile(event.id, event.payload_sha256, (signer.sign(event.payload),))
-
-
-def _once(ask: SecretSource) -> SecretSource:
-    """Return a source that asks once, whatever the one key is called: by its place at first, then by its id."""
-    told: list[str] = []
-
-    def answer(wanted: Wanted) -> str:
-        if not told:
-            told.append(ask(wanted))
-        return told[0]
-
-    return answer
 
 
 def lists_of(event: SigningEvent) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +15,11 @@ from countermark.approval_signing import Signer, made_elsewhere, open_signer, re
 from countermark.approvals import Waiting, check_file, read_waiting, refuse_bad
 from countermark.cli import demanding
 from countermark.cli.connecting import Connection, IndexOption, JsonOption, TokenOption, connect
+from countermark.cli.keys import ModuleOption, SecretFileOption, key_access
 from countermark.cli.screen import Screen
 from countermark.core.approval.message import KeyRegistration
 from countermark.core.errors import LocalState, RegistryRefused, UsageFault
+from countermark.core.signing.access import KeyAccess
 from countermark.registry import index_path
 
 app = typer.Typer(
@@ -34,7 +37,13 @@ _ID = re.compile(r"(?:.*/)?([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})\Z")
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="As `approvals list` shows it, or the status link.")]
 KeyOption = Annotated[
-    Path, typer.Option("--key", help="PEM or SSH private key; an SSH public key when the agent has the other half.")
+    str,
+    typer.Option(
+        "--key",
+        metavar="FILE|URI",
+        help="PEM or SSH private key; an SSH public key when the agent has the other half; or a URI as for "
+        "`countermark key`, as hsm:2?label=TOKEN.",
+    ),
 ]
 SignatureOption = Annotated[
     Path | None, typer.Option("--signature", help="A signature made elsewhere; --key is then the public key.")
@@ -95,6 +104,8 @@ def approve(  # noqa: PLR0913, PLR0917 - a command has an argument for each of i
     signature: SignatureOption = None,
     file: FileOption = None,
     yes: YesOption = False,
+    secret_file: SecretFileOption = None,
+    module: ModuleOption = None,
     repository: IndexOption = None,
     token: TokenOption = None,
     as_json: JsonOption = False,
@@ -102,12 +113,13 @@ def approve(  # noqa: PLR0913, PLR0917 - a command has an argument for each of i
     """Sign what is published for a file, after it was shown."""
     screen = Screen(as_json=as_json)
     with screen.guarded():
+        access = key_access(os.environ, secret_file, module)
         connection = connect(repository, screen, token)
         named = _id(file_id)
         waiting = _fetched(connection, named)
         if file is not None:
             check_file(waiting, file)
-        signer = _signer(key, signature)
+        signer = _signer(key, signature, access)
         _tell(screen, waiting, file)
         _confirm(screen, f"Approve this with {signer.public.fingerprint}?", yes=yes)
         body = {"keyid": signer.public.keyid, "signature": signer.sign(waiting.statement)}
@@ -181,6 +193,8 @@ def register_key(  # noqa: PLR0913, PLR0917 - a command has an argument for each
         Path | None, typer.Option("--message", help="Write the bytes to sign elsewhere to a file, and end.")
     ] = None,
     yes: YesOption = False,
+    secret_file: SecretFileOption = None,
+    module: ModuleOption = None,
     repository: IndexOption = None,
     token: TokenOption = None,
     as_json: JsonOption = False,
@@ -188,12 +202,13 @@ def register_key(  # noqa: PLR0913, PLR0917 - a command has an argument for each
     """Register a key of yours; the private half stays on this machine."""
     screen = Screen(as_json=as_json)
     with screen.guarded():
+        access = key_access(os.environ, secret_file, module)
         registry = connect(repository, screen, token).registry()
         name = account or str(registry.get("/account").get("name"))
         if message is not None:
-            _write(message, KeyRegistration(name, read_public(key).keyid).to_bytes())
+            _write(message, KeyRegistration(name, read_public(key, access).keyid).to_bytes())
             return
-        signer = _signer(key, signature)
+        signer = _signer(key, signature, access)
         screen.tell(f"account  {name}\nkey      {signer.public.kind} {signer.public.fingerprint}")
         _confirm(screen, "Register this key for this account?", yes=yes)
         proof = signer.sign(KeyRegistration(name, signer.public.keyid))
@@ -246,10 +261,8 @@ def _id(text: str) -> str:
     return found[1]
 
 
-def _signer(key: Path, signature: Path | None) -> Signer:
-    if signature is not None:
-        return made_elsewhere(key, signature)
-    return open_signer(key, lambda what: str(typer.prompt(what, hide_input=True, err=True)))
+def _signer(key: str, signature: Path | None, access: KeyAccess) -> Signer:
+    return open_signer(key, access) if signature is None else made_elsewhere(key, signature)
 
 
 def _tell(screen: Screen, waiting: Waiting, file: Path | None) -> None:
