@@ -105,7 +105,7 @@ def test_nothing_is_signed_that_cannot_be_what_was_asked_for(
 ) -> None:
     """Another index's pointer, one that is never signed, or none: refused before the key is used."""
     server.paths[PATH] = always(view(pointer(), **other))
-    done = run("approvals", "approve", FILE_ID, "--key", Person(tmp_path, "alice").path, "--yes", *at)
+    done = run("approvals", "approve", FILE_ID, "--key", Person(tmp_path, "alice").path, *at, input="y\n")
     assert (done.exit_code, words in done.stderr) == (1, True), done.stderr
     assert len(server.seen) == 1
 
@@ -163,7 +163,7 @@ def test_keys_that_cannot_sign_are_refused_with_words(
         (["--key", tmp_path / "public"], "no private key"),
         (["--key", tmp_path / "public", "--signature", tmp_path / "sig"], "does not verify"),
     ):
-        done = run("approvals", "approve", FILE_ID, *options, "--yes", *at)
+        done = run("approvals", "approve", FILE_ID, *options, *at, input="y\n")
         assert (done.exit_code in {1, 2}, words in done.stderr) == (True, True), done.stderr
 
 

@@ -19,8 +19,9 @@ from countermark.cli.keys import ModuleOption, SecretFileOption, key_access
 from countermark.cli.screen import Screen
 from countermark.core.approval.message import KeyRegistration
 from countermark.core.errors import LocalState, RegistryRefused, UsageFault
+from countermark.core.names import InvalidName, parse_owner
 from countermark.core.signing.access import KeyAccess
-from countermark.registry import index_path
+from countermark.registry import Registry, index_path
 
 app = typer.Typer(
     help="Approve files before they are published: see what waits, sign its pointer, keep the evidence.",
@@ -48,7 +49,7 @@ KeyOption = Annotated[
 SignatureOption = Annotated[
     Path | None, typer.Option("--signature", help="A signature made elsewhere; --key is then the public key.")
 ]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; an approval then needs --file, too.")]
 FileOption = Annotated[
     Path | None, typer.Option("--file", help="The file itself: it has to be the one that is approved.")
 ]
@@ -113,6 +114,8 @@ def approve(  # noqa: PLR0913, PLR0917 - a command has an argument for each of i
     """Sign what is published for a file, after it was shown."""
     screen = Screen(as_json=as_json)
     with screen.guarded():
+        if yes and file is None and signature is None:
+            raise UsageFault("--yes without --file would approve whatever the server names", "Give the file itself.")
         access = key_access(os.environ, secret_file, module)
         connection = connect(repository, screen, token)
         named = _id(file_id)
@@ -204,12 +207,13 @@ def register_key(  # noqa: PLR0913, PLR0917 - a command has an argument for each
     with screen.guarded():
         access = key_access(os.environ, secret_file, module)
         registry = connect(repository, screen, token).registry()
-        name = account or str(registry.get("/account").get("name"))
+        name = _account(registry, account)
         if message is not None:
             _write(message, KeyRegistration(name, read_public(key, access).keyid).to_bytes())
             return
         signer = _signer(key, signature, access)
-        screen.tell(f"account  {name}\nkey      {signer.public.kind} {signer.public.fingerprint}")
+        screen.tell(f"account  {name}")
+        screen.tell(f"key      {signer.public.kind} {signer.public.fingerprint}")
         _confirm(screen, "Register this key for this account?", yes=yes)
         proof = signer.sign(KeyRegistration(name, signer.public.keyid))
         body = {"public_key": signer.public.text, "label": label, "signature": proof}
@@ -252,6 +256,17 @@ def revoke_key(
 def _fetched(connection: Connection, named: str) -> Waiting:
     view = connection.registry().get(index_path(connection.location.index, "approvals", named))
     return read_waiting(view, connection.location.index)
+
+
+def _account(registry: Registry, given: str | None) -> str:
+    """Return the name of the account that a key is registered for: as given, else as the registry says."""
+    said = given if given is not None else registry.get("/account").get("name")
+    try:
+        return parse_owner(said if isinstance(said, str) else "")
+    except InvalidName as error:
+        if given is not None:
+            raise UsageFault(str(error), "Name your account.") from error
+        raise RegistryRefused(f"the registry names no account of yours: {error}", "Give --account.") from error
 
 
 def _id(text: str) -> str:
