@@ -16,8 +16,8 @@ from collections.abc import Collection, Mapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 from tuf.api.exceptions import UnsignedMetadataError
 
+from countermark.core.ceremony.key_lists import key_lists
 from countermark.core.ceremony.payload import read_published
-from countermark.core.ceremony.tree import key_lists
 from shared.catalogue import publications, trust
 from shared.catalogue.publication_rows import HeadState
 from shared.catalogue.trust import StoredTrustFile
