@@ -24,7 +24,7 @@ from countermark.core.digest import Sha256, sha256_of
 from countermark.core.names import NormalizedName
 from services.signing import rules
 from shared.catalogue import approval_writing, approvals, audit, outbox, publications
-from shared.catalogue.approval_writing import NewRequest
+from shared.catalogue.approval_writing import LockedRequest, NewRequest
 from shared.catalogue.approvals import OPEN, Verdict
 from shared.catalogue.heads import CHANNEL
 from shared.catalogue.outbox import Waiting
@@ -37,6 +37,9 @@ from shared.jobs.messages import PublishIndex
 from shared.resources import Resources
 
 log = structlog.get_logger()
+
+_ACTOR = "signing"
+"""Who the audit says it was: no person."""
 
 
 def pointer_bytes(index: IndexFacts, project: NormalizedName, file: FileState) -> bytes:
@@ -57,9 +60,9 @@ async def publishable(resources: Resources, index_id: IndexId) -> tuple[IndexFac
             arrived = {one.message.file_id for one in waiting if one.message.file_id is not None}
             found = {} if index.deleted else await approvals.verdicts(connection, index_id, arrived)
             changed = {one.message.project_id for one in waiting if one.message.audit_id is not None}
-            freeing = await approvals.any_open(connection, projects := changed - {None})
-        if freeing:
-            await _free_groups(resources, index, projects)
+            settling = await approvals.any_to_settle(connection, projects := changed - {None})
+        if settling:
+            await _settle(resources, index, projects)
         if not any(verdict.blocks for verdict in found.values()):
             return index, waiting
         passing = await _let_through(resources, index, waiting, arrived)
@@ -67,14 +70,20 @@ async def publishable(resources: Resources, index_id: IndexId) -> tuple[IndexFac
             return index, passing
 
 
-async def _free_groups(resources: Resources, index: IndexFacts, projects: Collection[ProjectId | None]) -> None:
-    """Approve what waited for a file of its group alone that was removed meanwhile; it is published with the next
-    batch."""
+async def _settle(resources: Resources, index: IndexFacts, projects: Collection[ProjectId | None]) -> None:
+    """Withdraw what was asked for removed files, so that it counts for nothing when they come back; and approve what
+    waited for a file of its group alone that was removed meanwhile: it is published with the next batch."""
     now = resources.clock.now()
     async with UnitOfWork(resources.engine) as work:
-        found = await approval_writing.locked_open(work.connection, index.id, index.life)
-        of_them = [one for one in found if one.project_id in projects]
-        done = await approval_writing.complete(work.connection, of_them, "signing", now)
+        found = await approval_writing.locked_to_settle(work.connection, index.id, index.life)
+        gone = [one for one in found if one.removed and one.project_id in projects]
+        await approval_writing.decide(work.connection, gone, approvals.WITHDRAWN, _ACTOR, now)
+        await _record(work.connection, index, "approval.withdraw", gone, now)
+        # Whole groups: an import may have brought files of several projects, of which none goes before the others.
+        touched = {one.group_id for one in found if one.project_id in projects}
+        of_them = [one for one in found if one.group_id in touched]
+        done = await approval_writing.complete(work.connection, of_them, _ACTOR, now)
+        await _record(work.connection, index, "approval.complete", done, now)
         await work.enqueue_all([PublishIndex(index.id, one.project_id, one.file_id) for one in done])
         await work.commit()
 
@@ -96,7 +105,7 @@ async def _let_through(
             if (file_id := one.message.file_id) is not None and file_id in found and found[file_id].blocks
         }
         parked = {job: verdict for job, verdict in blocking.items() if verdict.demand is not None}
-        await _lift(work, resources, [verdict for verdict in blocking.values() if verdict.demand is None])
+        await _lift(work, resources, index, [verdict for verdict in blocking.values() if verdict.demand is None])
         refused = await _ask(work, resources, index, parked)
         for job, fault in refused.items():
             await outbox.mark_failed(work.connection, job, fault, retry_in=None)
@@ -110,11 +119,31 @@ async def _let_through(
     return [one for one in waiting if one.id not in parked]
 
 
-async def _lift(work: UnitOfWork, resources: Resources, found: Sequence[Verdict]) -> None:
+async def _lift(work: UnitOfWork, resources: Resources, index: IndexFacts, found: Sequence[Verdict]) -> None:
     """Approve what was asked for when nothing is demanded any more."""
-    for verdict in found:
+    now = resources.clock.now()
+    # In the order in which all others lock them, so that no two wait for each other.
+    for verdict in sorted(found, key=lambda one: one.file_id):
         locked = await approval_writing.locked_one(work.connection, verdict.file_id)
-        await approval_writing.decide(work.connection, locked, approvals.APPROVED, "signing", resources.clock.now())
+        await approval_writing.decide(work.connection, locked, approvals.APPROVED, _ACTOR, now)
+        await _record(work.connection, index, "approval.complete", locked, now)
+
+
+async def _record(
+    connection: AsyncConnection, index: IndexFacts, action: str, requests: Sequence[LockedRequest], now: datetime
+) -> None:
+    """Leave an audit row for each file of which signing itself decided: it has what it needs, or was removed."""
+    for one in requests:
+        about = approval_of(one.pointer)[0]
+        await audit.record(
+            connection,
+            at=now,
+            actor=_ACTOR,
+            action=action,
+            subject=f"{index.name}/{about.project}/{about.version}/{about.file_name}",
+            pointer_sha256=one.pointer_sha256,
+            round=one.round,
+        )
 
 
 async def _ask(

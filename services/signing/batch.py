@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from countermark.core.audit import AuditHead
@@ -29,6 +29,7 @@ class Batch:
         custody: the keys that sign it.
         audit_head: the head of the audit chain that it publishes.
         version: the number of every file this batch signs; 0 until it was allocated.
+        has_former_root: whether a newer root waits for what this batch signs, the snapshot too; another batch follows.
     """
 
     index: IndexFacts
@@ -42,6 +43,11 @@ class Batch:
     custody: Custody
     version: int = 0
     audit_head: AuditHead | None = None
+    has_former_root: bool = False
+
+    def with_former_root(self, root: StoredTrustFile) -> Batch:
+        """Return the same with the root that the index has."""
+        return replace(self, shared=self.shared | {root.role: root}, has_former_root=True)
 
     @property
     def serial(self) -> int:

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping
 from tuf.api.exceptions import UnsignedMetadataError
 
 from countermark.core.ceremony.faults import CeremonyFault
+from countermark.core.ceremony.key_lists import key_lists
 from countermark.core.ceremony.payload import read_published
-from countermark.core.ceremony.tree import DELEGATOR, key_lists
+from countermark.core.ceremony.tree import DELEGATOR
 from shared.trust.metadata import verify_with
 from shared.trust.roles import Profile, Role
 

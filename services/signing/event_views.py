@@ -14,9 +14,10 @@ from securesystemslib.signer import Signature
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.ceremony.documents import SigningEvent, Submitted
+from countermark.core.ceremony.key_lists import key_lists
 from countermark.core.ceremony.payload import metadata_bytes, read_published
 from countermark.core.ceremony.standing import NEW, Standing, standing
-from countermark.core.ceremony.tree import DELEGATOR, key_lists
+from countermark.core.ceremony.tree import DELEGATOR
 from services.signing.event_rules import first_steps_left
 from shared.catalogue import signing_events, trust
 from shared.catalogue.signing_events import EXPIRED, EventId, StoredEvent, StoredSignature

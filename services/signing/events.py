@@ -104,11 +104,13 @@ class Ceremonies:
         if role != Role.ROOT and shared.delegator(role) is None:
             raise ServiceError(ErrorKind.CONFLICT, f"Propose {DELEGATOR[role]} first: it lists the keys of {role}.")
         previous = shared.published(role)
+        payload = self._payload(role, previous, proposal.change, now)
+        await self._refuse_unsignable(connection, role, payload)
         event = StoredEvent(
             id=EventId(new_uuid()),
             role=role,
             version=1 if previous is None else shared.files[role].version + 1,
-            payload=(payload := self._payload(role, previous, proposal.change, now)),
+            payload=payload,
             payload_sha256=sha256_of(payload),
             reason=proposal.reason,
             proposed_by=actor,
@@ -131,6 +133,20 @@ class Ceremonies:
         except CeremonyFault as error:
             raise _invalid(error) from error
         return payload
+
+    async def _refuse_unsignable(self, connection: AsyncConnection, role: str, payload: bytes) -> None:
+        """Refuse a payload that lists no key with which this server signs, or is about to: nobody is to sign in vain.
+
+        Which of them have signed everything is asked when it is finalised.
+        """
+        keys: dict[Role, list[str]] = {name: [] for name in self._online_roles()}
+        for key in await trust.living_keys(connection):
+            if (name := Role(key.role)) in keys:
+                keys[name].append(key.keyid)
+        try:
+            check_online_keys(role, metadata_bytes(payload, []), keys, self._profile)
+        except CeremonyFault as error:
+            raise _invalid(error) from error
 
     async def event(self, event_id: EventId) -> EventView:
         """Return an event.
@@ -261,6 +277,10 @@ class Ceremonies:
                 await targets_of(connection, content)
             check_online_keys(event.role, content, await self._signing_keys(connection), self._profile)
             check_children(event.role, content, {role: file.content for role, file in shared.files.items()})
+            if event.role == Role.TARGETS:
+                # Indexes that were not moved to the newest count of bins are published with an older registry.
+                for file in await rotation.registries_in_use(connection):
+                    check_children(event.role, content, {file.role: file.content})
         except (CeremonyFault, LookupError) as error:
             raise ServiceError(ErrorKind.CONFLICT, f"Event {event.id} cannot be finalised: {_plain(error)}.") from error
         return content
@@ -268,14 +288,16 @@ class Ceremonies:
     async def _signing_keys(self, connection: AsyncConnection) -> dict[Role, list[str]]:
         """Return the keys that this deployment signs with by itself and that have signed all there is, role -> ids."""
         living = sorted(await trust.keys_in_use(connection), key=lambda key: key.since)
-        roles = (*ONLINE, Role.REGISTRY) if self._profile.registry_is_online else ONLINE
         keys: dict[Role, list[str]] = {}
-        for role in roles:
+        for role in self._online_roles():
             of_role = [key.keyid for key in living if key.role == role]
             # The oldest has; of those that came into use beside it that has to be seen.
             done = [keyid for keyid in of_role[1:] if not await rotation.unsigned_by(connection, role, keyid)]
             keys[role] = [*of_role[:1], *done]
         return keys
+
+    def _online_roles(self) -> tuple[Role, ...]:
+        return (*ONLINE, Role.REGISTRY) if self._profile.registry_is_online else tuple(ONLINE)
 
     @asynccontextmanager
     async def _denials(self, actor: str, event_id: EventId, what: str) -> AsyncIterator[None]:

@@ -22,6 +22,7 @@ from shared.catalogue import publications, trust
 from shared.ids import IndexId
 from shared.objects.interface import Put
 from shared.resources import Resources
+from shared.trust.roles import Role
 
 log = structlog.get_logger()
 
@@ -51,7 +52,9 @@ async def rebuild(resources: Resources, index_id: IndexId) -> Rebuilt | None:
         if index is None or timestamp is None or head is None:
             return None
         in_use = await trust.trust_files_in_use(connection, head.registry_version)
-        shared = [*await trust.roots(connection), *in_use.values()]
+        # A newer root comes with the publication that takes it.
+        roots = [root for root in await trust.roots(connection) if root.version <= head.root_version]
+        shared = [*roots, *(file for role, file in in_use.items() if role != Role.ROOT)]
         of_trust = await targets_of(connection, in_use["trust"].content)
         online = await publications.all_current_files(connection, index_id)
         projects = await publications.visible_projects(connection, index_id)

@@ -7,6 +7,8 @@ Source: trust contract sections 2.3 and 2.7.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -21,7 +23,7 @@ from services.signing.ceremony import load_handles
 from services.signing.event_views import SharedFiles
 from services.signing.events import Ceremonies, Proposal
 from services.signing.signers import KeyHandle, KeyUnusable, Signers, listed
-from shared.catalogue import audit, publications, trust
+from shared.catalogue import audit, publications, rotation, trust
 from shared.catalogue.trust import StoredTrustFile
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import whole_seconds
@@ -66,16 +68,23 @@ async def renew_due(resources: Resources) -> list[str]:
     async with UnitOfWork(resources.engine) as work:
         await trust.lock_ceremony(work.connection)
         shared = await SharedFiles.read(work.connection)
-        due = _due(profile, shared, now)
+        in_use = await rotation.registries_in_use(work.connection) if shared.is_complete else []
+        due = _due(profile, shared, in_use, now)
         if not due:
             return []
         handles, renewed = await load_handles(resources), []
-        for role in due:
+        versions = {role: file.version for role, file in shared.files.items()}
+        called: set[Role] = set()
+        for role, old in due:
             mine, threshold = listed(role, shared.files[DELEGATOR[role]].content, handles)
             if role not in _ours(profile) or len(mine) < threshold:
-                await _call_holders(resources, work, role, shared.files[role.value].expires_at)
+                if role not in called:
+                    await _call_holders(resources, work, role, shared.files[role.value].expires_at)
+                called.add(role)
                 continue
-            file = await asyncio.to_thread(_renewed, resources, shared, role, (mine, threshold, now))
+            versions[role] += 1
+            by = mine, threshold, now
+            file = await asyncio.to_thread(_renewed, resources, shared, replace(old, version=versions[role]), by)
             renewed.append(role.value)
             await trust.insert_trust_file(work.connection, file)
             await audit.record(
@@ -101,13 +110,28 @@ def _ours(profile: Profile) -> tuple[Role, ...]:
     return SHARED if profile.name == "development" else (Role.REGISTRY,) if profile.registry_is_online else ()
 
 
-def _due(profile: Profile, shared: SharedFiles, now: datetime) -> list[Role]:
-    """Return the roles that are due; those with an open event are their signers' matter, until it has expired."""
+def _due(
+    profile: Profile, shared: SharedFiles, in_use: Sequence[StoredTrustFile], now: datetime
+) -> list[tuple[Role, StoredTrustFile]]:
+    """Return the files that are due; those with an event that can still be signed are their signers' matter.
+
+    Of registry there is one for each count of bins that an index has. The newest comes last: new indexes begin with it.
+
+    Args:
+        in_use: the registries that indexes are published with.
+    """
     if not shared.is_complete:
         return []
-    waiting = {role for role, event in shared.waiting.items() if event.expires_at > now}
-    files = {role: shared.files[role.value] for role in SHARED if role.value not in waiting}
-    return [role for role, file in files.items() if is_due(profile.roles[role], file.expires_at, now)]
+    asked = {role for role, event in shared.waiting.items() if event.expires_at > now}
+    found = []
+    for role in SHARED:
+        newest = shared.files[role.value]
+        older = [file for file in in_use if file.role == role.value and file.version != newest.version]
+        due = [file for file in older if is_due(profile.roles[role], file.expires_at, now)]
+        if due or is_due(profile.roles[role], newest.expires_at, now):
+            due.append(newest)
+        found += [(role, file) for file in due if role.value not in asked]
+    return found
 
 
 async def _call_holders(resources: Resources, work: UnitOfWork, role: Role, expires_at: datetime) -> None:
@@ -123,13 +147,13 @@ async def _call_holders(resources: Resources, work: UnitOfWork, role: Role, expi
 
 
 def _renewed(
-    resources: Resources, shared: SharedFiles, role: Role, by: tuple[list[KeyHandle], int, datetime]
+    resources: Resources, shared: SharedFiles, old: StoredTrustFile, by: tuple[list[KeyHandle], int, datetime]
 ) -> StoredTrustFile:
-    """Return the next version of a role, with nothing changed but its expiry."""
-    handles, threshold, now = by
+    """Return a file with nothing changed but its expiry, and its version: that of `old` is to be the new one."""
+    (handles, threshold, now), role = by, Role(old.role)
     lifetime = PROFILES[resources.settings.signing.profile].roles[role].lifetime
-    current = read_published(role, shared.files[role.value].content)
-    signed = build(role, current, Change(), now, lifetime)
+    signed = build(role, read_published(role, old.content), Change(), now, lifetime)
+    signed.version = old.version
     content = Signers(handles, key_access(resources.settings)).sign(role, Metadata(signed), threshold)
     verify_with(shared.files[DELEGATOR[role]].content, role.value, content)
     return StoredTrustFile(role.value, signed.version, signed.expires, content)

@@ -165,14 +165,7 @@ async def hand_over(resources: Resources, rotated: Rotation) -> StoredTrustFile:
 async def behind(resources: Resources, rotated: Rotation) -> list[BinnedIndex]:
     """Return the indexes that have not published the file yet that names the new key alone."""
     async with resources.engine.connect() as connection:
-        if rotated.role is not Role.BINS:
-            return await rotation.behind(connection, root=await trust.newest_version(connection, Role.ROOT.value))
-        found = []
-        for index in await binning.binned_indexes(connection):
-            files = await trust.trust_files_in_use(connection, index.registry_version)
-            if files[Role.REGISTRY.value].version > index.registry_version:
-                found.append(index)
-        return found
+        return await _behind(connection, rotated.role)
 
 
 async def retire(resources: Resources, rotated: Rotation) -> None:
@@ -181,13 +174,15 @@ async def retire(resources: Resources, rotated: Rotation) -> None:
     Raises:
         RotationRefused: an index does not name the new key yet.
     """
-    lacking = [*await unsigned(resources, rotated), *await behind(resources, rotated)]
-    if lacking:
-        raise RotationRefused(f"{lacking[0].name} does not name the new key yet")
     now = whole_seconds(resources.clock.now())
     async with UnitOfWork(resources.engine) as work:
         await trust.lock_ceremony(work.connection)
+        # First: a batch that is being committed with the old key alone is waited for, and then seen; a later one fails.
         await trust.retire_key(work.connection, rotated.old.keyid, now)
+        lacking = await rotation.unsigned_by(work.connection, rotated.role, rotated.new.keyid)
+        lacking += await _behind(work.connection, rotated.role)
+        if lacking:
+            raise RotationRefused(f"{lacking[0].name} does not name the new key yet")
         await audit.record(
             work.connection,
             at=now,
@@ -198,6 +193,17 @@ async def retire(resources: Resources, rotated: Rotation) -> None:
             replaced_by=rotated.new.keyid,
         )
         await work.commit()
+
+
+async def _behind(connection: AsyncConnection, role: Role) -> list[BinnedIndex]:
+    if role is not Role.BINS:
+        return await rotation.behind(connection, root=await trust.newest_version(connection, Role.ROOT.value))
+    found = []
+    for index in await binning.binned_indexes(connection):
+        files = await trust.trust_files_in_use(connection, index.registry_version)
+        if files[Role.REGISTRY.value].version > index.registry_version:
+            found.append(index)
+    return found
 
 
 async def _to_replace(

@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner, Key, Signer
 from tuf.api.metadata import Metadata
 
+from countermark.core.ceremony.key_lists import key_lists
 from countermark.core.ceremony.payload import read_published
-from countermark.core.ceremony.tree import DELEGATOR, key_lists
+from countermark.core.ceremony.tree import DELEGATOR
 from countermark.core.signing.access import KeyAccess
 from countermark.core.signing.faults import KeyUnusable
 from countermark.core.signing.files import write_private

@@ -31,7 +31,7 @@ from shared.objects.interface import Key, ObjectInfo, ObjectStore, Put
 from shared.objects.keys import index_prefix, metadata_key, target_key, timestamp_key
 from shared.resources import Resources
 from shared.trust.metadata import read_bin
-from shared.trust.roles import SHARED
+from shared.trust.roles import SHARED, Role
 
 log = structlog.get_logger()
 
@@ -85,7 +85,9 @@ async def _sweep_metadata(resources: Resources, index: IndexFacts, head: HeadSta
     async with resources.engine.connect() as connection:
         expected = await tidying.current_lengths(connection, index.id)
         in_use = await trust.trust_files_in_use(connection, head.registry_version)
-        shared = [*await trust.roots(connection), *in_use.values()]
+        roots = [root for root in await trust.roots(connection) if root.version <= head.root_version]
+    # A newer root comes with the publication that takes it (`services.signing.roots_to_take`), and not before.
+    shared = [*roots, *(file for role, file in in_use.items() if role != Role.ROOT)]
     lengths = expected | {(file.role, file.version): len(file.content) for file in shared}
     orphaned_before = resources.clock.now() - ORPHANED_AFTER
     suspects: list[File] = []

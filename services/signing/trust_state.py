@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from countermark.core.ceremony.key_lists import key_lists, listed_keys
 from countermark.core.ceremony.payload import read_published
-from countermark.core.ceremony.tree import DELEGATOR, SHARED_ROLES, key_lists, listed_keys
+from countermark.core.ceremony.tree import DELEGATOR, SHARED_ROLES
 from countermark.core.digest import sha256_of
 from services.signing.event_views import SharedFiles, first_ceremony
 from shared.resources import Resources

@@ -34,6 +34,7 @@ from services.signing.custody import Custody, custody_of
 from services.signing.holding import kept
 from services.signing.owing import Owing
 from services.signing.rendering import Renderer
+from services.signing.roots_to_take import former_root
 from services.signing.rules import ProjectPlan
 from services.signing.signatures import SignedFile, SignedRoles, SigningRequest, sign_batch
 from services.signing.signers import KeyUnusable, Signers, online
@@ -189,7 +190,9 @@ class Publisher:
             asked = {w.message.audit_id for w in waiting if w.message.audit_id is not None}
             requests = await publications.requests(connection, asked)
             bins = await self._bins.current(connection, held.index_id, head)
-        return Batch(index, held, head, waiting, requests, shared, bins, now, custody, audit_head=audit_head)
+            former = None if head is None else await former_root(connection, index.id, head, shared, custody.ids)
+        batch = Batch(index, held, head, waiting, requests, shared, bins, now, custody, audit_head=audit_head)
+        return batch if former is None else batch.with_former_root(former)
 
     async def _number(self, batch: Batch, rendered: Rendered) -> Batch:
         """Give the batch a version and store what it is about to sign, in one commit, before any signature.
@@ -219,7 +222,8 @@ class Publisher:
         existing = [name for name in {*changes, *due} if name in batch.bins]
         async with self._resources.engine.connect() as connection:
             taken = await self._bins.take(connection, batch.index.id, existing, batch.bins)
-            snapshot = None if changes or due else await self._snapshot(connection, batch)
+            anew = changes or due or batch.has_former_root
+            snapshot = None if anew else await self._snapshot(connection, batch)
         request = SigningRequest(
             index=batch.index.name,
             profile=self._profile,
@@ -260,11 +264,13 @@ class Publisher:
     async def _commit(self, batch: Batch, rendered: Rendered, signed: SignedRoles) -> bool:
         """The switch: everything of the batch becomes visible in one commit under the fence.
 
-        Returns False when the index was deleted or made again meanwhile: what was rendered is not to be shown then.
+        Returns False when the index was deleted or made again meanwhile: what was rendered is not to be shown then. Or
+        when a key that signed was retired: clients may not know it any more.
         """
         async with UnitOfWork(self._resources.engine) as work:
             await leases.guard(work.connection, batch.held)
-            if not await publications.unchanged(work.connection, batch.index):
+            is_good = await publications.unchanged(work.connection, batch.index)
+            if not is_good or not await trust.still_sign(work.connection, batch.custody.ids):
                 log.info("publication_overtaken", index=str(batch.index.name), version=batch.version)
                 return False
             head = _new_head(batch, rendered, signed, self._resources.clock.now())
@@ -307,7 +313,9 @@ class Publisher:
         if all(one in self._laid for one in wanted):
             return
         async with self._resources.engine.connect() as connection:
-            files = [*await trust.roots(connection), *batch.shared.values()]
+            newest = batch.shared[Role.ROOT].version
+            roots = [root for root in await trust.roots(connection) if root.version <= newest]
+            files = [*roots, *batch.shared.values()]
             targets = await targets_of(connection, batch.shared["trust"].content)
         store = self._resources.objects.side(public=batch.index.public)
         await tree.put_targets(store, batch.index.name, targets)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -94,7 +94,8 @@ async def take_turn(connection: AsyncConnection, index_id: IndexId) -> None:
 
 async def open_requests(connection: AsyncConnection, new: Sequence[NewRequest]) -> None:
     """Let files wait, also those that waited before: then in a new round."""
-    for one in new:
+    # In the order of `_locked`: whoever approves a group locks the same rows.
+    for one in sorted(new, key=lambda one: one.file_id):
         values = {name: getattr(one, name) for name in one.__slots__}
         values |= {"people": None if one.people is None else list(one.people), "state": OPEN}
         values |= {"decided_at": None, "decided_by": None}
@@ -130,6 +131,13 @@ async def locked_open(connection: AsyncConnection, index_id: IndexId, life: int)
     of_life = select(Project.id).where(Project.index_id == index_id, Project.life == life)
     wanted = (ApprovalRequest.index_id == index_id) & (ApprovalRequest.state == OPEN)
     return await _locked(connection, wanted, of_life)
+
+
+async def locked_to_settle(connection: AsyncConnection, index_id: IndexId, life: int) -> list[LockedRequest]:
+    """Return the open requests of an index, and those of removed files that are not withdrawn, locked."""
+    of_life = select(Project.id).where(Project.index_id == index_id, Project.life == life)
+    unsettled = or_(ApprovalRequest.state == OPEN, (ApprovalRequest.state == APPROVED) & File.removed_at.is_not(None))
+    return await _locked(connection, (ApprovalRequest.index_id == index_id) & unsettled, of_life)
 
 
 async def _locked(connection: AsyncConnection, wanted: Any, projects: Any) -> list[LockedRequest]:

@@ -127,7 +127,8 @@ class Verdict:
 async def verdicts(connection: AsyncConnection, index_id: IndexId, files: Collection[FileId]) -> dict[FileId, Verdict]:
     """Return what is demanded of files, and asked for, file -> verdict; nothing of those that need nothing.
 
-    Files that are visible now are left out, and those that were removed: nobody need approve them.
+    Files that are visible now are left out, and those that were removed: nobody need approve them. What was asked for
+    in an earlier life of the index says nothing in this one.
     """
     if not files:
         return {}
@@ -135,8 +136,9 @@ async def verdicts(connection: AsyncConnection, index_id: IndexId, files: Collec
     published = exists().where(earlier.index_id == index_id, earlier.file_id == File.id)
     visible = exists().where(PublishedFile.file_id == File.id, PublishedFile.to_serial.is_(None))
     request = (ApprovalRequest.state, ApprovalRequest.round, ApprovalRequest.expires_at, ApprovalRequest.pointer_sha256)
+    asked_for = ApprovalRequest.project_id.label("asked_for")
     rows = await connection.execute(
-        _with_demands(select(File.id, File.project_id, *_DEMAND, *request, published.label("was_published")))
+        _with_demands(select(File.id, File.project_id, *_DEMAND, *request, asked_for, published.label("was_published")))
         .where(File.id.in_(files), File.index_id == index_id, File.removed_at.is_(None), ~visible)
         .where(or_(ApprovalDemand.id.is_not(None), ApprovalRequest.file_id.is_not(None)))
     )
@@ -145,13 +147,14 @@ async def verdicts(connection: AsyncConnection, index_id: IndexId, files: Collec
             file_id=FileId(row.id),
             project_id=ProjectId(row.project_id),
             demand=None if row.needed is None else (row.needed, _people(row.people), row.own),
-            kept=row.state,
+            kept=row.state if row.asked_for == row.project_id else None,
             round=row.round or 0,
             expires_at=row.expires_at,
             pointer_sha256=None if row.pointer_sha256 is None else Sha256(row.pointer_sha256),
             was_published=row.was_published,
         )
         for row in rows
+        if row.needed is not None or row.asked_for == row.project_id
     }
 
 
@@ -214,7 +217,7 @@ async def standing(connection: AsyncConnection, file_id: FileId) -> Standing | N
 async def counted(
     connection: AsyncConnection, wanted: Mapping[FileId, tuple[int, Sequence[str] | None]]
 ) -> dict[FileId, tuple[str, ...]]:
-    """Return whose approvals of files count, by name.
+    """Return whose approvals of files count, by name; that of whoever brought a file only where its own counts now.
 
     Args:
         wanted: file -> (its round, whose count; None for all).
@@ -223,7 +226,9 @@ async def counted(
         return {}
     rows = await connection.execute(
         select(ApprovalGiven.file_id, ApprovalGiven.round, ApprovalGiven.account)
+        .join(ApprovalRequest, ApprovalRequest.file_id == ApprovalGiven.file_id)
         .where(ApprovalGiven.file_id.in_(wanted))
+        .where(or_(ApprovalRequest.own, ApprovalGiven.account != ApprovalRequest.asked_by))
         .order_by(ApprovalGiven.account)
     )
     found: dict[FileId, tuple[str, ...]] = {}
@@ -235,12 +240,16 @@ async def counted(
     return found
 
 
-async def any_open(connection: AsyncConnection, projects: Collection[ProjectId | None]) -> bool:
-    """Return whether a file of some projects waits for approvals."""
+async def any_to_settle(connection: AsyncConnection, projects: Collection[ProjectId | None]) -> bool:
+    """Return whether a file of some projects waits for approvals, or was removed and is not withdrawn yet."""
     if not projects:
         return False
-    open_ones = (ApprovalRequest.project_id.in_(projects), ApprovalRequest.state == OPEN)
-    return await connection.scalar(select(ApprovalRequest.file_id).where(*open_ones).limit(1)) is not None
+    request = select(ApprovalRequest.file_id)
+    waits = request.where(ApprovalRequest.project_id.in_(projects), ApprovalRequest.state == OPEN)
+    gone = request.join(File, File.id == ApprovalRequest.file_id).where(
+        File.project_id.in_(projects), File.removed_at.is_not(None), ApprovalRequest.state != WITHDRAWN
+    )
+    return bool(await connection.scalar(select(or_(waits.exists(), gone.exists()))))
 
 
 async def kept_states(connection: AsyncConnection, files: Collection[str]) -> dict[str, str]:

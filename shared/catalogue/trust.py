@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -167,6 +167,13 @@ async def key_roles(connection: AsyncConnection, keyid: str) -> list[str]:
 async def known_keys(connection: AsyncConnection) -> set[str]:
     """Return the ids of all keys that the deployment has or had."""
     return set(await connection.scalars(select(KeyHandle.keyid)))
+
+
+async def still_sign(connection: AsyncConnection, keyids: Collection[str]) -> bool:
+    """Return whether none of some keys was retired; none is until the transaction ends."""
+    living = select(KeyHandle.keyid).where(KeyHandle.keyid.in_(keyids), KeyHandle.retired_at.is_(None))
+    found = await connection.scalars(living.order_by(KeyHandle.keyid).with_for_update(read=True))
+    return set(found) == set(keyids)
 
 
 async def use_again_from(connection: AsyncConnection, keyid: str, at: datetime) -> None:

@@ -83,7 +83,8 @@ def test_a_release_that_two_people_approve(deployment: Deployment, ssh_keygen: s
         "approvals", "approve", waiting["id"], "--key", str(ssh_key), "--file", str(other), "-y", *at, token=ann
     )
     assert (refused.returncode, "bytes" in refused.stderr) == (1, True)
-    wrong = anns("approvals", "approve", waiting["id"], "--key", str(pem_key), "-y", *at, token=ann)
+    options = ("--key", str(pem_key), "--file", str(wheel), "-y")
+    wrong = anns("approvals", "approve", waiting["id"], *options, *at, token=ann)
     assert (wrong.returncode, "You have no such key" in wrong.stderr) == (1, True)
     first = anns(
         "approvals", "approve", waiting["id"], "--key", str(ssh_key), "--file", str(wheel), "-y", *at, token=ann

@@ -102,7 +102,7 @@ async def test_what_a_file_waits_for_is_found_by_indexes(engine: AsyncEngine) ->
         assert await approvals.standing(connection, file.id) is None
 
     async def removal(connection: AsyncConnection) -> None:
-        assert not await approvals.any_open(connection, [file.project_id])
+        assert not await approvals.any_to_settle(connection, [file.project_id])
 
     for query in (batch, upload):
         plan = await plan_of(engine, query)

@@ -20,9 +20,9 @@ from shared.trust.roles import Role
 API = "/api/v1/trust"
 
 
-def in_profile(resources: Resources, profile: str) -> Resources:
-    """Return the same resources under another signing profile."""
-    signing = Signing.model_validate(resources.settings.signing.model_dump() | {"profile": profile})
+def in_profile(resources: Resources, profile: str, **more: object) -> Resources:
+    """Return the same resources under another signing profile, and with other settings of signing."""
+    signing = Signing.model_validate(resources.settings.signing.model_dump() | {"profile": profile} | more)
     return replace(resources, settings=resources.settings.model_copy(update={"signing": signing}))
 
 

@@ -1,5 +1,5 @@
-"""Keys that approve: PEM files are used here, SSH keys by `ssh-keygen`, which asks the agent too, and keys on tokens
-and in key services by URI, as in ceremonies.
+"""Keys that approve: PEM files are used here, SSH keys by `ssh-keygen`, which asks the agent too, and keys that have
+a URI (on tokens, in key services) through `core.signing`.
 
 Source: ssh-keygen(1), `-Y sign`; OpenSSH PROTOCOL.sshsig.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -22,24 +22,24 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
     load_pem_private_key,
 )
+from securesystemslib.signer import Key
 
 from countermark.core.approval.keys import ApprovalKey, InvalidKey, parse_key
 from countermark.core.approval.message import Statement
 from countermark.core.approval.signatures import BadSignature, signature_text, verify
+from countermark.core.ceremony.faults import CeremonyFault
 from countermark.core.ceremony.keys import fingerprint
 from countermark.core.errors import LocalState, UsageFault
-from countermark.core.signing.access import KeyAccess
+from countermark.core.signing.access import KeyAccess, SecretKind, Wanted, asked_once
 from countermark.core.signing.loading import load_signer
 from countermark.core.signing.making import find_key
+from countermark.core.signing.uris import SCHEMES
 
 MAX_KEY_FILE = 64 * 1024
 """Bytes of a key file."""
 
 _SECONDS = 120
 """How long `ssh-keygen` may take: a person may have to type or touch something."""
-
-Ask = Callable[[str], str]
-"""Asks for a passphrase; what it is for -> what was typed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,59 +64,52 @@ class Signer:
         return signature
 
 
-def open_signer(path: Path, ask: Ask) -> Signer:
-    """Return the key of a file: a PEM private key, an SSH private key, or an SSH public key whose other half the agent
-    or the file beside it has.
+def open_signer(key: str, access: KeyAccess) -> Signer:
+    """Return the key of a URI (`core.signing.uris`), or of a file: a PEM private key, an SSH private key, or an SSH
+    public key whose other half the agent or the file beside it has.
+
+    Nothing is signed by this; a token is logged in to when it is to sign.
 
     Raises:
         LocalState: it cannot be read.
+        KeyUnusable: what the URI names cannot be used.
         UsageFault: it is no key that can approve.
     """
+    if _is_uri(key):
+        return _open_uri(key, access)
+    path = Path(key)
     text = _read(path)
     if "OPENSSH PRIVATE KEY" in text or text.startswith(("ssh-", "ecdsa-")):
         return _open_ssh(path, text)
     if "PRIVATE KEY" not in text:
         raise UsageFault(f"{path} is no private key", "Give a PEM or SSH private key, or --signature with the public.")
-    return _open_pem(path, text, ask)
+    return _open_pem(path, text, access)
 
 
-def open_by_uri(uri: str, access: KeyAccess) -> Signer:
-    """Return a key on a token or in a key service.
-
-    Raises:
-        KeyUnusable: it cannot be used.
-        UsageFault: it is neither an Ed25519 nor a P-256 key.
-    """
-    found = find_key(uri, access)
-    held = load_signer(found.uri, found.key, access)
-    public = load_der_public_key(fingerprint(found.key)).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-
-    def sign(statement: Statement) -> str:
-        return signature_text(bytes.fromhex(held.sign(statement.to_bytes()).signature))
-
-    return Signer(_parsed(public.decode(), Path(uri)), sign)
-
-
-def read_public(path: Path) -> ApprovalKey:
-    """Return the public key of a file.
+def read_public(key: str, access: KeyAccess) -> ApprovalKey:
+    """Return the public key of a file, or the public half of a URI's key.
 
     Raises:
         LocalState: it cannot be read.
+        KeyUnusable: what the URI names cannot be used.
         UsageFault: it is no key that can approve.
     """
-    return _parsed(_read(path), path)
+    if _is_uri(key):
+        return _approving(find_key(key, access).key, key)
+    return _parsed(_read(Path(key)), key)
 
 
-def made_elsewhere(public: Path, signature: Path) -> Signer:
+def made_elsewhere(public: str, signature: Path) -> Signer:
     """Return a key whose signature was made elsewhere, and lies in a file.
 
     Args:
-        public: PEM or SSH public key.
+        public: file with a PEM or SSH public key.
         signature: what `ssh-keygen -Y sign` wrote, or the base64 or bytes of a plain signature.
     """
-    key = read_public(public)
+    key = _parsed(_read(Path(public)), public)
     try:
-        data = signature.read_bytes()[: MAX_KEY_FILE + 1]
+        with signature.open("rb") as file:
+            data = file.read(MAX_KEY_FILE)
     except OSError as error:
         raise _unreadable(signature, error) from error
     try:
@@ -132,8 +125,33 @@ def _is_base64(text: str) -> bool:
     return all(character.isalnum() or character in "+/=" for character in text)
 
 
-def _open_pem(path: Path, text: str, ask: Ask) -> Signer:
-    secret = ask(f"Passphrase of {path}").encode() if "ENCRYPTED" in text else None
+def _is_uri(key: str) -> bool:
+    return key.partition(":")[0] in SCHEMES
+
+
+def _open_uri(uri: str, access: KeyAccess) -> Signer:
+    once = replace(access, secret=asked_once(access.secret))
+    found = find_key(uri, once)
+    public = _approving(found.key, uri)
+
+    def sign(statement: Statement) -> str:
+        made = load_signer(found.uri, found.key, once).sign(statement.to_bytes())
+        return signature_text(bytes.fromhex(made.signature))
+
+    return Signer(public, sign)
+
+
+def _approving(key: Key, uri: str) -> ApprovalKey:
+    """Return a key of `core.signing` as one that approves: what is registered is its PEM form."""
+    try:
+        public = load_der_public_key(fingerprint(key))
+    except CeremonyFault as error:
+        raise UsageFault(f"{uri}: {error}", "Use an Ed25519 or P-256 key.") from error
+    return _parsed(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(), uri)
+
+
+def _open_pem(path: Path, text: str, access: KeyAccess) -> Signer:
+    secret = access.secret(Wanted(SecretKind.PASSPHRASE, str(path))).encode() if "ENCRYPTED" in text else None
     try:
         private = load_pem_private_key(text.encode(), secret)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -160,7 +178,7 @@ def _open_ssh(path: Path, text: str) -> Signer:
         line = _read(beside)
     else:
         line = _run(["-y", "-f", str(path)], b"").decode("ascii", "replace")
-    key = _parsed(line, path)
+    key = _parsed(line, str(path))
 
     def sign(statement: Statement) -> str:
         made = _run(["-Y", "sign", "-q", "-n", statement.namespace, "-f", str(path)], statement.to_bytes())
@@ -169,11 +187,11 @@ def _open_ssh(path: Path, text: str) -> Signer:
     return Signer(key, sign)
 
 
-def _parsed(text: str, path: Path) -> ApprovalKey:
+def _parsed(text: str, where: str) -> ApprovalKey:
     try:
         return parse_key(text)
     except InvalidKey as error:
-        raise UsageFault(f"{path}: {error}", "Give an Ed25519 or P-256 key, as PEM or as an SSH key.") from error
+        raise UsageFault(f"{where}: {error}", "Give an Ed25519 or P-256 key, as PEM or as an SSH key.") from error
 
 
 def _run(arguments: list[str], data: bytes) -> bytes:

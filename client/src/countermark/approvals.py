@@ -13,6 +13,7 @@ from pathlib import Path
 from countermark.core.approval.keys import ApprovalKey, InvalidKey, parse_key
 from countermark.core.approval.message import Approval, InvalidApproval, approval_of
 from countermark.core.approval.signatures import BadSignature, verify
+from countermark.core.binding import Asked, check_pointer
 from countermark.core.digest import Measured, measure
 from countermark.core.errors import (
     AttestationUnreadable,
@@ -24,7 +25,8 @@ from countermark.core.errors import (
     WrongDigest,
     WrongLength,
 )
-from countermark.core.names import IndexName
+from countermark.core.filenames import parse_distribution
+from countermark.core.names import IndexName, InvalidName
 from countermark.core.pointer import Pointer
 
 _CHUNK = 1 << 20
@@ -105,7 +107,7 @@ def read_waiting(view: Mapping[str, object], index: IndexName | None) -> Waiting
     Raises:
         RegistryRefused: it is no such document.
         PointerUnreadable: its pointer is none.
-        PointerMismatch: it is about another index.
+        PointerMismatch: it is about another index, or contradicts the name of its file.
     """
     pointer, listed = view.get("pointer"), view.get("approvals")
     if not isinstance(pointer, str) or not isinstance(listed, list) or len(listed) > MAX_APPROVALS:
@@ -117,6 +119,7 @@ def read_waiting(view: Mapping[str, object], index: IndexName | None) -> Waiting
         raise PointerUnreadable(f"what waits cannot be approved: {error}") from error
     if index is not None and statement.index != index:
         raise PointerMismatch(f"the pointer is of index {statement.index}, and not of {index}")
+    _check_named(parsed)
     needed, state, words = view.get("needed"), view.get("state"), view.get("words")
     return Waiting(
         statement=statement,
@@ -127,6 +130,17 @@ def read_waiting(view: Mapping[str, object], index: IndexName | None) -> Waiting
         state=state if isinstance(state, str) else "",
         words=words if isinstance(words, str) else "",
     )
+
+
+def _check_named(pointer: Pointer) -> None:
+    """Refuse a pointer that no client would take, or whose version reads as something else than it is."""
+    if any(character == " " or not character.isprintable() for character in pointer.version):
+        raise PointerUnreadable(f"what waits cannot be approved: {pointer.version[:80]!r} is no version")
+    try:
+        named = parse_distribution(pointer.file_name)
+    except InvalidName:
+        return  # Its name tells no version that could contradict.
+    check_pointer(pointer, Asked(pointer.index, named))
 
 
 def check_file(waiting: Waiting, path: Path) -> None:

@@ -81,6 +81,10 @@ class Cache:
                 folder.mkdir(mode=0o700, exist_ok=True)
                 yield folder
 
+    def known(self, location: Location, root: Sha256) -> Path:
+        """Return where the metadata of a repository under a trusted root lie, or would; nothing is made or locked."""
+        return self.folder / repository_key(location.url) / root
+
 
 @contextlib.contextmanager
 def locked(folder: Path, patience: timedelta = PATIENCE) -> Iterator[None]:

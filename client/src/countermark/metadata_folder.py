@@ -6,6 +6,7 @@ Source: trust contract sections 1.2 (key ids) and 2.3 (one repository per index 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from countermark.core.binding import INDEX_FIELD
@@ -44,3 +45,22 @@ def forget_other_index(folder: Path, index: IndexName) -> None:
     if named != str(index):
         for role in ("timestamp", "snapshot"):
             (folder / f"{role}.json").unlink(missing_ok=True)
+
+
+def kept_root(folder: Path, version: int) -> bytes | None:
+    """Return a root that earlier runs walked, None when there is none."""
+    try:
+        return (folder / "root_history" / f"{version}.root.json").read_bytes()
+    except OSError:
+        return None
+
+
+def kept_versions(folder: Path, roles: Iterable[str]) -> dict[str, int]:
+    """Return role -> its version, of those that earlier runs verified and kept."""
+    found = {}
+    for role in roles:
+        try:
+            found[role] = int(json.loads((folder / f"{role}.json").read_bytes())["signed"]["version"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue  # None there, or damaged.
+    return found

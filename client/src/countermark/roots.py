@@ -18,11 +18,14 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from securesystemslib.signer import Key
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, Root
 from tuf.ngclient import FetcherInterface
 
 from countermark.cache import repository_key
+from countermark.core.ceremony.faults import CeremonyFault
+from countermark.core.ceremony.keys import fingerprint
 from countermark.core.digest import Sha256, sha256_of
 from countermark.core.errors import BelowThreshold, InvalidMetadata, LocalState, NetworkFailure, UsageFault
 from countermark.credentials import Notify
@@ -115,11 +118,19 @@ def _refuse_doubles(root: Root) -> None:
     """
     for name, role in root.roles.items():
         keys = [root.keys[keyid] for keyid in role.keyids if keyid in root.keys]
-        if len({json.dumps(key.keyval, sort_keys=True) for key in keys}) < len(keys):
+        if len(set(map(_same_for_all_forms, keys))) < len(keys):
             raise BelowThreshold(
                 f"root version {root.version} lists one key under two ids for {name}, so one holder would count twice",
                 "Do not use it, and tell the people who run this registry.",
             )
+
+
+def _same_for_all_forms(key: Key) -> bytes:
+    """Return what a key has in each of its spellings; of a kind that is not known here, its value as it is written."""
+    try:
+        return fingerprint(key)
+    except CeremonyFault:
+        return json.dumps(key.keyval, sort_keys=True).encode()
 
 
 def walk_roots(location: Location, source: FetcherInterface) -> tuple[TrustedRoot, ...]:

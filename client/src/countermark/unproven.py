@@ -18,7 +18,7 @@ from countermark.choosing import Interpreter
 from countermark.core.digest import Length
 from countermark.core.errors import NetworkFailure, NoSuchTarget, PointerUnreadable
 from countermark.core.page import MAX_PAGE_BYTES, MalformedPage, PageFile, choose, parse_page
-from countermark.core.pointer import Resource
+from countermark.core.pointer import MAX_FILE_LENGTH, Resource
 from countermark.location import Location
 from countermark.placing import fetch_resource, part_in
 from countermark.transport import ByteSource
@@ -44,14 +44,19 @@ def find_unproven(
         raise NetworkFailure(str(error)) from error
     except MalformedPage as error:
         raise PointerUnreadable(f"{url}: {error}") from error
-    chosen = choose(page.of_version(version), interpreter.tags, interpreter.version)
+    files = [file for file in page.of_version(version) if file.distribution.project == project]
+    chosen = choose(files, interpreter.tags, interpreter.version)
     if chosen is None:
         raise NoSuchTarget(f"{url} shows no file of {project} {version} for {interpreter}")
     name = chosen.distribution.file_name
     address = next(str(entry.get("url", "")) for entry in json.loads(data)["files"] if entry["filename"] == name)
-    full = urljoin(url, address)
     allowed = {urlsplit(url).scheme} | ({"http", "https"} if urlsplit(url).scheme != "file" else set())
-    if not address or urlsplit(full).scheme not in allowed or not chosen.length:
+    try:
+        full = urljoin(url, address)
+        usable = bool(address) and urlsplit(full).scheme in allowed and 1 <= (chosen.length or 0) <= MAX_FILE_LENGTH
+    except ValueError:
+        usable = False
+    if not usable:
         raise PointerUnreadable(f"{url} states no usable address or length of {name}")
     return chosen, full
 

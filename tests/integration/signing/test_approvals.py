@@ -193,6 +193,21 @@ async def test_an_uploader_approves_their_own_file_only_where_that_is_said(desk:
     assert (await desk.approve("uploader", item["id"])).json()["state"] == "approved"
 
 
+async def test_an_uploaders_approval_counts_only_as_long_as_that_is_said(desk: Desk) -> None:
+    """One that was given while it counted counts no more when the demand wants other people, and again when it does."""
+    await desk.register("uploader")
+    await desk.demand(2, ["uploader", "alice", "bob"], own=True)
+    await desk.upload()
+    await desk.sign()
+    (item,) = await desk.waiting()
+    await desk.approve("uploader", item["id"])
+    await desk.demand(2, ["uploader", "alice", "bob"])
+    answer = (await desk.approve("alice", item["id"])).json()
+    assert (answer["state"], answer["given_by"]) == ("waiting", ["alice"])
+    await desk.demand(2, ["uploader", "alice", "bob"], own=True)
+    assert await desk.waiting() == []
+
+
 async def test_a_revoked_key_approves_nothing_more(desk: Desk) -> None:
     """What it approved before counts; it is never registered again, by nobody."""
     for version in ("1.0", "2.0"):
@@ -336,6 +351,31 @@ async def test_a_removed_file_holds_up_nothing_that_came_with_it(desk: Desk) -> 
     before = await desk.visible()
     await desk.sign()
     assert (await desk.visible(), await desk.waiting()) == (before + 1, [])
+    async with desk.resources.engine.connect() as connection:
+        query = select(Audit.actor, Audit.subject).where(Audit.action == "approval.complete")
+        assert [tuple(row) for row in await connection.execute(query)] == [
+            ("signing", f"root/stable/widget/1.0/{items[0]['filename']}")
+        ]
+
+
+async def test_files_of_one_import_wait_for_each_other_over_projects(desk: Desk) -> None:
+    """What is changed in one project does not let its files go before those of another that came with them."""
+    await desk.upload()
+    await desk.upload("gadget-1.0-py3-none-any.whl", make_wheel("gadget", "1.0"))
+    await desk.sign()
+    async with desk.resources.engine.begin() as connection:
+        await connection.execute(update(ApprovalRequest).values(group_id=new_uuid()))
+    items = {item["project"]: item["id"] for item in await desk.waiting()}
+    for who in ("alice", "bob"):
+        await desk.approve(who, items["widget"])
+    for status in ("archived", "active"):
+        await desk.call("root", "PATCH", "projects/widget", {"status": status})
+        await desk.sign()
+    assert await desk.visible() == 0
+    for who in ("alice", "bob"):
+        await desk.approve(who, items["gadget"])
+    await desk.sign()
+    assert await desk.visible() == 2
 
 
 async def test_more_files_than_a_batch_holds_all_wait_at_once(desk: Desk) -> None:
@@ -442,6 +482,55 @@ async def test_what_needs_approvals_is_not_replaced(desk: Desk) -> None:
     assert (answer.status_code, "none is replaced" in answer.text) == (409, True)
     await desk.sign()
     assert await desk.visible() == 1
+
+
+async def test_a_removed_file_that_comes_back_is_asked_for_again(desk: Desk) -> None:
+    """The same bytes again, on an index where names come back: the approvals of before do not count, whether the file
+    had been published, was approved alone, or still waited."""
+    async with desk.resources.engine.begin() as connection:
+        await connection.execute(update(IndexRow).values(volatile=True))
+    await desk.resources.directory.refresh()
+    for signs, approvers in ((True, ("alice", "bob")), (False, ("alice", "bob")), (True, ("alice",))):
+        await desk.upload()
+        await desk.sign()
+        (item,) = await desk.waiting()
+        assert (item["given"], await desk.visible()) == (0, 0)
+        for who in approvers:
+            await desk.approve(who, item["id"])
+        if signs:
+            await desk.sign()
+        removed = await desk.call("root", "DELETE", f"projects/widget/releases/1.0/files/{WHEEL}")
+        assert removed.status_code in {200, 202}, removed.text
+        await desk.sign()
+        assert await desk.visible() == 0
+    await desk.upload()
+    await desk.sign()
+    (item,) = await desk.waiting()
+    assert (item["given"], await desk.visible()) == (0, 0)
+    await desk.approve("alice", item["id"])
+    await desk.approve("bob", item["id"])
+    await desk.sign()
+    assert await desk.visible() == 1
+
+
+async def test_approvals_of_an_earlier_life_of_the_index_do_not_count(desk: Desk) -> None:
+    """An index that is made again asks for what arrives there by its own demands; without any it asks nobody."""
+    for demanded in (True, False):
+        await desk.upload()
+        await desk.sign()
+        for item in await desk.waiting():
+            await desk.approve("alice", item["id"])
+            await desk.approve("bob", item["id"])
+        async with desk.resources.engine.begin() as connection:
+            await connection.execute(update(IndexRow).values(life=IndexRow.life + 1))
+        await desk.resources.directory.refresh()
+        if demanded:
+            await desk.demand(2, ["alice", "bob", "carol"])
+    await desk.upload()
+    await desk.sign()
+    async with desk.resources.engine.connect() as connection:
+        rounds, states = await connection.scalar(select(ApprovalRequest.round)), await desk.visible()
+    assert (rounds, states) == (2, 1), "asked once in each life that demanded something"
 
 
 async def test_what_cannot_be_is_refused_with_words(desk: Desk) -> None:

@@ -15,14 +15,17 @@ from securesystemslib.signer import CryptoSigner, Signature
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from countermark.core.ceremony.changes import Change as RoleChange
 from services.signing.app import create_service
 from services.signing.bootstrapping import bootstrap
 from services.signing.ceremony import CeremonyNeeded, ensure_trust
-from services.signing.events import Ceremonies
+from services.signing.events import Ceremonies, Proposal
 from services.signing.jobs import handlers
+from services.signing.rebinning import rebin
 from services.signing.rebuilding import rebuild
 from services.signing.tidying import TidyLoop
 from services.signing.usecases import Publisher
+from shared.catalogue.signing_events import StoredEvent
 from shared.catalogue.tables import Audit, Grant, Outbox
 from shared.errors import ServiceError
 from shared.jobs.messages import PublishIndex, RefreshIndex
@@ -206,16 +209,18 @@ async def test_new_trust_holders_sign_before_targets_names_them(deployment: Depl
 
 
 async def test_the_key_that_signs_cannot_be_taken_away(deployment: Deployment) -> None:
-    """A root without the only key of timestamp would stop every client: it is not finalised, and the words say why."""
+    """A root without the only key of timestamp would stop every client: nobody is asked to sign it, and the words say
+    why; nor is one that would need more signatures than the server makes."""
     await deployment.finish()
     state = await deployment.plain.ask("GET", "")
     timestamp = next(line for line in state["roles"] if line["role"] == "timestamp")["keys"][0]["keyid"]
-    other = CryptoSigner.generate_ed25519()
-    change = {"add": [adding("timestamp", other)], "remove": [{"role": "timestamp", "keyid": timestamp}]}
-    event = await deployment.admin.propose("root", change)
-    await deployment.plain.submit(event, deployment.key("root", "alice"), deployment.key("root", "bob"))
-    refused = await deployment.admin.finalise(event, status=409)
+    other = adding("timestamp", CryptoSigner.generate_ed25519())
+    change = {"add": [other], "remove": [{"role": "timestamp", "keyid": timestamp}]}
+    refused = await deployment.admin.propose("root", change, status=400)
     assert f"key {timestamp} of role timestamp, with which this server signs" in refused["detail"]
+    refused = await deployment.admin.propose("root", {"add": [other], "thresholds": {"timestamp": 2}}, status=400)
+    assert "would need 2 signatures, and this server makes 1" in refused["detail"]
+    await deployment.admin.propose("root", {"add": [other]})
 
 
 async def test_bad_signatures_are_refused_and_none_is_kept(deployment: Deployment) -> None:
@@ -437,6 +442,41 @@ async def test_a_production_deployment_holds_registry_offline(engine: AsyncEngin
         reader = TreeReader(tmp_path / "public/indexes/root/stable", tmp_path / "cache")
         assert reader.target("pointers/widget/_latest.pointer") is None
         assert len(list(reader.tree.glob("metadata/*.b10-*.json"))) == 1024
+
+
+async def test_registry_holders_stay_while_an_index_has_older_bins(engine: AsyncEngine, tmp_path: Path) -> None:
+    """Targets that names other holders of registry waits for those indexes that use a registry of an earlier count of
+    bins, which only the old holders signed: their clients would refuse everything."""
+    async with service_resources(engine, tmp_path) as opened:
+        resources = in_profile(opened, "production", bin_bits=4)
+        holders = Holders.of("root", names=("a", "b", "c", "d", "e"))
+        holders.keys |= Holders.of("targets", "trust", "registry").keys
+        ceremonies = Ceremonies(resources)
+
+        async def finalised(event: StoredEvent, *keys: CryptoSigner) -> None:
+            given = [key.sign(event.payload) for key in keys]
+            await ceremonies.submit("signer", event.id, event.payload_sha256, given)
+            await ceremonies.finalise("root", event.id)
+
+        for event in await bootstrap(resources, holders.held()):
+            await finalised(event, *holders.keys[event.role].values())
+        index = await make_index(engine)
+        await Publisher(resources).publish(index.id)
+        new, old = [CryptoSigner.generate_ed25519() for _ in range(3)], list(holders.keys["registry"].values())
+        change = RoleChange(
+            add=tuple(("registry", key.public_key) for key in new),
+            remove=tuple(("registry", key.public_key.keyid) for key in old),
+        )
+        targets = (await ceremonies.propose("root", Proposal("targets", change, "new holders", {}))).event
+        registry = (await ceremonies.propose("root", Proposal("registry", RoleChange(bins=8), "fewer bins", {}))).event
+        await finalised(registry, *old, *new)
+        with pytest.raises(ServiceError, match="registry version 1 does not have signatures enough"):
+            await finalised(targets, *holders.keys["targets"].values())
+        await rebin(resources, index.id)
+        await ceremonies.finalise("root", targets.id)
+        await Publisher(resources).publish(index.id)
+        reader = TreeReader(tmp_path / "public/indexes/root/stable", tmp_path / "cache")
+        assert reader.target("pointers/widget/_latest.pointer") is None
 
 
 async def test_a_first_ceremony_can_be_begun_again(deployment: Deployment) -> None:

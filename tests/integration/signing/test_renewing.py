@@ -11,13 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.ceremony.changes import Change
 from services.signing.bootstrapping import bootstrap
-from services.signing.ceremony import ensure_trust
+from services.signing.ceremony import ensure_registry, ensure_trust
 from services.signing.events import EVENT_LIFETIME, Ceremonies, Proposal
 from services.signing.renewing import renew_due
 from services.signing.usecases import Publisher
-from shared.catalogue import trust
+from shared.catalogue import publications, trust
 from shared.catalogue.tables import KeyHandle
 from shared.resources import Resources
+from shared.trust.metadata import succinct_roles_of
 from shared.trust.roles import Role
 from tests.support.clock import SettableClock
 from tests.support.factories import make_index
@@ -111,3 +112,28 @@ async def test_an_event_that_nobody_signed_does_not_stop_renewal(engine: AsyncEn
         assert await renew_due(resources) == ["registry"]
         clock.advance(timedelta(days=2))
         assert await renew_due(resources) == ["trust"]
+
+
+async def test_registries_of_older_bins_are_renewed_too(engine: AsyncEngine, tmp_path: Path) -> None:
+    """An index that was not moved to the newest count of bins keeps its count and does not run out; new ones begin with
+    the newest."""
+    clock = SettableClock(datetime.now(UTC) - LONG_AGO)
+    async with service_resources(engine, tmp_path, clock=clock) as resources:
+        await ensure_trust(resources)
+        index = await make_index(engine)
+        await Publisher(resources).publish(index.id)
+        newest = await ensure_registry(resources, 4)
+        clock.advance(LONG_AGO)
+        assert await renew_due(resources) == ["trust", "registry", "registry"]
+        assert await renew_due(resources) == []
+        await Publisher(resources).publish(index.id)
+        async with engine.connect() as connection:
+            head = await publications.head_state(connection, index.id)
+            assert head is not None
+            last = (await trust.newest_trust_files(connection))["registry"]
+            mine = (await trust.trust_files_in_use(connection, head.registry_version))["registry"]
+        assert (head.registry_version, mine.version, last.version) == (3, 3, 4)
+        assert succinct_roles_of(last.content).bit_length == succinct_roles_of(newest.content).bit_length
+        assert min(mine.expires_at, last.expires_at) > clock.now() + LONG_AGO
+        reader = TreeReader(tmp_path / "public/indexes/root/stable", tmp_path / "cache")
+        assert reader.versions()["timestamp"] == head.timestamp_version

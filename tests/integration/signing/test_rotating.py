@@ -1,5 +1,6 @@
 """Keys of online roles replaced on a real Postgres and a real folder, read by stock python-tuf after every step."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,10 +12,12 @@ from countermark.core.ceremony.changes import Change
 from countermark.core.signing.access import KeyAccess
 from countermark.core.signing.loading import load_signer
 from services.signing import rotating
+from services.signing.batch import Batch, Rendered
 from services.signing.ceremony import CeremonyNeeded, ensure_registry, keys_folder, load_handles
 from services.signing.events import Ceremonies, Proposal
 from services.signing.rebinning import rebin
 from services.signing.rotating import Rotation, RotationRefused
+from services.signing.signatures import SignedRoles
 from services.signing.signers import KeyHandle, KeyUnusable, generate_key, listed
 from services.signing.usecases import Publisher
 from shared.catalogue import trust
@@ -209,6 +212,41 @@ async def test_a_new_index_begins_with_both_keys(
     await rotating.retire(resources, rotation)
     reader = TreeReader(tmp_path / "public/indexes/root/other", tmp_path / "cache")
     assert reader.target("pointers/first/_simple.json") is not None
+
+
+class Paused(Publisher):
+    """A signer that stands still before its first commit until something was done."""
+
+    def __init__(self, resources: Resources, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(resources)
+        self._meanwhile: list[Callable[[], Awaitable[None]]] = [meanwhile]
+
+    async def _commit(self, batch: Batch, rendered: Rendered, signed: SignedRoles) -> bool:
+        while self._meanwhile:
+            await self._meanwhile.pop()()
+        return await super()._commit(batch, rendered, signed)
+
+
+@pytest.mark.parametrize("role", ONLINE)
+async def test_a_new_index_whose_signer_was_paused_all_along(
+    resources: Resources, clock: SettableClock, index: MadeIndex, tmp_path: Path, role: Role
+) -> None:
+    """An index whose first batch was signed before the new key came, and is committed after the old one ended, is
+    signed again: clients of it find everything."""
+    other = await make_index(resources.engine, "root/other")
+    await changes.upload(resources, other, "first-1.0-py3-none-any.whl", b"first")
+
+    async def whole_rotation() -> None:
+        rotation = await rotated(resources, clock, index, role)
+        await rotating.hand_over(resources, rotation)
+        await Publisher(resources).publish(index.id)
+        await rotating.retire(resources, rotation)
+
+    await Paused(resources, whole_rotation).publish(other.id)
+    reader = TreeReader(tmp_path / "public/indexes/root/other", tmp_path / "cache")
+    for _ in range(2):
+        assert reader.target("pointers/first/_simple.json") is not None
+        await Publisher(resources).publish(other.id)
 
 
 async def test_keys_that_cannot_be_taken(resources: Resources, index: MadeIndex, tmp_path: Path) -> None:

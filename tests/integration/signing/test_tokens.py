@@ -9,11 +9,7 @@ from typing import Any, cast
 import pytest
 from typer.testing import CliRunner
 
-from countermark.approval_signing import open_by_uri
 from countermark.cli import app
-from countermark.core.approval.keys import parse_key
-from countermark.core.approval.message import KeyRegistration
-from countermark.core.approval.signatures import BadSignature, verify
 from countermark.core.signing.faults import KeyUnusable
 from countermark.core.signing.loading import load_signer
 from countermark.core.signing.making import find_key, make_key
@@ -117,11 +113,7 @@ def logins(token: MadeToken) -> int:
 
 LOAD = """
 from countermark.core.signing.access import KeyAccess
-from countermark.approval_signing import open_by_uri
 from countermark.cli import app
-from countermark.core.approval.keys import parse_key
-from countermark.core.approval.message import KeyRegistration
-from countermark.core.approval.signatures import BadSignature, verify
 from countermark.core.signing.faults import KeyUnusable
 from countermark.core.signing.loading import load_signer
 from countermark.core.signing.making import find_key
@@ -226,14 +218,3 @@ def test_the_commands_on_a_token(token: MadeToken, tmp_path: Path) -> None:
     assert shown.stdout.splitlines()[0] == made.stdout.splitlines()[0]
     tried = CliRunner().invoke(app, ["key", "check", token.uri(2), str(public)], env=environment)
     assert tried.stdout.endswith(" signs\n"), tried.stderr
-
-
-def test_a_person_approves_with_a_token(token: MadeToken) -> None:
-    """A P-256 key that cannot leave its token signs an approval; whoever has the public half alone verifies it."""
-    made = make_key(token.uri(), token.access())
-    signer = open_by_uri(token.uri(2), token.access())
-    statement = KeyRegistration("alice", signer.public.keyid)
-    signature = signer.sign(statement)
-    verify(parse_key(made.key.keyval["public"]), statement, signature)
-    with pytest.raises(BadSignature):
-        verify(signer.public, KeyRegistration("mallory", signer.public.keyid), signature)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1
+from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_p384
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import (
@@ -103,7 +105,7 @@ def test_nothing_is_signed_that_cannot_be_what_was_asked_for(
 ) -> None:
     """Another index's pointer, one that is never signed, or none: refused before the key is used."""
     server.paths[PATH] = always(view(pointer(), **other))
-    done = run("approvals", "approve", FILE_ID, "--key", Person(tmp_path, "alice").path, "--yes", *at)
+    done = run("approvals", "approve", FILE_ID, "--key", Person(tmp_path, "alice").path, *at, input="y\n")
     assert (done.exit_code, words in done.stderr) == (1, True), done.stderr
     assert len(server.seen) == 1
 
@@ -161,8 +163,42 @@ def test_keys_that_cannot_sign_are_refused_with_words(
         (["--key", tmp_path / "public"], "no private key"),
         (["--key", tmp_path / "public", "--signature", tmp_path / "sig"], "does not verify"),
     ):
-        done = run("approvals", "approve", FILE_ID, *options, "--yes", *at)
+        done = run("approvals", "approve", FILE_ID, *options, *at, input="y\n")
         assert (done.exit_code in {1, 2}, words in done.stderr) == (True, True), done.stderr
+
+
+def test_a_key_is_named_by_its_uri(run: Run, server: Loopback, at: tuple[str, str], tmp_path: Path) -> None:
+    """An encrypted file's key registers and approves as PEM, its passphrase read from a file; without it, nothing."""
+    alice, sent = Person(tmp_path, "alice", b"correct horse"), []
+    server.paths |= {PATH: always(view(pointer())), "/api/v1/account": always({"name": "alice"})}
+    (tmp_path / "secret").write_text("correct horse\n")
+    (tmp_path / WHEEL).write_bytes(CONTENT)
+
+    def answer(handler: Any) -> None:
+        sent.append(read_json(handler))
+        reply_json(handler, view(pointer()), 201)
+
+    server.paths["/api/v1/approval-keys"] = answer
+    uri, secret = f"pkcs8:{alice.path}", ("--secret-file", tmp_path / "secret")
+    done = run("approvals", "key", "register", "--key", uri, *secret, "--yes", *at)
+    assert done.exit_code == 0, done.stderr
+    assert sent[0]["public_key"] == alice.key.text
+    verify(alice.key, KeyRegistration("alice", alice.key.keyid), sent[0]["signature"])
+
+    server.paths[PATH] = answer
+    approve = ("approvals", "approve", FILE_ID, "--file", tmp_path / WHEEL, "--yes", "--key")
+    assert run(*approve, uri, *at, COUNTERMARK_KEY_SECRET="correct horse").exit_code == 0
+    verify(alice.key, approval_of(pointer().to_bytes())[0], sent[-1]["signature"])
+    assert run(*approve, alice.path, *secret, *at).exit_code == 0
+    count = len([body for body in sent if body])
+    for wrong, words in (("pkcs8:/nowhere", "cannot be read"), (uri, "passphrase"), ("hsm:x", "not a whole number")):
+        done = run(*approve, wrong, *at, COUNTERMARK_KEY_SECRET="wrong")
+        assert (done.exit_code, words in done.stderr) == (1, True), done.stderr
+    assert len([body for body in sent if body]) == count
+    p384 = generate_p384(SECP384R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "p384.pem").write_bytes(p384)
+    done = run(*approve, f"file2:{tmp_path / 'p384.pem'}", *at)
+    assert (done.exit_code, "only Ed25519 and P-256" in done.stderr) == (2, True), done.stderr
 
 
 def test_a_signature_made_elsewhere_is_sent(run: Run, server: Loopback, at: tuple[str, str], tmp_path: Path) -> None:

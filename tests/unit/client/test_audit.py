@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from countermark.core.audit import GENESIS, HEAD_TARGET, AuditHead, AuditRow, Link, hash_of
+from countermark.core.audit import (
+    GENESIS,
+    HEAD_TARGET,
+    AuditHead,
+    AuditRow,
+    ChainBroken,
+    Link,
+    MalformedAudit,
+    hash_of,
+    verify_export,
+)
 from countermark.core.names import InvalidName, parse_index_name, parse_target_path
 from tests.support.simulator import RepositorySimulator
 from tests.unit.client.conftest import Run, pin_root
@@ -106,6 +116,15 @@ def test_another_history_than_the_published_one_is_refused(
     assert done.exit_code == 1
     assert words in done.stderr
     assert done.stdout == ""
+
+
+def test_a_line_that_cannot_be_hashed_is_no_row() -> None:
+    """Half a letter, and an object as deep as can just be read, end in words as every other damage does."""
+    (link,) = rows(1)
+    for detail in ('"\\ud800"', *("[" * depth + "]" * depth for depth in range(800, 1000))):
+        line = link.to_line().replace(b'"detail":{"n":1}', b'"detail":{"n":' + detail.encode() + b"}")
+        with pytest.raises((MalformedAudit, ChainBroken)):
+            verify_export([line], [head_of(link)])
 
 
 def test_a_head_that_was_kept_is_held_against_the_export(

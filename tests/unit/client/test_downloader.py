@@ -229,6 +229,9 @@ def test_unsafe_reads_a_static_tree(downloader: Downloader, sim: RepositorySimul
         (b'"name"', b'"nothing"', 30),
         (b'"size": 15', b'"size": 14', 40),
         (b"1.10", b"1.11", 11),
+        (b'"url": "../..', b'"url": "http://[../..', 30),
+        (b'"size": 15', b'"size": 1' + b"0" * 400, 30),
+        (b'"filename": "widget-', b'"filename": "gadget-', 11),
     ],
 )
 def test_unsafe_stays_bounded(

@@ -203,6 +203,18 @@ def test_a_key_under_two_ids_is_refused(sim: RepositorySimulator) -> None:
         read_root(signed_bytes(root, sim.deployment.keys["root"]))
 
 
+def test_a_key_in_two_spellings_is_refused(sim: RepositorySimulator) -> None:
+    """The same key with its value in capitals, under the id of that, is no second key."""
+    root = Metadata[Root].from_bytes(sim.deployment.roots[0]).signed
+    assert isinstance(root, Root)
+    public = sim.deployment.keys["root"][0].public_key
+    spelled = {"public": public.keyval["public"].upper()}
+    assert spelled != public.keyval
+    root.add_key(SSlibKey("e" * 64, public.keytype, public.scheme, spelled), "root")
+    with pytest.raises(BelowThreshold, match="one key under two ids for root"):
+        read_root(signed_bytes(root, sim.deployment.keys["root"]))
+
+
 def test_repository_keys_are_one_safe_segment() -> None:
     """A cache folder's name is readable, safe, and differs for each URL."""
     urls = ["https://host/root/stable", "https://host/root-stable", "file:///", "https://h/" + "x" * 300]

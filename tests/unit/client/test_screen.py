@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import pty
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from countermark.cli.screen import Screen
+from countermark.core.errors import UsageFault
 from countermark.progress import Silent
 
 
@@ -54,3 +57,27 @@ def test_no_terminal_no_bars() -> None:
     """A stream that is no terminal gets none."""
     with Screen().meter() as meter:
         assert isinstance(meter, Silent)
+
+
+def test_a_result_is_one_line_whatever_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    """Line ends, terminal codes, directions and blank letters of a server reach no stream, and no word is redrawn."""
+    said = "a\nb\r\x1b[2J\u202e\u2028\u2800\u3164c :warning:"
+    screen = Screen()
+    screen.result(said)
+    screen.row(said, "d")
+    screen.notify(said)
+    screen.tell(said)
+    screen.failure(UsageFault(said))
+    shown = capsys.readouterr()
+    plain = "a b??[2J????c :warning:"
+    assert shown.out == f"{plain}\n{plain}\td\n"
+    assert shown.err == f"note: {plain}\n{plain}\nusage: {plain}. [exit 2]\n"
+
+
+def test_a_stream_that_lacks_a_letter_gets_a_question_mark() -> None:
+    """A pipe in an old encoding ends no command half way."""
+    with io.TextIOWrapper(io.BytesIO(), encoding="cp1252") as stream, contextlib.redirect_stdout(stream):
+        Screen().result("ｗ ä …")
+        Screen().row("ｗ", "ä")
+        stream.flush()
+        assert stream.buffer.getvalue().decode("cp1252") == "? ä …\n?\tä\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from countermark.core.names import InvalidName, parse_project_name
 from shared.formats.interface import InvalidFile
 from shared.formats.python.names import file_stem, is_universal_wheel, parse_name
 
@@ -74,6 +75,14 @@ def test_other_names_are_refused(file_name: str, words: str) -> None:
         parse_name(file_name)
     assert words in caught.value.issues[0]
     assert str(caught.value).isascii()
+
+
+@pytest.mark.parametrize("letter", ["\u212a", "\u017f", "\u0130", "\u0131"])
+def test_letters_that_only_fold_into_ascii_name_no_project(letter: str) -> None:
+    """Kelvin's sign, the long s and the i of other alphabets match A to Z where case is ignored: no name holds them."""
+    for name in (letter, f"wid{letter}get"):
+        with pytest.raises(InvalidName):
+            parse_project_name(name)
 
 
 def test_the_stem_of_a_project_has_underscores() -> None:

@@ -49,15 +49,30 @@ def write_new(path: Path, content: bytes) -> None:
     Raises:
         LocalState: it is there with another content, or cannot be written.
     """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(path, flags, 0o600)
     except FileExistsError as error:
-        if path.read_bytes() == content:
+        if _holds(path, content):
             return
         raise LocalState(f"{path} is there already, with another content", "Name another file with --out.") from error
     except OSError as error:
         raise LocalState(f"cannot write {path}: {error.strerror or error}") from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise LocalState(
+            f"cannot write {path}: {error.strerror or error}", "Make room, or name another file."
+        ) from error
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(content) + 1) == content
+    except OSError:
+        return False

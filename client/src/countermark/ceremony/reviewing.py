@@ -8,7 +8,7 @@ Source: trust contract sections 2.5 (review) and 2.8; ADR 0033.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -18,12 +18,13 @@ from countermark.core.ceremony import rules
 from countermark.core.ceremony.differences import describe
 from countermark.core.ceremony.documents import SignatureFile, SigningEvent
 from countermark.core.ceremony.faults import CeremonyFault
+from countermark.core.ceremony.key_lists import key_lists
 from countermark.core.ceremony.payload import parse_payload, read_metadata, read_published
 from countermark.core.ceremony.standing import Standing, standing
-from countermark.core.ceremony.tree import DELEGATOR, WINDOWS, key_lists
+from countermark.core.ceremony.tree import DELEGATOR, WINDOWS
 from countermark.core.digest import sha256_of
 from countermark.core.errors import CeremonyRefused, InvalidMetadata, UsageFault
-from countermark.core.signing.access import KeyAccess, SecretSource, Wanted
+from countermark.core.signing.access import KeyAccess, asked_once
 from countermark.core.signing.loading import load_signer
 from countermark.core.signing.making import find_key
 from countermark.roots import MAX_ROOTS, TrustedRoot, read_root
@@ -65,7 +66,13 @@ class _Ground:
     warnings: list[str] = field(default_factory=list)
 
 
-def review(event: SigningEvent, trusted: TrustedRoot | None, now: datetime, source: RootSource | None) -> Review:
+def review(
+    event: SigningEvent,
+    trusted: TrustedRoot | None,
+    now: datetime,
+    source: RootSource | None,
+    seen: Mapping[str, int] | None = None,
+) -> Review:
     """Check an event and work out what it changes.
 
     Args:
@@ -73,6 +80,7 @@ def review(event: SigningEvent, trusted: TrustedRoot | None, now: datetime, sour
         trusted: the root that this machine trusts; None only in a deployment's first ceremony.
         now: aware UTC.
         source: finds newer roots than the trusted one, each of which is verified by the one before.
+        seen: role -> the newest version that this machine has verified before, where it has.
 
     Raises:
         CeremonyRefused: it breaks a rule, or is not built on what the trusted root vouches for.
@@ -82,6 +90,7 @@ def review(event: SigningEvent, trusted: TrustedRoot | None, now: datetime, sour
     try:
         rules.check(event.role, event.payload, event.previous, WINDOWS[event.role], now)
         ground = _first(event) if trusted is None else _later(event, trusted, source)
+        ground.warnings += _stale(event, now, seen or {})
         differences = describe(event.role, ground.previous, event.payload, event.holders)
         signatures = [each.signature for each in event.signatures]
         counted = standing(event.role, event.payload, signatures, delegators(event))
@@ -117,21 +126,9 @@ def sign(reviewed: Review, uri: str, access: KeyAccess, now: datetime) -> Signat
         raise CeremonyRefused(f"event {event.id} is {event.state}", "There is nothing to sign.")
     if event.expires_at <= now:
         raise CeremonyRefused(f"event {event.id} could be signed until {event.expires_at}", "Have it proposed anew.")
-    once = replace(access, secret=_once(access.secret))
+    once = replace(access, secret=asked_once(access.secret))
     signer = load_signer(uri, find_key(uri, once).key, once)
     return SignatureFile(event.id, event.payload_sha256, (signer.sign(event.payload),))
-
-
-def _once(ask: SecretSource) -> SecretSource:
-    """Return a source that asks once, whatever the one key is called: by its place at first, then by its id."""
-    told: list[str] = []
-
-    def answer(wanted: Wanted) -> str:
-        if not told:
-            told.append(ask(wanted))
-        return told[0]
-
-    return answer
 
 
 def lists_of(event: SigningEvent) -> set[str]:
@@ -192,6 +189,25 @@ def _later(event: SigningEvent, trusted: TrustedRoot, source: RootSource | None)
             "the version before is not signed by keys that count now, so all that this one says is listed"
         )
     return ground
+
+
+def _stale(event: SigningEvent, now: datetime, seen: Mapping[str, int]) -> Iterator[str]:
+    """Yield what speaks for a later version than the one that an event builds on: a server may keep it back."""
+    bases = {event.role: event.previous, DELEGATOR[event.role]: delegators(event)[0] if delegators(event) else None}
+    for role, data in bases.items():
+        if data is None:
+            continue
+        signed = read_published(role, data)
+        if signed.version < seen.get(role, 0):
+            yield (
+                f"it builds on {role} version {signed.version}, and this machine has seen version {seen[role]}: "
+                "do not sign before you know why"
+            )
+        if signed.expires <= now:
+            yield (
+                f"{role} version {signed.version}, on which it builds, expired at {signed.expires:%Y-%m-%d %H:%M} UTC: "
+                "ask whether there is a later one"
+            )
 
 
 def _from(what: str, trusted: TrustedRoot) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from countermark.ceremony.reviewing import Review
+from countermark.core.ceremony.differences import said
 from countermark.core.ceremony.documents import SigningEvent
 from countermark.core.ceremony.standing import NEW, OLD, Standing
 
@@ -22,7 +23,7 @@ def _review_lines(reviewed: Review) -> Iterator[str]:
     event = reviewed.event
     yield (
         f"event {event.id}, {event.state} until {event.expires_at:%Y-%m-%d %H:%M %Z}; the server says that "
-        f"{_said(event.proposed_by)} proposed it, for this reason: {_said(event.reason)}"
+        f"{said(event.proposed_by)} proposed it, for this reason: {said(event.reason)}"
     )
     yield f"compared with {reviewed.basis}:"
     for line in reviewed.differences:
@@ -71,8 +72,8 @@ def role_lines(role: Mapping[str, Any]) -> Iterator[str]:
     yield _one_line(f"{role.get('role')}: {version}{expires}, {role.get('threshold')} of {len(keys)} keys must sign")
     for key in keys:
         holder = key.get("holder")
-        said = f", said to be held by {_said(str(holder))}" if holder else ""
-        yield _one_line(f"  {key.get('keyid')} ({key.get('scheme')}{said})")
+        whose = f", said to be held by {said(str(holder))}" if holder else ""
+        yield _one_line(f"  {key.get('keyid')} ({key.get('scheme')}{whose})")
 
 
 def event_facts(event: SigningEvent, counted: Standing) -> dict[str, object]:
@@ -104,12 +105,7 @@ def review_facts(reviewed: Review) -> dict[str, object]:
 
 def _named(event: SigningEvent, keyid: str) -> str:
     holder = event.holders.get(keyid)
-    return f"key {keyid}" + (f" (said to be held by {_said(holder)})" if holder else "")
-
-
-def _said(text: str) -> str:
-    """Return a server's words, quoted, and cut so that they fill no line after line."""
-    return f'"{text[:200]}…"' if len(text) > 200 else f'"{text}"'
+    return f"key {keyid}" + (f" (said to be held by {said(holder)})" if holder else "")
 
 
 def _one_line(text: str) -> str:

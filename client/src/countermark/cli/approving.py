@@ -11,16 +11,17 @@ from typing import Annotated
 
 import typer
 
-from countermark.approval_signing import Signer, made_elsewhere, open_by_uri, open_signer, read_public
+from countermark.approval_signing import Signer, made_elsewhere, open_signer, read_public
 from countermark.approvals import Waiting, check_file, read_waiting, refuse_bad
 from countermark.cli import demanding
 from countermark.cli.connecting import Connection, IndexOption, JsonOption, TokenOption, connect
-from countermark.cli.keys import key_access
+from countermark.cli.keys import ModuleOption, SecretFileOption, key_access
 from countermark.cli.screen import Screen
 from countermark.core.approval.message import KeyRegistration
 from countermark.core.errors import LocalState, RegistryRefused, UsageFault
-from countermark.core.signing.uris import SCHEMES
-from countermark.registry import index_path
+from countermark.core.names import InvalidName, parse_owner
+from countermark.core.signing.access import KeyAccess
+from countermark.registry import Registry, index_path
 
 app = typer.Typer(
     help="Approve files before they are published: see what waits, sign its pointer, keep the evidence.",
@@ -41,13 +42,14 @@ KeyOption = Annotated[
     typer.Option(
         "--key",
         metavar="FILE|URI",
-        help="PEM or SSH private key; an SSH public key when the agent has the other half; or hsm: and other URIs.",
+        help="PEM or SSH private key; an SSH public key when the agent has the other half; or a URI as for "
+        "`countermark key`, as hsm:2?label=TOKEN.",
     ),
 ]
 SignatureOption = Annotated[
     Path | None, typer.Option("--signature", help="A signature made elsewhere; --key is then the public key.")
 ]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; an approval then needs --file, too.")]
 FileOption = Annotated[
     Path | None, typer.Option("--file", help="The file itself: it has to be the one that is approved.")
 ]
@@ -103,6 +105,8 @@ def approve(  # noqa: PLR0913, PLR0917 - a command has an argument for each of i
     signature: SignatureOption = None,
     file: FileOption = None,
     yes: YesOption = False,
+    secret_file: SecretFileOption = None,
+    module: ModuleOption = None,
     repository: IndexOption = None,
     token: TokenOption = None,
     as_json: JsonOption = False,
@@ -110,12 +114,15 @@ def approve(  # noqa: PLR0913, PLR0917 - a command has an argument for each of i
     """Sign what is published for a file, after it was shown."""
     screen = Screen(as_json=as_json)
     with screen.guarded():
+        if yes and file is None and signature is None:
+            raise UsageFault("--yes without --file would approve whatever the server names", "Give the file itself.")
+        access = key_access(os.environ, secret_file, module)
         connection = connect(repository, screen, token)
         named = _id(file_id)
         waiting = _fetched(connection, named)
         if file is not None:
             check_file(waiting, file)
-        signer = _signer(key, signature)
+        signer = _signer(key, signature, access)
         _tell(screen, waiting, file)
         _confirm(screen, f"Approve this with {signer.public.fingerprint}?", yes=yes)
         body = {"keyid": signer.public.keyid, "signature": signer.sign(waiting.statement)}
@@ -189,6 +196,8 @@ def register_key(  # noqa: PLR0913, PLR0917 - a command has an argument for each
         Path | None, typer.Option("--message", help="Write the bytes to sign elsewhere to a file, and end.")
     ] = None,
     yes: YesOption = False,
+    secret_file: SecretFileOption = None,
+    module: ModuleOption = None,
     repository: IndexOption = None,
     token: TokenOption = None,
     as_json: JsonOption = False,
@@ -196,13 +205,15 @@ def register_key(  # noqa: PLR0913, PLR0917 - a command has an argument for each
     """Register a key of yours; the private half stays on this machine."""
     screen = Screen(as_json=as_json)
     with screen.guarded():
+        access = key_access(os.environ, secret_file, module)
         registry = connect(repository, screen, token).registry()
-        name = account or str(registry.get("/account").get("name"))
+        name = _account(registry, account)
         if message is not None:
-            _write(message, KeyRegistration(name, read_public(Path(key)).keyid).to_bytes())
+            _write(message, KeyRegistration(name, read_public(key, access).keyid).to_bytes())
             return
-        signer = _signer(key, signature)
-        screen.tell(f"account  {name}\nkey      {signer.public.kind} {signer.public.fingerprint}")
+        signer = _signer(key, signature, access)
+        screen.tell(f"account  {name}")
+        screen.tell(f"key      {signer.public.kind} {signer.public.fingerprint}")
         _confirm(screen, "Register this key for this account?", yes=yes)
         proof = signer.sign(KeyRegistration(name, signer.public.keyid))
         body = {"public_key": signer.public.text, "label": label, "signature": proof}
@@ -247,6 +258,17 @@ def _fetched(connection: Connection, named: str) -> Waiting:
     return read_waiting(view, connection.location.index)
 
 
+def _account(registry: Registry, given: str | None) -> str:
+    """Return the name of the account that a key is registered for: as given, else as the registry says."""
+    said = given if given is not None else registry.get("/account").get("name")
+    try:
+        return parse_owner(said if isinstance(said, str) else "")
+    except InvalidName as error:
+        if given is not None:
+            raise UsageFault(str(error), "Name your account.") from error
+        raise RegistryRefused(f"the registry names no account of yours: {error}", "Give --account.") from error
+
+
 def _id(text: str) -> str:
     found = _ID.match(text.strip())
     if found is None:
@@ -254,12 +276,8 @@ def _id(text: str) -> str:
     return found[1]
 
 
-def _signer(key: str, signature: Path | None) -> Signer:
-    if signature is not None:
-        return made_elsewhere(Path(key), signature)
-    if key.partition(":")[0] in SCHEMES:
-        return open_by_uri(key, key_access(os.environ))
-    return open_signer(Path(key), lambda what: str(typer.prompt(what, hide_input=True, err=True)))
+def _signer(key: str, signature: Path | None, access: KeyAccess) -> Signer:
+    return open_signer(key, access) if signature is None else made_elsewhere(key, signature)
 
 
 def _tell(screen: Screen, waiting: Waiting, file: Path | None) -> None:

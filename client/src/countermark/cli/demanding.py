@@ -8,7 +8,7 @@ import typer
 
 from countermark.cli.connecting import IndexOption, JsonOption, TokenOption, connect
 from countermark.cli.screen import Screen
-from countermark.core.errors import UsageFault
+from countermark.core.errors import RegistryRefused, UsageFault
 from countermark.core.names import IndexName, InvalidName, parse_project_name
 from countermark.registry import index_path
 
@@ -29,7 +29,9 @@ def list_demands(repository: IndexOption = None, token: TokenOption = None, as_j
     with screen.guarded():
         connection = connect(repository, screen, token)
         found = connection.registry().get(index_path(connection.location.index, "approval-demands")).get("items")
-        for item in found if isinstance(found, list) else []:
+        if not isinstance(found, list) or not all(map(_is_demand, found)):
+            raise RegistryRefused("the registry answered no list of demands", "Is this the address of a registry?")
+        for item in found:
             screen.object(item)
             people = ", ".join(item.get("people") or ["whoever may approve"])
             own = "uploaders count" if item.get("own") else ""
@@ -72,6 +74,13 @@ def lift_demand(
         connection.registry().change("DELETE", _path(connection.location.index, project))
         screen.result(f"lifted the demand of {project or connection.location.index}")
         screen.object({"project": project, "state": "lifted"})
+
+
+def _is_demand(item: object) -> bool:
+    if not isinstance(item, dict):
+        return False
+    people = item.get("people") or []
+    return isinstance(people, list) and all(isinstance(name, str) for name in people)
 
 
 def _path(index: IndexName, project: str | None) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import typer
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
+from tuf.ngclient import FetcherInterface
 
+from countermark.cache import Cache
 from countermark.ceremony.asking import Ceremonies
 from countermark.ceremony.files import read_document, read_file
 from countermark.ceremony.proposing import parse_pairs
@@ -23,9 +26,12 @@ from countermark.core.ceremony.documents import SignatureFile, SigningEvent, par
 from countermark.core.ceremony.faults import CeremonyFault
 from countermark.core.ceremony.payload import metadata_bytes, parse_payload
 from countermark.core.ceremony.standing import Standing, standing
+from countermark.core.ceremony.tree import SHARED_ROLES
 from countermark.core.digest import InvalidDigest, Sha256, parse_sha256, sha256_of
 from countermark.core.errors import CeremonyRefused, NetworkFailure, UsageFault
 from countermark.location import Location, parse_location
+from countermark.metadata_folder import kept_root, kept_versions
+from countermark.newest_root import NewestRoot
 from countermark.roots import MAX_ROOT_BYTES, PinStore, TrustedRoot, read_root_file, root_url
 from countermark.settings import Settings, read_settings
 from countermark.transport import Transport
@@ -53,12 +59,16 @@ def reviewed(named: str, source: Source, screen: Screen) -> Review:
         event = read_document(Path(named), parse_event)
         url = source.repository or settings.repository
         location = None if url is None else parse_location(url)
-        return review(event, _trusted(source, settings, location), now, None)
+        trusted = _trusted(source, settings, location)
+        kept = _kept(settings, location, trusted)
+        return review(event, trusted, now, None if kept is None else partial(kept_root, kept), _seen(kept))
     connection = connect(source.repository, screen, source.token)
     event = Ceremonies(connection.registry()).event(named)
     with Transport(credentials=connection.credentials) as transport:
-        roots = _served(transport, connection.location)
-        return review(event, _trusted(source, settings, connection.location), now, roots)
+        trusted = _trusted(source, settings, connection.location)
+        kept = _kept(settings, connection.location, trusted)
+        roots = _served(NewestRoot(transport), connection.location, kept)
+        return review(event, trusted, now, roots, _seen(kept))
 
 
 def counted(event: SigningEvent) -> Standing:
@@ -82,8 +92,12 @@ def published(event: SigningEvent, standing: Standing) -> bytes:
     """
     if not standing.is_ready:
         raise CeremonyRefused(f"event {event.id} lacks signatures: {missing_words(standing.missing)}")
-    counting = {each.signature.keyid: each.signature for each in event.signatures}
-    return metadata_bytes(event.payload, [counting[keyid] for keyid in standing.valid])
+    counting = {}
+    for each in event.signatures:
+        # A key may be there twice, once with a signature that does not verify.
+        if counted(replace(event, signatures=(each,))).valid:
+            counting[each.signature.keyid] = each.signature
+    return metadata_bytes(event.payload, list(counting.values()))
 
 
 def expected_digest(yes: bool, sha256: str | None) -> Sha256 | None:
@@ -157,13 +171,26 @@ def _trusted(source: Source, settings: Settings, location: Location | None) -> T
     return None if pin is None else pin.root
 
 
-def _served(transport: Transport, location: Location) -> RootSource:
+def _kept(settings: Settings, location: Location | None, trusted: TrustedRoot | None) -> Path | None:
+    """Return the folder of what downloads from there have verified on this machine; it may be missing."""
+    if location is None or trusted is None:
+        return None
+    return Cache(settings.cache_folder).known(location, trusted.sha256)
+
+
+def _seen(kept: Path | None) -> Mapping[str, int]:
+    return {} if kept is None else kept_versions(kept, SHARED_ROLES)
+
+
+def _served(source: FetcherInterface, location: Location, kept: Path | None) -> RootSource:
+    """Return what finds a version of root where it is served; one that is kept back there, in what this machine has."""
+
     def find(number: int) -> bytes | None:
         try:
-            return transport.download_bytes(root_url(location, number), MAX_ROOT_BYTES)
+            return source.download_bytes(root_url(location, number), MAX_ROOT_BYTES)
         except DownloadHTTPError as error:
             if error.status_code in {403, 404}:
-                return None
+                return None if kept is None else kept_root(kept, number)
             raise NetworkFailure(str(error)) from error
         except DownloadError as error:
             raise NetworkFailure(str(error)) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 
@@ -36,7 +37,7 @@ class Screen:
         self._as_json = as_json
         self._full_table = full_table
         self._quiet = quiet
-        self._errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
         self._line = threading.Lock()
 
     def notify(self, text: str) -> None:
@@ -51,12 +52,12 @@ class Screen:
     def result(self, text: str) -> None:
         """Print one line of the result; with JSON, the objects are the result."""
         if not self._as_json:
-            typer.echo(_printable(text))
+            typer.echo(_encodable(_printable(text)))
 
     def row(self, *cells: str) -> None:
         """Print one line of a list as the result, its cells parted by tabs."""
         if not self._as_json:
-            typer.echo("\t".join(_printable(cell).replace("\n", "?") for cell in cells).rstrip())
+            typer.echo(_encodable("\t".join(map(_printable, cells)).rstrip()))
 
     def step(self, step: Step) -> None:
         """Report one finished step."""
@@ -123,6 +124,22 @@ class _Bars:
             self._progress.remove_task(task)
 
 
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Characters that count as printable and show nothing: with a row of them, one line could look like several."""
+
+
 def _printable(text: str) -> str:
-    """Return text without what could drive a terminal: parts of it may come from a server."""
-    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
+    """Return text as one line without what could drive a terminal: parts of it may come from a server."""
+    return "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    if character == "\n":
+        return " "
+    return character if character.isprintable() and character not in _BLANK else "?"
+
+
+def _encodable(text: str) -> str:
+    """Return text that the output stream can take: a pipe may be in an encoding that lacks a server's letters."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)

@@ -226,7 +226,10 @@ def verify_export(lines: Iterable[bytes], heads: Sequence[AuditHead]) -> Proven:
             raise MalformedAudit(f"line {number}: {error}") from error
         if reader is None:
             reader, first = _beginning(link), link.position
-        reader.take(link)
+        try:
+            reader.take(link)
+        except (UnicodeEncodeError, RecursionError) as error:
+            raise MalformedAudit(f"line {number}: its row has no form that could be hashed") from error
         for head in wanted.pop(reader.position, ()):
             reader.compare(head)
     if reader is None:

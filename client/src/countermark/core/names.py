@@ -33,7 +33,7 @@ Source: trust contract section 1.4; architecture section 11.3."""
 
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._!+-]*\Z")
-_PROJECT_NAME = re.compile(r"[A-Z0-9]([A-Z0-9._-]{0,126}[A-Z0-9])?\Z", re.IGNORECASE)
+_PROJECT_NAME = re.compile(r"[A-Z0-9]([A-Z0-9._-]{0,126}[A-Z0-9])?\Z", re.ASCII | re.IGNORECASE)
 _TARGET = re.compile(r"pointers/[a-z0-9]([a-z0-9-]*[a-z0-9])?/[A-Za-z0-9._~!-]{1,200}\.(pointer|json|note)\Z")
 
 

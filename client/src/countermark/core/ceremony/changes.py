@@ -17,6 +17,7 @@ from securesystemslib.signer import Key
 from tuf.api.metadata import DelegatedRole, Delegations, Root, SuccinctRoles, TargetFile, Targets
 
 from countermark.core.ceremony.faults import CeremonyFault
+from countermark.core.ceremony.key_lists import key_lists, listed_keys
 from countermark.core.ceremony.keys import key_document, parse_key
 from countermark.core.ceremony.payload import SPEC_VERSION
 from countermark.core.ceremony.tree import (
@@ -26,8 +27,6 @@ from countermark.core.ceremony.tree import (
     bin_prefix,
     check_role,
     is_trust_target,
-    key_lists,
-    listed_keys,
 )
 
 MAX_CHANGES = 64

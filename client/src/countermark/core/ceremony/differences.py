@@ -55,6 +55,12 @@ def describe(role: str, previous: bytes | None, payload: bytes, holders: Mapping
     return [*first, *(lines or ["it says nothing else" if previous is None else "nothing else changes"])]
 
 
+def said(text: str) -> str:
+    """Return words that nobody signed, quoted, which they cannot end, and cut so that they fill no line after line."""
+    words = text.replace('"', "'")
+    return f'"{words[:200]}…"' if len(words) > 200 else f'"{words}"'
+
+
 def _expiry(old: str | None, new: str) -> str:
     if old is None:
         return f"it expires at {new}"
@@ -106,7 +112,7 @@ def _list_words(name: str, before: int | None, after: int, count: int) -> Iterat
 def _about(keyid: str, keys: Mapping[str, Any], holders: Mapping[str, str]) -> str:
     scheme = keys.get(keyid, {}).get("scheme", "not listed")
     holder = holders.get(keyid)
-    return f" ({scheme}" + (f', said to be held by "{holder[:200]}"' if holder else "") + ")"
+    return f" ({scheme}" + (f", said to be held by {said(holder)}" if holder else "") + ")"
 
 
 def _take_lists(document: _Fields) -> tuple[dict[str, _Fields], dict[str, Any]]:

@@ -16,7 +16,8 @@ from tuf.api.metadata import Root, Targets
 from tuf.api.serialization import DeserializationError
 
 from countermark.core.ceremony.faults import CeremonyFault
-from countermark.core.ceremony.tree import check_role, key_lists
+from countermark.core.ceremony.key_lists import key_lists
+from countermark.core.ceremony.tree import check_role
 
 MAX_PAYLOAD_BYTES = 512_000
 """Bytes. Source: trust contract section 1.3 (what clients take of a root at the most)."""

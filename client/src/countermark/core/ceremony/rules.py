@@ -11,18 +11,10 @@ from datetime import datetime, timedelta
 from tuf.api.metadata import Root, TargetFile, Targets
 
 from countermark.core.ceremony.faults import CeremonyFault
+from countermark.core.ceremony.key_lists import key_lists, listed_keys
 from countermark.core.ceremony.keys import check_key, fingerprint
 from countermark.core.ceremony.payload import parse_payload, read_published
-from countermark.core.ceremony.tree import (
-    DELEGATED_PATHS,
-    KEYED_BY,
-    MAX_BIN_BITS,
-    Window,
-    bin_prefix,
-    is_trust_target,
-    key_lists,
-    listed_keys,
-)
+from countermark.core.ceremony.tree import DELEGATED_PATHS, KEYED_BY, MAX_BIN_BITS, Window, bin_prefix, is_trust_target
 from countermark.core.digest import InvalidDigest, parse_sha256
 
 

@@ -13,9 +13,10 @@ from securesystemslib.signer import Key, Signature
 from tuf.api.metadata import Root, Targets
 
 from countermark.core.ceremony.faults import CeremonyFault
+from countermark.core.ceremony.key_lists import key_lists, listed_keys
 from countermark.core.ceremony.keys import fingerprint
 from countermark.core.ceremony.payload import parse_payload, read_published
-from countermark.core.ceremony.tree import DELEGATOR, key_lists, listed_keys
+from countermark.core.ceremony.tree import DELEGATOR
 
 OLD = "old"
 """The keys of the root before, which must sign the next one, too."""

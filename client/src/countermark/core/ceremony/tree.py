@@ -1,5 +1,7 @@
 """The shared roles: whose keys each file lists, who delegates to it, what it may say and how long it may last. Pure.
 
+Without the TUF library: every process of a server loads this.
+
 Source: trust contract section 2.3.
 """
 
@@ -8,9 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-
-from securesystemslib.signer import Key
-from tuf.api.metadata import DelegatedRole, Role, Root, Targets
 
 from countermark.core.ceremony.faults import CeremonyFault
 
@@ -72,22 +71,3 @@ def is_trust_target(path: str) -> bool:
 def bin_prefix(bin_bits: int) -> str:
     """Return the name prefix of bins, which tells their count: changing the count never reuses a name."""
     return f"b{bin_bits}"
-
-
-def key_lists(signed: Root | Targets) -> Mapping[str, Role]:
-    """Return role -> its threshold and key ids, of all roles whose keys a file lists; those of bins as `bins`."""
-    if isinstance(signed, Root):
-        return signed.roles
-    if signed.delegations is None:
-        return {}
-    if signed.delegations.succinct_roles is not None:
-        return {"bins": signed.delegations.succinct_roles}
-    delegated: Mapping[str, DelegatedRole] = signed.delegations.roles or {}
-    return delegated
-
-
-def listed_keys(signed: Root | Targets) -> dict[str, Key]:
-    """Return key id -> key, of all keys that a file lists; the mapping is the file's own."""
-    if isinstance(signed, Root):
-        return signed.keys
-    return {} if signed.delegations is None else signed.delegations.keys

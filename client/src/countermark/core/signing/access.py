@@ -58,6 +58,18 @@ def no_secrets(wanted: Wanted) -> str:
     raise KeyUnusable(f"{wanted} is not at hand", "Say where it comes from.")
 
 
+def asked_once(ask: SecretSource) -> SecretSource:
+    """Return a source that asks once, whatever the one key is called: by its place at first, then by its id."""
+    told: list[str] = []
+
+    def answer(wanted: Wanted) -> str:
+        if not told:
+            told.append(ask(wanted))
+        return told[0]
+
+    return answer
+
+
 @dataclass(frozen=True, slots=True)
 class KeyAccess:
     """The means to reach private keys.
