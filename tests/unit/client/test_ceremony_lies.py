@@ -110,6 +110,16 @@ def test_words_of_the_server_end_where_they_end(run: Run, ceremony: CeremonyServ
     assert shown.count('"') == 6
 
 
+@pytest.mark.parametrize(
+    "moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-11-26T12:00:00+02:00"]
+)
+def test_times_of_other_zones_break_nothing(run: Run, ceremony: CeremonyServer, moment: str) -> None:
+    """A time is told in UTC whatever zone the server wrote it in; one that UTC cannot tell is refused in words."""
+    ceremony.alter = lambda document: document | {"proposed_at": moment}
+    done = run("ceremony", "propose", "root", "--renew", "--reason", "yearly", "--repository", ceremony.url)
+    assert (done.exit_code, "[exit 1]" in done.stderr) in {(0, False), (1, True)}, done.exception
+
+
 def test_a_published_file_holds_signatures_that_verify(run: Run, ceremony: CeremonyServer, tmp_path: Path) -> None:
     """A key that the server lists twice, at last with a wrong signature, is written once, with the good one."""
     event = ceremony.open("root")
