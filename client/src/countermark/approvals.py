@@ -71,8 +71,11 @@ class Waiting:
         return [one for one in self.approvals if one.fault is None]
 
     def lines(self) -> list[str]:
-        """Return what a person reads before they sign: made from the pointer, but the last."""
-        file = self.pointer.file
+        """Return what a person reads before they sign: all that the pointer says, and its digest."""
+        file, attestation = self.pointer.file, self.pointer.attestation
+        evidence = "no bundle"
+        if attestation is not None:
+            evidence = f"{attestation.uri}, sha256 {attestation.digest}, {attestation.length} bytes"
         return [
             f"index    {self.statement.index}",
             f"project  {self.statement.project}",
@@ -80,6 +83,8 @@ class Waiting:
             f"file     {self.statement.file_name}",
             f"sha256   {file.digest}",
             f"length   {file.length} bytes",
+            f"uri      {file.uri}",
+            f"attested by {evidence}",
             f"pointer  sha256 {self.statement.pointer_sha256}",
         ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,21 @@ def test_a_pointer_that_contradicts_its_file_is_not_approved(
     done = run("approvals", "approve", FILE_ID, "--key", Person(tmp_path, "alice").path, *at, input="y\n")
     assert done.exit_code == 1, done.stdout
     assert len(server.seen) == 1
+
+
+def test_all_that_the_pointer_signs_is_shown(run: Run, server: Loopback, at: tuple[str, str]) -> None:
+    """The attestation that a pointer names is approved with it, and so is where the file lies."""
+    plain = pointer()
+    evidence = Resource("/files/ab/evidence.sigstore.json", sha256_of(b"evidence"), Length(8))
+    server.paths[PATH] = always(view(replace(plain, attestation=evidence)))
+    shown = run("approvals", "show", FILE_ID, *at).stdout
+    for line in (
+        f"uri      {plain.file.uri}",
+        f"attested by {evidence.uri}, sha256 {evidence.digest}, 8 bytes",
+    ):
+        assert line in shown.splitlines()
+    server.paths[PATH] = always(view(plain))
+    assert "attested by no bundle" in run("approvals", "show", FILE_ID, *at).stdout.splitlines()
 
 
 def test_words_of_the_server_write_no_lines(run: Run, server: Loopback, at: tuple[str, str], tmp_path: Path) -> None:
