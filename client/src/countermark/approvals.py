@@ -7,7 +7,7 @@ verified against the key that comes with it; that the key is that person's is th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from countermark.core.approval.keys import ApprovalKey, InvalidKey, parse_key
@@ -130,7 +130,7 @@ def read_waiting(view: Mapping[str, object], index: IndexName | None) -> Waiting
         statement=statement,
         pointer=parsed,
         pointer_bytes=data,
-        approvals=[_signed(one, statement) for one in listed],
+        approvals=_each_once([_signed(one, statement) for one in listed]),
         needed=needed if isinstance(needed, int) else 0,
         state=state if isinstance(state, str) else "",
         words=words if isinstance(words, str) else "",
@@ -184,6 +184,21 @@ def _measured(path: Path) -> Measured:
             return measure(iter(lambda: file.read(_CHUNK), b""))
     except OSError as error:
         raise LocalState(f"cannot read {path}: {error.strerror or error}", "Give a file that can be read.") from error
+
+
+def _each_once(signed: Sequence[SignedBy]) -> list[SignedBy]:
+    """Return approvals in which no person and no key counts twice: one key is one account's, which approves once."""
+    seen: set[str] = set()
+    counted = []
+    for one in signed:
+        names = {f"account {one.account}"} | ({f"key {one.key.keyid}"} if one.key is not None else set())
+        if one.fault is None and names & seen:
+            counted.append(replace(one, fault="this person or key is counted already"))
+            continue
+        if one.fault is None:
+            seen |= names
+        counted.append(one)
+    return counted
 
 
 def _signed(one: object, statement: Approval) -> SignedBy:
