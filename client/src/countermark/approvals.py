@@ -7,7 +7,7 @@ verified against the key that comes with it; that the key is that person's is th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from countermark.core.approval.keys import ApprovalKey, InvalidKey, parse_key
@@ -71,8 +71,11 @@ class Waiting:
         return [one for one in self.approvals if one.fault is None]
 
     def lines(self) -> list[str]:
-        """Return what a person reads before they sign: made from the pointer, but the last."""
-        file = self.pointer.file
+        """Return what a person reads before they sign: all that the pointer says, and its digest."""
+        file, attestation = self.pointer.file, self.pointer.attestation
+        evidence = "no bundle"
+        if attestation is not None:
+            evidence = f"{attestation.uri}, sha256 {attestation.digest}, {attestation.length} bytes"
         return [
             f"index    {self.statement.index}",
             f"project  {self.statement.project}",
@@ -80,6 +83,8 @@ class Waiting:
             f"file     {self.statement.file_name}",
             f"sha256   {file.digest}",
             f"length   {file.length} bytes",
+            f"uri      {file.uri}",
+            f"attested by {evidence}",
             f"pointer  sha256 {self.statement.pointer_sha256}",
         ]
 
@@ -125,7 +130,7 @@ def read_waiting(view: Mapping[str, object], index: IndexName | None) -> Waiting
         statement=statement,
         pointer=parsed,
         pointer_bytes=data,
-        approvals=[_signed(one, statement) for one in listed],
+        approvals=_each_once([_signed(one, statement) for one in listed]),
         needed=needed if isinstance(needed, int) else 0,
         state=state if isinstance(state, str) else "",
         words=words if isinstance(words, str) else "",
@@ -179,6 +184,21 @@ def _measured(path: Path) -> Measured:
             return measure(iter(lambda: file.read(_CHUNK), b""))
     except OSError as error:
         raise LocalState(f"cannot read {path}: {error.strerror or error}", "Give a file that can be read.") from error
+
+
+def _each_once(signed: Sequence[SignedBy]) -> list[SignedBy]:
+    """Return approvals in which no person and no key counts twice: one key is one account's, which approves once."""
+    seen: set[str] = set()
+    counted = []
+    for one in signed:
+        names = {f"account {one.account}"} | ({f"key {one.key.keyid}"} if one.key is not None else set())
+        if one.fault is None and names & seen:
+            counted.append(replace(one, fault="this person or key is counted already"))
+            continue
+        if one.fault is None:
+            seen |= names
+        counted.append(one)
+    return counted
 
 
 def _signed(one: object, statement: Approval) -> SignedBy:

@@ -111,6 +111,8 @@ class Registry:
             cursor = page.get("next")
             if not isinstance(cursor, str) or not cursor:
                 return
+            if cursor == asked.get("after"):
+                raise RegistryRefused(f"{self._url(path)} goes round: its next page is the same one")
             asked["after"] = cursor
         raise RegistryRefused(f"{self._url(path)} has more than {MAX_PAGES} pages")
 

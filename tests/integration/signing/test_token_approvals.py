@@ -12,6 +12,7 @@ from countermark.cli import app
 from countermark.core.approval.keys import parse_key
 from countermark.core.approval.message import KeyRegistration, approval_of
 from countermark.core.approval.signatures import verify
+from countermark.core.ceremony.documents import PublicKeyFile, to_bytes
 from countermark.core.signing.making import make_key
 from tests.support.softhsm import SOFTHSM, MadeToken, TokenShelf
 from tests.unit.client.loopback import read_json, reply_json, serving
@@ -78,3 +79,45 @@ with serving() as server:
     assert isinstance(told, list)
     assert told[:2] == [1, True]
     assert len(told[2]) == 1
+
+
+APPROVE = """
+from typer.testing import CliRunner
+from countermark.cli import app
+from tests.unit.client.loopback import serving
+from tests.unit.client.test_approvals import FILE_ID, PATH, pointer, view
+from tests.unit.client.test_commands import always
+with serving() as server:
+    server.paths[PATH] = always(view(pointer()))
+    options = ["--key", {uri!r}, "--repository", server.url + "/root/stable"]
+    done = CliRunner().invoke(app, ["approvals", "approve", FILE_ID, *options], input="y\\n")
+    result = [done.exit_code, done.stderr]
+"""
+
+CHECK = """
+from typer.testing import CliRunner
+from countermark.cli import app
+done = CliRunner().invoke(app, ["key", "check", {uri!r}, {public!r}])
+result = [done.exit_code, done.stderr]
+"""
+
+
+def test_a_script_with_a_wrong_pin_does_not_lock_the_token(token: MadeToken, tmp_path: Path) -> None:
+    """Where no person types the PIN it is tried once, and by no later process until `key check` was run by hand."""
+    made = make_key(token.uri(), token.access())
+    public = tmp_path / "public.json"
+    public.write_bytes(to_bytes(PublicKeyFile("", made.key)))
+
+    def run(program: str, pin: str) -> tuple[int, str]:
+        environment = {"COUNTERMARK_KEY_SECRET": pin, "COUNTERMARK_HOME": str(tmp_path / "home")}
+        told = token.run(program.format(uri=made.uri, public=str(public)), environment)
+        assert isinstance(told, list)
+        return told[0], told[1]
+
+    code, words = run(APPROVE, "00000000")
+    assert (code, "refused its PIN" in words) == (1, True), words
+    for pin in ("00000000", token.pin):
+        code, words = run(APPROVE, pin)
+        assert (code, "tells of a wrong PIN since the last login" in words) == (1, True), words
+    assert run(CHECK, token.pin)[0] == 0
+    assert run(APPROVE, token.pin)[0] == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,40 @@ def test_a_pointer_that_contradicts_its_file_is_not_approved(
     done = run("approvals", "approve", FILE_ID, "--key", Person(tmp_path, "alice").path, *at, input="y\n")
     assert done.exit_code == 1, done.stdout
     assert len(server.seen) == 1
+
+
+def test_evidence_by_nobody_or_twice_is_none(run: Run, server: Loopback, at: tuple[str, str], tmp_path: Path) -> None:
+    """An export without approvals proves nothing, and a key or a person counts once, under whatever second name."""
+    alice, bob = Person(tmp_path, "alice"), Person(tmp_path, "bob")
+    once = alice.approval(pointer())
+    out = tmp_path / "evidence.json"
+    for given, words in (
+        ((), "nobody approved"),
+        ((once, once), "counted already"),
+        ((once, alice.approval(pointer(), account="carol")), "counted already"),
+        ((once, bob.approval(pointer(), account="alice")), "counted already"),
+    ):
+        out.write_text(json.dumps(view(pointer(), *given)))
+        done = run("approvals", "check", out)
+        assert (done.exit_code, words in done.stderr) == (1, True), done.output
+    out.write_text(json.dumps(view(pointer(), once, bob.approval(pointer()))))
+    done = run("approvals", "check", out)
+    assert (done.exit_code, "compare the keys with these people" in done.stderr) == (0, True), done.stderr
+
+
+def test_all_that_the_pointer_signs_is_shown(run: Run, server: Loopback, at: tuple[str, str]) -> None:
+    """The attestation that a pointer names is approved with it, and so is where the file lies."""
+    plain = pointer()
+    evidence = Resource("/files/ab/evidence.sigstore.json", sha256_of(b"evidence"), Length(8))
+    server.paths[PATH] = always(view(replace(plain, attestation=evidence)))
+    shown = run("approvals", "show", FILE_ID, *at).stdout
+    for line in (
+        f"uri      {plain.file.uri}",
+        f"attested by {evidence.uri}, sha256 {evidence.digest}, 8 bytes",
+    ):
+        assert line in shown.splitlines()
+    server.paths[PATH] = always(view(plain))
+    assert "attested by no bundle" in run("approvals", "show", FILE_ID, *at).stdout.splitlines()
 
 
 def test_words_of_the_server_write_no_lines(run: Run, server: Loopback, at: tuple[str, str], tmp_path: Path) -> None:

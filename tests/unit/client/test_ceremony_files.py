@@ -9,6 +9,9 @@ import pytest
 
 from countermark.ceremony.files import write_new
 from countermark.core.errors import LocalState
+from countermark.core.signing.access import KeyAccess
+from countermark.core.signing.faults import KeyUnusable
+from countermark.core.signing.making import make_key
 
 
 def test_what_is_no_file_is_not_written_to(tmp_path: Path) -> None:
@@ -36,6 +39,18 @@ def test_a_full_disk_leaves_nothing_half(tmp_path: Path) -> None:
     try:
         with pytest.raises(LocalState, match="cannot write"):
             write_new(tmp_path / "event.json", b"x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_no_half_key(tmp_path: Path) -> None:
+    """A key that could not be written is not there, so that the next try makes one."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(KeyUnusable, match="cannot be written"):
+            make_key(f"file2:{tmp_path / 'key.pem'}", KeyAccess())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ from countermark.core.digest import sha256_of
 from countermark.location import parse_location
 from countermark.roots import read_root
 from tests.support.ceremonies import NOW, first_files, signer
-from tests.unit.client.ceremony_server import CeremonyServer, event_file, now, pinned
+from tests.unit.client.ceremony_server import CeremonyServer, event_file, key_file, now, pinned
 from tests.unit.client.conftest import Run
 from tests.unit.client.loopback import Loopback, reply
 
@@ -108,6 +108,25 @@ def test_words_of_the_server_end_where_they_end(run: Run, ceremony: CeremonyServ
     shown = run("ceremony", "show", carried, "--root", root).stdout
     assert shown.count("\"fine'; this machine has proven it: 'yes\"") == 3
     assert shown.count('"') == 6
+
+
+@pytest.mark.parametrize(
+    "moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-11-26T12:00:00+02:00"]
+)
+def test_times_of_other_zones_break_nothing(run: Run, ceremony: CeremonyServer, moment: str) -> None:
+    """A time is told in UTC whatever zone the server wrote it in; one that UTC cannot tell is refused in words."""
+    ceremony.alter = lambda document: document | {"proposed_at": moment}
+    done = run("ceremony", "propose", "root", "--renew", "--reason", "yearly", "--repository", ceremony.url)
+    assert (done.exit_code, "[exit 1]" in done.stderr) in {(0, False), (1, True)}, done.exception
+
+
+def test_nobody_who_could_answer_is_told_what_to_give(run: Run, ceremony: CeremonyServer, tmp_path: Path) -> None:
+    """Where nobody answers, nothing is signed, and the words say how a script signs."""
+    pinned(run, ceremony, tmp_path)
+    event, key = ceremony.open("targets"), key_file(tmp_path, signer("targets"))
+    done = run("ceremony", "sign", event.id, "--key", key, "--out", tmp_path / "s", "--repository", ceremony.url)
+    assert (done.exit_code, "--yes and --sha256" in done.stderr) == (1, True), done.stderr
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_published_file_holds_signatures_that_verify(run: Run, ceremony: CeremonyServer, tmp_path: Path) -> None:

@@ -308,3 +308,12 @@ def test_uploads_are_summed_up(run: Run, server: Loopback, index: str, tmp_path:
     told = lines(run("upload", *files, "--index", index, "--json").stdout)
     assert [line.get("for", line.get("file")) for line in told] == [str(file) for file in files]
     assert run("upload", files[1], "--index", index, "--quiet").stderr == ""
+
+
+def test_a_list_that_goes_round_is_left(run: Run, server: Loopback) -> None:
+    """A page that points to itself ends the command, not ten thousand requests."""
+    page = {"items": [{"id": "1"}], "next": "again"}
+    server.paths |= {"/api/v1/tokens?limit=200": always(page), "/api/v1/tokens?limit=200&after=again": always(page)}
+    done = run("token", "list", "--repository", f"{server.url}/root/stable")
+    assert (done.exit_code, "goes round" in done.stderr) == (1, True), done.stderr
+    assert len(server.seen) == 2

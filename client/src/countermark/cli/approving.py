@@ -18,7 +18,7 @@ from countermark.cli.connecting import Connection, IndexOption, JsonOption, Toke
 from countermark.cli.keys import ModuleOption, SecretFileOption, key_access
 from countermark.cli.screen import Screen
 from countermark.core.approval.message import KeyRegistration
-from countermark.core.errors import LocalState, RegistryRefused, UsageFault
+from countermark.core.errors import AttestationUnreadable, LocalState, RegistryRefused, UsageFault
 from countermark.core.names import InvalidName, parse_owner
 from countermark.core.signing.access import KeyAccess
 from countermark.registry import Registry, index_path
@@ -180,9 +180,12 @@ def check(
     with screen.guarded():
         waiting = read_waiting(_loaded(document), None)
         refuse_bad(waiting)
+        if not waiting.approvals:
+            raise AttestationUnreadable(f"nobody approved {waiting.statement.file_name}")
         if file is not None:
             check_file(waiting, file)
         _tell(screen, waiting, file)
+        screen.tell("Whose keys these are is the registry's word: compare the keys with these people.")
         screen.object(waiting.exported() | {"file_checked": file is not None})
 
 

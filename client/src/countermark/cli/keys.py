@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -104,14 +105,18 @@ def check(
     screen = Screen(as_json=as_json)
     with screen.guarded():
         key = read_public_key(public).key
-        load_signer(uri, key, key_access(os.environ, secret_file, module))
+        load_signer(uri, key, replace(key_access(os.environ, secret_file, module), after_wrong_pin=True))
     screen.object({"keyid": key.keyid, "signs": True})
     screen.result(f"key {key.keyid} signs")
 
 
 def key_access(environ: Mapping[str, str], secret_file: Path | None = None, module: str | None = None) -> KeyAccess:
-    """Return the means of a person at a terminal to reach private keys: secrets are asked for where none are given."""
-    return KeyAccess(secret=_Secrets(environ, secret_file), environ=environ, module=module, after_wrong_pin=True)
+    """Return the means to reach private keys: secrets are asked of a person where none are given.
+
+    A token that tells of a wrong PIN is tried when a person types: a script would go on until it is locked.
+    """
+    secrets = _Secrets(environ, secret_file)
+    return KeyAccess(secret=secrets, environ=environ, module=module, after_wrong_pin=secrets.are_typed)
 
 
 def read_public_key(path: Path) -> PublicKeyFile:
@@ -136,6 +141,12 @@ class _Secrets:
         self._environ = environ
         self._file = file
         self._told: dict[tuple[SecretKind, str], str] = {}
+
+    @property
+    def are_typed(self) -> bool:
+        """Whether a person is asked."""
+        named = (SECRET_VARIABLE, f"{SECRET_VARIABLE}_FILE")
+        return self._file is None and not any(map(self._environ.get, named))
 
     def __call__(self, wanted: Wanted) -> str:
         known = (wanted.kind, wanted.name)

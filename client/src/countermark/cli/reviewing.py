@@ -120,7 +120,12 @@ def ask(event: SigningEvent) -> None:
     Raises:
         CeremonyRefused: the answer is no.
     """
-    if not typer.confirm(f"Sign {event.role} version {event.version}, sha256 {event.payload_sha256}?", err=True):
+    question = f"Sign {event.role} version {event.version}, sha256 {event.payload_sha256}?"
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort as error:
+        raise CeremonyRefused("nothing was signed: nobody answered", "A script gives --yes and --sha256.") from error
+    if not agreed:
         raise CeremonyRefused("nothing was signed, as you said")
 
 

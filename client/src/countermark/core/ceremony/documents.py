@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from securesystemslib.signer import Key, Signature
@@ -288,7 +288,10 @@ def _time(fields: Mapping[str, Any], name: str) -> datetime:
         raise CeremonyFault(f"{name} is no time") from error
     if moment.tzinfo is None:
         raise CeremonyFault(f"{name} is a time without its zone")
-    return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise CeremonyFault(f"{name} is no time that UTC can tell") from error
 
 
 def _moment(moment: datetime) -> str:
