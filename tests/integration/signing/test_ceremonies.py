@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -329,6 +330,29 @@ async def test_what_cannot_be_proposed(
     await deployment.finish()
     refused = await deployment.admin.propose(role, change, status=400)
     assert words in refused["detail"]
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "a\x1b[2Jb", "a\ud800b", "a\u202eb"])
+async def test_words_hold_no_control_characters(deployment: Deployment, text: str) -> None:
+    """Reasons and names of holders are shown on the terminals of people who decide by them."""
+    await deployment.finish()
+    key = CryptoSigner.generate_ed25519()
+    change, keyid = {"add": [adding("root", key)]}, key.public_key.keyid
+    good = {"role": "root", "change": change, "reason": "a new holder:\nsee the minutes", "holders": {keyid: "dave"}}
+    for bad in ({"reason": text}, {"holders": {keyid: text}}, {"role": text}, {"change": {"untargets": [text]}}):
+        answer = await deployment.admin.http.post(
+            f"{API}/events",
+            content=json.dumps(good | bad),
+            headers={**deployment.admin.headers, "content-type": "application/json"},
+        )
+        assert answer.status_code in {400, 422}, answer.text[:500]
+    event = await deployment.admin.ask("POST", "/events", good, status=201)
+    answer = await deployment.admin.http.post(
+        f"{API}/events/{event['id']}/withdraw",
+        content=json.dumps({"reason": text}),
+        headers={**deployment.admin.headers, "content-type": "application/json"},
+    )
+    assert answer.status_code in {400, 422}
 
 
 async def test_a_key_is_of_one_role(deployment: Deployment) -> None:
