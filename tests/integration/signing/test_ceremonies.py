@@ -435,6 +435,15 @@ async def test_impossible_beginnings(
         assert not (tmp_path / "keys").exists()
 
 
+async def test_the_first_root_is_proposed_by_the_operator(engine: AsyncEngine, tmp_path: Path) -> None:
+    """Before the server has keys nobody can propose a root over the API: one without them could never be replaced."""
+    async with service_resources(engine, tmp_path) as opened:
+        resources, holders = in_profile(opened, "small"), Holders.of("root", "targets", "snapshot", "timestamp")
+        add = tuple((role, keys["alice"].public_key) for role, keys in holders.keys.items())
+        with pytest.raises(ServiceError, match="trust bootstrap"):
+            await Ceremonies(resources).propose("root", Proposal("root", RoleChange(add=add), "mine", {}))
+
+
 async def test_a_production_deployment_holds_registry_offline(engine: AsyncEngine, tmp_path: Path) -> None:
     """Five root holders and a registry of people: four events from the top, three online keys, then 1024 bins."""
     async with service_resources(engine, tmp_path) as opened:
