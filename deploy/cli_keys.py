@@ -45,6 +45,9 @@ def rotate(  # noqa: PLR0913 - each is an option of the command line
         int, typer.Option(min=0, max=86_400, help="Seconds before the old key ends, for clients and caches.")
     ] = 300,
     wait: Annotated[int, typer.Option(min=1, max=86_400, help="Seconds for all indexes to be signed anew.")] = 900,
+    abandon: Annotated[
+        bool, typer.Option("--abandon", help="Give up a new key that cannot be used, before clients are told of it.")
+    ] = False,
     data: DataOption = None,
     config: ConfigOption = None,
     pairs: SetOption = None,
@@ -55,6 +58,11 @@ def rotate(  # noqa: PLR0913 - each is an option of the command line
     """
     settings = load_settings(data, config, pairs).settings
     wanted = function("deploy.rotating.online_role")(role)
+    if abandon:
+        if public_key is not None or uri is not None:
+            raise UsageError("--abandon gives up the key that was brought into use: it takes no other")
+        run(function("deploy.rotating.abandon")(settings, wanted, say))
+        return
     if (public_key is None) is not (uri is None):
         raise UsageError("--public-key and --uri go together: the two halves of one key")
     given = None if public_key is None or uri is None else (public_key, uri)

@@ -98,6 +98,20 @@ async def rotate(
             raise LaunchError(str(error)) from error
 
 
+async def abandon(settings: Settings, role: Role, say: Callable[[str], None]) -> None:
+    """Give up the new key of a rotation that was begun.
+
+    Raises:
+        UsageError: none was, or clients are told of the new key already.
+    """
+    async with open_resources(beside_server(settings), SystemClock()) as resources:
+        try:
+            given_up = await rotating.abandon(resources, role)
+        except RotationRefused as error:
+            raise UsageError(str(error)) from error
+    say(f"{given_up.keyid[:16]} signs nothing any more; {role} is signed with the key it had\n")
+
+
 async def _rotate(resources: Resources, rotated: Rotation, patience: Patience, say: Callable[[str], None]) -> None:
     role, old, new = rotated.role, rotated.old.keyid[:16], rotated.new.keyid[:16]
     say(f"1. {role} is signed with {old} and {new} from now on\n")

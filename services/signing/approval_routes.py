@@ -140,7 +140,8 @@ class ApprovalRoutes:
         wanted = account or principal.account or ""
         if wanted != principal.account and not is_administrator(self._resources.directory, principal):
             raise ServiceError(ErrorKind.FORBIDDEN, "Keys of other people are shown to administrators alone.")
-        return Keys(items=[Key.of(key) for key in await self._approvals.keys(wanted)])
+        found = await self._approvals.keys(wanted) if wanted.isprintable() else []
+        return Keys(items=[Key.of(key) for key in found])
 
     async def register(self, payload: NewKey, request: Request) -> Key:
         """Register a public key to approve with."""

@@ -34,6 +34,7 @@ class ApprovalItem(_Answer):
     sha256: str
     length: int = Field(description="bytes")
     pointer_sha256: str
+    round: int = Field(description="how often it was asked for; an approval is of one round")
     state: str = Field(description="waiting, approved, withdrawn or expired")
     words: str = Field(description="the state, as a part of a sentence")
     needed: int
@@ -83,13 +84,13 @@ class ApprovalView(ApprovalItem):
     """A file that waits, or waited, with what is signed and who signed it."""
 
     pointer: str = Field(description="the bytes of the pointer, which is what will be published for the file")
-    message: str = Field(description="what an approval signs: index, project, version, file and the pointer's sha256")
+    message: str = Field(description="what is signed: index, project, version, file, pointer's sha256, round")
     approvals: list[GivenApproval]
 
     @classmethod
     def shown(cls, asked: Asked, now: datetime) -> ApprovalView:
         """Return what is shown of a request."""
-        message = approval_of(asked.line.pointer)[0].to_bytes().decode()
+        message = approval_of(asked.line.pointer, asked.line.round)[0].to_bytes().decode()
         return cls.model_validate(
             _fields(asked.line, now)
             | {"pointer": asked.line.pointer.decode(), "message": message}
@@ -107,6 +108,7 @@ def _fields(line: RequestLine, now: datetime) -> dict[str, object]:
         "sha256": line.sha256,
         "length": line.length,
         "pointer_sha256": line.pointer_sha256,
+        "round": line.round,
         "state": standing.state(now),
         "words": standing.words(now),
         "needed": standing.needed,

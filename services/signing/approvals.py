@@ -307,7 +307,7 @@ class Approvals:
         **told: str,
     ) -> None:
         token = {} if principal.token_id is None else {"token": str(principal.token_id)}
-        about = approval_of(request.pointer)[0]
+        about = approval_of(request.pointer, request.round)[0]
         await audit.record(
             work.connection,
             at=self._resources.clock.now(),
@@ -360,7 +360,7 @@ def _refuse_decided(request: LockedRequest, now: datetime) -> None:
 
 def _refuse_signature(key: RegisteredKey, request: LockedRequest, signature: str) -> None:
     try:
-        verify(parse_key(key.public_key), approval_of(request.pointer)[0], signature)
+        verify(parse_key(key.public_key), approval_of(request.pointer, request.round)[0], signature)
     except (InvalidKey, InvalidApproval, BadSignature) as error:
         raise ServiceError(ErrorKind.INVALID, _ascii(f"This is no approval: {error}.")) from error
 

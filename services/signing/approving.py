@@ -134,7 +134,7 @@ async def _record(
 ) -> None:
     """Leave an audit row for each file of which signing itself decided: it has what it needs, or was removed."""
     for one in requests:
-        about = approval_of(one.pointer)[0]
+        about = approval_of(one.pointer, one.round)[0]
         await audit.record(
             connection,
             at=now,
@@ -174,7 +174,7 @@ async def _ask(
         file = files[file_id]
         pointer = pointer_bytes(index, names[file.project_id], file)
         try:
-            approval_of(pointer)
+            approval_of(pointer, verdict.round + 1)
         except InvalidApproval as error:
             refused[job] = f"approvals are demanded here, and this file cannot be approved: {error}"
             continue

@@ -97,12 +97,14 @@ class ChainLoop:
                 if not await audit_chain.lock_chain(work.connection):
                     return count
                 rows = await audit_chain.unchained(work.connection, span, BATCH)
+                following = await audit_chain.next_number(work.connection, span.stop)
                 if rows:
                     self._report_late(rows)
                     await audit_chain.append(work.connection, await audit_chain.end(work.connection), rows)
                     await work.commit()
             count += len(rows)
-            start = span.stop if len(rows) < BATCH else rows[-1].id + 1
+            rest = newest + 1 if following is None else following
+            start = rest if len(rows) < BATCH else rows[-1].id + 1
         if sweeps:
             self._swept_at = began
         return count

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from securesystemslib.signer import Signature
 
 from countermark.core.ceremony.documents import EVENT_TYPE, MAX_SIGNATURES
@@ -14,10 +14,22 @@ from services.signing.event_views import EventView
 MAX_REASON = 1000
 """Characters."""
 
+
+def _readable(text: str) -> str:
+    """Refuse what a terminal would not just show: people decide by these words."""
+    if not text.replace("\n", "").isprintable():
+        raise ValueError("no control characters")
+    return text
+
+
 Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,20000}$", max_length=20000)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_REASON)]
-HolderName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Reason = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_REASON), AfterValidator(_readable)
+]
+HolderName = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_readable)
+]
 Shown = Literal["open", "ready", "final", "withdrawn", "expired"]
 
 

@@ -140,7 +140,13 @@ class Ceremonies:
         Which of them have signed everything is asked when it is finalised.
         """
         keys: dict[Role, list[str]] = {name: [] for name in self._online_roles()}
-        for key in await trust.living_keys(connection):
+        living = await trust.living_keys(connection)
+        if not living:
+            raise ServiceError(
+                ErrorKind.CONFLICT,
+                "countermark-server trust bootstrap begins the first ceremony: it makes the keys of this server.",
+            )
+        for key in living:
             if (name := Role(key.role)) in keys:
                 keys[name].append(key.keyid)
         try:

@@ -104,6 +104,38 @@ async def begin(resources: Resources, role: Role, given: KeyHandle | None = None
     return Rotation(role, old, new)
 
 
+async def abandon(resources: Resources, role: Role) -> StoredKey:
+    """Give up the new key of an online role before clients are told of it, and return it: one that cannot be used any
+    more stops every publication, since all are signed with both.
+
+    Raises:
+        RotationRefused: no key is being brought into use, or clients are told of it already.
+    """
+    async with UnitOfWork(resources.engine) as work:
+        await trust.lock_ceremony(work.connection)
+        since = {key.keyid: key.since for key in await trust.keys_in_use(work.connection)}
+        living = [key for key in await trust.living_keys(work.connection) if key.role == role]
+        _, *begun = sorted(living, key=lambda key: since[key.keyid])
+        if not begun:
+            raise RotationRefused(f"no key of {role} is being brought into use")
+        newest = (await trust.newest_trust_files(work.connection))[_delegator(role).value]
+        in_use = await rotation.registries_in_use(work.connection) if role is Role.BINS else []
+        if any(begun[-1].keyid.encode() in file.content for file in (newest, *in_use)):
+            raise RotationRefused(f"clients are told of key {begun[-1].keyid[:16]} already: go on with it")
+        now = whole_seconds(resources.clock.now())
+        await trust.retire_key(work.connection, begun[-1].keyid, now)
+        await audit.record(
+            work.connection,
+            at=now,
+            actor=_ACTOR,
+            action="key.abandon",
+            subject=role.value,
+            keyid=begun[-1].keyid,
+        )
+        await work.commit()
+    return begun[-1]
+
+
 async def unsigned(resources: Resources, rotated: Rotation) -> list[BinnedIndex]:
     """Return the indexes of which clients still read something that the new key has not signed."""
     async with resources.engine.connect() as connection:
@@ -144,11 +176,13 @@ async def hand_over(resources: Resources, rotated: Rotation) -> StoredTrustFile:
     lacking = await unsigned(resources, rotated)
     if lacking:
         raise RotationRefused(f"{lacking[0].name} was not signed with the new key yet")
-    signer = Role.REGISTRY if rotated.role is Role.BINS else Role.ROOT
+    signer = _delegator(rotated.role)
     profile = PROFILES[resources.settings.signing.profile]
     by_people = profile.name != "development" and not (signer is Role.REGISTRY and profile.registry_is_online)
     async with UnitOfWork(resources.engine) as work:
         await trust.lock_ceremony(work.connection)
+        if rotated.new.keyid not in {key.keyid for key in await trust.living_keys(work.connection)}:
+            raise RotationRefused(f"key {rotated.new.keyid[:16]} was given up: run this again")
         files = await trust.newest_trust_files(work.connection)
         done = newest = files[signer.value]
         keys, threshold = listed(signer, files[DELEGATOR[signer]].content, await load_handles(resources))
@@ -193,6 +227,11 @@ async def retire(resources: Resources, rotated: Rotation) -> None:
             replaced_by=rotated.new.keyid,
         )
         await work.commit()
+
+
+def _delegator(role: Role) -> Role:
+    """Return whose file names the keys of an online role."""
+    return Role.REGISTRY if role is Role.BINS else Role.ROOT
 
 
 async def _behind(connection: AsyncConnection, role: Role) -> list[BinnedIndex]:

@@ -86,6 +86,11 @@ async def unchained(connection: AsyncConnection, span: range, limit: int) -> lis
     return [_row(row) for row in await connection.execute(query)]
 
 
+async def next_number(connection: AsyncConnection, start: int) -> int | None:
+    """Return the smallest audit number from a number on, None when there is none: a gap is stepped over at once."""
+    return await connection.scalar(select(func.min(Audit.id)).where(Audit.id >= start))
+
+
 async def append(connection: AsyncConnection, before: End, rows: Sequence[AuditRow]) -> End:
     """Chain rows after the end of the chain, in their order; returns the new end.
 

@@ -99,7 +99,7 @@ class Desk:
     async def approve(self, who: str, file_id: str) -> httpx2.Response:
         """Approve as the client does: by the pointer that the server shows."""
         shown = (await self.call(who, "GET", f"approvals/{file_id}")).json()
-        statement, _ = approval_of(shown["pointer"].encode())
+        statement, _ = approval_of(shown["pointer"].encode(), shown["round"])
         signer = self.keys[who]
         body = {"keyid": signer.public.keyid, "signature": signer.sign(statement)}
         return await self.call(who, "POST", f"approvals/{file_id}", body)

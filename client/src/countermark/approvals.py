@@ -94,6 +94,7 @@ class Waiting:
             "format": "countermark release approvals, version 1",
             "message": self.statement.to_bytes().decode(),
             "pointer": self.pointer_bytes.decode(),
+            "round": self.statement.round,
             "needed": self.needed,
             "state": self.state,
             "words": self.words,
@@ -114,12 +115,14 @@ def read_waiting(view: Mapping[str, object], index: IndexName | None) -> Waiting
         PointerUnreadable: its pointer is none.
         PointerMismatch: it is about another index, or contradicts the name of its file.
     """
-    pointer, listed = view.get("pointer"), view.get("approvals")
-    if not isinstance(pointer, str) or not isinstance(listed, list) or len(listed) > MAX_APPROVALS:
+    pointer, listed, in_round = view.get("pointer"), view.get("approvals"), view.get("round")
+    if not isinstance(pointer, str) or not isinstance(listed, list) or not isinstance(in_round, int):
+        raise RegistryRefused("this says nothing of approvals", "Is this the address of a registry?")
+    if len(listed) > MAX_APPROVALS:
         raise RegistryRefused("this says nothing of approvals", "Is this the address of a registry?")
     try:
         data = pointer.encode()
-        statement, parsed = approval_of(data)
+        statement, parsed = approval_of(data, in_round)
     except (UnicodeEncodeError, InvalidApproval) as error:
         raise PointerUnreadable(f"what waits cannot be approved: {error}") from error
     if index is not None and statement.index != index:

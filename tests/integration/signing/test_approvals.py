@@ -233,7 +233,7 @@ async def test_a_wrong_signature_is_refused_and_changes_nothing(desk: Desk) -> N
     await desk.sign()
     first, second = await desk.waiting()
     shown = (await desk.call(None, "GET", f"approvals/{second['id']}")).json()
-    statement, _ = approval_of(shown["pointer"].encode())
+    statement, _ = approval_of(shown["pointer"].encode(), shown["round"])
     alice, bob = desk.keys["alice"], desk.keys["bob"]
     stray = Signer()
     for body, status in (
@@ -277,6 +277,22 @@ async def test_a_withdrawn_file_is_never_shown_until_it_is_asked_for_again(desk:
     await desk.sign()
     assert await desk.visible() == 1
     assert (await desk.call("root", "DELETE", f"approvals/{item['id']}")).status_code == 409
+
+
+async def test_a_signature_of_an_earlier_round_counts_for_nothing(desk: Desk) -> None:
+    """Whoever has kept one, and a token of the account, cannot give it again after the file was withdrawn."""
+    await desk.upload()
+    await desk.sign()
+    (item,) = await desk.waiting()
+    await desk.approve("alice", item["id"])
+    (kept,) = (await desk.call(None, "GET", f"approvals/{item['id']}")).json()["approvals"]
+    await desk.call("uploader", "DELETE", f"approvals/{item['id']}")
+    await desk.upload()
+    await desk.sign()
+    body = {"keyid": kept["keyid"], "signature": kept["signature"]}
+    replayed = await desk.call("alice-ci", "POST", f"approvals/{item['id']}", body)
+    assert (replayed.status_code, "did not make this signature" in replayed.text) == (400, True)
+    assert (await desk.approve("alice", item["id"])).json()["given"] == 1
 
 
 async def test_a_file_waits_for_some_days_only(desk: Desk, clock: SettableClock) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from structlog.testing import capture_logs
@@ -130,6 +130,25 @@ async def test_a_row_far_behind_is_found_by_the_sweep_and_reported(resources: Re
         assert await ChainLoop(resources).look() == 1, "a loop that begins sweeps first"
     assert [(line["oldest"], line["rows"]) for line in logged if line["event"] == "audit_chained_late"] == [(number, 1)]
     assert b"countermark_audit_late_rows_total 1.0" in resources.metrics.text()
+
+
+async def test_a_row_with_a_number_far_ahead_holds_nobody_up(resources: Resources) -> None:
+    """Whoever can write to the catalogue cannot keep the chain busy with a gap that it would take years to go through;
+    what comes after it is found by the sweep."""
+    await note(resources.engine, 3)
+    at = datetime.now(UTC)
+    far = {"id": 2**62, "at": at, "actor": "ann", "action": "token.create", "subject": "t", "detail": {}}
+    async with resources.engine.begin() as connection:
+        await connection.execute(insert(Audit), far)
+    loop = ChainLoop(resources)
+    async with asyncio.timeout(20):
+        await loop.look()
+    links = await chain(resources.engine)
+    assert links[-1][1] == 2**62
+    await note(resources.engine, 2)
+    async with asyncio.timeout(20):
+        await ChainLoop(resources).look()
+    assert len(await chain(resources.engine)) == len(links) + 2
 
 
 async def test_every_process_that_looks_tells_how_long_nobody_has_chained(resources: Resources) -> None:

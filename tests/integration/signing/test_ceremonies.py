@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -333,6 +334,29 @@ async def test_what_cannot_be_proposed(
     assert words in refused["detail"]
 
 
+@pytest.mark.parametrize("text", ["a\x00b", "a\x1b[2Jb", "a\ud800b", "a\u202eb"])
+async def test_words_hold_no_control_characters(deployment: Deployment, text: str) -> None:
+    """Reasons and names of holders are shown on the terminals of people who decide by them."""
+    await deployment.finish()
+    key = CryptoSigner.generate_ed25519()
+    change, keyid = {"add": [adding("root", key)]}, key.public_key.keyid
+    good = {"role": "root", "change": change, "reason": "a new holder:\nsee the minutes", "holders": {keyid: "dave"}}
+    for bad in ({"reason": text}, {"holders": {keyid: text}}, {"role": text}, {"change": {"untargets": [text]}}):
+        answer = await deployment.admin.http.post(
+            f"{API}/events",
+            content=json.dumps(good | bad),
+            headers={**deployment.admin.headers, "content-type": "application/json"},
+        )
+        assert answer.status_code in {400, 422}, answer.text[:500]
+    event = await deployment.admin.ask("POST", "/events", good, status=201)
+    answer = await deployment.admin.http.post(
+        f"{API}/events/{event['id']}/withdraw",
+        content=json.dumps({"reason": text}),
+        headers={**deployment.admin.headers, "content-type": "application/json"},
+    )
+    assert answer.status_code in {400, 422}
+
+
 async def test_a_key_is_of_one_role(deployment: Deployment) -> None:
     """A key of root cannot be one of targets too, nor one key sign both snapshot and timestamp."""
     await deployment.finish()
@@ -411,6 +435,15 @@ async def test_impossible_beginnings(
             await bootstrap(in_profile(opened, profile), holders.held())
         assert words in refused.value.detail
         assert not (tmp_path / "keys").exists()
+
+
+async def test_the_first_root_is_proposed_by_the_operator(engine: AsyncEngine, tmp_path: Path) -> None:
+    """Before the server has keys nobody can propose a root over the API: one without them could never be replaced."""
+    async with service_resources(engine, tmp_path) as opened:
+        resources, holders = in_profile(opened, "small"), Holders.of("root", "targets", "snapshot", "timestamp")
+        add = tuple((role, keys["alice"].public_key) for role, keys in holders.keys.items())
+        with pytest.raises(ServiceError, match="trust bootstrap"):
+            await Ceremonies(resources).propose("root", Proposal("root", RoleChange(add=add), "mine", {}))
 
 
 async def test_a_production_deployment_holds_registry_offline(engine: AsyncEngine, tmp_path: Path) -> None:

@@ -267,6 +267,33 @@ async def test_keys_that_cannot_be_taken(resources: Resources, index: MadeIndex,
     assert await rotating.begin(resources, Role.TIMESTAMP) == first
 
 
+@pytest.mark.parametrize("role", ONLINE)
+async def test_a_new_key_that_is_lost_is_given_up(
+    resources: Resources, clock: SettableClock, index: MadeIndex, readers: Readers, role: Role
+) -> None:
+    """It stops every publication; once it is given up they go on, and another key can take the old one's place. One
+    that clients know stays."""
+    with pytest.raises(RotationRefused, match="no key of"):
+        await rotating.abandon(resources, role)
+    lost = await rotated(resources, clock, index, role)
+    (keys_folder(resources) / lost.new.uri.removeprefix("file2:")).unlink()
+    await changes.upload(resources, index, "second-1.0-py3-none-any.whl", b"second")
+    with pytest.raises(KeyUnusable):
+        await Publisher(resources).publish(index.id)
+    assert await rotating.abandon(resources, role) == lost.new
+    with pytest.raises(RotationRefused, match="given up"):
+        await rotating.hand_over(resources, lost)
+    await Publisher(resources).publish(index.id)
+    assert readers.all_find("second")
+    rotation = await rotated(resources, clock, index, role)
+    await rotating.hand_over(resources, rotation)
+    with pytest.raises(RotationRefused, match="told of key"):
+        await rotating.abandon(resources, role)
+    await Publisher(resources).publish(index.id)
+    await rotating.retire(resources, rotation)
+    assert readers.all_find("first")
+
+
 @pytest.mark.parametrize("role", [Role.TIMESTAMP, Role.SNAPSHOT])
 async def test_a_root_that_people_hold(
     resources: Resources, clock: SettableClock, index: MadeIndex, readers: Readers, role: Role

@@ -25,6 +25,7 @@ APPROVAL = Approval(
     "1.0",
     FileName("widget-1.0-py3-none-any.whl"),
     Sha256("0123456789abcdef" * 4),
+    1,
 )
 ED, EC = Ed25519PrivateKey.from_private_bytes(b"k" * 32), derive_private_key(12345678901234567890, SECP256R1())
 

@@ -32,7 +32,7 @@ POINTER = Pointer(
     IndexName("root", "stable"),
     Resource(f"/files/aa/{'b' * 62}/{WHEEL}", Sha256("aa" + "b" * 62), Length(7)),
 )
-APPROVAL, _ = approval_of(POINTER.to_bytes())
+APPROVAL, _ = approval_of(POINTER.to_bytes(), 1)
 SPKI = (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -40,7 +40,7 @@ def test_the_message_names_everything() -> None:
     """The bytes that are signed are fixed for ever: an approval that was kept must verify in years."""
     assert APPROVAL.to_bytes() == (
         b"countermark release approval, version 1\nindex: root/stable\nproject: widget\nversion: 1.0\n"
-        b"file: widget-1.0-py3-none-any.whl\n" + f"pointer-sha256: {sha256_of(POINTER.to_bytes())}\n".encode()
+        b"file: widget-1.0-py3-none-any.whl\n" + f"pointer-sha256: {sha256_of(POINTER.to_bytes())}\nround: 1\n".encode()
     )
     assert parse_approval(APPROVAL.to_bytes()) == APPROVAL
 
@@ -49,7 +49,7 @@ def test_the_message_names_everything() -> None:
 def test_a_value_cannot_pretend_to_be_another_line(version: str) -> None:
     """What could be read in two ways is never signed."""
     with pytest.raises(InvalidApproval):
-        Approval(POINTER.index, POINTER.name, version, FileName(WHEEL), APPROVAL.pointer_sha256)
+        Approval(POINTER.index, POINTER.name, version, FileName(WHEEL), APPROVAL.pointer_sha256, 1)
 
 
 @pytest.mark.parametrize("change", [b"# comment\n%s", b"%s\n", b"%s  extra: 1\n", b"", b"pointer: 1\n"])
@@ -57,7 +57,16 @@ def test_only_the_canonical_pointer_is_approved(change: bytes) -> None:
     """Bytes that are never signed are not approved either, though they may mean the same."""
     data = POINTER.to_bytes()
     with pytest.raises(InvalidApproval):
-        approval_of(change % data if b"%s" in change else change)
+        approval_of(change % data if b"%s" in change else change, 1)
+
+
+@pytest.mark.parametrize("text", ["0", "01", "-1", "1.0", "", "\u0661", "9" * 11, "True"])
+def test_a_round_is_a_number_from_one(text: str) -> None:
+    """It is written in one way only, and of two rounds none has the other's message."""
+    message = APPROVAL.to_bytes().decode()
+    with pytest.raises(InvalidApproval):
+        parse_approval(message.replace("round: 1", f"round: {text}").encode())
+    assert approval_of(POINTER.to_bytes(), 2)[0].to_bytes() != APPROVAL.to_bytes()
 
 
 def test_plain_keys_sign_the_message_itself() -> None:

@@ -55,7 +55,7 @@ class Person:
 
     def approval(self, of: Pointer, **other: str) -> dict[str, str]:
         """Return an approval as the registry shows it."""
-        signature = base64.b64encode(self.private.sign(approval_of(of.to_bytes())[0].to_bytes())).decode()
+        signature = base64.b64encode(self.private.sign(approval_of(of.to_bytes(), 1)[0].to_bytes())).decode()
         given = {"account": self.name, "keyid": self.key.keyid, "public_key": self.key.text, "given_at": "today"}
         return {**given, "signature": signature, **other}
 
@@ -63,7 +63,7 @@ class Person:
 def view(of: Pointer, *approvals: dict[str, str], **other: object) -> dict[str, Any]:
     """Return what the registry says of a file that waits."""
     prose = {"project": "lies", "version": "9.9", "filename": "lies.whl", "sha256": "0" * 64, "message": "lies"}
-    told = {"needed": 2, "state": "waiting", "words": "waiting for 2 of 2 approvals"}
+    told = {"needed": 2, "round": 1, "state": "waiting", "words": "waiting for 2 of 2 approvals"}
     return {"id": FILE_ID, "pointer": of.to_bytes().decode(), "approvals": list(approvals), **prose, **told, **other}
 
 
@@ -132,7 +132,7 @@ def test_an_approval_signs_the_pointer(run: Run, server: Loopback, at: tuple[str
     assert sent[:3] == [None, None, None]
     assert sent[3].keys() == {"keyid", "signature"}
     assert sent[3]["keyid"] == alice.key.keyid
-    verify(alice.key, approval_of(pointer().to_bytes())[0], sent[3]["signature"])
+    verify(alice.key, approval_of(pointer().to_bytes(), 1)[0], sent[3]["signature"])
 
 
 def test_nobody_signs_without_saying_so(run: Run, server: Loopback, at: tuple[str, str], tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_keys_that_cannot_sign_are_refused_with_words(
     (tmp_path / "garbage").write_bytes(b"-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n")
     (tmp_path / "large").write_bytes(b"x" * 100_000)
     (tmp_path / "public").write_text(alice.key.text)
-    (tmp_path / "sig").write_bytes(bob.private.sign(approval_of(pointer().to_bytes())[0].to_bytes()))
+    (tmp_path / "sig").write_bytes(bob.private.sign(approval_of(pointer().to_bytes(), 1)[0].to_bytes()))
     for options, words in (
         (["--key", tmp_path / "rsa"], "neither an Ed25519 nor a P-256"),
         (["--key", tmp_path / "garbage"], "cannot be opened"),

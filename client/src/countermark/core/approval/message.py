@@ -37,6 +37,7 @@ MAX_MESSAGE_BYTES = 4096
 _APPROVAL = "countermark release approval, version 1"
 _KEY = "countermark approval key registration, version 1"
 _MAX_VALUE = 512
+_MAX_ROUND = 10**9
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _KEYID = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -49,8 +50,12 @@ class InvalidApproval(ValueError):
 class Approval:
     """What is approved: one file of one release in one index, and the pointer that will be signed for it.
 
+    Attributes:
+        round: how often the file was asked for, this time included: an approval that was given before a file was
+            withdrawn or removed says nothing of the next time, whoever has kept it.
+
     Raises:
-        InvalidApproval: a value is empty, too long or holds a control character.
+        InvalidApproval: a value is empty, too long or holds a control character; the round is none.
     """
 
     index: IndexName
@@ -58,18 +63,21 @@ class Approval:
     version: str
     file_name: FileName
     pointer_sha256: Sha256
+    round: int
 
     namespace = APPROVAL_NAMESPACE
 
     def __post_init__(self) -> None:
         """Refuse what could be read in two ways."""
         _checked(str(self.index), self.project, self.version, self.file_name)
+        if isinstance(self.round, bool) or not 1 <= self.round <= _MAX_ROUND:
+            raise InvalidApproval("cannot be approved: rounds count from 1")
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes, which are signed."""
         return (
             f"{_APPROVAL}\nindex: {self.index}\nproject: {self.project}\nversion: {self.version}\n"
-            f"file: {self.file_name}\npointer-sha256: {self.pointer_sha256}\n"
+            f"file: {self.file_name}\npointer-sha256: {self.pointer_sha256}\nround: {self.round}\n"
         ).encode()
 
 
@@ -100,11 +108,12 @@ Statement = Approval | KeyRegistration
 """Whatever is signed by a key that approves."""
 
 
-def approval_of(pointer: bytes) -> tuple[Approval, Pointer]:
+def approval_of(pointer: bytes, in_round: int) -> tuple[Approval, Pointer]:
     """Return what approving a pointer means, and the pointer.
 
     Args:
         pointer: its bytes; only canonical ones are taken, since only those are ever signed.
+        in_round: how often its file was asked for.
 
     Raises:
         InvalidApproval: they are no pointer in canonical form.
@@ -115,7 +124,7 @@ def approval_of(pointer: bytes) -> tuple[Approval, Pointer]:
         raise InvalidApproval(f"the pointer is malformed: {error}") from error
     if read.to_bytes() != pointer:
         raise InvalidApproval("the pointer is not written in its one canonical form")
-    return Approval(read.index, read.name, read.version, read.file_name, sha256_of(pointer)), read
+    return Approval(read.index, read.name, read.version, read.file_name, sha256_of(pointer), in_round), read
 
 
 def parse_approval(data: bytes) -> Approval:
@@ -128,15 +137,18 @@ def parse_approval(data: bytes) -> Approval:
         raise InvalidApproval(f"longer than {MAX_MESSAGE_BYTES} bytes")
     try:
         lines = data.decode("utf-8").split("\n")
-        if len(lines) != 7 or lines[0] != _APPROVAL or lines[6]:
+        if len(lines) != 8 or lines[0] != _APPROVAL or lines[7]:
             raise InvalidApproval("not a release approval of version 1")
-        index, project, version, file_name, pointer = (line.partition(": ")[2] for line in lines[1:6])
+        index, project, version, file_name, pointer, in_round = (line.partition(": ")[2] for line in lines[1:7])
+        if not in_round.isascii() or not in_round.isdecimal() or len(in_round) > 10:
+            raise InvalidApproval("not a release approval: its round is no number")
         read = Approval(
             parse_index_name(index),
             parse_project_name(project),
             version,
             parse_file_name(file_name),
             parse_sha256(pointer),
+            int(in_round),
         )
     except (UnicodeDecodeError, InvalidName, InvalidDigest) as error:
         raise InvalidApproval(f"not a release approval: {error}") from error
