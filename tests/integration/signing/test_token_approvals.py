@@ -53,7 +53,7 @@ def test_a_token_approves(token: MadeToken, tmp_path: Path) -> None:
     public = parse_key(registered["public_key"])
     assert (public.kind, public.keyid) == ("ecdsa-p256", approved["keyid"])
     verify(public, KeyRegistration("alice", public.keyid), registered["signature"])
-    verify(public, approval_of(pointer().to_bytes())[0], approved["signature"])
+    verify(public, approval_of(pointer().to_bytes(), 1)[0], approved["signature"])
 
 
 def test_a_wrong_pin_approves_nothing(token: MadeToken, tmp_path: Path) -> None:

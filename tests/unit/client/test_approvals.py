@@ -188,7 +188,7 @@ def test_a_key_is_named_by_its_uri(run: Run, server: Loopback, at: tuple[str, st
     server.paths[PATH] = answer
     approve = ("approvals", "approve", FILE_ID, "--file", tmp_path / WHEEL, "--yes", "--key")
     assert run(*approve, uri, *at, COUNTERMARK_KEY_SECRET="correct horse").exit_code == 0
-    verify(alice.key, approval_of(pointer().to_bytes())[0], sent[-1]["signature"])
+    verify(alice.key, approval_of(pointer().to_bytes(), 1)[0], sent[-1]["signature"])
     assert run(*approve, alice.path, *secret, *at).exit_code == 0
     count = len([body for body in sent if body])
     for wrong, words in (("pkcs8:/nowhere", "cannot be read"), (uri, "passphrase"), ("hsm:x", "not a whole number")):
