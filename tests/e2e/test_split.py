@@ -129,10 +129,17 @@ def token(split: Split) -> str:
     return made.stdout.strip()
 
 
+def _is_reached(url: str) -> bool:
+    return httpx2.get(url, timeout=20).status_code != httpx2.codes.SERVICE_UNAVAILABLE
+
+
 def test_approvals_reach_the_signing_process(split: Split) -> None:
     """What waits is told by another process than the one that is asked; the rest of the API goes on beside it."""
     for letter in _REPLICAS:
-        answer = httpx2.get(f"{split.apis[letter]}/api/v1/indexes/root/stable/approvals", timeout=20)
+        waiting = f"{split.apis[letter]}/api/v1/indexes/root/stable/approvals"
+        # A gateway is ready without the signing service, which may still be starting.
+        until("the signing service", partial(_is_reached, waiting))
+        answer = httpx2.get(waiting, timeout=20)
         assert (answer.status_code, answer.json()) == (200, {"items": [], "next": None})
     refused = httpx2.get(f"{split.api}/api/v1/approval-keys", timeout=20)
     assert (refused.status_code, refused.headers["content-type"]) == (401, "application/problem+json")
