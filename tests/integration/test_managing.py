@@ -84,9 +84,10 @@ class Deployment:
             return [(row.version, row.action, row.actor) for row in await connection.execute(query)]
 
     async def audited(self) -> list[tuple[str, str, str]]:
-        """Return what people did: actor, action, subject."""
+        """Return what people did beside uploading: actor, action, subject."""
         async with self.resources.engine.connect() as connection:
-            query = select(Audit.actor, Audit.action, Audit.subject).where(Audit.subject.startswith("root/stable/"))
+            others = (Audit.subject.startswith("root/stable/"), Audit.action != "file.upload")
+            query = select(Audit.actor, Audit.action, Audit.subject).where(*others)
             return [(row.actor, row.action, row.subject) for row in await connection.execute(query.order_by(Audit.id))]
 
     async def refused(self, file_name: str) -> ErrorKind | None:
