@@ -214,18 +214,19 @@ def _checksum(block: bytes) -> int:
     return sum(block) - sum(block[148:156]) + 8 * ord(" ")
 
 
-def _take_data(walk: _Walk, length: int) -> bytes:
+def _take_data(walk: _Walk, length: int) -> tuple[bytes, bytes]:
+    """Return data, and what fills up their last block."""
     data = walk.stream.take(length)
     padding = walk.stream.take(-length % _BLOCK)
     if len(data) != length or len(padding) != -length % _BLOCK:
         raise StopReading("The tar is cut short inside a member.")
-    return data
+    return data, padding
 
 
 def _read_extended(walk: _Walk, header: _Header, extended: _Extended) -> None:
     if header.length > walk.budget.limits.header_bytes:
         raise StopReading(f"An extended header is longer than {walk.budget.limits.header_bytes} bytes.")
-    data = _take_data(walk, header.length)
+    data, padding = _take_data(walk, header.length)
     if header.kind in {_PAX, _PAX_GLOBAL}:
         records = _pax_records(data)
         if any(key.startswith("GNU.sparse") for key in records):
@@ -238,7 +239,10 @@ def _read_extended(walk: _Walk, header: _Header, extended: _Extended) -> None:
             raise StopReading("A member has two extended headers.")
         extended.pax = records
         return
-    value = data.partition(b"\0")[0]
+    value, end, _ = data.partition(b"\0")
+    if not end and padding[:1] not in {b"", b"\0"}:
+        # Some programs read on to the next zero byte, others stop where the header says that the name ends.
+        raise StopReading("A long name goes on behind its end.")
     if (extended.name if header.kind == _GNU_NAME else extended.link) is not None:
         raise StopReading("A member has two long names.")
     if header.kind == _GNU_NAME:
@@ -329,7 +333,7 @@ def _take_file(walk: _Walk, path: str, length: int, keep: int) -> bytes | None:
         keep = 0
     if keep:
         walk.budget.keep(length)
-        return _take_data(walk, length)
+        return _take_data(walk, length)[0]
     left = length + -length % _BLOCK
     while left:
         chunk = walk.stream.take(min(left, READ_BYTES))

@@ -147,6 +147,11 @@ _GZ = gzip.compress(_TAR, mtime=0)
         pytest.param(_gz(_extended(b"L", b"a\0"), _extended(b"L", b"b\0"), _A, _END), "two long names", id="two names"),
         pytest.param(_gz(_extended(b"K", b"a\0"), _extended(b"K", b"b\0"), _A, _END), "two long names", id="two links"),
         pytest.param(
+            _gz(tar_block(b"x", 6, b"L") + b"top/a b\0" + bytes(504), _A, _END),
+            "behind its end",
+            id="GNU name that goes on in the padding",
+        ),
+        pytest.param(
             _gz(_pax(_record(b"path", b"top/x")), _extended(b"L", b"top/y\0"), _A, _END),
             "named by two",
             id="pax and GNU",
