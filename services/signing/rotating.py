@@ -22,9 +22,11 @@ from datetime import timedelta
 
 from securesystemslib.signer import Key
 from sqlalchemy.ext.asyncio import AsyncConnection
-from tuf.api.metadata import Metadata, Root, Targets
+from tuf.api.metadata import Metadata
 
-from countermark.core.ceremony.changes import Change
+from countermark.core.ceremony.changes import Change, build
+from countermark.core.ceremony.key_lists import key_lists
+from countermark.core.ceremony.payload import read_published
 from countermark.core.ceremony.tree import DELEGATOR
 from services.signing.access import key_access
 from services.signing.ceremony import CeremonyNeeded, keys_folder, load_handles
@@ -38,7 +40,7 @@ from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import whole_seconds
 from shared.jobs.messages import RefreshIndex
 from shared.resources import Resources
-from shared.trust.metadata import bin_keys_replaced, role_keys_replaced, verify_with
+from shared.trust.metadata import verify_with
 from shared.trust.roles import ONLINE, PROFILES, Role
 
 _ACTOR = "rotation"
@@ -276,14 +278,23 @@ async def _proposed(resources: Resources, work: UnitOfWork, rotated: Rotation, s
     now = whole_seconds(resources.clock.now())
     event = shared.waiting.get(signer.value)
     if event is None or event.expires_at <= now:
-        new = Key.from_dict(rotated.new.keyid, dict(rotated.new.public_key))
-        change = Change(add=((rotated.role.value, new),), remove=((rotated.role.value, rotated.old.keyid),))
+        change = _change(rotated, shared.files[signer.value])
         proposal = Proposal(signer.value, change, f"a new key of {rotated.role}", {})
         event = await Ceremonies(resources).open_event(work.connection, _ACTOR, proposal)
         await work.commit()
     return CeremonyNeeded(
         f"everything is signed with both keys; signing event {event.id} of {signer} waits for its key holders "
         f"(countermark ceremony show {event.id}): run this again once it is final"
+    )
+
+
+def _change(rotated: Rotation, file: StoredTrustFile) -> Change:
+    """Return what makes a file name the new key and not the old one, as far as it does not yet."""
+    role, new = rotated.role.value, Key.from_dict(rotated.new.keyid, dict(rotated.new.public_key))
+    listed_now = key_lists(read_published(file.role, file.content))[role].keyids
+    return Change(
+        add=() if new.keyid in listed_now else ((role, new),),
+        remove=((role, rotated.old.keyid),) if rotated.old.keyid in listed_now else (),
     )
 
 
@@ -299,20 +310,16 @@ async def _replaced(
     profile = PROFILES[resources.settings.signing.profile]
     signer = Role(old.role)
     now = whole_seconds(resources.clock.now())
-    expires = now + profile.roles[signer].lifetime
-    new = Key.from_dict(rotated.new.keyid, dict(rotated.new.public_key))
-    metadata: Metadata[Root] | Metadata[Targets]
-    if signer is Role.ROOT:
-        metadata = role_keys_replaced(old.content, rotated.role, new, version, expires)
-    else:
-        metadata = bin_keys_replaced(old.content, new, version, expires)
+    change = _change(rotated, old)
+    signed = build(signer, read_published(signer, old.content), change, now, profile.roles[signer].lifetime)
+    signed.version = version
     signers = await asyncio.to_thread(Signers, handles, key_access(resources.settings))
-    content = signers.sign(signer, metadata, threshold)
+    content = signers.sign(signer, Metadata(signed), threshold)
     newest = await trust.newest_trust_files(work.connection)
     delegators = [old.content, content] if signer is Role.ROOT else [newest[Role.TARGETS.value].content]
     for delegator in delegators:
         verify_with(delegator, signer.value, content)
-    file = StoredTrustFile(signer.value, version, expires, content)
+    file = StoredTrustFile(signer.value, version, signed.expires, content)
     await trust.insert_trust_file(work.connection, file)
     await audit.record(
         work.connection,

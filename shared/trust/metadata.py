@@ -121,27 +121,6 @@ def registry_metadata(
     )
 
 
-def role_keys_replaced(root: bytes, role: Role, key: Key, version: int, expires: datetime) -> Metadata[Root]:
-    """Return unsigned root metadata as a former one, but that a role has one key and no other."""
-    signed = Metadata[Root].from_bytes(root).signed
-    for keyid in list(signed.roles[role.value].keyids):
-        signed.revoke_key(keyid, role.value)
-    signed.add_key(key, role.value)
-    signed.version, signed.expires = version, expires
-    return Metadata(signed)
-
-
-def bin_keys_replaced(registry: bytes, key: Key, version: int, expires: datetime) -> Metadata[Targets]:
-    """Return unsigned registry metadata as a former one, but that the bins have one key and no other."""
-    signed = Metadata[Targets].from_bytes(registry).signed
-    roles = succinct_roles_of(registry)
-    for keyid in list(roles.keyids):
-        signed.revoke_key(keyid)
-    signed.add_key(key)
-    signed.version, signed.expires = version, expires
-    return Metadata(signed)
-
-
 def succinct_roles_of(registry: bytes) -> SuccinctRoles:
     """Return the bins that registry metadata delegates to.
 
