@@ -148,3 +148,18 @@ def _as_local_state(what: Path | str | int) -> Iterator[None]:
         yield
     except OSError as error:
         raise LocalState(f"{what}: {error.strerror or error}", "Make room, or name another folder.") from error
+
+
+def write_over(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, in place of what was there.
+
+    Raises:
+        LocalState: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.part")
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise LocalState(f"cannot write {path}: {error.strerror or error}", "Choose another place.") from error

@@ -21,6 +21,7 @@ from countermark.core.approval.message import KeyRegistration
 from countermark.core.errors import AttestationUnreadable, LocalState, RegistryRefused, UsageFault
 from countermark.core.names import InvalidName, parse_owner
 from countermark.core.signing.access import KeyAccess
+from countermark.placing import write_over
 from countermark.registry import Registry, index_path
 
 app = typer.Typer(
@@ -93,7 +94,7 @@ def show(
         if file is not None:
             check_file(waiting, file)
         if message is not None:
-            _write(message, waiting.statement.to_bytes())
+            write_over(message, waiting.statement.to_bytes())
         _tell(screen, waiting, file)
         screen.object(waiting.exported() | {"file_checked": file is not None})
 
@@ -165,7 +166,7 @@ def export(
         if output is None:
             typer.echo(text, nl=False)
         else:
-            _write(output, text.encode())
+            write_over(output, text.encode())
             screen.tell(f"{len(waiting.approvals)} approvals of {waiting.statement.file_name} are in {output}")
 
 
@@ -212,7 +213,7 @@ def register_key(  # noqa: PLR0913, PLR0917 - a command has an argument for each
         registry = connect(repository, screen, token).registry()
         name = _account(registry, account)
         if message is not None:
-            _write(message, KeyRegistration(name, read_public(key, access).keyid).to_bytes())
+            write_over(message, KeyRegistration(name, read_public(key, access).keyid).to_bytes())
             return
         signer = _signer(key, signature, access)
         screen.tell(f"account  {name}")
@@ -305,13 +306,6 @@ def _confirm(screen: Screen, question: str, *, yes: bool) -> None:
     if not agreed:
         screen.tell("nothing was signed")
         raise typer.Exit(1)
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise LocalState(f"cannot write {path}: {error.strerror or error}", "Choose another place.") from error
 
 
 def _loaded(path: Path) -> Mapping[str, object]:

@@ -11,9 +11,10 @@ import typer
 
 from countermark.cli.screen import Screen
 from countermark.core.digest import InvalidDigest, parse_sha256
-from countermark.core.errors import BelowThreshold, LocalState, UsageFault
+from countermark.core.errors import BelowThreshold, UsageFault
 from countermark.credentials import find_credentials
 from countermark.location import Location, parse_location
+from countermark.placing import write_over
 from countermark.roots import Pin, PinOrigin, PinStore, TrustedRoot, read_root_file, walk_roots
 from countermark.settings import Settings, read_settings
 from countermark.transport import Transport
@@ -39,7 +40,7 @@ def fetch(
         location = parse_location(url)
         newest = _walk(url, location, read_settings(os.environ), screen)[-1]
         if out is not None:
-            _write(out, newest.data)
+            write_over(out, newest.data)
     _show(screen, newest, location)
     name = str(out) if out else newest.sha256
     screen.tell(f"To trust it for all of {location.deployment}: countermark root pin {location.url} {name}")
@@ -105,13 +106,3 @@ def _show(screen: Screen, root: TrustedRoot, location: Location) -> None:
         screen.result(f"{role.role}: {role.threshold} of {len(role.keyids)} keys")
         for keyid in role.keyids:
             screen.result(f"  {keyid}")
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.part")
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        raise LocalState(f"cannot write {path}: {error.strerror or error}") from error
