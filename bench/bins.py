@@ -1,7 +1,8 @@
 """Measures how long signing takes with many targets, beside the cells of trust contract section 1.5.
 
 Each publish is stateless, as there: it reads the bins it touches and the snapshot from a folder, sets its targets,
-signs and checks every file, and writes them. The signing is the publisher's own (`services.signing.signatures`).
+signs and checks every file, and writes them. The signing is the publisher's own
+(`services.signing.publication.signatures`).
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from bench.errors import NotMeasured
 from bench.report import KILOBYTES, MILLISECONDS, SECONDS, Figure, Row
 from countermark.core.digest import Length, sha256_of
 from countermark.core.names import IndexName, TargetPath
-from services.signing.rules import group_by_bin
-from services.signing.signatures import SignedFile, SigningRequest, sign_batch, sign_bins
-from services.signing.signers import Signers, by_role, generate_key
+from services.signing.keys.signers import Signers, by_role, generate_key
+from services.signing.publication.rules import group_by_bin
+from services.signing.publication.signatures import SignedFile, SigningRequest, sign_batch, sign_bins
 from shared.catalogue.publication_rows import CurrentFile
 from shared.catalogue.trust import StoredTrustFile
 from shared.trust.metadata import (

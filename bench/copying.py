@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bench.synthetic import SyntheticProject
 from countermark.core.digest import Length, Sha256, sha256_of
 from countermark.core.names import TargetPath, page_target
-from services.signing.signatures import SignedFile
+from services.signing.publication.signatures import SignedFile
 from shared.ids import IndexId, new_uuid
 from shared.jobs.messages import PublishIndex, ids_of
 

@@ -20,8 +20,8 @@ from countermark.core.digest import Length, Sha256, sha256_of
 from countermark.core.names import IndexName, TargetPath
 from countermark.core.signing.access import KeyAccess
 from countermark.core.signing.making import make_key
-from services.signing.signatures import SigningRequest, sign_batch
-from services.signing.signers import ONLINE, KeyHandle, Signers, by_role, generate_key
+from services.signing.keys.signers import ONLINE, KeyHandle, Signers, by_role, generate_key
+from services.signing.publication.signatures import SigningRequest, sign_batch
 from shared.catalogue.publication_rows import CurrentFile
 from shared.catalogue.trust import StoredTrustFile
 from shared.trust.metadata import (

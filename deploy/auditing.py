@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from countermark.core.audit import ChainBroken
 from deploy.administration import Row, catalogue
 from deploy.errors import LaunchError, UsageError
-from services.signing import proving
-from services.signing.proving import AuditFault
+from services.signing.upkeep import proving
+from services.signing.upkeep.proving import AuditFault
 from shared.catalogue import audit_chain
 from shared.clock import SystemClock
 from shared.settings import Settings

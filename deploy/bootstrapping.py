@@ -19,10 +19,10 @@ from deploy.errors import LaunchError, UsageError
 from deploy.first_steps import prepare_catalogue
 from deploy.open_resources import open_resources
 from deploy.rebuilding import beside_server
-from services.signing.bootstrapping import HeldKey, check_holders
-from services.signing.bootstrapping import bootstrap as begin
-from services.signing.signers import KeyHandle, KeyUnusable
-from services.signing.trust_state import trust_state
+from services.signing.ceremonies.bootstrapping import HeldKey, check_holders
+from services.signing.ceremonies.bootstrapping import bootstrap as begin
+from services.signing.ceremonies.trust_state import trust_state
+from services.signing.keys.signers import KeyHandle, KeyUnusable
 from shared.clock import SystemClock
 from shared.errors import ServiceError
 from shared.resources import Resources

@@ -11,7 +11,7 @@ from countermark.core.names import InvalidName, parse_index_name
 from deploy.errors import LaunchError, UsageError
 from deploy.open_resources import open_resources
 from deploy.rebuilding import beside_server
-from services.signing.copying import CopyFailed, copy_tree
+from services.signing.upkeep.copying import CopyFailed, copy_tree
 from shared.catalogue import publications
 from shared.clock import SystemClock
 from shared.objects.filesystem import FolderStore

@@ -16,7 +16,7 @@ from deploy.errors import LaunchError
 from gateway.accounts import Accounts, DeploymentInfo, owner_link_url
 from gateway.index_lives import Birth
 from gateway.settings import addresses_of
-from services.signing.ceremony import CeremonyNeeded, ensure_trust
+from services.signing.ceremonies.trust_root import CeremonyNeeded, ensure_trust
 from shared.auth.principal import Verb
 from shared.catalogue import migrate
 from shared.catalogue.engine import CATALOGUE_AWAY

@@ -12,9 +12,9 @@ from contextlib import AbstractAsyncContextManager
 from deploy.errors import LaunchError, UsageError
 from deploy.open_resources import open_resources
 from deploy.rebuilding import beside_server
-from services.signing.ceremony import CeremonyNeeded, ensure_registry
-from services.signing.rebinning import BinsDamaged, IndexBusy, rebin
-from services.signing.signers import KeyUnusable
+from services.signing.ceremonies.trust_root import CeremonyNeeded, ensure_registry
+from services.signing.keys.signers import KeyUnusable
+from services.signing.upkeep.rebinning import BinsDamaged, IndexBusy, rebin
 from shared.catalogue import binning, trust
 from shared.catalogue.binning import BinnedIndex, BinSizes
 from shared.catalogue.leases import LeaseLost

@@ -13,9 +13,9 @@ from deploy.errors import LaunchError, UsageError
 from deploy.open_resources import open_resources
 from services.index.laying import lay
 from services.index.settings import Limits
-from services.signing.checking import Checked
-from services.signing.checking import check as check_signed
-from services.signing.rebuilding import rebuild as rebuild_signed
+from services.signing.upkeep.checking import Checked
+from services.signing.upkeep.checking import check as check_signed
+from services.signing.upkeep.rebuilding import rebuild as rebuild_signed
 from shared.catalogue import publications
 from shared.clock import SystemClock
 from shared.ids import IndexId

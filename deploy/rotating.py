@@ -1,6 +1,6 @@
 """Replaces the key of an online role beside a running deployment, and says how far it has come.
 
-Source: trust contract section 2.8; `services.signing.rotating` has the steps.
+Source: trust contract section 2.8; `services.signing.ceremonies.rotating` has the steps.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from securesystemslib.signer import Key
 from deploy.errors import LaunchError, UsageError
 from deploy.open_resources import open_resources
 from deploy.rebuilding import beside_server
-from services.signing import rotating
-from services.signing.ceremony import CeremonyNeeded
-from services.signing.rotating import Rotation, RotationRefused
-from services.signing.signers import KeyHandle, KeyUnusable
+from services.signing.ceremonies import rotating
+from services.signing.ceremonies.rotating import Rotation, RotationRefused
+from services.signing.ceremonies.trust_root import CeremonyNeeded
+from services.signing.keys.signers import KeyHandle, KeyUnusable
 from shared.catalogue import trust
 from shared.catalogue.binning import BinnedIndex
 from shared.clock import SystemClock

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from services.signing.approval_routes import ApprovalRoutes
-from services.signing.auditing import ChainLoop
-from services.signing.events_api import EventRoutes
+from services.signing.approvals.routes import ApprovalRoutes
+from services.signing.ceremonies.routes import EventRoutes
 from services.signing.jobs import RefreshLoop, handlers
-from services.signing.keys import KeyCheck
-from services.signing.renewing import RenewLoop
-from services.signing.telling import SigningLook
-from services.signing.tidying import TidyLoop
-from services.signing.usecases import Publisher
+from services.signing.keys.readiness import KeyCheck
+from services.signing.publication.auditing import ChainLoop
+from services.signing.publication.usecases import Publisher
+from services.signing.upkeep.renewing import RenewLoop
+from services.signing.upkeep.telling import SigningLook
+from services.signing.upkeep.tidying import TidyLoop
 from shared.auth.verifier import Verifier
 from shared.bodies import BoundedBodies, OwnPagesOnly, own_origin
 from shared.problems import install_problem_handlers, problem_answer

@@ -8,8 +8,8 @@ from datetime import timedelta
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.signing.ceremony import CeremonyNeeded
-from services.signing.usecases import Publisher
+from services.signing.ceremonies.trust_root import CeremonyNeeded
+from services.signing.publication.usecases import Publisher
 from shared.catalogue import stored_heads
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.jobs.messages import Message, PublishIndex, RefreshIndex

@@ -1,6 +1,7 @@
 """What release approval means for uploads: what their answers say, and that nothing approved is replaced.
 
-The upload service asks nobody itself: signing lets each file that arrives wait (`services.signing.approving`).
+The upload service asks nobody itself: signing lets each file that arrives wait
+(`services.signing.publication.approving`).
 Source: architecture section 11.7.
 """
 

@@ -1,8 +1,8 @@
 """Queries on the chain of the audit's rows and its published heads. Writer: signing.
 
 Audit numbers may commit in another order than they were given out, so the chain has an order of its own: a row that
-becomes visible late is chained when it is found, at the next position: `services.signing.auditing` looks a step behind
-the newest number, and through all of them now and then.
+becomes visible late is chained when it is found, at the next position: `services.signing.publication.auditing` looks a
+step behind the newest number, and through all of them now and then.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from countermark.core.names import IndexName
 from gateway.upstream import Mounted, Upstream
 from services.signing.app import create_service
-from services.signing.bootstrapping import bootstrap
-from services.signing.events import Ceremonies
+from services.signing.ceremonies.bootstrapping import bootstrap
+from services.signing.ceremonies.events import Ceremonies
 from shared.settings import Settings, Signing
 from tests.support.dashboard import PASSWORD, signed_in
 from tests.support.gateway import Servers, TestGateway, open_gateway

@@ -18,8 +18,8 @@ from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.index.app import create_service as create_index
-from services.signing.ceremony import ensure_trust
-from services.signing.usecases import Publisher
+from services.signing.ceremonies.trust_root import ensure_trust
+from services.signing.publication.usecases import Publisher
 from services.upload.app import create_service
 from shared.auth.principal import Scope, Verb
 from shared.catalogue.tables import File, IndexRow, Project, Release

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.signing.ceremony import ensure_trust
-from services.signing.usecases import Publisher
+from services.signing.ceremonies.trust_root import ensure_trust
+from services.signing.publication.usecases import Publisher
 from shared.catalogue import heads as heads_module
 from shared.catalogue.heads import Head, Heads
 from shared.catalogue.listener import Listener

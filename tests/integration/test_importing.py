@@ -22,8 +22,8 @@ from deploy.importing.devpi import import_devpi
 from deploy.importing.folder import import_folder
 from deploy.importing.running import Options
 from deploy.open_resources import open_resources
-from services.signing.ceremony import ensure_trust
-from services.signing.usecases import Publisher
+from services.signing.ceremonies.trust_root import ensure_trust
+from services.signing.publication.usecases import Publisher
 from shared.auth.passwords import password_matches
 from shared.catalogue.tables import Account, Attachment, Audit, File, IndexRow, PublishedFile
 from shared.clock import SystemClock

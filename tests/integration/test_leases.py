@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
-from services.signing.holding import kept
+from services.signing.publication.holding import kept
 from shared.catalogue import leases
 from shared.catalogue.leases import Held, LeaseLost
 from shared.ids import IndexId

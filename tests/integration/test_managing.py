@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from countermark.core.names import FileName
 from countermark.core.pointer import parse_latest
 from services.download.rules import FileWanted, refusal
-from services.signing.ceremony import ensure_trust
-from services.signing.rebuilding import rebuild
-from services.signing.usecases import Publisher
+from services.signing.ceremonies.trust_root import ensure_trust
+from services.signing.publication.usecases import Publisher
+from services.signing.upkeep.rebuilding import rebuild
 from services.upload.app import create_service
 from shared.auth.principal import Scope, Verb
 from shared.catalogue import heads, reading

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from deploy.ports import port_of, take_port
-from services.signing.ceremony import ensure_trust
+from services.signing.ceremonies.trust_root import ensure_trust
 from shared.settings import Listen, Settings
 from tests.support.alone import alone, alone_settings
 from tests.support.archives import make_wheel

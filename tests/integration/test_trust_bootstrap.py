@@ -11,7 +11,7 @@ from countermark.core.ceremony.documents import PublicKeyFile, to_bytes
 from deploy import bootstrapping, first_steps
 from deploy.errors import LaunchError, UsageError
 from deploy.open_resources import open_resources
-from services.signing.signers import generate_key
+from services.signing.keys.signers import generate_key
 from shared.clock import SystemClock
 from shared.errors import ServiceError
 from shared.settings import Database, Queue, Settings, Signing

@@ -19,7 +19,7 @@ from countermark.core.approval.keys import ApprovalKey, parse_key
 from countermark.core.approval.message import KeyRegistration, Statement, approval_of
 from gateway.upstream import Mounted
 from services.signing.app import create_service as signing_service
-from services.signing.usecases import Publisher
+from services.signing.publication.usecases import Publisher
 from services.upload.app import create_service as upload_service
 from shared.auth.principal import Scope, Verb
 from shared.catalogue.tables import Grant, Outbox, PublishedFile

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 
 from countermark.core.names import IndexName
-from services.signing.usecases import Publisher
+from services.signing.publication.usecases import Publisher
 from shared.auth.directory import IndexRecord
 from shared.ids import IndexId
 from tests.support.devpi_api import DevpiUser

@@ -12,7 +12,7 @@ from securesystemslib.signer import CryptoSigner
 
 from countermark.core.ceremony.documents import parse_event
 from countermark.core.ceremony.keys import key_document
-from services.signing.bootstrapping import HeldKey
+from services.signing.ceremonies.bootstrapping import HeldKey
 from shared.resources import Resources
 from shared.settings import Signing
 from shared.trust.roles import Role

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.digest import Sha256, sha256_of
 from countermark.core.names import FileName
-from services.signing.ceremony import ensure_trust
-from services.signing.usecases import Publisher
+from services.signing.ceremonies.trust_root import ensure_trust
+from services.signing.publication.usecases import Publisher
 from services.upload.app import create_service
 from shared.catalogue.tables import Attachment, File, Grant, IndexRow
 from shared.ids import FileId, new_uuid

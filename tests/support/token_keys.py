@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from tuf.api.metadata import Metadata
 
 from countermark.core.signing.making import FoundKey
-from services.signing.signers import ONLINE, KeyHandle, Signers, by_role, generate_key
+from services.signing.keys.signers import ONLINE, KeyHandle, Signers, by_role, generate_key
 from shared.catalogue import trust
 from shared.catalogue.trust import StoredKey, StoredTrustFile
 from shared.catalogue.unit_of_work import UnitOfWork

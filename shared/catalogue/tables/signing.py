@@ -105,7 +105,8 @@ class TufFile(Base):
 
 class Intent(Base):
     """Writer: signing. What a batch is about to sign, stored before any signature; `serial` is set when it was
-    published. Rows of what was superseded or never published go with their objects (`services.signing.retention`)."""
+    published. Rows of what was superseded or never published go with their objects
+    (`services.signing.upkeep.retention`)."""
 
     __tablename__ = "intent"
     __table_args__ = (

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.signing.ceremony import ensure_trust
-from services.signing.usecases import Publisher
+from services.signing.ceremonies.trust_root import ensure_trust
+from services.signing.publication.usecases import Publisher
 from shared.jobs.messages import PublishIndex
 from shared.resources import Resources
 from tests.integration.signing.changes import enqueue, upload

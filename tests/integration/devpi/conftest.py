@@ -13,8 +13,8 @@ from gateway.accounts import NewIndex
 from gateway.upstream import Mounted
 from services.download.app import create_service as create_download
 from services.index.app import create_service as create_index
-from services.signing.ceremony import ensure_trust
-from services.signing.usecases import Publisher
+from services.signing.ceremonies.trust_root import ensure_trust
+from services.signing.publication.usecases import Publisher
 from services.upload.app import create_service as create_upload
 from shared.auth.principal import Verb
 from shared.settings import RateLimits, Settings, Uploads

@@ -14,8 +14,8 @@ from sqlalchemy import func, select
 from countermark.core.names import IndexName
 from services.index.laying import lay
 from services.index.settings import Limits
-from services.signing.rebuilding import rebuild
-from services.signing.usecases import Publisher
+from services.signing.publication.usecases import Publisher
+from services.signing.upkeep.rebuilding import rebuild
 from shared.catalogue.tables import Journal, Outbox, PublishedFile
 from tests.support.archives import make_wheel
 from tests.support.devpi_api import PASSWORD, DevpiUser

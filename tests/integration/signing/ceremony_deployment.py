@@ -6,7 +6,7 @@ from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner
 
-from services.signing.usecases import Publisher
+from services.signing.publication.usecases import Publisher
 from shared.resources import Resources
 from tests.support.clock import SettableClock
 from tests.support.factories import MadeIndex

@@ -12,8 +12,8 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.signing.app import create_service
-from services.signing.bootstrapping import bootstrap
-from services.signing.ceremony import ensure_trust
+from services.signing.ceremonies.bootstrapping import bootstrap
+from services.signing.ceremonies.trust_root import ensure_trust
 from shared.catalogue.tables import Grant
 from shared.jobs.messages import PublishIndex
 from shared.resources import Resources

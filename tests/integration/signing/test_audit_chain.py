@@ -15,9 +15,9 @@ from structlog.testing import capture_logs
 
 from countermark.core.audit import HEAD_TARGET, ChainReader, parse_head
 from countermark.core.names import parse_target_path
-from services.signing.auditing import BATCH, ChainLoop
-from services.signing.rebuilding import rebuild
-from services.signing.usecases import Publisher
+from services.signing.publication.auditing import BATCH, ChainLoop
+from services.signing.publication.usecases import Publisher
+from services.signing.upkeep.rebuilding import rebuild
 from shared.catalogue import audit, audit_chain, gauges
 from shared.catalogue.engine import open_engine
 from shared.catalogue.tables import Audit, AuditChain, AuditHead, Outbox

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from countermark.core.audit import ChainBroken, parse_head, verify_export
 from deploy import auditing
 from deploy.errors import LaunchError, UsageError
-from services.signing.auditing import ChainLoop
-from services.signing.usecases import Publisher
+from services.signing.publication.auditing import ChainLoop
+from services.signing.publication.usecases import Publisher
 from shared.catalogue.tables import Audit
 from shared.resources import Resources
 from shared.settings import Settings

@@ -13,9 +13,9 @@ from securesystemslib.signer import CryptoSigner
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.signing.rebuilding import rebuild
-from services.signing.tidying import TidyLoop
-from services.signing.usecases import Publisher
+from services.signing.publication.usecases import Publisher
+from services.signing.upkeep.rebuilding import rebuild
+from services.signing.upkeep.tidying import TidyLoop
 from shared.catalogue.tables import Audit, Outbox
 from shared.jobs.messages import RefreshIndex
 from tests.integration.signing.ceremony_deployment import Deployment

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import select, text, update
 
 from countermark.core.digest import sha256_of
-from services.signing.checking import check
-from services.signing.usecases import Publisher
+from services.signing.publication.usecases import Publisher
+from services.signing.upkeep.checking import check
 from shared.catalogue.tables import File, TufFile
 from shared.resources import Resources
 from tests.integration.signing import changes

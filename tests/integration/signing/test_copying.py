@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from services.signing.copying import CopyFailed, copy_tree
-from services.signing.retention import remove_superseded
-from services.signing.usecases import Publisher
+from services.signing.publication.usecases import Publisher
+from services.signing.upkeep.copying import CopyFailed, copy_tree
+from services.signing.upkeep.retention import remove_superseded
 from shared.catalogue import publications
 from shared.jobs.messages import PublishIndex
 from shared.objects.filesystem import FolderStore

@@ -14,8 +14,8 @@ from countermark.core.names import IndexName
 from countermark.core.pointer import parse_latest, parse_pointer
 from services.index.laying import lay
 from services.index.settings import Limits
-from services.signing.rebuilding import rebuild
-from services.signing.usecases import Publisher
+from services.signing.publication.usecases import Publisher
+from services.signing.upkeep.rebuilding import rebuild
 from shared.catalogue.heads import current_pages
 from shared.catalogue.tables import Intent, Journal, Project, PublishedFile, TufFile
 from shared.jobs.messages import PublishIndex

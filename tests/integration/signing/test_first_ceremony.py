@@ -9,12 +9,12 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.ceremony.changes import Change as RoleChange
-from services.signing.bootstrapping import bootstrap
-from services.signing.ceremony import CeremonyNeeded, ensure_trust
-from services.signing.events import Ceremonies, Proposal
+from services.signing.ceremonies.bootstrapping import bootstrap
+from services.signing.ceremonies.events import Ceremonies, Proposal
+from services.signing.ceremonies.trust_root import CeremonyNeeded, ensure_trust
 from services.signing.jobs import handlers
-from services.signing.rebinning import rebin
-from services.signing.usecases import Publisher
+from services.signing.publication.usecases import Publisher
+from services.signing.upkeep.rebinning import rebin
 from shared.catalogue.signing_events import StoredEvent
 from shared.catalogue.tables import Audit, Outbox
 from shared.errors import ServiceError

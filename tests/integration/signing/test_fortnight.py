@@ -13,8 +13,8 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.signing.jobs import RefreshLoop
-from services.signing.tidying import TidyLoop
-from services.signing.usecases import Publisher
+from services.signing.publication.usecases import Publisher
+from services.signing.upkeep.tidying import TidyLoop
 from shared.catalogue.engine import open_engine
 from shared.catalogue.tables import TufFile, TufHead
 from shared.ids import IndexId

@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import text
 
 from countermark.core.ceremony.changes import Change
-from services.signing.ceremony import ensure_registry
-from services.signing.events import Ceremonies, Proposal
-from services.signing.rebinning import rebin
-from services.signing.telling import SigningLook
-from services.signing.usecases import Publisher
+from services.signing.ceremonies.events import Ceremonies, Proposal
+from services.signing.ceremonies.trust_root import ensure_registry
+from services.signing.publication.usecases import Publisher
+from services.signing.upkeep.rebinning import rebin
+from services.signing.upkeep.telling import SigningLook
 from shared.catalogue import gauges
 from shared.catalogue.leases import LeaseLost
 from shared.jobs.messages import PublishIndex

@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner, Signature
 
 from countermark.core.ceremony.changes import Change
-from services.signing.ceremony import load_handles
-from services.signing.events import Ceremonies, Proposal
-from services.signing.usecases import Publisher
+from services.signing.ceremonies.events import Ceremonies, Proposal
+from services.signing.ceremonies.trust_root import load_handles
+from services.signing.publication.usecases import Publisher
 from shared.resources import Resources
 from shared.trust.roles import Role
 from tests.support.factories import make_index

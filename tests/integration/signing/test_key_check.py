@@ -11,8 +11,8 @@ import pytest
 
 from countermark.core.signing.access import KeyAccess
 from countermark.core.signing.faults import KeyUnusable, TokenAway
-from services.signing.keys import KeyCheck
-from services.signing.signers import ONLINE, KeyHandle
+from services.signing.keys.readiness import KeyCheck
+from services.signing.keys.signers import ONLINE, KeyHandle
 from shared.http import NotReady
 from shared.resources import Resources
 

@@ -13,8 +13,8 @@ from countermark.core.digest import Length, sha256_of
 from countermark.core.names import FileName
 from countermark.core.pointer import parse_pointer
 from services.download.rules import FileWanted, refusal
-from services.signing.rebuilding import rebuild
-from services.signing.usecases import Publisher
+from services.signing.publication.usecases import Publisher
+from services.signing.upkeep.rebuilding import rebuild
 from shared.auth.directory import IndexRecord
 from shared.catalogue import overwriting, reading
 from shared.catalogue.overwriting import Added, NameBurnt, NameTaken

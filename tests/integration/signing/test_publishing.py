@@ -17,10 +17,10 @@ from tuf.api.exceptions import ExpiredMetadataError
 
 from countermark.core.digest import sha256_of
 from countermark.core.pointer import parse_latest, parse_pointer
-from services.signing.ceremony import CeremonyNeeded, ensure_trust
+from services.signing.ceremonies.trust_root import CeremonyNeeded, ensure_trust
 from services.signing.jobs import RefreshLoop
-from services.signing.rebuilding import rebuild
-from services.signing.usecases import Publisher
+from services.signing.publication.usecases import Publisher
+from services.signing.upkeep.rebuilding import rebuild
 from shared.catalogue import audit, marks, releases
 from shared.catalogue.leases import LeaseLost
 from shared.catalogue.publication_rows import STATUS_CHANGE

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, text, update
 
-from services.signing import rebinning
-from services.signing.ceremony import CeremonyNeeded, ensure_registry
-from services.signing.rebinning import BinsDamaged, rebin
-from services.signing.rebuilding import rebuild
-from services.signing.usecases import Publisher
+from services.signing.ceremonies.trust_root import CeremonyNeeded, ensure_registry
+from services.signing.publication.usecases import Publisher
+from services.signing.upkeep import rebinning
+from services.signing.upkeep.rebinning import BinsDamaged, rebin
+from services.signing.upkeep.rebuilding import rebuild
 from shared.catalogue.leases import LeaseLost
 from shared.catalogue.tables import TufFile, TufHead
 from shared.objects.interface import ObjectStoreError

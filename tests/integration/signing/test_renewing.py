@@ -10,11 +10,11 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.ceremony.changes import Change
-from services.signing.bootstrapping import bootstrap
-from services.signing.ceremony import ensure_registry, ensure_trust
-from services.signing.events import EVENT_LIFETIME, Ceremonies, Proposal
-from services.signing.renewing import renew_due
-from services.signing.usecases import Publisher
+from services.signing.ceremonies.bootstrapping import bootstrap
+from services.signing.ceremonies.events import EVENT_LIFETIME, Ceremonies, Proposal
+from services.signing.ceremonies.trust_root import ensure_registry, ensure_trust
+from services.signing.publication.usecases import Publisher
+from services.signing.upkeep.renewing import renew_due
 from shared.catalogue import publications, trust
 from shared.catalogue.tables import KeyHandle
 from shared.resources import Resources

@@ -10,11 +10,11 @@ import orjson
 import pytest
 from sqlalchemy import func, select, text
 
-from services.signing.ceremony import ensure_registry
-from services.signing.rebinning import rebin
-from services.signing.retention import remove_superseded
-from services.signing.tidying import TidyLoop
-from services.signing.usecases import Publisher
+from services.signing.ceremonies.trust_root import ensure_registry
+from services.signing.publication.usecases import Publisher
+from services.signing.upkeep.rebinning import rebin
+from services.signing.upkeep.retention import remove_superseded
+from services.signing.upkeep.tidying import TidyLoop
 from shared.catalogue import audit, leases, marks, publications
 from shared.catalogue.publication_rows import STATUS_CHANGE, IndexFacts
 from shared.catalogue.tables import Intent, Outbox, TufFile

@@ -11,12 +11,12 @@ from securesystemslib.signer import CryptoSigner, Signature, Signer
 from countermark.core.ceremony.changes import Change
 from countermark.core.signing.access import KeyAccess
 from countermark.core.signing.loading import load_signer
-from services.signing import rotating
-from services.signing.batch import Batch
-from services.signing.ceremony import keys_folder, load_handles
-from services.signing.events import Ceremonies, Proposal
-from services.signing.tidying import TidyLoop
-from services.signing.usecases import Publisher
+from services.signing.ceremonies import rotating
+from services.signing.ceremonies.events import Ceremonies, Proposal
+from services.signing.ceremonies.trust_root import keys_folder, load_handles
+from services.signing.publication.batch import Batch
+from services.signing.publication.usecases import Publisher
+from services.signing.upkeep.tidying import TidyLoop
 from shared.catalogue import publications
 from shared.catalogue.leases import Held
 from shared.catalogue.signing_events import StoredEvent

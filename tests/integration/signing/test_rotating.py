@@ -11,15 +11,15 @@ from securesystemslib.signer import CryptoSigner, Key
 from countermark.core.ceremony.changes import Change
 from countermark.core.signing.access import KeyAccess
 from countermark.core.signing.loading import load_signer
-from services.signing import rotating
-from services.signing.batch import Batch, Rendered
-from services.signing.ceremony import CeremonyNeeded, ensure_registry, keys_folder, load_handles
-from services.signing.events import Ceremonies, Proposal
-from services.signing.rebinning import rebin
-from services.signing.rotating import Rotation, RotationRefused
-from services.signing.signatures import SignedRoles
-from services.signing.signers import KeyHandle, KeyUnusable, generate_key, listed
-from services.signing.usecases import Publisher
+from services.signing.ceremonies import rotating
+from services.signing.ceremonies.events import Ceremonies, Proposal
+from services.signing.ceremonies.rotating import Rotation, RotationRefused
+from services.signing.ceremonies.trust_root import CeremonyNeeded, ensure_registry, keys_folder, load_handles
+from services.signing.keys.signers import KeyHandle, KeyUnusable, generate_key, listed
+from services.signing.publication.batch import Batch, Rendered
+from services.signing.publication.signatures import SignedRoles
+from services.signing.publication.usecases import Publisher
+from services.signing.upkeep.rebinning import rebin
 from shared.catalogue import trust
 from shared.errors import ServiceError
 from shared.resources import Resources

@@ -13,10 +13,10 @@ from securesystemslib.signer import Signer
 from tuf.api.exceptions import BadVersionNumberError, RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Targets, Timestamp
 
-from services.signing import rotating
-from services.signing.ceremony import keys_folder, load_handles
-from services.signing.signers import KeyHandle
-from services.signing.usecases import Publisher
+from services.signing.ceremonies import rotating
+from services.signing.ceremonies.trust_root import keys_folder, load_handles
+from services.signing.keys.signers import KeyHandle
+from services.signing.publication.usecases import Publisher
 from shared.resources import Resources
 from shared.trust.metadata import succinct_roles_of
 from shared.trust.roles import Role

@@ -22,11 +22,11 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Tar
 from countermark.core.ceremony.changes import Change
 from countermark.core.signing.access import KeyAccess
 from countermark.core.signing.loading import load_signer
-from services.signing.bootstrapping import bootstrap
-from services.signing.ceremony import keys_folder, load_handles
-from services.signing.event_views import EventView
-from services.signing.events import Ceremonies, Proposal
-from services.signing.usecases import Publisher
+from services.signing.ceremonies.bootstrapping import bootstrap
+from services.signing.ceremonies.events import Ceremonies, Proposal
+from services.signing.ceremonies.trust_root import keys_folder, load_handles
+from services.signing.ceremonies.views import EventView
+from services.signing.publication.usecases import Publisher
 from shared.errors import ErrorKind, ServiceError
 from shared.ids import IndexId
 from shared.resources import Resources

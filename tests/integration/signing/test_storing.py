@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
-from services.signing import tree
 from services.signing.jobs import LATE, RefreshLoop
-from services.signing.storing import make_good
-from services.signing.usecases import Publisher
+from services.signing.publication import tree
+from services.signing.publication.storing import make_good
+from services.signing.publication.usecases import Publisher
 from shared.catalogue import stored_heads
 from shared.catalogue.tables import Lease, TufHead
 from shared.catalogue.unit_of_work import UnitOfWork

@@ -15,10 +15,10 @@ from structlog.testing import capture_logs
 
 from services.signing.app import create_service
 from services.signing.jobs import RefreshLoop
-from services.signing.sweeping import Swept, sweep
-from services.signing.telling import SigningLook
-from services.signing.tidying import TidyLoop
-from services.signing.usecases import Publisher
+from services.signing.publication.usecases import Publisher
+from services.signing.upkeep.sweeping import Swept, sweep
+from services.signing.upkeep.telling import SigningLook
+from services.signing.upkeep.tidying import TidyLoop
 from shared.catalogue import publications
 from shared.catalogue.publication_rows import IndexFacts
 from shared.jobs.messages import PublishIndex

@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.signing.faults import KeyUnusable
 from countermark.core.signing.making import FoundKey, find_key
-from services.signing.keys import KeyCheck
-from services.signing.signers import ONLINE
-from services.signing.usecases import Publisher
+from services.signing.keys.readiness import KeyCheck
+from services.signing.keys.signers import ONLINE
+from services.signing.publication.usecases import Publisher
 from shared.catalogue.tables import Outbox, TufFile
 from shared.http import NotReady
 from shared.jobs.messages import PublishIndex

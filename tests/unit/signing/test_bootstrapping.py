@@ -8,7 +8,13 @@ from countermark.core.ceremony import rules
 from countermark.core.ceremony.changes import build
 from countermark.core.ceremony.payload import canonical_payload
 from countermark.core.ceremony.tree import WINDOWS
-from services.signing.bootstrapping import HeldKey, check_holders, first_proposals, offline_roles, online_roles
+from services.signing.ceremonies.bootstrapping import (
+    HeldKey,
+    check_holders,
+    first_proposals,
+    offline_roles,
+    online_roles,
+)
 from shared.errors import ServiceError
 from shared.trust.roles import PROFILES, Role
 from tests.support.ceremonies import NOW, signer, signers

@@ -7,7 +7,7 @@ import pytest
 from countermark.core.ceremony.changes import Change
 from countermark.core.ceremony.faults import CeremonyFault
 from countermark.core.ceremony.payload import metadata_bytes
-from services.signing.event_rules import check_children, check_online_keys, first_steps_left
+from services.signing.ceremonies.rules import check_children, check_online_keys, first_steps_left
 from shared.trust.roles import PROFILES, Role
 from tests.support.ceremonies import SharedFiles, first_files, signer, signers
 

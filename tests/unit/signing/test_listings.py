@@ -7,7 +7,7 @@ from uuid import UUID
 
 from countermark.core.digest import Sha256, sha256_of
 from countermark.core.names import NormalizedName
-from services.signing.listings import ListingCache
+from services.signing.publication.listings import ListingCache
 from shared.catalogue.publication_rows import ProjectState
 from shared.formats.registry import FORMATS
 from shared.ids import ProjectId

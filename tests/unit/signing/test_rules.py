@@ -9,7 +9,7 @@ from tuf.api.metadata import SuccinctRoles
 
 from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName, IndexName, latest_target, pointer_target
-from services.signing import rules
+from services.signing.publication import rules
 from shared.catalogue import publication_rows as rows
 from shared.catalogue.publication_rows import CurrentFile, FileState, ProjectState, Request
 from shared.ids import FileId, ProjectId

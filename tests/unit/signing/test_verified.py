@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from countermark.core.digest import Length, Sha256
-from services.signing.verified import VerifiedFiles
+from services.signing.publication.verified import VerifiedFiles
 from tests.unit.signing.test_rules import wheel
 
 

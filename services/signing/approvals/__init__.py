@@ -1,0 +1,1 @@
+"""Release approval: who demands it, whose keys count, and the routes that take what people signed."""

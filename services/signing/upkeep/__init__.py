@@ -1,0 +1,1 @@
+"""What keeps a published index in order: renewing, checking, mending, moving, tidying and copying it."""
