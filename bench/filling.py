@@ -19,8 +19,8 @@ from bench.copying import Placed, Published, analyse, copy_bins, copy_publicatio
 from bench.synthetic import Filling, SyntheticProject, synthetic_projects
 from countermark.core.digest import Length, Sha256, sha256_of
 from countermark.core.names import TargetPath
-from services.signing.ceremonies.trust_root import load_handles
 from services.signing.keys.access import key_access
+from services.signing.keys.handles import load_handles
 from services.signing.keys.signers import Signers
 from services.signing.publication import tree
 from services.signing.publication.signatures import SignedFile, SigningRequest, sign_bins, sign_head

@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
 from deploy.errors import LaunchError
-from services.signing.ceremonies.trust_root import ensure_trust, load_handles
+from services.signing.ceremonies.trust_root import ensure_trust
+from services.signing.keys.handles import load_handles
 from shared.catalogue import schema
 from shared.settings import ObjectStoreSettings, Settings, Signing, Starting
 from tests.support.alone import NOWHERE, alone, alone_settings

@@ -19,9 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from countermark.core.ceremony.changes import Change
 from countermark.core.ceremony.tree import KEYED_BY, SHARED_ROLES
 from services.signing.ceremonies.events import Ceremonies, Proposal
-from services.signing.ceremonies.trust_root import keys_folder, load_handles
 from services.signing.ceremonies.views import SharedFiles
 from services.signing.keys.access import key_access
+from services.signing.keys.handles import keys_folder, load_handles
 from services.signing.keys.signers import KeyHandle, Signers, by_role, generate_key
 from shared.catalogue import audit, signing_events, trust
 from shared.catalogue.signing_events import Holder, StoredEvent

@@ -29,9 +29,10 @@ from countermark.core.ceremony.key_lists import key_lists
 from countermark.core.ceremony.payload import read_published
 from countermark.core.ceremony.tree import DELEGATOR
 from services.signing.ceremonies.events import Ceremonies, Proposal
-from services.signing.ceremonies.trust_root import CeremonyNeeded, keys_folder, load_handles
+from services.signing.ceremonies.trust_root import CeremonyNeeded
 from services.signing.ceremonies.views import SharedFiles
 from services.signing.keys.access import key_access
+from services.signing.keys.handles import keys_folder, load_handles
 from services.signing.keys.signers import KeyHandle, KeyUnusable, Signers, generate_key, listed
 from shared.catalogue import audit, binning, rotation, trust
 from shared.catalogue.binning import BinnedIndex

@@ -13,12 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from securesystemslib.signer import Key
 from sqlalchemy.ext.asyncio import AsyncConnection
 from tuf.api.metadata import Metadata
 
 from services.signing.ceremonies.views import first_ceremony
-from services.signing.keys.access import key_access, keys_folder_of, with_configured_uris
+from services.signing.keys.access import key_access
+from services.signing.keys.handles import keys_folder, load_handles
 from services.signing.keys.signers import KeyHandle, Signers, by_role, generate_key
 from shared.catalogue import audit, trust
 from shared.catalogue.trust import StoredKey, StoredTrustFile
@@ -46,11 +46,6 @@ class CeremonyNeeded(Exception):
     def __init__(self, message: str, waits_for: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.waits_for = tuple(waits_for)
-
-
-def keys_folder(resources: Resources) -> Path:
-    """Return the folder of generated keys."""
-    return keys_folder_of(resources.settings)
 
 
 async def ensure_trust(resources: Resources) -> bool:
@@ -140,19 +135,6 @@ async def ensure_registry(resources: Resources, bits: int) -> StoredTrustFile:
         )
         await work.commit()
     return file
-
-
-async def load_handles(resources: Resources) -> list[KeyHandle]:
-    """Return the handles of all living keys, with the URIs that the settings give them.
-
-    Raises:
-        KeyUnusable: `signing.uris` names a key that there is not.
-    """
-    async with resources.engine.connect() as connection:
-        stored = await trust.living_keys(connection)
-        known = await trust.known_keys(connection)
-    handles = [KeyHandle(Role(key.role), Key.from_dict(key.keyid, dict(key.public_key)), key.uri) for key in stored]
-    return with_configured_uris(handles, resources.settings, known)
 
 
 def _stored(handle: KeyHandle) -> StoredKey:

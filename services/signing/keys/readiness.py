@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from countermark.core.signing.access import KeyAccess
-from services.signing.ceremonies.trust_root import load_handles
 from services.signing.keys.access import key_access
+from services.signing.keys.handles import load_handles
 from services.signing.keys.signers import KeyHandle, KeyUnusable, Signers, online
 from shared.http import NotReady
 from shared.resources import Resources

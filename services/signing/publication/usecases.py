@@ -23,10 +23,11 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.names import page_target
-from services.signing.ceremonies.trust_root import ceremony_needed, load_handles
+from services.signing.ceremonies.trust_root import ceremony_needed
 from services.signing.ceremonies.trust_targets import targets_of
 from services.signing.keys.access import key_access
 from services.signing.keys.custody import Custody, custody_of
+from services.signing.keys.handles import load_handles
 from services.signing.keys.signers import KeyUnusable, Signers, online
 from services.signing.publication import rules, tree
 from services.signing.publication.approving import publishable

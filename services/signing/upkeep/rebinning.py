@@ -23,9 +23,9 @@ import structlog
 from tuf.api.metadata import SuccinctRoles
 
 from countermark.core.names import TargetPath
-from services.signing.ceremonies.trust_root import load_handles
 from services.signing.ceremonies.trust_targets import targets_of
 from services.signing.keys.access import key_access
+from services.signing.keys.handles import load_handles
 from services.signing.keys.signers import Signers, online
 from services.signing.publication import rules, tree
 from services.signing.publication.holding import kept

@@ -19,9 +19,9 @@ from countermark.core.ceremony.changes import Change, build
 from countermark.core.ceremony.payload import read_published
 from countermark.core.ceremony.tree import DELEGATOR
 from services.signing.ceremonies.events import Ceremonies, Proposal
-from services.signing.ceremonies.trust_root import load_handles
 from services.signing.ceremonies.views import SharedFiles
 from services.signing.keys.access import key_access
+from services.signing.keys.handles import load_handles
 from services.signing.keys.signers import KeyHandle, KeyUnusable, Signers, listed
 from shared.catalogue import audit, publications, rotation, trust
 from shared.catalogue.trust import StoredTrustFile

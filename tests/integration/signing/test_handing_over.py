@@ -9,7 +9,7 @@ from securesystemslib.signer import CryptoSigner, Signature
 
 from countermark.core.ceremony.changes import Change
 from services.signing.ceremonies.events import Ceremonies, Proposal
-from services.signing.ceremonies.trust_root import load_handles
+from services.signing.keys.handles import load_handles
 from services.signing.publication.usecases import Publisher
 from shared.resources import Resources
 from shared.trust.roles import Role

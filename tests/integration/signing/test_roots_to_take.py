@@ -13,7 +13,7 @@ from countermark.core.signing.access import KeyAccess
 from countermark.core.signing.loading import load_signer
 from services.signing.ceremonies import rotating
 from services.signing.ceremonies.events import Ceremonies, Proposal
-from services.signing.ceremonies.trust_root import keys_folder, load_handles
+from services.signing.keys.handles import keys_folder, load_handles
 from services.signing.publication.batch import Batch
 from services.signing.publication.usecases import Publisher
 from services.signing.upkeep.tidying import TidyLoop

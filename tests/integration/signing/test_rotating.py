@@ -14,7 +14,8 @@ from countermark.core.signing.loading import load_signer
 from services.signing.ceremonies import rotating
 from services.signing.ceremonies.events import Ceremonies, Proposal
 from services.signing.ceremonies.rotating import Rotation, RotationRefused
-from services.signing.ceremonies.trust_root import CeremonyNeeded, ensure_registry, keys_folder, load_handles
+from services.signing.ceremonies.trust_root import CeremonyNeeded, ensure_registry
+from services.signing.keys.handles import keys_folder, load_handles
 from services.signing.keys.signers import KeyHandle, KeyUnusable, generate_key, listed
 from services.signing.publication.batch import Batch, Rendered
 from services.signing.publication.signatures import SignedRoles

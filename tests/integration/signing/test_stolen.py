@@ -14,7 +14,7 @@ from tuf.api.exceptions import BadVersionNumberError, RepositoryError, UnsignedM
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Targets, Timestamp
 
 from services.signing.ceremonies import rotating
-from services.signing.ceremonies.trust_root import keys_folder, load_handles
+from services.signing.keys.handles import keys_folder, load_handles
 from services.signing.keys.signers import KeyHandle
 from services.signing.publication.usecases import Publisher
 from shared.resources import Resources

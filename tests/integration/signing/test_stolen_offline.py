@@ -24,8 +24,8 @@ from countermark.core.signing.access import KeyAccess
 from countermark.core.signing.loading import load_signer
 from services.signing.ceremonies.bootstrapping import bootstrap
 from services.signing.ceremonies.events import Ceremonies, Proposal
-from services.signing.ceremonies.trust_root import keys_folder, load_handles
 from services.signing.ceremonies.views import EventView
+from services.signing.keys.handles import keys_folder, load_handles
 from services.signing.publication.usecases import Publisher
 from shared.errors import ErrorKind, ServiceError
 from shared.ids import IndexId
