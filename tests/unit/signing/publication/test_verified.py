@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from countermark.core.digest import Length, Sha256
 from services.signing.publication.verified import VerifiedFiles
-from tests.unit.signing.test_rules import wheel
+from tests.unit.signing.publication.test_rules import wheel
 
 
 def test_a_file_counts_only_as_exactly_what_was_checked() -> None:
