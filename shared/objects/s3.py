@@ -40,6 +40,7 @@ from shared.objects.interface import (
 from shared.objects.keys import InvalidKey, check_key, check_prefix
 from shared.objects.s3_bucket import Bucket, stored
 from shared.objects.s3_buffers import PART, Buffers, made
+from shared.objects.s3_descriptions import lean_session
 from shared.objects.s3_errors import code_of, is_missing
 from shared.objects.s3_multipart import BODY_TIME, Source, put_parts, sweep_parts
 from shared.objects.s3_reading import Body
@@ -124,6 +125,7 @@ class S3Connection:
             aws_access_key_id=_plain(options.access_key),
             aws_secret_access_key=_plain(options.secret_key),
             region_name=options.region,
+            botocore_session=lean_session(),
         )
         verify = None if options.ca_file is None else _readable_authorities(options.ca_file)
         async with session.client("s3", endpoint_url=options.endpoint_url, config=config, verify=verify) as client:
