@@ -11,6 +11,7 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509 import Certificate
+from sigstore.errors import VerificationError
 from sigstore.verify import Verifier
 
 from countermark.core.attestations.bundle import SigstoreBundle
@@ -107,7 +108,7 @@ def _by_sigstore(name: str, root: Root, verifier: Verifier, signed: Signed, pass
     """
     if not is_p256(signed.key):
         raise Failed(Step.SIGNATURE, "the certificate's key is not of the curve P-256")
-    entry, bundle = read_entry(signed.bundle), _timed(signed.body)
+    entry, bundle = read_entry(signed.bundle), _timed(signed)
     reached = Reached()
     try:
         kind, payload = verifier.verify_dsse(bundle, reached)
@@ -133,9 +134,12 @@ def _by_sigstore(name: str, root: Root, verifier: Verifier, signed: Signed, pass
     return Proven(name, RootKind.SIGSTORE, bundle.times, identity, entry=entry)
 
 
-def _timed(body: bytes) -> TimedBundle:
+def _timed(signed: Signed) -> TimedBundle:
     try:
-        bundle = TimedBundle.from_json(body)
+        bundle = TimedBundle.from_json(signed.body)
+    except VerificationError as error:
+        # All that it verifies of a bundle when it reads one.
+        raise Failed(Step.LOG, f"a time stamp cannot be read: {_said(error)}") from error
     except Exception as error:
         raise Failed(Step.STRUCTURE, f"certificate or log entry cannot be read: {_said(error)}") from error
     assert isinstance(bundle, TimedBundle)

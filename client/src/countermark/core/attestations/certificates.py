@@ -52,11 +52,12 @@ def read_identity(certificate: x509.Certificate) -> Identity:
             for extension in extensions
             if extension.oid.dotted_string.startswith(EXTENSIONS)
         }
+        found = [_name(name) for name in names]
     except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
         raise _bad(f"its extensions cannot be read: {error}") from error
     if len(names) != 1:
         raise _bad(f"it is for {len(names)} names, not for exactly one")
-    san, kind = _name(names[0])
+    [(san, kind)] = found
     for value in (san, *claims.values()):
         # Also what turns the direction of writing: a reader is to see what was compared.
         if len(value) > _MAX_TEXT or not value.isprintable():
