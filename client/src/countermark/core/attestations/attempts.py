@@ -109,20 +109,16 @@ def _by_sigstore(name: str, root: Root, verifier: Verifier, signed: Signed, pass
     if not is_p256(signed.key):
         raise Failed(Step.SIGNATURE, "the certificate's key is not of the curve P-256")
     entry, bundle = read_entry(signed.bundle), _timed(signed)
-    reached = Reached()
-    try:
-        kind, payload = verifier.verify_dsse(bundle, reached)
-    except Failed:
-        raise
-    except Exception as error:
-        # Malformed material leads to errors of pydantic, cryptography and the standard library too; contract 4.2.
-        raise Failed(_step(bundle, reached), _said(error)) from error
-    if not (reached.reached and bundle.times) or (kind, payload) != (signed.bundle.payload_type, signed.bundle.payload):
-        raise Failed(Step.CERTIFICATE, "something else was verified than was asked for")
+    error = _verify(verifier, bundle, reached := Reached(), signed.bundle)
+    if not reached.reached or not bundle.times:
+        # It establishes the times first, then it looks at chain and SCT, then at the log.
+        raise Failed(Step.CERTIFICATE if bundle.times else Step.LOG, error or "nothing was verified")
     root.check_ct_log(signed.certificate)
     root.check_authority(signed.certificate, bundle.times)
     identity = read_identity(signed.certificate)
     passed.append(Step.CERTIFICATE)
+    if error is not None:
+        raise Failed(Step.LOG, error)
     inner = bundle.log_entry._inner  # noqa: SLF001 - no public way to what was verified
     assert inner.inclusion_proof is not None
     assert inner.inclusion_proof.checkpoint is not None
@@ -146,9 +142,20 @@ def _timed(signed: Signed) -> TimedBundle:
     return bundle
 
 
-def _step(bundle: TimedBundle, reached: Reached) -> Step:
-    """Return what sigstore was at when it failed: the times come first, then chain and SCT, then the log."""
-    return Step.LOG if reached.reached or not bundle.times else Step.CERTIFICATE
+def _verify(verifier: Verifier, bundle: TimedBundle, reached: Reached, asked: SigstoreBundle) -> str | None:
+    """Have sigstore verify a bundle; returns why it does not.
+
+    Raises:
+        Failed: WINDOWS; the certificate did not hold.
+    """
+    try:
+        found = verifier.verify_dsse(bundle, reached)
+    except Failed:
+        raise
+    except Exception as error:
+        # Malformed material leads to errors of pydantic, cryptography and the standard library too; contract 4.2.
+        return _said(error)
+    return None if found == (asked.payload_type, asked.payload) else "something else was verified than was asked for"
 
 
 def _said(error: Exception) -> str:
