@@ -72,6 +72,7 @@ def test_old_media_types(made: str, kind: str) -> None:
         (["mediaType"], "application/json"),
         (["mediaType"], None),
         (["mediaType"], 3),
+        (["mediaType"], []),
         (["dsse_envelope"], {}),
         (MATERIAL, None),
         (MATERIAL, []),

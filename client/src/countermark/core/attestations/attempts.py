@@ -88,6 +88,9 @@ def attempt(known: KnownRoot, signed: Signed) -> Attempt:
         return Attempt(_by_sigstore(known.name, known.root, known.verifier, signed, passed), None, tuple(passed))
     except Failed as failure:
         return Attempt(None, failure, tuple(passed))
+    except Exception as error:
+        # Malformed material leads to errors of pydantic, cryptography and the standard library too; contract 4.2.
+        return Attempt(None, Failed(Step.CERTIFICATE, f"it cannot be verified: {_said(error)}"), tuple(passed))
 
 
 def _by_own_authority(name: str, root: OwnAuthority, signed: Signed, passed: list[Step]) -> Proven:

@@ -96,7 +96,7 @@ def read_bundle(body: bytes, read_json: ReadJson) -> SigstoreBundle:
         raise _bad("it holds the signature of a file, not a statement in a DSSE envelope")
     _object(document, "bundle", {"mediaType", "verificationMaterial", "dsseEnvelope"})
     kind = document["mediaType"]
-    if kind not in _WITH_CHAIN | _WITH_LEAF:
+    if not isinstance(kind, str) or kind not in _WITH_CHAIN | _WITH_LEAF:
         raise _bad(f"its media type is that of no bundle that is known here: {str(kind)[:100]!r}")
     payload_type, payload, signature = _envelope(document["dsseEnvelope"])
     material = _object(

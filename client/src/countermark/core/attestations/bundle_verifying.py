@@ -181,9 +181,17 @@ def _reach(one: Attempt) -> tuple[bool, int]:
 
 
 def _certificate(der: bytes) -> tuple[Certificate, PublicKeyTypes]:
+    """Read a certificate, and all of it: cryptography does so part by part, when each is asked for.
+
+    Raises:
+        Failed: STRUCTURE or SIGNATURE.
+    """
     try:
         certificate = load_der_x509_certificate(der)
-    except ValueError as error:
+        _ = certificate.issuer, certificate.subject, certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        _ = certificate.version, certificate.extensions, certificate.signature_algorithm_parameters
+    except Exception as error:
+        # Of a value, of a version, of an extension that is there twice, of an algorithm.
         raise Failed(Step.STRUCTURE, "its certificate cannot be read") from error
     try:
         return certificate, certificate.public_key()
