@@ -294,8 +294,10 @@ class TestMaterial:
     def test_an_unreadable_policy(self, instance: Instance) -> None:
         """A policy that cannot be read takes nothing."""
         material = of(instance, "schema: policy/v9")
-        assert code(judged(material, None)) == (62, "policy")
-        assert code(judged(material, made(instance))) == (60, "identity")
+        for named in (None, made(instance), b"{}"):
+            found = judged(material, named)
+            assert code(found) == (62, "policy")
+            assert "cannot be read" in found.reason
 
     def test_nothing_there(self, material: TrustMaterial) -> None:
         """Where something is demanded, nothing is a refusal; where all is denied, so is everything."""

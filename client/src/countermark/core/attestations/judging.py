@@ -37,12 +37,10 @@ class _Ready:
 
     Attributes:
         policy: None where none is signed.
-        unreadable: why the policy cannot be read; None where it can.
     """
 
     verifier: BundleVerifier
     policy: Policy | None
-    unreadable: str | None
 
 
 class Judge:
@@ -50,7 +48,7 @@ class Judge:
 
     def __init__(self, read_json: ReadJson) -> None:
         self._read_json = read_json
-        self._warm: OrderedDict[Sha256, _Ready] = OrderedDict()
+        self._warm: OrderedDict[Sha256, _Ready | InvalidPolicy] = OrderedDict()
         self._lock = Lock()
 
     def judge(
@@ -74,11 +72,15 @@ class Judge:
         if len(bodies) > MAX_BUNDLES:
             return _too_many(bodies, len(bodies))
         ready = self._ready(material)
+        if isinstance(ready, InvalidPolicy):
+            return _unreadable(ready)
         reports = tuple(ready.verifier.verify(body, file.file_name, file.sha256) for body in bodies)
-        verdict = _verdict(ready, file, reports, now, had_provenance)
+        evidence = [one for report in reports for one in report.evidence]
+        asked = PolicyFile(file.index, file.project, file.version, file.file_name)
+        verdict = evaluate(ready.policy, asked, evidence, now, had_provenance)
         return _concluded(reports, verdict, is_named=named is not None)
 
-    def _ready(self, material: TrustMaterial) -> _Ready:
+    def _ready(self, material: TrustMaterial) -> _Ready | InvalidPolicy:
         key = material.sha256()
         with self._lock:
             found = self._warm.get(key)
@@ -103,16 +105,15 @@ def judge(  # noqa: PLR0913, PLR0917 - a question of `Judge`, and what it is mad
     return Judge(read_json).judge(material, file, named, others, now, had_provenance)
 
 
-def _read(material: TrustMaterial, read_json: ReadJson) -> _Ready:
+def _read(material: TrustMaterial, read_json: ReadJson) -> _Ready | InvalidPolicy:
     """Read material: the roots that the policy names, under its names for them; without one all, by their paths."""
     if material.policy is None:
-        return _Ready(BundleVerifier(material.roots, {}, read_json), None, None)
+        return _Ready(BundleVerifier(material.roots, {}, read_json), None)
     try:
         policy = parse_policy(material.policy)
     except InvalidPolicy as error:
-        # Roots are named by policies: whoever cannot read one knows none.
-        return _Ready(BundleVerifier({}, {}, read_json), None, str(error)[:300])
-    return _Ready(_verifier(policy, material, read_json), policy, None)
+        return error
+    return _Ready(_verifier(policy, material, read_json), policy)
 
 
 def _verifier(policy: Policy, material: TrustMaterial, read_json: ReadJson) -> BundleVerifier:
@@ -130,17 +131,6 @@ def _verifier(policy: Policy, material: TrustMaterial, read_json: ReadJson) -> B
         test_roots=policy.test_roots,
         without_log={name for name in logless if name is not None},
     )
-
-
-def _verdict(
-    ready: _Ready, file: JudgedFile, reports: Sequence[BundleReport], now: int, had_provenance: bool | None
-) -> Verdict:
-    if ready.unreadable is not None:
-        reason = f"the signed policy cannot be read, so nothing is taken: {ready.unreadable}"
-        return Verdict(allowed=False, demanded=True, exit_code=62, step="policy", reason=reason)
-    evidence = [one for report in reports for one in report.evidence]
-    asked = PolicyFile(file.index, file.project, file.version, file.file_name)
-    return evaluate(ready.policy, asked, evidence, now, had_provenance)
 
 
 def _concluded(reports: tuple[BundleReport, ...], verdict: Verdict, *, is_named: bool) -> Judgement:
@@ -166,5 +156,14 @@ def _too_many(bodies: Sequence[bytes], count: int) -> Judgement:
     failure = Failed(Step.STRUCTURE, f"the file has {count} attestations; at most {MAX_BUNDLES} are judged")
     steps = tuple((step, False if step == Step.STRUCTURE else None) for step in Step)
     report = BundleReport(sha256_of(bodies[0]), steps, failure, None)
-    verdict = Verdict(allowed=False, demanded=True, exit_code=62, step="policy", reason=failure.detail)
-    return Judgement((report,), verdict, EXIT_CODES[failure.step], failure.detail, CHAIN_STEPS[failure.step])
+    return _failed((report,), _refused(failure.detail), failure, "nothing was verified")
+
+
+def _unreadable(error: InvalidPolicy) -> Judgement:
+    """Take nothing: a policy says which roots there are, so that bundles are not even verified."""
+    verdict = _refused(f"the signed policy cannot be read, so nothing is taken: {str(error)[:300]}")
+    return Judgement((), verdict, verdict.exit_code, verdict.reason, verdict.step)
+
+
+def _refused(reason: str) -> Verdict:
+    return Verdict(allowed=False, demanded=True, exit_code=62, step="policy", reason=reason)
