@@ -13,6 +13,9 @@ GITHUB_WORKFLOW = (
     "https://slsa-framework.github.io/github-actions-buildtypes/workflow/v1",
 )
 GITLAB_JOB = "https://docs.gitlab.com/ci/pipeline_security/slsa/provenance_v1"
+LOCAL_BUILD = "urn:countermark:build:local:v1"
+"""What `countermark build` writes on a machine that is no pipeline."""
+
 _GITLAB_RUNNER = ("https://gitlab.com/gitlab-org/gitlab-runner/-/blob/", "/PROVENANCE.md")
 
 
@@ -57,6 +60,14 @@ _GITLAB = Dialect(
     lists_variables=True,
     lists_materials=False,
 )
+_LOCAL = Dialect(
+    frozenset(["source", "ref", "path"]),
+    workflow=frozenset(),
+    sources=(("source",),),
+    refs=(("ref",),),
+    # A folder of the repository.
+    entries=(("path",),),
+)
 _OTHER = Dialect(
     frozenset(["workflow", "repository", "source", "ref", "path", "entryPoint", "inputs", "vars", "parameters"])
 )
@@ -66,6 +77,8 @@ def dialect_of(build_type: str) -> Dialect:
     """Return how provenance of a build type is read; of an unknown one by the names that are usual."""
     if build_type in GITHUB_WORKFLOW:
         return _GITHUB
+    if build_type == LOCAL_BUILD:
+        return _LOCAL
     start, end = _GITLAB_RUNNER
     if build_type.rstrip("/") == GITLAB_JOB or (build_type.startswith(start) and build_type.endswith(end)):
         return _GITLAB
