@@ -32,6 +32,7 @@
       RegistryRefused                   1   the registry's API said no
       CeremonyRefused                   1   a payload or document of a ceremony must not be signed or used
       BuildFailed                       1
+      PolicyUnusable                    1   a file is no policy
       AuditRefused                      1   an export of the audit is not what the registry published
       KeyUnusable                       1   a private key (`core.signing`)
         TokenAway                       1   the token it is on
@@ -277,6 +278,12 @@ class CeremonyRefused(ClientError):
     """A payload, or a document of a ceremony, is not one to sign or to use."""
 
     link = "ceremony"
+
+
+class PolicyUnusable(ClientError):
+    """A file is no policy that could be signed."""
+
+    link = "policy"
 
 
 class BuildFailed(ClientError):
