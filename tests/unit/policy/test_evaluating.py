@@ -154,6 +154,14 @@ def test_what_the_predicate_must_say(changes: dict[str, Any], check: str) -> Non
     assert (verdict.exit_code, verdict.step, failed(verdict)) == (62, "policy", check)
 
 
+def test_builder_ids_with_a_ref() -> None:
+    """A builder's id may have the ref of the certificate behind it, as forges write it, and no other."""
+    assert judged(evidence(predicate=slsa_v1(builder_id=f"{WORKFLOW}@refs/tags/v7"))).allowed
+    for other in (f"{WORKFLOW}@refs/tags/v8", f"{WORKFLOW}@", f"{WORKFLOW}.evil@refs/tags/v7", f"x{WORKFLOW}"):
+        verdict = judged(evidence(predicate=slsa_v1(builder_id=other)))
+        assert (verdict.exit_code, failed(verdict)) == (62, "builder id")
+
+
 def test_a_level_that_is_too_low() -> None:
     """A builder that counts for less than the rule wants ends with 62; what the predicate claims is not asked."""
     verdict = judged(GOOD, policy=edited({"level: 3\n  acme-nightly": "level: 2\n  acme-nightly"}))
