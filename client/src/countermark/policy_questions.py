@@ -127,6 +127,17 @@ def question_of_files(
     return Question(material, policy, index or ANY_INDEX, bundles)
 
 
+def question_of_index(material: TrustMaterial, index: str, bundle_files: Sequence[Path]) -> Question:
+    """Return a question about what the trust role of an index signs.
+
+    Raises:
+        UsageFault: a bundle cannot be read.
+        PolicyUnusable: the signed policy is none.
+    """
+    policy = None if material.policy is None else _parsed(material.policy, "what the trust role signs")
+    return Question(material, policy, index, tuple(read_bounded(path, MAX_BUNDLE_BYTES) for path in bundle_files))
+
+
 def explain_file(question: Question, what: str, notify: Notify) -> Explained:
     """Say what the policy demands of a local file or a release.
 

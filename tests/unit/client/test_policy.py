@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.support.pipelines import Pipeline
 from tests.support.policies import POLICY, edited
 from tests.support.sigstore.instance import SLSA, Instance, statement
 from tests.support.sigstore.tokens import GITHUB, github
+from tests.support.simulator import Deployment, RepositorySimulator
 from tests.unit.client.conftest import Run
+from tests.unit.client.loopback import Loopback
 
 NAME, CONTENT = "thing-1.0-py3-none-any.whl", b"a wheel"
 REPOSITORY = "https://github.com/acme/thing"
@@ -162,6 +165,38 @@ def test_explain_with_another_root(run: Run, folder: Path) -> None:
     assert judged(run, folder).exit_code == 61
     given = ("--policy", folder / "policy.yaml", "--attestation", folder / "bundle.json")
     assert run("policy", "explain", folder / NAME, *given).exit_code == 60
+
+
+def test_explain_the_signed_policy(run: Run, server: Loopback, tmp_path: Path) -> None:
+    """Without --policy it is the one that the index's trust role signs, with its roots; unsigned ones are not asked."""
+    pipeline, deployment = Pipeline(), Deployment()
+    deployment.trust_targets |= pipeline.trusted()
+    sim = RepositorySimulator("root/attested", deployment)
+    sim.publish()
+    server.serve_index(sim)
+    (tmp_path / "root.json").write_bytes(deployment.roots[0])
+    wheel, bundle = tmp_path / "widget-1.10-py3-none-any.whl", tmp_path / "bundle.json"
+    wheel.write_bytes(CONTENT)
+    bundle.write_bytes(pipeline.bundle(wheel.name, CONTENT))
+    where = ("--repository", f"{server.url}/root/attested", "--root", tmp_path / "root.json")
+    found = run("policy", "explain", wheel, "other==1", *where)
+    assert found.exit_code == 0, found.output
+    assert "widget 1.10 in root/attested: the rule about widget\n" in found.stdout
+    assert "other 1 in root/attested: the rule about every project\n  refused" in found.stdout
+    judged = run("policy", "explain", wheel, *where, "--attestation", bundle, "--json")
+    assert (judged.exit_code, json.loads(judged.stdout)["judgement"]["verdict"]["builder"]) == (0, "release")
+    bundle.write_bytes(pipeline.bundle(wheel.name, CONTENT, "1.9"))
+    assert run("policy", "explain", wheel, *where, "--attestation", bundle).exit_code == 62
+    assert run("policy", "explain", wheel, *where, "--trusted-root", tmp_path / "root.json").exit_code == 2
+
+
+def test_explain_where_no_policy_is_signed(run: Run, tree: Path, sim: RepositorySimulator, tmp_path: Path) -> None:
+    """Then it says that nothing is demanded."""
+    root = tmp_path / "root.json"
+    root.write_bytes(sim.deployment.roots[0])
+    found = run("policy", "explain", "widget==1.10", "--repository", tree, "--root", root)
+    assert found.exit_code == 0, found.output
+    assert "no policy is signed\n  nothing is demanded" in found.stdout
 
 
 def test_explain_is_used_wrongly(run: Run, folder: Path) -> None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from countermark.cli.connecting import JsonOption
+from countermark.cli.connecting import Asked, FirstUseOption, JsonOption, RepositoryOption, RootOption, opened
 from countermark.cli.screen import Screen
-from countermark.core.errors import PolicyUnusable
+from countermark.core.errors import PolicyUnusable, UsageFault
 from countermark.core.policy.linting import lint
 from countermark.core.policy.wording import policy_in_words
-from countermark.policy_questions import Explained, explain_file, question_of_files, read_policy
+from countermark.policy_questions import (
+    Explained,
+    Question,
+    explain_file,
+    question_of_files,
+    question_of_index,
+    read_policy,
+)
 
 app = typer.Typer(help="The signed policy: check it, explain it, print its schema.", no_args_is_help=True)
 
@@ -29,9 +37,11 @@ TrustedRootOption = Annotated[
         help="The bytes of a root that the policy names; repeated. Without NAME of the only one.",
     ),
 ]
-PolicyFileOption = Annotated[Path, typer.Option("--policy", metavar="FILE", help="The policy.")]
+PolicyFileOption = Annotated[
+    Path | None, typer.Option("--policy", metavar="FILE", help="This policy, instead of the one that is signed.")
+]
 AsIndexOption = Annotated[
-    str | None, typer.Option("--index", metavar="OWNER/INDEX", help="The index that the file is of or goes to.")
+    str | None, typer.Option("--index", metavar="OWNER/INDEX", help="As a file of this index; else the repository's.")
 ]
 StrictOption = Annotated[bool, typer.Option("--strict", help="End with 1 where something is probably not meant.")]
 
@@ -61,27 +71,44 @@ def check(
 
 
 @app.command()
-def explain(
+def explain(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     what: Annotated[list[str], typer.Argument(metavar="FILE|NAME==V...", help="Local files, or releases.")],
-    policy: PolicyFileOption,
+    policy: PolicyFileOption = None,
     index: AsIndexOption = None,
     attestation: AttestationOption = None,
     trusted_root: TrustedRootOption = None,
+    repository: RepositoryOption = None,
+    root: RootOption = None,
+    first_use: FirstUseOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say which rule is about a file and what it demands; with a bundle, the verdict and every check.
 
+    The policy is the one that the trust role of the repository signs, roots included, or the one in --policy.
     Ends as `countermark verify` would at the policy: 0, 60, 61 or 62 (51, 52 for the bundle itself); without a bundle
     with 0.
     """
     screen = Screen(as_json=as_json, full_table=True)
     with screen.guarded():
-        question = question_of_files(policy, trusted_root or (), index, attestation or ())
+        bundles = attestation or ()
+        if policy is not None:
+            question = question_of_files(policy, trusted_root or (), index, bundles)
+        elif trusted_root:
+            raise UsageFault("--trusted-root goes with --policy", "Roots of the signed policy are signed beside it.")
+        else:
+            question = _signed(Asked(repository, root, first_use), index, bundles)
         explained = [explain_file(question, one, screen.notify) for one in what]
     for one in explained:
         _show(screen, one)
     # The first refusal decides, as the chain of a verification does.
     raise typer.Exit(next((one.exit_code for one in explained if one.exit_code), 0))
+
+
+def _signed(where: Asked, index: str | None, bundles: Sequence[Path]) -> Question:
+    """Return a question about what the trust role of a repository signs."""
+    with opened(where, Screen(quiet=True)) as here, here.verifier.metadata() as view:
+        material = view.material(view.asked, with_roots=bool(bundles))
+        return question_of_index(material, index or str(view.asked), bundles)
 
 
 def _show(screen: Screen, one: Explained) -> None:
