@@ -30,10 +30,10 @@
         PolicyRefused                  62   builder, source or level
       LocalState                       70   files of this machine: cache, pinned roots, destination
       UploadRefused                     1
+      PolicyUnusable                    1   a file is no policy
       RegistryRefused                   1   the registry's API said no
       CeremonyRefused                   1   a payload or document of a ceremony must not be signed or used
       BuildFailed                       1
-      PolicyUnusable                    1   a file is no policy
       AuditRefused                      1   an export of the audit is not what the registry published
       KeyUnusable                       1   a private key (`core.signing`)
         TokenAway                       1   the token it is on
@@ -284,6 +284,12 @@ class UploadRefused(ClientError):
     link = "upload"
 
 
+class PolicyUnusable(ClientError):
+    """A file is no policy that could be signed."""
+
+    link = "policy"
+
+
 class RegistryRefused(ClientError):
     """The registry's API did not do what was asked."""
 
@@ -294,12 +300,6 @@ class CeremonyRefused(ClientError):
     """A payload, or a document of a ceremony, is not one to sign or to use."""
 
     link = "ceremony"
-
-
-class PolicyUnusable(ClientError):
-    """A file is no policy that could be signed."""
-
-    link = "policy"
 
 
 class BuildFailed(ClientError):
