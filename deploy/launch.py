@@ -28,6 +28,7 @@ from deploy.cli_keys import keys
 from deploy.cli_mirrors import mirrors
 from deploy.cli_operations import bins, check_config, configuration, jobs, rebuild, trees
 from deploy.cli_osv import advisories
+from deploy.cli_policy import policies
 from deploy.cli_trust import trust
 from deploy.errors import LaunchError, UsageError
 from deploy.supervisor import first_cause
@@ -48,6 +49,7 @@ app.add_typer(mirrors, name="mirror")
 app.add_typer(advisories, name="osv")
 app.add_typer(audits, name="audit")
 app.add_typer(trust, name="trust")
+app.add_typer(policies, name="policy")
 app.command("check-config")(check_config)
 app.command("rebuild")(rebuild)
 app.command("bins")(bins)

@@ -21,6 +21,7 @@ from countermark.cli import (
     holding,
     keys,
     listing,
+    policies,
     probing,
     publishing,
     roots,
@@ -55,6 +56,7 @@ app.add_typer(tokens.app, name="token")
 app.add_typer(auditing.app, name="audit")
 app.add_typer(ceremony.app, name="ceremony")
 app.add_typer(approving.app, name="approvals")
+app.add_typer(policies.app, name="policy")
 
 
 def _version(wanted: bool) -> None:

@@ -45,7 +45,8 @@ class Builder:
         root: the name in `Policy.roots` of what the certificate must chain to; None with `key`.
         issuer: of the identity in the certificate; None only where the root is a company's CA, which is its own.
         key: the name in `Policy.keys` of a bare key, instead of a certificate.
-        builder_ids: what build provenance may say that built it. Nothing fits an empty list.
+        builder_ids: what build provenance may say that built it, as it is or with `@` and the certificate's ref
+            behind it. Nothing fits an empty list.
         build_types: how it may say it was built. Nothing fits an empty list.
         level: the SLSA build level that this builder is trusted with.
     """

@@ -177,7 +177,7 @@ def _rule(fields: Fields, builders: Mapping[str, Builder]) -> Rule:
         builders=named,
         source=_source(fields),
         source_refs=fields.checked("source_refs", check_ref_pattern),
-        predicates=fields.texts("predicates") or SLSA,
+        predicates=fields.checked("predicates", _predicate) or SLSA,
         min_level=fields.number("min_level", 0, MAX_LEVEL) or 0,
         log_kinds=kinds,
         max_age_days=max_age,
@@ -212,6 +212,13 @@ def _source(fields: Fields) -> str | None:
             "as https://host/owner/repository"
         )
     return source
+
+
+def _predicate(text: str) -> str:
+    """Return a type of statement; of SLSA's those alone whose content is read, since all else is taken unread."""
+    if text.startswith("https://slsa.dev/") and text not in SLSA:
+        raise InvalidPolicy(f"{text[:100]} is not read here: of SLSA's write {' or '.join(SLSA)}")
+    return text
 
 
 def _log(fields: Fields) -> tuple[tuple[LogKind, ...], int | None]:
