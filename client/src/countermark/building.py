@@ -23,6 +23,7 @@ from build import (
 )
 from build.env import DefaultIsolatedEnv
 
+from countermark.attesting.beside import STATEMENT
 from countermark.attesting.environment import installed_in
 from countermark.core.attestations.making import Build, Course, Subject, provenance_statement
 from countermark.core.digest import Length, measure
@@ -34,9 +35,6 @@ from countermark.transport import CHUNK
 
 KINDS: tuple[DistributionType, ...] = ("sdist", "wheel")
 """What is built, in this order."""
-
-STATEMENT_SUFFIX = ".statement.json"
-"""What is added to a file's name for the statement about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ def build_project(
             statement = None
             if described is not None:
                 provenance = provenance_statement(Subject(file.name, pointer.file.digest), described, course)
-                statement = _write_beside(file, STATEMENT_SUFFIX, provenance)
+                statement = _write_beside(file, STATEMENT, provenance)
             built.append(Built(file, written, statement))
     except (BuildException, BuildBackendException, FailedProcessError, subprocess.CalledProcessError) as error:
         raise BuildFailed(f"{source}: {error}".rstrip("."), "The backend's own output is above.") from error

@@ -75,8 +75,7 @@ def test_a_job_of_gitlab_is_described_without_its_variables() -> None:
     build = describe_build(GITLAB, None, print)
     assert build.build_type == GITLAB_BUILD
     assert build.builder == "https://gitlab.com/acme/thing//.gitlab-ci.yml@refs/tags/v1"
-    parameters = {"source": "https://gitlab.com/acme/thing", "entryPoint": "release", "ref": "refs/tags/v1"}
-    assert build.external == parameters
+    assert build.external == {"source": "https://gitlab.com/acme/thing", "entryPoint": "release"}
     assert build.source is not None
     assert build.source.to_document() == {
         "uri": "git+https://gitlab.com/acme/thing@refs/tags/v1",

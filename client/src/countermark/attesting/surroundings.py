@@ -97,7 +97,7 @@ def _on_gitlab(environ: Mapping[str, str], checkout: Checkout | None, builder: s
         build_type=GITLAB_BUILD,
         # As certificates name the pipeline.
         builder=builder or f"{server}/{project}//{file}" + (f"@{ref}" if ref else ""),
-        external={"source": url, "entryPoint": environ["CI_JOB_NAME"]} | ({"ref": ref} if ref else {}),
+        external={"source": url, "entryPoint": environ["CI_JOB_NAME"]},
         internal={"gitlab": _said(told)},
         source=_source(url, ref, environ["CI_COMMIT_SHA"], checkout),
         invocation=environ["CI_JOB_URL"],
@@ -109,7 +109,7 @@ def _here(checkout: Checkout | None) -> Build:
     """Describe a build on a machine that nobody vouches for. Neither its name nor its paths are told."""
     external, source = {}, None
     if checkout is not None:
-        found = {"source": checkout.url, "ref": checkout.ref, "folder": checkout.folder or None}
+        found = {"source": checkout.url, "ref": checkout.ref, "path": checkout.folder or None}
         external = _said(found)
         url = checkout.url or "git:local"
         source = _material(url if checkout.url is None else f"git+{url}", checkout.ref, checkout.commit, checkout)

@@ -12,6 +12,7 @@ import typer
 
 from countermark.cli import (
     approving,
+    attesting,
     auditing,
     bases,
     ceremony,
@@ -40,6 +41,7 @@ app.command()(downloading.download)
 app.command()(verifying.verify)
 app.command()(listing.ls)
 app.command()(publishing.build)
+app.command()(attesting.attest)
 app.command()(publishing.upload)
 app.command()(standing.status)
 app.command()(yanking.yank)

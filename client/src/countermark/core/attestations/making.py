@@ -14,19 +14,20 @@ from typing import Any
 
 from countermark.core.attestations.provenance import ReadJson
 from countermark.core.attestations.results import Failed, Step
-from countermark.core.attestations.statement import SLSA_PROVENANCE_V1, STATEMENT_V1
-from countermark.core.digest import InvalidDigest, Sha256, parse_sha256
-
-STATEMENT_V0_1 = "https://in-toto.io/Statement/v0.1"
-"""Of old pipelines. It is read and never made. Source: trust contract section 4 ("Accept both, emit v1")."""
+from countermark.core.attestations.statement import (
+    MAX_TYPE,
+    SLSA_PROVENANCE_V1,
+    STATEMENT_V1,
+    find_subject,
+    read_any_statement,
+)
+from countermark.core.digest import Sha256
 
 MAX_STATEMENT_BYTES = 512 << 10
 """Bytes of a statement: no verifier of ours takes a larger payload."""
 
-_MOST_SUBJECTS = 1024
-_LONGEST_TYPE = 500
-_V0_PREDICATES = "/v0."
-"""What the types of predicates hold that may stand in a Statement v0.1. Source: trust contract section 6, row 21."""
+_STRONG = ("sha256", "sha384", "sha512")
+"""Digests that are taken over from old statements: libraries that sign refuse statements with weaker ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,41 +145,27 @@ def statement(subjects: Sequence[Subject], predicate_type: str, predicate: Mappi
 def prepare(payload: bytes, subject: Subject, read_json: ReadJson) -> Prepared:
     """Check that a statement is about a file and return what is to be signed of it.
 
-    A Statement v1 is signed as it is, byte for byte. A v0.1 is written anew as v1, with all its subjects and the
-    predicate it has: nothing that verifies takes v0.1 from the libraries that sign.
+    A Statement v1 is signed as it is, byte for byte. A v0.1 is written anew as v1, with the predicate it has and all
+    its subjects: what signs takes v1 alone (trust contract section 4, "Accept both, emit v1").
 
     Raises:
         Failed: STATEMENT, it is none or one that nobody would accept; SUBJECT, it is about another file.
     """
     if len(payload) > MAX_STATEMENT_BYTES:
-        raise _bad(f"it has more than {MAX_STATEMENT_BYTES} bytes")
-    try:
-        document = read_json(payload)
-    except ValueError as error:
-        raise _bad(f"it cannot be read: {error}") from error
-    kind = document.get("_type") if isinstance(document, dict) else None
-    if kind not in {STATEMENT_V1, STATEMENT_V0_1}:
-        raise _bad("it is no in-toto Statement v1 or v0.1")
-    predicate_type, predicate = document.get("predicateType"), document.get("predicate")
-    if not isinstance(predicate_type, str) or not is_predicate_type(predicate_type):
-        raise _bad("it has no predicate type, which is a URI")
-    if predicate is not None and not isinstance(predicate, dict):
-        raise _bad("its predicate is no object")
-    subjects = document.get("subject")
-    if not isinstance(subjects, list) or not 1 <= len(subjects) <= _MOST_SUBJECTS:
-        raise _bad(f"it has not 1 to {_MOST_SUBJECTS} subjects")
-    if not any(_is(one, subject) for one in subjects):
-        raise Failed(Step.SUBJECT, _otherwise(subjects, subject))
-    if kind == STATEMENT_V1:
-        return Prepared(payload, predicate_type)
-    if _V0_PREDICATES not in predicate_type:
-        raise _bad(f"a Statement v0.1 cannot have the predicate {predicate_type}")
-    return Prepared(_written(subjects, predicate_type, predicate), predicate_type, is_rewritten=True)
+        raise Failed(Step.STATEMENT, f"it has more than {MAX_STATEMENT_BYTES} bytes")
+    found = read_any_statement(payload, read_json)
+    if not is_predicate_type(found.predicate_type):
+        raise Failed(Step.STATEMENT, "its predicate type is no URI")
+    find_subject(found, subject.name, subject.sha256)
+    if read_json(payload)["_type"] == STATEMENT_V1:
+        return Prepared(payload, found.predicate_type)
+    subjects = [one for one in map(_strong, found.subjects) if one["digest"]]
+    return Prepared(_written(subjects, found.predicate_type, found.predicate), found.predicate_type, is_rewritten=True)
 
 
 def is_predicate_type(text: str) -> bool:
     """Return whether a text may be the type of a predicate: a URI in characters that everybody sees."""
-    return len(text) <= _LONGEST_TYPE and text.isascii() and text.isprintable() and " " not in text and ":" in text
+    return len(text) <= MAX_TYPE and text.isascii() and text.isprintable() and " " not in text and ":" in text
 
 
 def _written(subjects: Sequence[Any], predicate_type: str, predicate: Any) -> bytes:
@@ -191,28 +178,11 @@ def _written(subjects: Sequence[Any], predicate_type: str, predicate: Any) -> by
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def _is(candidate: Any, subject: Subject) -> bool:
-    if not isinstance(candidate, dict) or candidate.get("name") != subject.name:
-        return False
-    digests = candidate.get("digest")
-    found = digests.get("sha256") if isinstance(digests, dict) else None
-    try:
-        return isinstance(found, str) and len(found) == len(subject.sha256) and parse_sha256(found) == subject.sha256
-    except InvalidDigest:
-        return False
-
-
-def _otherwise(subjects: Sequence[Any], subject: Subject) -> str:
-    named = [one for one in subjects if isinstance(one, dict) and one.get("name") == subject.name]
-    if named:
-        return f"it is about other bytes of {subject.name}: the file's sha256 is {subject.sha256}"
-    names = [str(one.get("name"))[:100] for one in subjects[:3] if isinstance(one, dict)]
-    return f"it is about {', '.join(map(repr, names)) or 'nothing'}, not about {subject.name}"
+def _strong(subject: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a subject with those of its digests that may still prove something."""
+    digests = {name: value for name, value in subject["digest"].items() if name in _STRONG}
+    return {"name": subject.get("name"), "digest": digests}
 
 
 def _instant(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _bad(detail: str) -> Failed:
-    return Failed(Step.STATEMENT, detail)
