@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from countermark.attesting.beside import ALL
 from countermark.attesting.checkout import read_checkout
+from countermark.attesting.sending import Sending
 from countermark.attesting.surroundings import describe_build
 from countermark.building import build_project
 from countermark.cli.connecting import JsonOption, QuietOption, TokenOption, WorkersOption
@@ -20,9 +22,6 @@ from countermark.credentials import find_credentials
 from countermark.metadatafile import distribution_of
 from countermark.publish import Answer, Uploader, upload_all
 from countermark.settings import read_settings
-
-_BESIDE = (".pointer", ".statement.json", ".sigstore.json", ".attestation")
-"""How the names of files end that lie beside those that are uploaded: `dist/*` names them too."""
 
 
 def build(  # noqa: PLR0913, PLR0917 - a command has an argument for each of its options
@@ -75,7 +74,7 @@ def _described(source: Path, out: Path, builder: str | None, screen: Screen) -> 
     return describe_build(os.environ, checkout, screen.notify, builder)
 
 
-def upload(
+def upload(  # noqa: PLR0913, PLR0917 - a command has an argument for each of its options
     files: Annotated[
         list[Path],
         typer.Argument(metavar="FILES...", help="Wheels and sdists; what lies beside them is no file of its own."),
@@ -83,24 +82,31 @@ def upload(
     index: Annotated[
         str | None, typer.Option("--index", metavar="URL", help="The index. Default: COUNTERMARK_REPOSITORY.")
     ] = None,
+    attestations: Annotated[
+        bool, typer.Option("--attestations/--no-attestations", help="Send the attestations that lie beside files.")
+    ] = True,
     token: TokenOption = None,
     workers: WorkersOption = 4,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Upload files to an index and print its answer to each; one that is refused does not end the others."""
+    """Upload files to an index and print its answer to each; one that is refused does not end the others.
+
+    With each go the attestations beside it: FILE.sigstore.json, FILE.*.sigstore.json and FILE.*.attestation.
+    """
     screen = Screen(as_json=as_json, quiet=quiet)
     with screen.guarded():
         settings = read_settings(os.environ)
         url = settings.repository_or(index, "--index")
-        chosen = [file for file in files if not file.name.endswith(_BESIDE)]
+        chosen = [file for file in files if not file.name.endswith(ALL)]
         if not chosen:
             raise UsageFault("no wheel or sdist is named")
         for file in chosen:
             distribution_of(file)
         credentials = find_credentials(url, settings.secrets_for(url, token), screen.notify)
         with screen.meter() as meter:
-            answers = upload_all(Uploader(url, credentials, meter=meter), chosen, workers)
+            sending = Sending(url, credentials) if attestations else None
+            answers = upload_all(Uploader(url, credentials, meter=meter, attachments=sending), chosen, workers)
     refused = []
     for file, answer in zip(chosen, answers, strict=True):
         if isinstance(answer, ClientError):
@@ -120,6 +126,5 @@ def _say(screen: Screen, file: Path, answer: Answer) -> None:
         screen.notify(line)
     if answer.status_url:
         screen.notify(f"not published yet; follow it with: countermark status {answer.status_url}")
-    screen.object(
-        {"file": str(file), "status": answer.status, "lines": list(answer.lines), "status_url": answer.status_url}
-    )
+    told = {"file": str(file), "status": answer.status, "lines": list(answer.lines), "status_url": answer.status_url}
+    screen.object(told | {"attestations": answer.attestations})
