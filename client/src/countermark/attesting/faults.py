@@ -1,4 +1,4 @@
-"""The one error of making attestations."""
+"""The errors of making attestations, and of what they are checked against."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ class AttestFailed(ClientError):
     """No attestation was made: the statement, the identity, an instance's service or the result is not usable."""
 
     link = "attest"
+
+
+class TrustFaulty(ClientError):
+    """What an index is trusted by has ended, is about to, or cannot be used."""
+
+    link = "trust"
 
 
 def words(error: BaseException) -> str:

@@ -27,6 +27,7 @@ from countermark.cli import (
     roots,
     standing,
     tokens,
+    trust,
     verifying,
     yanking,
 )
@@ -55,6 +56,7 @@ app.add_typer(bases.app, name="bases")
 app.add_typer(keys.app, name="key")
 app.add_typer(tokens.app, name="token")
 app.add_typer(auditing.app, name="audit")
+app.add_typer(trust.app, name="trust")
 app.add_typer(ceremony.app, name="ceremony")
 app.add_typer(approving.app, name="approvals")
 
