@@ -21,6 +21,7 @@ from countermark.attesting.surroundings import (
 from countermark.core.attestations.making import Course, Subject, provenance_statement
 from countermark.core.digest import sha256_of
 from countermark.core.errors import BuildFailed, UsageFault
+from countermark.core.policy import normal_form
 
 COMMIT = "5" * 40
 GITHUB = {
@@ -57,7 +58,7 @@ def test_a_workflow_run_is_described_as_github_describes_it() -> None:
     noted: list[str] = []
     build = describe_build(GITHUB, CLEAN, noted.append)
     assert (build.build_type, noted) == (GITHUB_BUILD, [])
-    assert build.builder == "https://github.com/acme/thing/.github/workflows/release.yml@refs/tags/v1"
+    assert build.builder == "https://github.com/acme/thing/.github/workflows/release.yml"
     workflow = {"ref": "refs/tags/v1", "repository": "https://github.com/acme/thing"}
     assert build.external == {"workflow": workflow | {"path": ".github/workflows/release.yml"}}
     assert build.source is not None
@@ -74,7 +75,7 @@ def test_a_job_of_gitlab_is_described_without_its_variables() -> None:
     """The builder is the pipeline's file as certificates name it; variables, which may be secrets, are left out."""
     build = describe_build(GITLAB, None, print)
     assert build.build_type == GITLAB_BUILD
-    assert build.builder == "https://gitlab.com/acme/thing//.gitlab-ci.yml@refs/tags/v1"
+    assert build.builder == "https://gitlab.com/acme/thing//.gitlab-ci.yml"
     assert build.external == {"source": "https://gitlab.com/acme/thing", "entryPoint": "release"}
     assert build.source is not None
     assert build.source.to_document() == {
@@ -118,7 +119,7 @@ def test_half_a_pipeline_is_local(missing: str) -> None:
 
 def test_a_reusable_workflow_names_itself_and_a_machine_cannot() -> None:
     """--builder-id is for what a pipeline's environment does not know; a local build cannot call itself otherwise."""
-    workflow = "https://github.com/acme/builders/.github/workflows/wheel.yml@refs/tags/v3"
+    workflow = "https://github.com/acme/builders/.github/workflows/wheel.yml"
     assert describe_build(GITHUB, CLEAN, print, workflow).builder == workflow
     with pytest.raises(UsageFault, match="no pipeline"):
         describe_build({}, CLEAN, print, workflow)
@@ -142,6 +143,42 @@ def test_the_statement_follows_from_its_facts() -> None:
     ]
     assert details["metadata"]["startedOn"] == "2026-01-02T03:04:05Z"
     assert details["builder"]["version"].keys() == {"build", "countermark"}
+
+
+LOCAL_SSH = replace(CLEAN, url="ssh://git@host/acme/thing.git", folder="python", ref=None)
+
+
+@pytest.mark.parametrize(
+    ("environ", "checkout", "source", "ref", "entry"),
+    [
+        (GITHUB, CLEAN, "https://github.com/acme/thing", "refs/tags/v1", ".github/workflows/release.yml"),
+        (GITLAB, None, "https://gitlab.com/acme/thing", "refs/tags/v1", "release"),
+        ({}, CLEAN, "https://github.com/acme/thing", "refs/heads/main", None),
+        ({}, LOCAL_SSH, "ssh://git@host/acme/thing.git", None, "python"),
+    ],
+)
+def test_a_policy_reads_what_is_written(
+    environ: dict[str, str], checkout: Checkout | None, source: str, ref: str | None, entry: str | None
+) -> None:
+    """Source, ref, commit and entry are found by the reader that policies are evaluated with."""
+    build = describe_build(environ, checkout, print)
+    made = provenance_statement(
+        Subject("a-1.tar.gz", sha256_of(b"")), build, Course(datetime.now(UTC), datetime.now(UTC))
+    )
+    found = normal_form("https://slsa.dev/provenance/v1", json.loads(made)["predicate"])
+    assert (found.source, found.ref, found.commit, found.entry) == (source, ref, COMMIT, entry)
+    assert (found.builder_id, found.build_type) == (build.builder, build.build_type)
+
+
+@pytest.mark.parametrize("checkout", [None, replace(CLEAN, url=None)])
+def test_a_policy_finds_no_source_where_none_is_known(checkout: Checkout | None) -> None:
+    """A source without an address is none that a policy could name."""
+    made = provenance_statement(
+        Subject("a-1.tar.gz", sha256_of(b"")),
+        describe_build({}, checkout, print),
+        Course(datetime.now(UTC), datetime.now(UTC)),
+    )
+    assert normal_form("https://slsa.dev/provenance/v1", json.loads(made)["predicate"]).source is None
 
 
 @pytest.mark.parametrize(

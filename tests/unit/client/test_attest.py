@@ -6,6 +6,8 @@ import base64
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -205,6 +207,13 @@ def test_contradictions_are_usage(run: Run, wheel: Path, arguments: tuple[str, .
     done = run("attest", wheel, *arguments)
     assert done.exit_code == 2
     assert words in done.stderr
+
+
+def test_other_commands_do_not_wait_for_what_signs() -> None:
+    """Libraries that take most of a second to load are not loaded with the command line."""
+    code = "import sys, countermark.cli; print(sorted({'sigstore', 'rfc3161_client'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 class Stamping:

@@ -2,7 +2,8 @@
 
 Only what the environment says in so many words is repeated, and no variable whose content nobody knows. A machine that
 is no pipeline, or one that does not tell all, makes provenance that says "local": whoever reads it can then trust no
-more than whoever signs it.
+more than whoever signs it. A builder is named as policies name it, without the ref that its certificate has behind it:
+`builder_ids` are compared exactly, and refs have their own place in policies (trust contract section 4).
 
 Source: GitHub Actions, "Default environment variables"; GitLab CI/CD, "Predefined variables"; SLSA, "Build provenance"
 v1; the build types' own descriptions.
@@ -73,7 +74,7 @@ def _on_github(environ: Mapping[str, str], checkout: Checkout | None, builder: s
     }
     return Build(
         build_type=GITHUB_BUILD,
-        builder=builder or f"{server}/{environ['GITHUB_WORKFLOW_REF']}",
+        builder=builder or f"{server}/{repository}/{workflow}",
         external={"workflow": {"ref": workflow_ref, "repository": f"{server}/{repository}", "path": workflow}},
         internal={"github": _said(told)},
         source=_source(f"{server}/{repository}", environ["GITHUB_REF"], environ["GITHUB_SHA"], checkout),
@@ -95,8 +96,7 @@ def _on_gitlab(environ: Mapping[str, str], checkout: Checkout | None, builder: s
     }
     return Build(
         build_type=GITLAB_BUILD,
-        # As certificates name the pipeline.
-        builder=builder or f"{server}/{project}//{file}" + (f"@{ref}" if ref else ""),
+        builder=builder or f"{server}/{project}//{file}",
         external={"source": url, "entryPoint": environ["CI_JOB_NAME"]},
         internal={"gitlab": _said(told)},
         source=_source(url, ref, environ["CI_COMMIT_SHA"], checkout),

@@ -38,7 +38,7 @@ def build(  # noqa: PLR0913, PLR0917 - a command has an argument for each of its
     ] = True,
     builder_id: Annotated[
         str | None,
-        typer.Option("--builder-id", metavar="URI", help="In a job of a reusable workflow: that workflow, with @REF."),
+        typer.Option("--builder-id", metavar="URI", help="In a job of a reusable workflow: that workflow."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -54,7 +54,7 @@ def build(  # noqa: PLR0913, PLR0917 - a command has an argument for each of its
         except InvalidName as error:
             raise UsageFault(str(error)) from error
         if builder_id is not None and not is_predicate_type(builder_id):
-            raise UsageFault("--builder-id is no URI", "Write https://host/owner/repository/.../workflow.yml@refs/...")
+            raise UsageFault("--builder-id is no URI", "Write https://host/owner/repository/.../workflow.yml.")
         out = outdir or source / "dist"
         described = _described(source, out, builder_id, screen) if provenance else None
         built = build_project(source, out, name, isolated=isolated, described=described)
