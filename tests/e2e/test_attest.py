@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pypi_attestations import Attestation
 
 from countermark.core.attestations.bundle_verifying import BundleVerifier
+from countermark.core.attestations.judgements import JudgedFile
+from countermark.core.attestations.judging import judge
+from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.digest import sha256_of
 from countermark.strict_json import read_json
 from tests.support.processes import program, run
@@ -26,6 +30,27 @@ from tests.support.sigstore.tokens import GITHUB, GITLAB, gitlab
 WORKFLOW = "https://github.com/acme/thing/.github/workflows/release.yml@refs/tags/v1"
 PIPELINE = "https://gitlab.com/acme/thing//.gitlab-ci.yml@refs/tags/v1"
 SLSA = "https://slsa.dev/provenance/v1"
+POLICY = b"""
+schema: "policy/v1"
+roots: {private: "trusted_root.json"}
+test_roots: ["private"]
+builders:
+  release:
+    root: "private"
+    issuer: "https://token.actions.githubusercontent.com"
+    san: {workflow: "https://github.com/acme/thing/.github/workflows/release.yml", refs: ["refs/tags/v*"]}
+    builder_ids: ["https://github.com/acme/thing/.github/workflows/release.yml"]
+    build_types: ["https://actions.github.io/buildtypes/workflow/v1"]
+    level: 3
+packages:
+  - match: "thing"
+    builders: ["release"]
+    source: "https://github.com/acme/thing"
+    source_refs: ["refs/tags/v{version}"]
+    min_level: 3
+  - match: "*"
+    deny: "true"
+"""
 WHEEL = "thing-1.0-py3-none-any.whl"
 
 
@@ -200,7 +225,7 @@ def test_a_key_is_stamped_by_the_instances_authority(sigstore: SigstoreProcess, 
 
 
 def test_a_build_in_a_workflow_is_attested_as_it_was_built(sigstore: SigstoreProcess, tmp_path: Path) -> None:
-    """Build, then attest, in a job's environment: the builder in the predicate is the workflow in the certificate."""
+    """Build, then attest, in a job's environment: a policy that names workflow, source and tag takes it."""
     project = tmp_path / "project"
     project.mkdir()
     (project / "thing.py").write_text("")
@@ -225,3 +250,8 @@ def test_a_build_in_a_workflow_is_attested_as_it_was_built(sigstore: SigstorePro
         payload = json.loads(base64.b64decode(bundle_of(file)["dsseEnvelope"]["payload"]))
         assert payload["predicate"]["runDetails"]["builder"]["id"] == WORKFLOW.partition("@")[0]
         assert "OK" in verify(sigstore, file, WORKFLOW, GITHUB, tmp_path / "home")
+        bundle = file.with_name(f"{file.name}.sigstore.json").read_bytes()
+        judged = JudgedFile("root/stable", "thing", "1", file.name, sha256_of(file.read_bytes()))
+        material = TrustMaterial(POLICY, {"trusted_root.json": sigstore.trusted_root.read_bytes()})
+        found = judge(material, judged, bundle, [], int(time.time()), None, read_json)
+        assert (found.passed, found.verdict.level) == (True, 3), found.reason
