@@ -6,12 +6,14 @@ import base64
 import json
 import os
 import pty
+import re
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -172,6 +174,33 @@ def test_a_person_signs_in_by_a_browser(sigstore: SigstoreProcess, wheel: Path, 
         os.close(inner)
         os.close(outer)
     assert done.stdout.decode().strip() == f"{wheel}.sigstore.json"
+    assert "OK" in verify(sigstore, wheel, "builder@acme.test", f"{sigstore.url}/oidc", tmp_path / "home")
+
+
+def test_a_person_signs_in_by_another_device(sigstore: SigstoreProcess, wheel: Path, tmp_path: Path) -> None:
+    """Without a terminal, address and code are told; once that is confirmed elsewhere, it signs as that person."""
+    argv = (
+        program("countermark"),
+        "attest",
+        "--device",
+        "--trust-config",
+        str(sigstore.client_trust_config),
+        str(wheel),
+    )
+    nobody = {"GITHUB_ACTIONS": "", "GITLAB_CI": ""}
+    with subprocess.Popen(
+        argv,
+        env=os.environ | nobody,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as started:
+        assert started.stderr is not None
+        told = started.stderr.readline()
+        [address] = re.findall(r"Open (\S+) on any device", told)
+        assert httpx2.get(address).status_code == 200
+        assert started.wait(60) == 0, started.stderr.read()
     assert "OK" in verify(sigstore, wheel, "builder@acme.test", f"{sigstore.url}/oidc", tmp_path / "home")
 
 

@@ -117,6 +117,19 @@ def test_half_a_pipeline_is_local(missing: str) -> None:
     assert missing in noted[0]
 
 
+@pytest.mark.parametrize("path", ["ci.yml@acme/builders", "https://host/ci.yml"])
+def test_a_pipeline_from_elsewhere_is_local_unless_it_is_named(path: str) -> None:
+    """GitLab tells no more than the file of another project: who does not name that builder gets a local label."""
+    noted: list[str] = []
+    environ = GITLAB | {"CI_CONFIG_PATH": path}
+    assert describe_build(environ, None, noted.append).builder == LOCAL_BUILDER
+    assert "another project" in noted[0]
+    named = "https://gitlab.com/acme/builders//ci.yml"
+    assert describe_build(environ, None, print, named).builder == named
+    inside = GITLAB | {"CI_CONFIG_PATH": "ci/release.yml"}
+    assert describe_build(inside, None, print).builder == "https://gitlab.com/acme/thing//ci/release.yml"
+
+
 def test_a_reusable_workflow_names_itself_and_a_machine_cannot() -> None:
     """--builder-id is for what a pipeline's environment does not know; a local build cannot call itself otherwise."""
     workflow = "https://github.com/acme/builders/.github/workflows/wheel.yml"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from sigstore.oidc import IdentityToken, Issuer, detect_credential
 from sigstore.sign import Signer, SigningContext
 from sigstore_models.trustroot import v1 as models
 
+from countermark.attesting.device import Shown, device_token
 from countermark.attesting.faults import AttestFailed, words
 from countermark.core.errors import LocalState
 
@@ -25,7 +26,8 @@ MAX_CONFIG_BYTES = 2 << 20
 
 _NO_IDENTITY = (
     "In a pipeline, let it have an OIDC token (GitHub: permissions: id-token: write; GitLab: id_tokens: with "
-    "SIGSTORE_ID_TOKEN and the audience sigstore). By hand, run this on a terminal, or give --identity-token, or --key."
+    "SIGSTORE_ID_TOKEN and the audience sigstore). By hand, run this on a terminal, or give --device, --identity-token "
+    "or --key."
 )
 
 
@@ -50,11 +52,13 @@ class Asking:
         token: one that a person gave.
         is_person: whether somebody sits there who can be sent to a browser.
         opens_browser: else an address is printed, to be opened elsewhere, and a code asked for.
+        device: shows what to confirm on another device, which is then how somebody signs in.
     """
 
     token: str | None = None
     is_person: bool = False
     opens_browser: bool = True
+    device: Callable[[Shown], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +144,12 @@ def find_identity(instance: Instance, asking: Asking) -> IdentityToken:
         token = asking.token or detect_credential()
         if token:
             return IdentityToken(token)
-        if not asking.is_person:
+        if asking.device is None and not asking.is_person:
             raise AttestFailed("there is no identity to sign as", _NO_IDENTITY)
-        issuer = Issuer(instance.config.signing_config.get_oidc_url())
+        provider = instance.config.signing_config.get_oidc_url()
+        if asking.device is not None:
+            return IdentityToken(device_token(provider, asking.device))
+        issuer = Issuer(provider)
         return issuer.identity_token(force_oob=not asking.opens_browser)
     except AttestFailed:
         raise

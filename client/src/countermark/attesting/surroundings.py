@@ -50,6 +50,9 @@ def describe_build(
         if environ.get(sign) != "true":
             continue
         missing = [variable for variable in needs if not environ.get(variable)]
+        if not missing and make is _on_gitlab and builder is None and _is_elsewhere(environ):
+            notify("the pipeline's file is in another project, and nobody tells its ref: provenance says local")
+            break
         if not missing:
             return make(environ, checkout, builder)
         notify(f"this looks like a pipeline of {name}, but {', '.join(missing)} is not set: provenance says local")
@@ -114,6 +117,11 @@ def _here(checkout: Checkout | None) -> Build:
         url = checkout.url or "git:local"
         source = _material(url if checkout.url is None else f"git+{url}", checkout.ref, checkout.commit, checkout)
     return Build(LOCAL_BUILD, LOCAL_BUILDER, external, {}, source, None, _versions())
+
+
+def _is_elsewhere(environ: Mapping[str, str]) -> bool:
+    """Return whether a pipeline's file is not one of the project, `FILE@GROUP/PROJECT` or an address."""
+    return any(mark in environ.get("CI_CONFIG_PATH", "") for mark in ("@", "://"))
 
 
 def _gitlab_ref(environ: Mapping[str, str]) -> str | None:

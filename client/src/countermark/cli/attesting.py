@@ -29,6 +29,7 @@ from countermark.strict_json import read_json
 
 if TYPE_CHECKING:
     from countermark.attesting.checking import Checker
+    from countermark.attesting.device import Shown
     from countermark.core.attestations.facts import VerifiedBundle
 
 Sign = Callable[[bytes], bytes]
@@ -64,6 +65,7 @@ class Signers:
     trust_config: Path | None
     rekor: int | None
     browser: bool
+    device: bool
     timestamp_url: str | None
     secret_file: Path | None
     module: str | None
@@ -74,7 +76,7 @@ class Signers:
         Raises:
             UsageFault: it does.
         """
-        if self.key is not None and (self.identity_token or self.rekor):
+        if self.key is not None and (self.identity_token or self.rekor or self.device):
             raise UsageFault("a key signs without identity and log", "Give --key, or an identity.")
         if self.key is None and self.timestamp_url is not None:
             raise UsageFault("--timestamp-url is for --key", "An instance's trust config names its own authority.")
@@ -109,6 +111,9 @@ def attest(  # noqa: PLR0913, PLR0917 - a command has an argument for each of it
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Sign in by a browser here, or by a code from elsewhere.")
     ] = True,
+    device: Annotated[
+        bool, typer.Option("--device", help="Sign in by confirming a code on another device; no terminal is needed.")
+    ] = False,
     name: Annotated[
         str | None, typer.Option("--name", help="Write FILE.NAME.sigstore.json: for one more attestation.")
     ] = None,
@@ -127,7 +132,7 @@ def attest(  # noqa: PLR0913, PLR0917 - a command has an argument for each of it
     """
     screen = Screen(as_json=as_json)
     with screen.guarded():
-        signers = Signers(key, identity_token, trust_config, rekor, browser, timestamp_url, secret_file, module)
+        signers = Signers(key, identity_token, trust_config, rekor, browser, device, timestamp_url, secret_file, module)
         wanted = Wanted(statement, predicate, predicate_type)
         todo = [_todo(file, wanted, name, pep740) for file in _chosen(files)]
         _check_places(todo, force)
@@ -209,10 +214,16 @@ def _signing(signers: Signers, screen: Screen) -> Iterator[tuple[Sign, Checker]]
         yield found.sign, Checker(root, found.pem)
         return
     instance = keyless.read_instance(signers.trust_config, signers.rekor)
-    asking = keyless.Asking(signers.identity_token, sys.stdin.isatty() and sys.stderr.isatty(), signers.browser)
+    at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
+    show = partial(_show_device, screen) if signers.device else None
+    asking = keyless.Asking(signers.identity_token, at_terminal, signers.browser, show)
     with keyless.signing(instance, keyless.find_identity(instance, asking)) as signer:
         screen.tell(f"Signing as {signer.identity}, by {instance.name}")
         yield signer.sign, Checker(instance.trusted_root)
+
+
+def _show_device(screen: Screen, shown: Shown) -> None:
+    screen.tell(f"Open {shown.full_url or shown.url} on any device, and confirm the code {shown.code} there.")
 
 
 def _signed(one: Todo, sign: Sign, checker: Checker) -> tuple[bytes, VerifiedBundle]:
