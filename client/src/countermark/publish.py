@@ -253,7 +253,8 @@ class Uploader:
         said = lines[0] if lines else "no reason given"
         remedy = {
             401: "Set COUNTERMARK_TOKEN (or --token) to a token that may upload to this index.",
-            403: "The token may not upload this project to this index: ask for one that may.",
+            403: "The token may not upload this project to this index, or its policy does not take the file so: "
+            "`countermark attest` makes the attestations that a policy demands.",
             404: "Check the address of the index.",
             409: "A file's bytes never change: raise the version.",
             413: "The file is larger than the index allows.",

@@ -68,9 +68,12 @@ def objects(result: Result) -> list[Any]:
 def test_what_is_trusted_is_shown(signed: Callable[..., Result]) -> None:
     """Roles with threshold and end, the policy with its digest and rules, and each part of each root with its ids."""
     root = Instance().trusted_root()
-    done = signed("show", {"trust/policy.yaml": POLICY, "trust/private.trusted_root.json": root}, "--json")
+    config = "signing_config.v0.2.json"
+    targets = {"trust/policy.yaml": POLICY, "trust/private.trusted_root.json": root, config: b"{}"}
+    done = signed("show", targets, "--json")
     assert done.exit_code == 0, done.stderr
-    *roles, policy, shown = objects(done)
+    *roles, policy, shown, other = objects(done)
+    assert other == {"target": config, "sha256": sha256_of(b"{}")}
     assert [one["role"] for one in roles] == ["root", "targets", "snapshot", "timestamp", "trust", "registry"]
     assert [one["threshold"] for one in roles] == [2, 2, 1, 1, 2, 2]
     assert all(len(one["keyids"]) == (3 if one["threshold"] == 2 else 1) for one in roles)

@@ -103,11 +103,16 @@ class SignedPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
-    """All that an index is trusted by."""
+    """All that an index is trusted by.
+
+    Attributes:
+        others: what the trust role signs beside policy and roots: target path -> sha256, as signed.
+    """
 
     roles: tuple[RoleLife, ...]
     policy: SignedPolicy | None
     roots: tuple[SigstoreRoot, ...]
+    others: Mapping[str, str] = field(default_factory=dict)
 
 
 def faults(trusted: Trusted, now: datetime, within: timedelta) -> list[str]:

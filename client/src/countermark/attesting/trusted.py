@@ -50,7 +50,8 @@ def read_trusted(index: TrustedIndex, folder: Path) -> Trusted:
     policy = None
     if has_policy:
         policy = read_policy(index.read_target(TargetPath(POLICY_TARGET), MAX_POLICY_BYTES))
-    paths = [path for path in signed["trust"].get("targets", {}) if _may_be_root(path, policy)]
+    targets = signed["trust"].get("targets", {})
+    paths = [path for path in targets if _may_be_root(path, policy)]
     if len(paths) > MAX_ROOTS:
         raise InvalidMetadata(f"the role trust signs {len(paths)} roots, and {MAX_ROOTS} are read")
     roots = []
@@ -61,7 +62,9 @@ def read_trusted(index: TrustedIndex, folder: Path) -> Trusted:
         except PointerUnreadable as error:
             raise InvalidMetadata(str(error.problem)) from error
         roots.append(read_root(path, content, names))
-    return Trusted(tuple(_life(role, signed) for role in (*_TOP, *_DELEGATED)), policy, tuple(roots))
+    shown = {POLICY_TARGET, *paths}
+    others = {path: str(targets[path]["hashes"]["sha256"]) for path in sorted(targets) if path not in shown}
+    return Trusted(tuple(_life(role, signed) for role in (*_TOP, *_DELEGATED)), policy, tuple(roots), others)
 
 
 def read_policy(content: bytes) -> SignedPolicy:

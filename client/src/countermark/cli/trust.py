@@ -110,6 +110,9 @@ def _shown(screen: Screen, trusted: Trusted) -> None:
         screen.object(_root_facts(root))
         for line in _root_lines(root, now):
             screen.row(*line)
+    for path, sha256 in trusted.others.items():
+        screen.object({"target": path, "sha256": sha256})
+        screen.row(path, f"sha256 {sha256}")
 
 
 def _role_facts(role: RoleLife) -> dict[str, object]:
