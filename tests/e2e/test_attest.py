@@ -177,6 +177,33 @@ def test_a_person_signs_in_by_a_browser(sigstore: SigstoreProcess, wheel: Path, 
     assert "OK" in verify(sigstore, wheel, "builder@acme.test", f"{sigstore.url}/oidc", tmp_path / "home")
 
 
+def test_a_person_types_a_code(sigstore: SigstoreProcess, wheel: Path, tmp_path: Path) -> None:
+    """With --no-browser the address is told and its code asked for; the output stream holds the path alone."""
+    outer, inner = pty.openpty()
+    argv = (program("countermark"), "attest", "--no-browser", str(wheel), "--trust-config")
+    nobody = {"GITHUB_ACTIONS": "", "GITLAB_CI": ""}
+    with subprocess.Popen(
+        (*argv, str(sigstore.client_trust_config)),
+        env=os.environ | nobody,
+        stdin=inner,
+        stderr=inner,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as started:
+        os.close(inner)
+        told = ""
+        while "code:" not in told:
+            told += os.read(outer, 10_000).decode()
+        [address] = re.findall(r"(http://\S+)", told)
+        code = httpx2.get(address).text
+        os.write(outer, f"{code}\n".encode())
+        assert started.stdout is not None
+        assert started.stdout.read() == f"{wheel}.sigstore.json\n"
+        assert started.wait(60) == 0
+    os.close(outer)
+    assert "OK" in verify(sigstore, wheel, "builder@acme.test", f"{sigstore.url}/oidc", tmp_path / "home")
+
+
 def test_a_person_signs_in_by_another_device(sigstore: SigstoreProcess, wheel: Path, tmp_path: Path) -> None:
     """Without a terminal, address and code are told; once that is confirmed elsewhere, it signs as that person."""
     argv = (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +151,9 @@ def find_identity(instance: Instance, asking: Asking) -> IdentityToken:
         if asking.device is not None:
             return IdentityToken(device_token(provider, asking.device))
         issuer = Issuer(provider)
-        return issuer.identity_token(force_oob=not asking.opens_browser)
+        # It asks for the code on the output stream, which is for results.
+        with contextlib.redirect_stdout(sys.stderr):
+            return issuer.identity_token(force_oob=not asking.opens_browser)
     except AttestFailed:
         raise
     except Exception as error:
