@@ -1,7 +1,8 @@
 """Building a project into a wheel and an sdist, each with the pointer that an index will sign for it.
 
 The pointer's bytes follow from the file alone (trust contract section 3.2: "reproducible"), so what is written here can
-be compared with what the index publishes.
+be compared with what the index publishes. Beside it lies what is known of the build, as a statement for `countermark
+attest` to sign.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from build import (
@@ -21,6 +23,9 @@ from build import (
 )
 from build.env import DefaultIsolatedEnv
 
+from countermark.attesting.beside import STATEMENT
+from countermark.attesting.environment import installed_in
+from countermark.core.attestations.making import Build, Course, Subject, provenance_statement
 from countermark.core.digest import Length, measure
 from countermark.core.errors import BuildFailed
 from countermark.core.filenames import Distribution, parse_distribution
@@ -34,13 +39,16 @@ KINDS: tuple[DistributionType, ...] = ("sdist", "wheel")
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A built file and the pointer document written beside it."""
+    """A built file and what was written beside it: the pointer document, and the statement if one was asked for."""
 
     file: Path
     pointer: Path
+    statement: Path | None
 
 
-def build_project(source: Path, out: Path, index: IndexName, *, isolated: bool = True) -> list[Built]:
+def build_project(
+    source: Path, out: Path, index: IndexName, *, isolated: bool = True, described: Build | None = None
+) -> list[Built]:
     """Build sdist and wheel of a project and write their pointers.
 
     Args:
@@ -48,6 +56,7 @@ def build_project(source: Path, out: Path, index: IndexName, *, isolated: bool =
         out: where the files go; made when missing.
         index: the index the pointers name.
         isolated: build in a fresh environment with the declared requirements, else in this one.
+        described: what is known of the build; then a statement with its provenance is written beside each file.
 
     Raises:
         BuildFailed: the backend failed, its requirements could not be installed, or it named a file wrongly.
@@ -58,8 +67,16 @@ def build_project(source: Path, out: Path, index: IndexName, *, isolated: bool =
     try:
         out.mkdir(parents=True, exist_ok=True)
         for kind in KINDS:
-            file = _isolated(source, kind, out) if isolated else ProjectBuilder(source, runner=_run).build(kind, out)
-            built.append(Built(Path(file), _write_pointer(Path(file), index)))
+            began = datetime.now(UTC)
+            name, tools = _isolated(source, kind, out) if isolated else (_in_this_one(source, kind, out), {})
+            file, course = Path(name), Course(began, datetime.now(UTC), tools)
+            pointer = pointer_for(file, _distribution(file), index)
+            written = _write_beside(file, ".pointer", pointer.to_bytes())
+            statement = None
+            if described is not None:
+                provenance = provenance_statement(Subject(file.name, pointer.file.digest), described, course)
+                statement = _write_beside(file, STATEMENT, provenance)
+            built.append(Built(file, written, statement))
     except (BuildException, BuildBackendException, FailedProcessError, subprocess.CalledProcessError) as error:
         raise BuildFailed(f"{source}: {error}".rstrip("."), "The backend's own output is above.") from error
     except OSError as error:
@@ -84,12 +101,19 @@ def pointer_for(file: Path, distribution: Distribution, index: IndexName) -> Poi
     )
 
 
-def _isolated(source: Path, kind: DistributionType, out: Path) -> str:
+def _isolated(source: Path, kind: DistributionType, out: Path) -> tuple[str, dict[str, str]]:
+    """Build in a fresh environment; returns the file and what was installed there."""
     with DefaultIsolatedEnv() as environment:
         builder = ProjectBuilder.from_isolated_env(environment, source, runner=_run)
         environment.install(builder.build_system_requires)
         environment.install(builder.get_requires_for_build(kind))
-        return builder.build(kind, out)
+        # Before the backend runs, which may change all of it.
+        tools = installed_in(Path(environment.path))
+        return builder.build(kind, out), tools
+
+
+def _in_this_one(source: Path, kind: DistributionType, out: Path) -> str:
+    return ProjectBuilder(source, runner=_run).build(kind, out)
 
 
 def _run(cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None) -> None:
@@ -98,13 +122,16 @@ def _run(cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str,
     subprocess.run(cmd, cwd=cwd, env=environment, check=True, stdout=2)  # noqa: S603 - the backend's own command
 
 
-def _write_pointer(file: Path, index: IndexName) -> Path:
+def _distribution(file: Path) -> Distribution:
     try:
-        distribution = parse_distribution(file.name)
+        return parse_distribution(file.name)
     except InvalidName as error:
         raise BuildFailed(f"the backend made a file that no index takes: {error}") from error
-    path = file.with_name(f"{file.name}.pointer")
+
+
+def _write_beside(file: Path, suffix: str, data: bytes) -> Path:
+    path = file.with_name(f"{file.name}{suffix}")
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(pointer_for(file, distribution, index).to_bytes())
+    temporary.write_bytes(data)
     os.replace(temporary, path)
     return path

@@ -16,9 +16,10 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlunsplit
 
 import httpx2
@@ -65,13 +66,38 @@ class Patience:
 class Answer:
     """What the index said of one file: the HTTP status and its lines, the most telling first.
 
-    `status_url` is where to look later, when publication is still pending.
+    `status_url` is where to look later, when publication is still pending; `attestations` how many went along.
     """
 
     file: Path
     status: int
     lines: tuple[str, ...]
     status_url: str | None
+    attestations: int = 0
+
+
+class Beside(Protocol):
+    """What goes with a file; see `countermark.attesting.sending`."""
+
+    def __len__(self) -> int:
+        """How many attestations."""
+
+    @property
+    def fields(self) -> dict[str, str | list[str]]:
+        """Fields of the form."""
+
+
+Found = TypeVar("Found", bound=Beside)
+
+
+class Attachments(Protocol[Found]):
+    """Finds what goes with a file, and sends what the form cannot hold."""
+
+    def read(self, path: Path) -> Found:
+        """Find it."""
+
+    def send(self, path: Path, beside: Found) -> None:
+        """Send it, after the file."""
 
 
 def upload_url(text: str) -> str:
@@ -123,25 +149,40 @@ class Uploader:
         credentials: a token that may upload there.
         patience: bounds in time.
         meter: follows the bytes that are sent.
+        attachments: finds attestations; None: none are sent.
     """
 
     def __init__(
-        self, url: str, credentials: Credentials | None, patience: Patience | None = None, meter: Meter | None = None
+        self,
+        url: str,
+        credentials: Credentials | None,
+        patience: Patience | None = None,
+        meter: Meter | None = None,
+        attachments: Attachments[Any] | None = None,
     ) -> None:
         self._url = upload_url(url)
+        self._attachments = attachments
         self._credentials = credentials
         self._patience = patience or Patience()
         self._meter = meter or Silent()
         self._stopped = threading.Event()
 
     def upload(self, path: Path) -> Answer:
-        """Upload one file.
+        """Upload one file, with its attestations.
 
         Raises:
-            UsageFault: it is not a readable wheel or sdist.
-            UploadRefused: the index did not take it, or could not be reached in time.
+            UsageFault: it is not a readable wheel or sdist, or an attestation is not one of it.
+            UploadRefused: the index did not take it or one of them, or could not be reached in time.
         """
         fields = form_fields(path, read_metadata(path))
+        if self._attachments is None:
+            return self._send(path, fields)
+        beside = self._attachments.read(path)
+        answer = self._send(path, fields | beside.fields)
+        self._attachments.send(path, beside)
+        return replace(answer, attestations=len(beside))
+
+    def _send(self, path: Path, fields: Mapping[str, str | list[str]]) -> Answer:
         for attempt in range(1, self._patience.attempts + 1):
             last = attempt == self._patience.attempts
             self._check_stopped()
@@ -212,7 +253,8 @@ class Uploader:
         said = lines[0] if lines else "no reason given"
         remedy = {
             401: "Set COUNTERMARK_TOKEN (or --token) to a token that may upload to this index.",
-            403: "The token may not upload this project to this index: ask for one that may.",
+            403: "The token may not upload this project to this index, or its policy does not take the file so: "
+            "`countermark attest` makes the attestations that a policy demands.",
             404: "Check the address of the index.",
             409: "A file's bytes never change: raise the version.",
             413: "The file is larger than the index allows.",

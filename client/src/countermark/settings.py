@@ -8,6 +8,8 @@
 | `COUNTERMARK_DEADLINE` | seconds for all metadata of a run, and for a file before its rate counts; else 120 and 30 |
 | `COUNTERMARK_TOKEN` | a token; or `COUNTERMARK_USERNAME` with `COUNTERMARK_PASSWORD` |
 | `NETRC` | the netrc file; else the one in the home folder |
+
+`attest` alone reads `COUNTERMARK_IDENTITY_TOKEN`, and the variables of keys.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ from __future__ import annotations
 import email
 import email.policy
 import hashlib
+import json
+import sysconfig
 import time
 import zipfile
 from datetime import timedelta
@@ -14,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from countermark.attesting.environment import installed_in
+from countermark.attesting.surroundings import LOCAL_BUILDER, describe_build
 from countermark.building import build_project
 from countermark.core.digest import sha256_of
 from countermark.core.errors import BuildFailed, UploadRefused, UsageFault
@@ -213,15 +217,20 @@ def test_a_folder_takes_no_uploads(tmp_path: Path) -> None:
         upload_url(str(tmp_path))
 
 
-def test_build_writes_files_and_their_pointers(tmp_path: Path) -> None:
-    """Wheel and sdist are built, each with a pointer that states its digest, length and index."""
-    project = tmp_path / "project"
-    project.mkdir()
-    (project / "widget.py").write_text("")
-    (project / "pyproject.toml").write_text(
+def write_project(folder: Path) -> Path:
+    """Write a project that hatchling builds; return its folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / "widget.py").write_text("")
+    (folder / "pyproject.toml").write_text(
         '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
         '[project]\nname = "widget"\nversion = "1.10"\n[tool.hatch.build.targets.wheel]\ninclude = ["widget.py"]\n'
     )
+    return folder
+
+
+def test_build_writes_files_and_their_pointers(tmp_path: Path) -> None:
+    """Wheel and sdist are built, each with a pointer that states its digest, length and index."""
+    project = write_project(tmp_path / "project")
     built = build_project(project, tmp_path / "dist", parse_index_name("team/dev"), isolated=False)
     assert [each.file.name for each in built] == ["widget-1.10.tar.gz", "widget-1.10-py2.py3-none-any.whl"]
     for each in built:
@@ -231,6 +240,32 @@ def test_build_writes_files_and_their_pointers(tmp_path: Path) -> None:
         assert (pointer.name, pointer.version, str(pointer.index)) == ("widget", "1.10", "team/dev")
         assert (pointer.file.digest, pointer.file.length) == (sha256_of(data), len(data))
         assert pointer.file.uri == f"/files/{pointer.file.digest[:2]}/{pointer.file.digest[2:]}/{each.file.name}"
+
+
+def test_a_described_build_leaves_a_statement_beside_each_file(tmp_path: Path) -> None:
+    """With what is known of the build, each file gets the provenance that speaks of its very bytes, unsigned."""
+    write_project(tmp_path)
+    described = describe_build({}, None, print)
+    built = build_project(tmp_path, tmp_path / "dist", parse_index_name("a/b"), isolated=False, described=described)
+    assert [each.statement and each.statement.name for each in built] == [
+        f"{each.file.name}.statement.json" for each in built
+    ]
+    for each in built:
+        assert each.statement is not None
+        document = json.loads(each.statement.read_bytes())
+        (subject,) = document["subject"]
+        assert subject == {"name": each.file.name, "digest": {"sha256": sha256_of(each.file.read_bytes())}}
+        assert document["predicate"]["runDetails"]["builder"]["id"] == LOCAL_BUILDER
+
+
+def test_build_tools_are_read_where_they_are_installed(tmp_path: Path) -> None:
+    """Of a virtual environment the distributions are told by their normalised names and versions."""
+    (place,) = {sysconfig.get_path("purelib", scheme="venv", vars={"base": str(tmp_path)})}
+    information = Path(place) / "Some_Tool-1.5.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: Some_Tool\nVersion: 1.5\n")
+    assert installed_in(tmp_path) == {"some-tool": "1.5"}
+    assert installed_in(tmp_path / "elsewhere") == {}
 
 
 def test_a_failing_build_is_one_error(tmp_path: Path) -> None:

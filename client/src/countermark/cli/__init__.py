@@ -12,6 +12,7 @@ import typer
 
 from countermark.cli import (
     approving,
+    attesting,
     auditing,
     bases,
     ceremony,
@@ -27,6 +28,7 @@ from countermark.cli import (
     roots,
     standing,
     tokens,
+    trust,
     verifying,
     yanking,
 )
@@ -41,6 +43,7 @@ app.command()(downloading.download)
 app.command()(verifying.verify)
 app.command()(listing.ls)
 app.command()(publishing.build)
+app.command()(attesting.attest)
 app.command()(publishing.upload)
 app.command()(standing.status)
 app.command()(yanking.yank)
@@ -54,6 +57,7 @@ app.add_typer(bases.app, name="bases")
 app.add_typer(keys.app, name="key")
 app.add_typer(tokens.app, name="token")
 app.add_typer(auditing.app, name="audit")
+app.add_typer(trust.app, name="trust")
 app.add_typer(ceremony.app, name="ceremony")
 app.add_typer(approving.app, name="approvals")
 app.add_typer(policies.app, name="policy")

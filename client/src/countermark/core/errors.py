@@ -34,6 +34,8 @@
       RegistryRefused                   1   the registry's API said no
       CeremonyRefused                   1   a payload or document of a ceremony must not be signed or used
       BuildFailed                       1
+      AttestFailed                      1   no attestation was made (`attesting`)
+      TrustFaulty                       1   what an index is trusted by ends, or cannot be used (`attesting`)
       AuditRefused                      1   an export of the audit is not what the registry published
       KeyUnusable                       1   a private key (`core.signing`)
         TokenAway                       1   the token it is on

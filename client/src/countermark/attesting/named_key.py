@@ -1,0 +1,99 @@
+"""Attestations signed with a named key: DSSE in a Sigstore bundle that has a public key's hint and no certificate.
+
+Who holds the key is for a policy to say, which names it. Without a log, only a time stamp tells when it signed.
+Source: trust contract sections 2.4 (keys), 4 (DSSE) and 5.1; sigstore/protobuf-specs, `PublicKeyIdentifier`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from securesystemslib.signer import Signer
+
+from countermark.attesting.faults import AttestFailed
+from countermark.core.attestations.bundle import V0_3
+from countermark.core.attestations.dsse import pae
+from countermark.core.attestations.statement import PAYLOAD_TYPE
+from countermark.core.ceremony.keys import fingerprint
+from countermark.core.signing.access import KeyAccess, asked_once
+from countermark.core.signing.loading import load_signer
+from countermark.core.signing.making import find_key
+
+_SCHEMES = ("ed25519", "ecdsa-sha2-nistp256")
+"""Of the keys that every verifier of ours takes."""
+
+Stamp = Callable[[bytes], bytes]
+"""Returns a time stamp of a signature."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedKey:
+    """A key that signs attestations.
+
+    Attributes:
+        public: DER of its SubjectPublicKeyInfo.
+        stamp: has signatures stamped; None: when it signed will be nobody's to prove.
+    """
+
+    signer: Signer
+    public: bytes
+    stamp: Stamp | None = None
+
+    @property
+    def hint(self) -> str:
+        """What bundles call it: the sha256 of its public half."""
+        return hashlib.sha256(self.public).hexdigest()
+
+    @property
+    def pem(self) -> bytes:
+        """Its public half, as a policy names it."""
+        return load_der_public_key(self.public).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+    def sign(self, payload: bytes) -> bytes:
+        """Return a bundle of a statement.
+
+        Raises:
+            KeyUnusable: the key does not sign.
+            AttestFailed: there is no stamp.
+        """
+        # What it signed was verified with its public half before it came here.
+        signature = bytes.fromhex(self.signer.sign(pae(PAYLOAD_TYPE, payload)).signature)
+        stamps = [] if self.stamp is None else [{"signedTimestamp": _b64(self.stamp(signature))}]
+        document = {
+            "mediaType": V0_3,
+            "verificationMaterial": {
+                "publicKey": {"hint": self.hint},
+                "tlogEntries": [],
+                "timestampVerificationData": {"rfc3161Timestamps": stamps},
+            },
+            "dsseEnvelope": {
+                "payload": _b64(payload),
+                "payloadType": PAYLOAD_TYPE,
+                "signatures": [{"sig": _b64(signature), "keyid": self.hint}],
+            },
+        }
+        return json.dumps(document, separators=(",", ":")).encode()
+
+
+def open_key(uri: str, access: KeyAccess, stamp: Stamp | None = None) -> NamedKey:
+    """Return the key of a URI, after it has shown that it signs.
+
+    Raises:
+        KeyUnusable: it cannot be used.
+        AttestFailed: it is of a kind that no attestation is signed with.
+    """
+    # The key's id is not known before it was opened: one passphrase or PIN, one question.
+    access = KeyAccess(access.folder, asked_once(access.secret), access.environ, access.module, access.after_wrong_pin)
+    found = find_key(uri, access)
+    if found.key.scheme not in _SCHEMES:
+        raise AttestFailed(f"a key of the kind {found.key.scheme} signs no attestations", "Take Ed25519 or P-256.")
+    return NamedKey(load_signer(found.uri, found.key, access), fingerprint(found.key), stamp)
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,154 @@
+"""The attestations that lie beside a file, on their way to an index together with it.
+
+What fits into a PEP 740 attestation goes with the file, in the field of the form that every index reads: so it is there
+when a policy decides about the file. What does not (logs of the second version, keys, other predicates) goes to the
+registry's own endpoint, once the file is there. Nothing that lies there is left out silently.
+
+Source: PEP 740, "Upload endpoint changes"; contract python-index section 4.1; trust contract section 5.2.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from countermark.attesting.beside import ATTESTATION, BUNDLE
+from countermark.attesting.statements import subject_of
+from countermark.core.attestations.bundle import MAX_BUNDLE_BYTES, read_bundle
+from countermark.core.attestations.converting import pep740_of
+from countermark.core.attestations.making import Subject
+from countermark.core.attestations.provenance import read_attestation
+from countermark.core.attestations.results import Failed
+from countermark.core.attestations.statement import check_subject, find_subject, read_any_statement, read_statement
+from countermark.core.errors import ClientError, UploadRefused, UsageFault
+from countermark.credentials import Credentials
+from countermark.location import parse_location
+from countermark.registry import Registry, index_path, registry_base
+from countermark.strict_json import read_json
+
+MOST_IN_FORM = 2
+"""Attestations that an index takes with a file, one of each predicate type."""
+
+MOST = 16
+"""Attestations that are looked for beside a file."""
+
+_AGAIN = "Run this again: what is there already is taken once more without harm."
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What lies beside a file.
+
+    Attributes:
+        in_form: PEP 740 objects, in the order of their files' names.
+        posted: file -> the bytes that are sent.
+    """
+
+    subject: Subject
+    in_form: tuple[Mapping[str, Any], ...] = ()
+    posted: Mapping[Path, bytes] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.in_form) + len(self.posted)
+
+    @property
+    def fields(self) -> dict[str, str | list[str]]:
+        """What the form says of them."""
+        return {"attestations": json.dumps(list(self.in_form))} if self.in_form else {}
+
+
+class Sending:
+    """Finds attestations and sends what the form cannot hold.
+
+    Args:
+        url: the index, as uploads name it.
+        credentials: a token that may upload there.
+    """
+
+    def __init__(self, url: str, credentials: Credentials | None) -> None:
+        self._url = url
+        self._credentials = credentials
+
+    def read(self, path: Path) -> Beside:
+        """Return the attestations of a file: FILE.sigstore.json, FILE.*.sigstore.json and FILE.*.attestation.
+
+        Raises:
+            UsageFault: one of them is none, or is about another file; or there are too many.
+        """
+        found = sorted(
+            one
+            for one in path.parent.iterdir()
+            if one.name.startswith(f"{path.name}.") and one.name.endswith((BUNDLE, ATTESTATION))
+        )
+        if len(found) > MOST:
+            raise UsageFault(f"{len(found)} attestations lie beside {path}", f"Leave at most {MOST} there.")
+        subject = subject_of(path)
+        in_form: dict[str, Mapping[str, Any]] = {}
+        posted: dict[Path, bytes] = {}
+        for one in found:
+            body = _content(one)
+            kind, document = _understood(one, body, subject)
+            if document is not None and in_form.get(kind) == document:
+                continue  # The same, in both of its forms.
+            if document is None or kind in in_form or len(in_form) == MOST_IN_FORM:
+                posted[one] = body
+            else:
+                in_form[kind] = document
+        return Beside(subject, tuple(in_form.values()), posted)
+
+    def send(self, path: Path, beside: Beside) -> None:
+        """Send what the form did not hold; the file is in the index by now.
+
+        Raises:
+            UploadRefused: the registry did not take one, which is named.
+        """
+        if not beside.posted:
+            return
+        where = "attestations"
+        try:
+            location = parse_location(self._url)
+            registry = Registry(registry_base(location), self._credentials)
+            to = index_path(location.index, "files", beside.subject.sha256, beside.subject.name, "attestations")
+            for one, body in beside.posted.items():
+                where = one.name
+                registry.send(to, body)
+        except ClientError as error:
+            problem = f"{path.name} is in the index, and {where} was not taken: {error.problem}"
+            raise UploadRefused(problem, error.remedy or _AGAIN) from error
+
+
+def _understood(path: Path, body: bytes, subject: Subject) -> tuple[str, Mapping[str, Any] | None]:
+    """Return the type of an attestation's predicate, and its PEP 740 object; None where it is or may be none.
+
+    Raises:
+        UsageFault: it cannot be read, or is about another file.
+    """
+    try:
+        if path.name.endswith(BUNDLE):
+            bundle = read_bundle(body, read_json)
+            payload, document = bundle.payload, pep740_of(bundle)
+        else:
+            document = read_json(body)
+            payload = read_attestation(document).statement
+        statement = read_any_statement(payload, read_json)
+        find_subject(statement, subject.name, subject.sha256)
+    except (Failed, ValueError) as error:
+        remedy = "Attest the file anew, or take this away; --no-attestations sends none."
+        raise UsageFault(f"{path} cannot be sent with {subject.name}: {error}", remedy) from error
+    try:
+        check_subject(read_statement(payload, read_json), subject.name, subject.sha256)
+    except Failed:
+        # Good, and nothing that PEP 740 knows.
+        return statement.predicate_type, None
+    return statement.predicate_type, document
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BUNDLE_BYTES + 1)
+    except OSError as error:
+        raise UsageFault(f"cannot read {path}: {error.strerror or error}") from error
