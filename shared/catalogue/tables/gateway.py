@@ -58,6 +58,8 @@ class Token(Base):
     """Writer: gateway. An API token: the sha256 of its secret, what it may do and until when.
 
     `scopes` is a list of `{"index": "owner/name" | "*", "project": name | null, "verbs": [verb, ...]}`.
+    `publisher` is the CI identity that a token was made for by trusted publishing, with the claims of the identity
+    token that asked for it (`services.upload.attestation_rules`); null for tokens of people.
     """
 
     __tablename__ = "token"
@@ -70,6 +72,7 @@ class Token(Base):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+    publisher: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
 
 
 class TokenUse(Base):

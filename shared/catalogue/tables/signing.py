@@ -160,7 +160,10 @@ class Journal(Base):
 
 
 class PublishedFile(Base):
-    """Writer: signing. A file is visible from `from_serial` until `to_serial`; visible now = `to_serial` is null."""
+    """Writer: signing. A file is visible from `from_serial` until `to_serial`; visible now = `to_serial` is null.
+
+    `attestation_sha256` is of the bundle that its pointer names as signed, null when that names none.
+    """
 
     __tablename__ = "published_file"
     __table_args__ = (
@@ -172,6 +175,7 @@ class PublishedFile(Base):
     from_serial: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("project.id"))
     to_serial: Mapped[int | None]
+    attestation_sha256: Mapped[str | None]
 
 
 class Page(Base):

@@ -1,0 +1,199 @@
+"""Queries on attestations: verified statements about hosted files. Writer: upload.
+
+Rows are never deleted: those of a removed or replaced file go with it, and stay.
+Source: architecture sections 11.1 and 11.8; ADR 0037.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NewType
+from uuid import UUID
+
+from sqlalchemy import Row, Select, func, select, update
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from countermark.core.digest import Length, Sha256
+from countermark.core.names import FileName
+from shared.catalogue.tables import Attestation, File, StoredObject
+from shared.ids import FileId, IndexId, ProjectId, TokenId, new_uuid
+
+AttestationId = NewType("AttestationId", UUID)
+
+PEP740, BUNDLE = "pep740", "bundle"
+"""Where attestations come from: a PEP 740 object, or a Sigstore bundle as it is."""
+
+SUFFIX = ".sigstore.json"
+"""What follows a file's name in the name of its attestations' objects. Source: trust contract section 3.2."""
+
+MOST = 16
+"""Attestations that one file may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An attestation of a file, as kept.
+
+    Attributes:
+        sha256: of the bundle's bytes, which lie at `file_key(sha256, object_name(file_name))` on the index's side.
+        length: of them, in bytes.
+        publisher: what a PEP 740 object calls so, with `claims`; None for bundles that came as such.
+        facts: what verification found, as `VerifiedBundle.to_document` has it; never evidence by itself.
+        named: whether it is the one build provenance that the file's pointer is to name.
+        added_by: the account, None for nobody known.
+    """
+
+    id: AttestationId
+    file_id: FileId
+    sha256: Sha256
+    length: Length
+    predicate_type: str
+    origin: str
+    publisher: Mapping[str, Any] | None
+    facts: Mapping[str, Any]
+    named: bool
+    added_at: datetime
+    added_by: str | None
+    token_id: TokenId | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewAttestation:
+    """An attestation that was verified and whose bytes are stored."""
+
+    index_id: IndexId
+    file_id: FileId
+    file_name: FileName
+    sha256: Sha256
+    length: Length
+    predicate_type: str
+    origin: str
+    publisher: Mapping[str, Any] | None
+    facts: Mapping[str, Any]
+    named: bool
+    added_at: datetime
+    added_by: str | None
+    token_id: TokenId | None
+
+
+class TooMany(Exception):
+    """The file has as many attestations as one may have."""
+
+
+def object_name(file_name: FileName) -> FileName:
+    """Return under which name the bytes of a file's attestations lie."""
+    return FileName(f"{file_name}{SUFFIX}")
+
+
+async def of_files(connection: AsyncConnection, file_ids: Sequence[FileId]) -> dict[FileId, list[Stored]]:
+    """Return the attestations of files, oldest first; files without any are left out."""
+    found: dict[FileId, list[Stored]] = {}
+    if not file_ids:
+        return found
+    query = _stored().where(Attestation.file_id.in_(file_ids)).order_by(Attestation.added_at, Attestation.id)
+    for row in await connection.execute(query):
+        found.setdefault(FileId(row.file_id), []).append(_from(row))
+    return found
+
+
+async def of_file(connection: AsyncConnection, file_id: FileId) -> list[Stored]:
+    """Return the attestations of a file, oldest first."""
+    return (await of_files(connection, [file_id])).get(file_id, [])
+
+
+async def had_provenance(connection: AsyncConnection, project_id: ProjectId, *, before: datetime | None = None) -> bool:
+    """Return whether any file of a project ever had an attestation, also one that was removed.
+
+    Args:
+        before: only files that were uploaded earlier count; a file is not judged by what came after it.
+    """
+    query = select(Attestation.id).join(File, File.id == Attestation.file_id).where(File.project_id == project_id)
+    if before is not None:
+        query = query.where(File.uploaded_at < before)
+    return bool(await connection.scalar(select(query.exists())))
+
+
+async def insert(connection: AsyncConnection, side: str, new: NewAttestation) -> bool:
+    """Keep an attestation; the caller's transaction decides. Returns False when the file has it already.
+
+    The file's row is locked: of two at once the second sees the first. One that is named takes the place of the one
+    that was.
+
+    Args:
+        side: of the store that has the bytes, `public` or `private`.
+
+    Raises:
+        TooMany: the file has `MOST` already.
+    """
+    await connection.execute(select(File.id).where(File.id == new.file_id).with_for_update())
+    count = await connection.scalar(select(func.count()).where(Attestation.file_id == new.file_id)) or 0
+    there = (Attestation.file_id == new.file_id) & (Attestation.sha256 == new.sha256)
+    if await connection.scalar(select(select(Attestation.id).where(there).exists())):
+        return False
+    if count >= MOST:
+        raise TooMany
+    if new.named:
+        await name_none(connection, new.file_id)
+    await connection.execute(
+        pg_insert(Attestation).values(
+            id=new_uuid(),
+            index_id=new.index_id,
+            file_id=new.file_id,
+            sha256=new.sha256,
+            length=new.length,
+            predicate_type=new.predicate_type,
+            origin=new.origin,
+            publisher=None if new.publisher is None else dict(new.publisher),
+            facts=dict(new.facts),
+            named=new.named,
+            added_at=new.added_at,
+            added_by=new.added_by,
+            token_id=new.token_id,
+        )
+    )
+    await _note_object(connection, side, new)
+    return True
+
+
+async def name_none(connection: AsyncConnection, file_id: FileId) -> None:
+    """Let no attestation of a file be the one that its pointer names."""
+    named = update(Attestation).where(Attestation.file_id == file_id, Attestation.named)
+    await connection.execute(named.values(named=False))
+
+
+async def _note_object(connection: AsyncConnection, side: str, new: NewAttestation) -> None:
+    """Note that the store has the bytes, so that they move with the index and are not swept."""
+    stored = pg_insert(StoredObject).values(
+        side=side,
+        sha256=new.sha256,
+        file_name=object_name(new.file_name),
+        length=new.length,
+        stored_at=new.added_at,
+    )
+    await connection.execute(stored.on_conflict_do_nothing())
+
+
+def _stored() -> Select[*tuple[Any, ...]]:
+    columns = (Attestation.id, Attestation.file_id, Attestation.sha256, Attestation.length, Attestation.predicate_type)
+    more = (Attestation.origin, Attestation.publisher, Attestation.facts, Attestation.named)
+    return select(*columns, *more, Attestation.added_at, Attestation.added_by, Attestation.token_id)
+
+
+def _from(row: Row[*tuple[Any, ...]]) -> Stored:
+    return Stored(
+        id=AttestationId(row.id),
+        file_id=FileId(row.file_id),
+        sha256=Sha256(row.sha256),
+        length=Length(row.length),
+        predicate_type=row.predicate_type,
+        origin=row.origin,
+        publisher=row.publisher,
+        facts=row.facts,
+        named=row.named,
+        added_at=row.added_at,
+        added_by=row.added_by,
+        token_id=None if row.token_id is None else TokenId(row.token_id),
+    )
