@@ -108,10 +108,10 @@ def read_attestation(document: Any) -> Attestation:
     if not isinstance(hashes, list) or len(hashes) > MAX_HASHES:
         raise _bad(f"an inclusion proof is not a list of up to {MAX_HASHES} hashes")
     return Attestation(
-        _decoded(material["certificate"], "certificate", MAX_CERTIFICATE),
+        decoded(material["certificate"], "certificate", MAX_CERTIFICATE),
         entry,
-        _decoded(envelope["statement"], "statement", MAX_STATEMENT),
-        _decoded(envelope["signature"], "signature", MAX_SIGNATURE),
+        decoded(envelope["statement"], "statement", MAX_STATEMENT),
+        decoded(envelope["signature"], "signature", MAX_SIGNATURE),
         document,
     )
 
@@ -143,8 +143,12 @@ def _list(value: Any, what: str, most: int) -> list[Any]:
     return value
 
 
-def _decoded(value: Any, what: str, most: int) -> bytes:
-    """Return base64 in its one canonical form, decoded."""
+def decoded(value: Any, what: str, most: int) -> bytes:
+    """Return base64 in its one canonical form, decoded.
+
+    Raises:
+        Failed: STRUCTURE.
+    """
     if not isinstance(value, str) or len(value) > most * 4 // 3 + 4:
         raise _bad(f"the {what} is not a text of up to {most} bytes in base64")
     try:

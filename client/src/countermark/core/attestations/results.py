@@ -29,6 +29,19 @@ class Step(StrEnum):
     """The certificate bears out what the provenance says of the publisher."""
 
 
+EXIT_CODES: Mapping[Step, int] = {
+    Step.STRUCTURE: 51,
+    Step.STATEMENT: 51,
+    Step.SUBJECT: 52,
+    Step.SIGNATURE: 60,
+    Step.CERTIFICATE: 60,
+    Step.LOG: 61,
+    Step.WINDOWS: 61,
+    Step.IDENTITY: 60,
+}
+"""What a client that stops at a step ends with. Source: trust contract section 3.3."""
+
+
 class Failed(Exception):
     """A step failed; `detail` is for people and holds no more than 300 characters."""
 

@@ -1,0 +1,104 @@
+"""What the offline `trust` role signs for attestations: the policy and the roots, as bytes and nothing read yet. Pure.
+
+Source: trust contract sections 1.4 and 4; architecture section 11.3.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from countermark.core.digest import Sha256
+
+MAX_POLICY_BYTES = 256 << 10
+"""Bytes of a policy."""
+
+MAX_ROOTS = 16
+"""Roots of one trust file."""
+
+MAX_ROOT_BYTES = 1 << 20
+"""Bytes of a trust root; the public one has some 7,000."""
+
+_MAX_PATH = 300
+
+
+class BadTrustMaterial(ValueError):
+    """What trust signs is too large or too much, or a document of it is none; the message is for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrustMaterial:
+    """The targets of `trust` that attestations are judged by.
+
+    Attributes:
+        policy: the bytes of `trust/policy.yaml`; None where none is signed.
+        roots: target path (`trusted_root.json`, `trust/NAME.trusted_root.json`) -> bytes.
+        version: of the trust role's file, for people; None where it is not known. No part of `sha256`.
+    """
+
+    policy: bytes | None = None
+    roots: Mapping[str, bytes] = field(default_factory=dict)
+    version: int | None = None
+
+    def __post_init__(self) -> None:
+        """Bound it.
+
+        Raises:
+            BadTrustMaterial: it is too large, or has too many roots.
+        """
+        if self.policy is not None and len(self.policy) > MAX_POLICY_BYTES:
+            raise BadTrustMaterial(f"a policy has at most {MAX_POLICY_BYTES} bytes")
+        if len(self.roots) > MAX_ROOTS:
+            raise BadTrustMaterial(f"trust signs at most {MAX_ROOTS} roots")
+        for path, content in self.roots.items():
+            if len(content) > MAX_ROOT_BYTES:
+                raise BadTrustMaterial(f"{path[:100]} has more than {MAX_ROOT_BYTES} bytes")
+
+    def sha256(self) -> Sha256:
+        """Return a digest of policy and roots: what was judged by the same digest was judged by the same material."""
+        digest = hashlib.sha256(b"countermark trust material v1\n")
+        parts = [(b"policy", self.policy)] if self.policy is not None else []
+        parts += [(b"root " + path.encode(), content) for path, content in sorted(self.roots.items())]
+        for name, content in parts:
+            # Lengths in front, so that no two materials are one sequence of bytes.
+            digest.update(b"%d %b %d " % (len(name), name, len(content)))
+            digest.update(content)
+        return Sha256(digest.hexdigest())
+
+    def to_document(self) -> dict[str, Any]:
+        """Return this in JSON, bytes in base64."""
+        return {
+            "policy": None if self.policy is None else base64.b64encode(self.policy).decode(),
+            "roots": {path: base64.b64encode(content).decode() for path, content in self.roots.items()},
+            "version": self.version,
+        }
+
+    @classmethod
+    def from_document(cls, document: Any) -> TrustMaterial:
+        """Read what `to_document` made.
+
+        Raises:
+            BadTrustMaterial: it is something else, or out of bounds.
+        """
+        if not isinstance(document, dict) or document.keys() != {"policy", "roots", "version"}:
+            raise BadTrustMaterial("trust material is an object with policy, roots and version")
+        policy, roots, version = document["policy"], document["roots"], document["version"]
+        if version is not None and type(version) is not int:
+            raise BadTrustMaterial("the version of trust material is a number")
+        if not isinstance(roots, dict) or any(len(path) > _MAX_PATH for path in roots):
+            raise BadTrustMaterial("the roots of trust material are an object of target paths")
+        found = {path: _decoded(content, path, MAX_ROOT_BYTES) for path, content in roots.items()}
+        return cls(None if policy is None else _decoded(policy, "the policy", MAX_POLICY_BYTES), found, version)
+
+
+def _decoded(text: Any, what: str, most: int) -> bytes:
+    if not isinstance(text, str) or len(text) > most * 4 // 3 + 4:
+        raise BadTrustMaterial(f"{what[:100]} is not a text of up to {most} bytes in base64")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadTrustMaterial(f"{what[:100]} is not base64") from error
