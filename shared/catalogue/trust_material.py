@@ -1,0 +1,58 @@
+"""What the deployment's key holders signed for attestations: the policy and the Sigstore roots. Read only.
+
+The bytes are those of targets of the offline role `trust`, by the digests that its published file names. Whoever judges
+by them on the server believes the catalogue; clients verify the same targets by the role's keys.
+Source: trust contract sections 1.4, 2.3 and 4; architecture section 11.3.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from countermark.core.attestations.trust_material import TrustMaterial
+from shared.catalogue.signing_events import kept_targets
+from shared.catalogue.tables import TrustFile
+
+POLICY = "trust/policy.yaml"
+"""Target path of the policy."""
+
+_DEFAULT_ROOT = "trusted_root.json"
+_ROOT_SUFFIX = ".trusted_root.json"
+
+
+async def current(connection: AsyncConnection) -> TrustMaterial:
+    """Return what the newest published file of trust names; nothing of it before the deployment has one.
+
+    Raises:
+        LookupError: the catalogue lacks the bytes of one, so that nothing may be judged.
+        BadTrustMaterial: there is more of it than is looked at.
+    """
+    # Not by `shared.catalogue.trust`: that knows metadata by the TUF library, which services that judge do without.
+    newest = select(TrustFile.version, TrustFile.content).where(TrustFile.role == "trust")
+    row = (await connection.execute(newest.order_by(TrustFile.version.desc()).limit(1))).first()
+    if row is None:
+        return TrustMaterial()
+    named = _targets(orjson.loads(row.content))
+    wanted = {path: digest for path, digest in named.items() if _is_material(path, with_policy=POLICY in named)}
+    kept = await kept_targets(connection, wanted.values())
+    absent = sorted(path for path, digest in wanted.items() if digest not in kept)
+    if absent:
+        raise LookupError(f"the catalogue lacks the bytes of {', '.join(absent)}: propose trust again with them")
+    found = {path: kept[digest] for path, digest in wanted.items()}
+    return TrustMaterial(found.pop(POLICY, None), found, row.version)
+
+
+def _targets(document: dict[str, Any]) -> dict[str, str]:
+    """Return the targets of a file of trust, path -> sha256."""
+    return {path: target["hashes"]["sha256"] for path, target in document["signed"]["targets"].items()}
+
+
+def _is_material(path: str, *, with_policy: bool) -> bool:
+    """Return whether a target is the policy or may be a root: without a policy that says which, by its name alone."""
+    if path in (POLICY, _DEFAULT_ROOT) or path.endswith(_ROOT_SUFFIX):
+        return True
+    return with_policy and path.startswith("trust/") and path.endswith(".json")
