@@ -10,8 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import yaml
-
 from countermark.core.digest import InvalidDigest, Length, Sha256, parse_sha256
 from countermark.core.names import (
     FileName,
@@ -22,6 +20,7 @@ from countermark.core.names import (
     parse_index_name,
     parse_project_name,
 )
+from countermark.core.plain_yaml import NotPlain, read_plain
 
 MAX_POINTER_BYTES = 4096
 """Bytes. Source: trust contract section 3.2."""
@@ -179,39 +178,11 @@ def _text(fields: _Fields, key: str) -> str:
 
 def _document(data: bytes) -> _Fields:
     """Compose the one YAML document with every scalar as text and return the mapping below `pointer`."""
-    if len(data) > MAX_POINTER_BYTES:
-        raise MalformedPointer(f"longer than {MAX_POINTER_BYTES} bytes")
     try:
-        text = data.decode("utf-8")
-        for token in yaml.scan(text, Loader=yaml.SafeLoader):
-            if isinstance(token, yaml.AnchorToken | yaml.AliasToken | yaml.TagToken | yaml.DirectiveToken):
-                raise MalformedPointer("anchors, aliases, tags and directives are not allowed")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except UnicodeDecodeError as error:
-        raise MalformedPointer("not UTF-8") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise MalformedPointer(f"not YAML: {type(error).__name__}") from error
-    root = _plain(node, depth=0)
+        root = read_plain(data, MAX_POINTER_BYTES, max_depth=4)
+    except NotPlain as error:
+        raise MalformedPointer(str(error)) from error
     fields = root.get("pointer") if isinstance(root, dict) else None
     if not isinstance(fields, dict):
         raise MalformedPointer("expected a mapping below the key 'pointer'")
-    return fields
-
-
-def _plain(node: yaml.Node | None, depth: int) -> object:
-    """Turn a composed node into dicts and text; scalars stay the text that was written (1.10 stays "1.10")."""
-    if depth > 4:
-        raise MalformedPointer("nested too deeply")
-    if isinstance(node, yaml.ScalarNode):
-        return str(node.value)
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(child, depth + 1) for child in node.value]
-    if not isinstance(node, yaml.MappingNode):
-        raise MalformedPointer("empty document")
-    fields: dict[str, object] = {}
-    for key_node, value_node in node.value:
-        key = _plain(key_node, depth + 1)
-        if not isinstance(key, str) or key in fields:
-            raise MalformedPointer(f"duplicate or non-text key {str(key)[:50]!r}")
-        fields[key] = _plain(value_node, depth + 1)
     return fields
