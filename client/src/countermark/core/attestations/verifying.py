@@ -11,17 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.x509 import Certificate, load_der_x509_certificate
+from cryptography.x509 import load_der_x509_certificate
 from pypi_attestations import Attestation as Pep740
 from sigstore.verify import Verifier
 
+from countermark.core.attestations.dsse import check_signature, is_p256, pae
 from countermark.core.attestations.identity import check_identity, unproven
 from countermark.core.attestations.provenance import Attestation, Claimed, ReadJson, read_attestation, read_provenance
 from countermark.core.attestations.results import Checked, Failed, Report, Step
 from countermark.core.attestations.statement import PAYLOAD_TYPE, Statement, check_subject, read_statement
+from countermark.core.attestations.timed import Reached
 from countermark.core.attestations.trust_root import Root
 from countermark.core.digest import Sha256
 
@@ -33,20 +32,6 @@ class _Found:
     predicate_type: str | None = None
     certificate: Mapping[str, str] | None = None
     signed_at: int | None = None
-
-
-class _Reached:
-    """A policy that takes every certificate, and tells that it was asked: chain, time and SCT are good then.
-
-    Who it is is checked afterwards, by `check_identity`, so that each failure has its own name.
-    """
-
-    def __init__(self) -> None:
-        self.reached = False
-
-    def verify(self, _cert: Certificate) -> None:
-        """Take the certificate."""
-        self.reached = True
 
 
 class ProvenanceVerifier:
@@ -97,7 +82,7 @@ class ProvenanceVerifier:
         Raises:
             Failed: CERTIFICATE, LOG or WINDOWS.
         """
-        policy = _Reached()
+        policy = Reached()
         try:
             kind, signed = self._verifier.verify_dsse(bundled.bundle, policy)
         except Exception as error:
@@ -106,7 +91,7 @@ class ProvenanceVerifier:
         if not policy.reached or kind != PAYLOAD_TYPE or signed != payload:
             raise Failed(Step.CERTIFICATE, "something else was verified than was asked for")
         self._root.check_ct_log(bundled.certificate)
-        self._root.check_log(bundled.log_id, bundled.checkpoint)
+        self._root.check_log(bundled.log_id, bundled.checkpoint, bundled.tree_size)
         self._root.check_windows(bundled.certificate, bundled.log_id, bundled.time)
 
 
@@ -139,6 +124,7 @@ class _Bundled:
         self.time: int = self._entry.integrated_time
         self.log_id: bytes = self._entry.log_id.key_id
         self.checkpoint: str = proof.checkpoint.envelope
+        self.tree_size: int = proof.tree_size
 
     def check_signature(self) -> None:
         """Check that the certificate's key signed the statement, whoever's that is.
@@ -150,12 +136,9 @@ class _Bundled:
             key = self.certificate.public_key()
         except Exception as error:
             raise Failed(Step.SIGNATURE, "the certificate's key is of a kind that is not known here") from error
-        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        if not is_p256(key):
             raise Failed(Step.SIGNATURE, "the certificate's key is not of the curve P-256")
-        try:
-            key.verify(self._attestation.signature, _encoded(self._attestation.statement), ec.ECDSA(SHA256()))
-        except InvalidSignature as error:
-            raise Failed(Step.SIGNATURE, "the certificate's key did not sign this statement") from error
+        check_signature(key, self._attestation.signature, pae(PAYLOAD_TYPE, self._attestation.statement))
 
     def claims(self) -> dict[str, str]:
         """Return what the certificate says of the build.
@@ -167,12 +150,6 @@ class _Bundled:
             return self._pep740.certificate_claims
         except Exception as error:
             raise Failed(Step.CERTIFICATE, f"its extensions cannot be read: {_said(error)}") from error
-
-
-def _encoded(payload: bytes) -> bytes:
-    """Return what is signed of a payload. Source: DSSE protocol, "Signature definition" (PAE)."""
-    kind = PAYLOAD_TYPE.encode()
-    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
 def _said(error: Exception) -> str:
