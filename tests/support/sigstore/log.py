@@ -1,6 +1,7 @@
-"""A transparency log as Rekor's first version is one: a Merkle tree, proofs, checkpoints, and promises with a time.
+"""A transparency log as Rekor's first version is one: proofs, checkpoints, and promises with a time.
 
-Source: RFC 6962 section 2.1; RFC 8785; C2SP signed-note and tlog-checkpoint; trust contract section 5.3 (a).
+Source: RFC 8785; C2SP signed-note and tlog-checkpoint; Rekor's types `dsse` and `hashedrekord` 0.0.1; trust contract
+section 5.3 (a).
 """
 
 from __future__ import annotations
@@ -9,13 +10,23 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import rfc8785
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509 import Certificate
 
-from tests.support.sigstore.authority import LogKey
+from tests.support.sigstore.keys import LogKey, b64
+from tests.support.sigstore.merkle import Tree
+
+
+class NoteKey(Protocol):
+    """A log's key, whatever its kind."""
+
+    @property
+    def id(self) -> bytes:
+        """The log's id."""
+
+    def sign(self, data: bytes) -> bytes:
+        """Sign."""
 
 
 @dataclass(slots=True)
@@ -30,84 +41,93 @@ class TransparencyLog:
     key: LogKey
     origin: str = "rekor.test - 1"
     before: int = 5
-    leaves: list[bytes] = field(init=False)
+    tree: Tree = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin with what it has already."""
-        self.leaves = [b"entry %d" % number for number in range(self.before)]
+        self.tree = begun(self.before)
 
-    def add_dsse(self, envelope: dict[str, Any], certificate: Certificate, at: int) -> dict[str, Any]:
+    def add_dsse(self, envelope: dict[str, Any], verifier: bytes, at: int) -> dict[str, Any]:
         """Take an envelope in; returns the entry in protobuf's JSON.
 
         Args:
+            envelope: in its JSON.
+            verifier: the certificate or public key, as PEM.
             at: when, in seconds since 1970.
         """
-        payload = base64.b64decode(envelope["payload"])
-        pem = _b64(certificate.public_bytes(Encoding.PEM))
-        spec: dict[str, Any] = {
-            "envelopeHash": _hash(json.dumps(envelope).encode()),
-            "payloadHash": _hash(payload),
-            "signatures": [{"signature": one["sig"], "verifier": pem} for one in envelope["signatures"]],
-        }
-        body = rfc8785.dumps({"apiVersion": "0.0.1", "kind": "dsse", "spec": spec})
-        self.leaves.append(body)
-        return self._entry(len(self.leaves) - 1, "dsse", at)
+        return self.add_dsse_text(json.dumps(envelope), verifier, at)
 
-    def _entry(self, index: int, kind: str, at: int) -> dict[str, Any]:
-        body, hashes = _b64(self.leaves[index]), [_leaf(leaf) for leaf in self.leaves]
-        promised: dict[str, Any] = {"body": body, "integratedTime": at, "logID": self.key.id.hex(), "logIndex": index}
-        root = _root(hashes)
+    def add_dsse_text(self, envelope: str, verifier: bytes, at: int) -> dict[str, Any]:
+        """Do the same with an envelope as it was sent: the log notes the hash of that text."""
+        read = json.loads(envelope)
+        spec: dict[str, Any] = {
+            "envelopeHash": _hash(envelope.encode()),
+            "payloadHash": _hash(from_b64(read["payload"])),
+            "signatures": [{"signature": one["sig"], "verifier": b64(verifier)} for one in read["signatures"]],
+        }
+        return self._add("dsse", spec, at)
+
+    def add_hash(self, digest: bytes, signature: bytes, verifier: bytes, at: int) -> dict[str, Any]:
+        """Take a signature over a file with that sha256 in; see `add_dsse`."""
+        spec: dict[str, Any] = {
+            "data": {"hash": {"algorithm": "sha256", "value": digest.hex()}},
+            "signature": {"content": b64(signature), "publicKey": {"content": b64(verifier)}},
+        }
+        return self._add("hashedrekord", spec, at)
+
+    def checkpoint(self) -> str:
+        """Return a signed note of the tree as it is."""
+        return checkpoint(self.origin, self.origin.partition(" ")[0], self.tree, self.key)
+
+    def _add(self, kind: str, spec: dict[str, Any], at: int) -> dict[str, Any]:
+        body = rfc8785.dumps({"apiVersion": "0.0.1", "kind": kind, "spec": spec})
+        index = self.tree.append(body)
+        promised: dict[str, Any] = {
+            "body": b64(body),
+            "integratedTime": at,
+            "logID": self.key.id.hex(),
+            "logIndex": index,
+        }
         return {
             "logIndex": str(index),
-            "logId": {"keyId": _b64(self.key.id)},
+            "logId": {"keyId": b64(self.key.id)},
             "kindVersion": {"kind": kind, "version": "0.0.1"},
             "integratedTime": str(at),
-            "inclusionPromise": {"signedEntryTimestamp": _b64(self.key.sign(rfc8785.dumps(promised)))},
-            "inclusionProof": {
-                "logIndex": str(index),
-                "rootHash": _b64(root),
-                "treeSize": str(len(hashes)),
-                "hashes": [_b64(one) for one in _path(index, hashes)],
-                "checkpoint": {"envelope": self.checkpoint(len(hashes), root)},
-            },
-            "canonicalizedBody": body,
+            "inclusionPromise": {"signedEntryTimestamp": b64(self.key.sign(rfc8785.dumps(promised)))},
+            "inclusionProof": proof(index, self.tree, self.checkpoint()),
+            "canonicalizedBody": b64(body),
         }
 
-    def checkpoint(self, size: int, root: bytes) -> str:
-        """Return a signed note of the tree's size and root."""
-        note = f"{self.origin}\n{size}\n{_b64(root)}\n"
-        return f"{note}\n\u2014 rekor.test {_b64(self.key.id[:4] + self.key.sign(note.encode()))}\n"
+
+def begun(count: int) -> Tree:
+    """Return a tree with so many entries of others."""
+    tree = Tree()
+    for number in range(count):
+        tree.append(b"entry %d" % number)
+    return tree
 
 
-def _leaf(body: bytes) -> bytes:
-    return hashlib.sha256(b"\0" + body).digest()
+def proof(index: int, tree: Tree, signed: str) -> dict[str, Any]:
+    """Return a proof of inclusion in the whole tree, in protobuf's JSON."""
+    return {
+        "logIndex": str(index),
+        "rootHash": b64(tree.root()),
+        "treeSize": str(len(tree)),
+        "hashes": [b64(one) for one in tree.path(index)],
+        "checkpoint": {"envelope": signed},
+    }
 
 
-def _root(hashes: list[bytes]) -> bytes:
-    if len(hashes) == 1:
-        return hashes[0]
-    split = _split(len(hashes))
-    return hashlib.sha256(b"\1" + _root(hashes[:split]) + _root(hashes[split:])).digest()
+def checkpoint(origin: str, name: str, tree: Tree, key: NoteKey) -> str:
+    """Return a signed note of a tree's size and root; `name` is who signs it."""
+    note = f"{origin}\n{len(tree)}\n{b64(tree.root())}\n"
+    return f"{note}\n\u2014 {name} {b64(key.id[:4] + key.sign(note.encode()))}\n"
 
 
-def _path(index: int, hashes: list[bytes]) -> list[bytes]:
-    """Return the hashes beside the way from a leaf to the root."""
-    if len(hashes) == 1:
-        return []
-    split = _split(len(hashes))
-    if index < split:
-        return [*_path(index, hashes[:split]), _root(hashes[split:])]
-    return [*_path(index - split, hashes[split:]), _root(hashes[:split])]
-
-
-def _split(size: int) -> int:
-    """Return the largest power of two below a size."""
-    return 1 << ((size - 1).bit_length() - 1)
+def from_b64(text: str) -> bytes:
+    """Return the bytes."""
+    return base64.b64decode(text, validate=True)
 
 
 def _hash(data: bytes) -> dict[str, str]:
     return {"algorithm": "sha256", "value": hashlib.sha256(data).hexdigest()}
-
-
-def _b64(data: bytes) -> str:
-    return base64.b64encode(data).decode()

@@ -18,8 +18,8 @@ from countermark.core.attestations.trust_root import BadRoot, Root, public_root
 from countermark.core.attestations.verifying import ProvenanceVerifier
 from countermark.core.digest import Sha256, sha256_of
 from shared.strict_json import read_json
-from tests.support.sigstore.authority import BEGAN, LogKey
 from tests.support.sigstore.instance import SLSA, Instance, pep740, provenance, statement
+from tests.support.sigstore.keys import BEGAN, LogKey
 from tests.support.sigstore.log import TransparencyLog
 from tests.support.sigstore.tokens import GITLAB, GOOGLE, Provider, github, gitlab
 
