@@ -22,10 +22,12 @@ from countermark.core.attestations.bundle import SigstoreBundle, read_bundle
 from countermark.core.attestations.dsse import check_signature, key_sha256, pae
 from countermark.core.attestations.facts import LogKind, RootKind, VerifiedBundle
 from countermark.core.attestations.judgements import BundleReport
+from countermark.core.attestations.key_entries import check_key_entry
 from countermark.core.attestations.provenance import ReadJson
 from countermark.core.attestations.results import Failed, Step
 from countermark.core.attestations.roots import read_roots
 from countermark.core.attestations.statement import PAYLOAD_TYPE, Statement, find_subject, read_any_statement
+from countermark.core.attestations.trust_root import Root
 from countermark.core.digest import Sha256, sha256_of
 
 
@@ -127,12 +129,16 @@ class BundleVerifier:
         signer = next((pair for pair in self._keys.items() if _did_sign(pair[1], bundle.signature, signed)), None)
         if signer is None:
             raise Failed(Step.SIGNATURE, "none of the keys that the policy names signed it")
+        # There is no certificate: that the key is the policy's is all there is to prove of whose it is.
         course.passed += [Step.SIGNATURE, Step.CERTIFICATE]
-        if bundle.entry is not None:
-            # It would have to be verified: what is not looked at is not to be there.
-            raise Failed(Step.LOG, "log entries of keys are not verified here: sign without a log")
-        name, key = signer
-        return Proven(name, RootKind.KEY, self._stamped(bundle), key=key_sha256(key))
+        (name, key), times = signer, self._stamped(bundle)
+        if bundle.entry is None:
+            return Proven(name, RootKind.KEY, times, key=key_sha256(key))
+        roots = (known.root for known in self._roots if known.refusal is None)
+        logs = [root for root in roots if isinstance(root, Root)]
+        entry, times = check_key_entry(bundle, key, logs, times, self._read_json)
+        course.passed += [Step.LOG, Step.WINDOWS]
+        return Proven(name, RootKind.KEY, times, key=key_sha256(key), entry=entry)
 
     def _stamped(self, bundle: SigstoreBundle) -> Sequence[datetime]:
         """Return the times of stamps by the authorities of any root; none where there is no stamp."""

@@ -54,7 +54,7 @@ def read_roots(
     """Read roots, each by itself: one that cannot be used is no reason to do without the others.
 
     Args:
-        contents: name -> `TrustedRoot` document.
+        contents: name -> `TrustedRoot` document; empty for one that is named and not there.
         test_roots: the names of those that may be a test instance's.
         without_log: the names of those that may name no log.
     """
@@ -64,7 +64,7 @@ def read_roots(
 def _read(name: str, content: bytes, may_be_test: bool, may_lack_log: bool) -> KnownRoot:
     shown = repr(name[:100])
     try:
-        root = _root(content)
+        root = _root(content) if content else _none()
     except BadRoot as error:
         return KnownRoot(name, None, None, Failed(error.step, f"the trust root {shown} cannot be used: {error}"))
     refusal = None
@@ -86,6 +86,10 @@ def _root(content: bytes) -> Root | OwnAuthority:
         return OwnAuthority(document)
     except ValueError as error:
         raise BadRoot(str(error)) from error
+
+
+def _none() -> Root:
+    raise BadRoot("trust signs no such target")
 
 
 def _is_test(root: Root | OwnAuthority) -> bool:

@@ -159,10 +159,22 @@ class Root:
             Failed: WINDOWS.
         """
         stamp = _stamp(certificate)
-        logs = [log.public_key.valid_for for log in _logs(self._document.tlogs, log_id)]
         ct_logs = [log.public_key.valid_for for log in _logs(self._document.ctlogs, stamp.log_id)]
         if not _within(ct_logs, stamp.timestamp.replace(tzinfo=UTC)):
             raise Failed(Step.WINDOWS, "the trust root did not trust the CT log when it saw the certificate")
+        self.check_log_window(log_id, times)
+
+    def has_log(self, log_id: bytes) -> bool:
+        """Return whether this root knows a transparency log."""
+        return any(True for _ in _logs(self._document.tlogs, log_id))
+
+    def check_log_window(self, log_id: bytes, times: Sequence[datetime]) -> None:
+        """Check that this root trusted a transparency log at some times.
+
+        Raises:
+            Failed: WINDOWS.
+        """
+        logs = [log.public_key.valid_for for log in _logs(self._document.tlogs, log_id)]
         if not all(_within(logs, time) for time in times):
             raise Failed(Step.WINDOWS, "the trust root did not trust the log when it took this in")
 
