@@ -213,8 +213,8 @@ class RepositorySimulator(ByteSource):
         for role, data in self._offline.items():
             self.objects[self.key(f"metadata/{self.deployment.offline_version}.{role}.json")] = data
         for path, data in {**self.targets, **self.deployment.trust_targets}.items():
-            folder, _, last = path.rpartition("/")
-            self.objects[self.key(f"targets/{folder}/{sha256_of(data)}.{last}")] = data
+            folder, slash, last = path.rpartition("/")
+            self.objects[self.key(f"targets/{folder}{slash}{sha256_of(data)}.{last}")] = data
         self._sign_bins()
         self.sign_snapshot()
         self.sign_timestamp()

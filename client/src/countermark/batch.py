@@ -1,4 +1,4 @@
-"""Downloads of many files at once: each index is refreshed once, pointers come one by one, files side by side.
+"""Many files at once: each index is refreshed once, pointers come one by one, files side by side.
 
 A failure does not end the others: each file is placed when it alone is proven, and every failure is reported.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -17,8 +17,8 @@ from typing import Self
 
 from countermark.choosing import Interpreter, Wanted
 from countermark.core.errors import ClientError
-from countermark.transport import Transport
-from countermark.verification import Proven, Verifier
+from countermark.transport import ByteSource
+from countermark.verification import Proven, Verifier, distribution_of
 
 MAX_WORKERS = 32
 """Files that are moved at once, at the most."""
@@ -34,7 +34,7 @@ class Failure:
 
 @dataclass(slots=True)
 class Outcome:
-    """What was placed, in the order that was asked for, and what failed."""
+    """What was placed, or found to be as signed, in the order that was asked for, and what failed."""
 
     placed: list[Path] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
@@ -46,16 +46,16 @@ class Outcome:
 
 
 class Sources:
-    """Transports for several threads; each is used by one at a time, and none again that failed.
+    """Sources for several threads; each is used by one at a time, and none again that failed.
 
     Args:
         make: makes another one.
         first: an open one that is idle by now, and that somebody else closes; its connection is used again.
     """
 
-    def __init__(self, make: Callable[[], Transport], first: Transport) -> None:
+    def __init__(self, make: Callable[[], AbstractContextManager[ByteSource]], first: ByteSource) -> None:
         self._make = make
-        self._idle: SimpleQueue[Transport] = SimpleQueue()
+        self._idle: SimpleQueue[ByteSource] = SimpleQueue()
         self._idle.put(first)
         self._all = ExitStack()
 
@@ -68,8 +68,8 @@ class Sources:
         self._all.close()
 
     @contextlib.contextmanager
-    def borrow(self) -> Iterator[Transport]:
-        """Lend an idle transport, or a new one."""
+    def borrow(self) -> Iterator[ByteSource]:
+        """Lend an idle source, or a new one."""
         try:
             source = self._idle.get_nowait()
         except Empty:
@@ -79,9 +79,12 @@ class Sources:
         self._idle.put(source)
 
 
+_Do = Callable[[Proven, ByteSource], Path]
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Downloads several things from one repository.
+    """Downloads or verifies several things from one repository.
 
     Attributes:
         verifier: proves each.
@@ -114,24 +117,52 @@ class Batch:
                     outcome.failures.append(Failure(str(wanted), error))
                 else:
                     proven |= {each.distribution.file_name: each for each in found}
-        for result in self._fetch_all(list(proven.values()), dest):
-            if isinstance(result, Failure):
-                outcome.failures.append(result)
-            else:
-                outcome.placed.append(result)
-        return outcome
+        return self._collect(
+            outcome, list(proven.values()), lambda each, source: self.verifier.fetch(each, dest, source)
+        )
 
-    def _fetch_all(self, proven: Sequence[Proven], dest: Path) -> list[Path | Failure]:
+    def verify(self, files: Sequence[Path]) -> Outcome:
+        """Verify local files; `placed` are those that are as signed.
+
+        Args:
+            files: each under the name it has in the index; several of one name are each looked at.
+
+        Raises:
+            ClientError: the metadata of the index could not be proven, so nothing was tried.
+        """
+        outcome = Outcome()
+        proven: list[tuple[Proven, Path]] = []
+        with self.verifier.metadata() as view:
+            for file in files:
+                try:
+                    proven.append((self.verifier.prove_local(view, distribution_of(file)), file))
+                except ClientError as error:
+                    outcome.failures.append(Failure(str(file), error))
+        paths = {id(each): file for each, file in proven}
+
+        def check(each: Proven, source: ByteSource) -> Path:
+            self.verifier.check(each, paths[id(each)], source)
+            return paths[id(each)]
+
+        return self._collect(outcome, [each for each, _ in proven], check)
+
+    def _collect(self, outcome: Outcome, proven: Sequence[Proven], do: _Do) -> Outcome:
+        """Do something for each of what is proven, side by side, and add how it went."""
         pool = ThreadPoolExecutor(max(1, min(self.workers, len(proven), MAX_WORKERS)))
         try:
-            return list(pool.map(lambda each: self._fetch(each, dest), proven))
+            for result in pool.map(lambda each: self._tried(each, do), proven):
+                if isinstance(result, Failure):
+                    outcome.failures.append(result)
+                else:
+                    outcome.placed.append(result)
         finally:
             # After an interrupt the files that were not begun are left; the ones under way leave nothing behind.
             pool.shutdown(wait=False, cancel_futures=True)
+        return outcome
 
-    def _fetch(self, proven: Proven, dest: Path) -> Path | Failure:
+    def _tried(self, proven: Proven, do: _Do) -> Path | Failure:
         try:
             with self.sources.borrow() as source:
-                return self.verifier.fetch(proven, dest, source)
+                return do(proven, source)
         except ClientError as error:
             return Failure(proven.distribution.file_name, error)

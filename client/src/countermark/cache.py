@@ -23,6 +23,7 @@ from countermark.core.digest import Sha256
 from countermark.core.errors import LocalState
 from countermark.credentials import Notify
 from countermark.location import Location
+from countermark.reading import Reading
 
 if sys.platform == "win32":
     import msvcrt
@@ -50,10 +51,12 @@ class Cache:
     Args:
         folder: where it lies; made when missing, readable by its owner only.
         patience: how long to wait for another process that holds a repository's lock.
+        reading: whether a run may read more than what lies there.
     """
 
     folder: Path
     patience: timedelta = PATIENCE
+    reading: Reading = Reading.ONLINE
 
     @contextlib.contextmanager
     def opened(self, location: Location, root: Sha256, notify: Notify) -> Iterator[Path]:

@@ -12,25 +12,40 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from packaging.utils import NormalizedName
 
-from countermark.cache import Cache
+from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.binding import check_page
+from countermark.core.digest import Sha256
 from countermark.core.errors import ClientError, InvalidMetadata, NoSuchTarget, OnlyMirrored, PointerUnreadable
 from countermark.core.merging import Listed, merged
 from countermark.core.names import IndexName, page_target
 from countermark.core.page import MAX_PAGE_BYTES, MalformedPage, Page, parse_page
 from countermark.credentials import Notify
 from countermark.location import Location
+from countermark.reading import Reading
 from countermark.roots import TrustedRoot
 from countermark.transport import ByteSource
+from countermark.trusting import read_material
 from countermark.updater import Starting, TrustedIndex
 from countermark.views import View
 
-Refreshed = Callable[[IndexName, Mapping[str, int]], None]
-"""Is told of each index whose metadata was brought up to date, with the versions of its roles."""
+Refreshed = Callable[[IndexName, TrustedIndex], None]
+"""Is told of each index whose metadata was brought up to date."""
+
+
+class Folders(Protocol):
+    """Has the metadata of indexes: the cache (`countermark.cache.Cache`), or evidence."""
+
+    @property
+    def reading(self) -> Reading:
+        """What a run over it may read."""
+
+    def opened(self, location: Location, root: Sha256, notify: Notify, /) -> contextlib.AbstractContextManager[Path]:
+        """Yield the metadata folder of an index under a trusted root; for this run alone."""
 
 
 class Read(Protocol):
@@ -45,7 +60,7 @@ class Read(Protocol):
         """Reads it."""
 
     @property
-    def cache(self) -> Cache:
+    def cache(self) -> Folders:
         """Keeps its metadata."""
 
     @property
@@ -70,6 +85,7 @@ class TrustedView:
     refreshed: Refreshed
     _indexes: dict[IndexName, TrustedIndex] = field(default_factory=dict)
     _failures: dict[IndexName, ClientError] = field(default_factory=dict)
+    _material: dict[tuple[IndexName, bool], TrustMaterial] = field(default_factory=dict)
 
     @property
     def asked(self) -> IndexName:
@@ -97,12 +113,24 @@ class TrustedView:
         if index is None:
             try:
                 index = TrustedIndex(self.starting[name], self.source)
-                self.refreshed(name, index.refresh())
+                index.refresh()
+                self.refreshed(name, index)
             except ClientError as error:
                 self._failures[name] = error
                 raise
             self._indexes[name] = index
         return index
+
+    def read(self) -> Mapping[IndexName, TrustedIndex]:
+        """Return the indexes that were asked by now."""
+        return self._indexes
+
+    def material(self, name: IndexName, *, with_roots: bool) -> TrustMaterial:
+        """Return what the trust role of an index signs about attestations, read once; errors as `read_material`."""
+        key = (name, with_roots)
+        if key not in self._material:
+            self._material[key] = read_material(self.index(name), with_roots=with_roots)
+        return self._material[key]
 
     def listed(self, project: NormalizedName) -> Iterator[Listed]:
         """Yield the files of a project, nearest first; indexes are asked as far as the caller goes.
@@ -166,7 +194,7 @@ def opened_view(view: View, here: Read, root: TrustedRoot, refreshed: Refreshed)
         # In an order that is the same for all: two runs whose indexes are based on each other would wait for ever.
         for beside in sorted(map(here.location.beside, view.stages), key=lambda beside: beside.url):
             folder = locks.enter_context(here.cache.opened(beside, root.sha256, here.notify))
-            starting[beside.index] = Starting(beside, root, folder)
+            starting[beside.index] = Starting(beside, root, folder, here.cache.reading)
         yield TrustedView(view, starting, here.source, refreshed)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,25 +25,30 @@ from tuf.api.exceptions import (
     RepositoryError,
     UnsignedMetadataError,
 )
+from tuf.api.metadata import TargetFile
 from tuf.ngclient import FetcherInterface, Updater
 
+from countermark.chain import during
 from countermark.core.binding import check_snapshot
 from countermark.core.digest import sha256_of
 from countermark.core.errors import (
     BelowThreshold,
+    ClientError,
     Expired,
     InvalidMetadata,
     LocalState,
     NetworkFailure,
     NoSuchTarget,
+    NotAtHand,
     PointerMismatch,
     PointerUnreadable,
     RolledBack,
 )
-from countermark.core.names import TargetPath
+from countermark.kept import KeptSource, NotKept
 from countermark.location import Location
-from countermark.metadata_folder import check_roots, forget_other_index
+from countermark.metadata_folder import check_roots, copy_of_target, forget_other_index, kept_files, trust_targets
 from countermark.newest_root import NewestRoot
+from countermark.reading import Reading
 from countermark.roots import MAX_ROOT_BYTES, TrustedRoot, how_to_pin, root_url
 
 POLICY_TARGET = "trust/policy.yaml"
@@ -53,27 +59,42 @@ _TOP = ("root", "timestamp", "snapshot")
 
 @dataclass(frozen=True, slots=True)
 class Starting:
-    """Where one verification starts: which repository, from which root, with which folder for its metadata."""
+    """Where one verification starts: which repository, from which root, with which folder for its metadata.
+
+    Attributes:
+        reading: other than online, nothing but what the folder keeps is read.
+    """
 
     location: Location
     root: TrustedRoot
     folder: Path
+    reading: Reading = Reading.ONLINE
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How new the metadata of a role is: `expires` as the metadata writes it."""
+
+    version: int
+    expires: str
 
 
 class TrustedIndex:
     """The verified metadata of one index at one moment.
 
-    Make one for each run, and only while its cache folder is locked. `refresh` comes first.
+    Make one for each run, and only while its cache folder is locked. `refresh` comes first. Targets that were read lie
+    in the folder from then on, for runs without the network.
 
     Args:
         starting: repository, trusted root and metadata folder.
-        source: reads metadata and targets.
+        source: reads metadata and targets, online.
     """
 
     def __init__(self, starting: Starting, source: FetcherInterface) -> None:
         self._starting = starting
-        self._source = _Remembering(source)
+        self._source = _Remembering(source if starting.reading is Reading.ONLINE else _kept(starting))
         self._names_itself = False
+        self._asked: dict[str, None] = {}
         with self._translated():
             forget_other_index(starting.folder, starting.location.index)
             self._updater = self._start()
@@ -91,7 +112,8 @@ class TrustedIndex:
             with self._kept_from_others():
                 self._refresh()
                 check_roots(self._starting.folder, self._starting.root.version, self._signed("root")["version"])
-                self._names_itself = check_snapshot(self._signed("snapshot"), self._starting.location.index)
+                with during("snapshot"):
+                    self._names_itself = check_snapshot(self._signed("snapshot"), self._starting.location.index)
             return {role: int(self._signed(role)["version"]) for role in (*_TOP, "targets")}
 
     @property
@@ -99,12 +121,36 @@ class TrustedIndex:
         """Whether the snapshot says whose it is, so that what is not listed is proven not to be in this index."""
         return self._names_itself
 
+    def standing(self, role: str) -> Standing:
+        """Return how new one of the roles root, timestamp, snapshot and targets is, once it was refreshed."""
+        with self._translated():
+            signed = self._signed(role)
+        return Standing(int(signed["version"]), str(signed["expires"]))
+
     def holds(self, path: str) -> bool:
         """Return whether the index's metadata lists a target; errors as `refresh`."""
         with self._translated():
-            return self._updater.get_targetinfo(path) is not None
+            return self._info(path) is not None
 
-    def read_target(self, path: TargetPath, limit: int) -> bytes:
+    def trust_targets(self) -> tuple[int | None, tuple[str, ...]]:
+        """Return version and target paths of the role `trust`, (None, ()) where the index has none; errors as
+        `refresh`.
+
+        They are hints: what `read_target` returns of them is signed by whom it ought to be.
+        """
+        self.holds(POLICY_TARGET)
+        return trust_targets(self._starting.folder)
+
+    def kept(self) -> Iterator[tuple[str, bytes]]:
+        """Yield what has to be kept to repeat this run without the network: names in the folder, and bytes.
+
+        Raises:
+            LocalState: something cannot be read.
+        """
+        with self._translated():
+            yield from kept_files(self._starting.folder, self._asked)
+
+    def read_target(self, path: str, limit: int) -> bytes:
         """Return the bytes of a target: as long as signed, with the signed digest.
 
         Args:
@@ -117,7 +163,7 @@ class TrustedIndex:
             ClientError: as `refresh`.
         """
         with self._translated():
-            info = self._updater.get_targetinfo(path)
+            info = self._info(path)
         if info is None:
             raise NoSuchTarget(
                 f"{self._starting.location.index} lists no {path}",
@@ -128,7 +174,15 @@ class TrustedIndex:
             raise PointerUnreadable(f"{path} is signed with {info.length} bytes, and {limit} are allowed")
         with self._translated(), tempfile.TemporaryDirectory(dir=self._starting.folder) as folder:
             file = Path(self._updater.download_target(info, str(Path(folder) / "target")))
-            return file.read_bytes()
+            data = file.read_bytes()
+            copy = copy_of_target(self._starting.folder, path)
+            copy.parent.mkdir(mode=0o700, exist_ok=True)
+            os.replace(file, copy)
+            return data
+
+    def _info(self, path: str) -> TargetFile | None:
+        self._asked[path] = None
+        return self._updater.get_targetinfo(path)
 
     def _start(self) -> Updater:
         location = self._starting.location
@@ -187,6 +241,16 @@ class TrustedIndex:
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
+        """Translate errors of the library, and say which role was under way."""
+        try:
+            with self._in_our_words():
+                yield
+        except ClientError:
+            with during(self._source.step):
+                raise
+
+    @contextlib.contextmanager
+    def _in_our_words(self) -> Iterator[None]:
         try:
             yield
         except UnsignedMetadataError as error:
@@ -207,6 +271,8 @@ class TrustedIndex:
             ) from error
 
     def _unreadable(self, error: DownloadError) -> NetworkFailure:
+        if isinstance(error, NotKept):
+            return NotAtHand(str(error))
         status = error.status_code if isinstance(error, DownloadHTTPError) else None
         if status in {401, 403}:
             return NetworkFailure(
@@ -243,6 +309,10 @@ class TrustedIndex:
         )
 
 
+def _kept(starting: Starting) -> KeptSource:
+    return KeptSource(starting.folder, starting.location, as_evidence=starting.reading is Reading.EVIDENCE)
+
+
 class _Remembering(FetcherInterface):
     """Passes requests on and remembers the name of the last one, for messages and to tell errors apart."""
 
@@ -254,6 +324,11 @@ class _Remembering(FetcherInterface):
     def last_role(self) -> str:
         """The role whose metadata was asked for last; a target's path has none of the top roles' names."""
         return self.last_name.removesuffix(".json").rpartition(".")[2]
+
+    @property
+    def step(self) -> str:
+        """The step of the chain that what was asked for last belongs to."""
+        return self.last_role if self.last_role in _TOP else "target" if self.last_name else "root"
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         self.last_name = url.rpartition("/")[2]

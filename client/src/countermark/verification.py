@@ -1,54 +1,50 @@
 """Download and verify: from the name that was asked for to bytes that are proven, one step after the other.
 
 1. *root*: where trust starts (`roots`).
-2. *metadata*: root, timestamp, snapshot, targets (`updater`; trust contract section 1.1).
+2. *timestamp*, *snapshot*: the metadata of the index (`updater`; trust contract section 1.1).
 3. *latest* or *page*: which file is meant, from signed documents; never from a listing. An index with bases (`bases`)
    takes steps 2 to 4 in the repository of each index that is asked (`trusted_view`).
-4. *pointer*: read, and bound to what was asked (`core.binding`).
+4. *target*, *pointer*: what the metadata lists, read, and bound to what was asked (`core.binding`).
 5. *artifact*: streamed to a temporary file, or the local file read; length, then digest.
-6. *attestation*: its bytes, when the pointer names one.
-7. *policy*: what the registry's offline keys demand.
+6. *attestation*: its bytes, when the pointer names one (`bundles`).
+7. *statement*, *subject*, *signature*, *identity*, *log*, *policy*: what it proves, and what the registry's offline
+   keys demand (`examining`).
 8. *place*: the file gets its name.
 
-The first failure ends the run. Source: trust contract section 3.3.
+The first failure ends the run. `chain` numbers the steps as people see them. Source: trust contract section 3.3.
 """
 
 from __future__ import annotations
 
 import contextlib
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from countermark.cache import Cache
+from countermark.bundles import SUFFIX, Bundles, Fetched, Sought
+from countermark.chain import Report, Step, during
 from countermark.choosing import NOBODY, Chooser, Chosen, Interpreter, Wanted
+from countermark.core.attestations.judgements import JudgedFile
+from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.binding import Asked, check_pointer
-from countermark.core.errors import (
-    ArtifactRefused,
-    AttestationAltered,
-    AttestationUnreadable,
-    PointerMismatch,
-    PointerUnreadable,
-    PolicyRefused,
-    UsageFault,
-)
+from countermark.core.digest import sha256_of
+from countermark.core.errors import PointerMismatch, PointerUnreadable, UsageFault
 from countermark.core.filenames import Distribution, parse_distribution
 from countermark.core.names import IndexName, InvalidName
-from countermark.core.pointer import MAX_POINTER_BYTES, MalformedPointer, Pointer, Resource, parse_pointer
+from countermark.core.pointer import MAX_POINTER_BYTES, MalformedPointer, Pointer, parse_pointer
 from countermark.credentials import Notify
+from countermark.evidence import EvidenceWriter
+from countermark.examining import Examiner
 from countermark.location import Location
-from countermark.placing import compare, fetch_resource, holds, measure_file, part_in
+from countermark.placing import compare, fetch_resource, holds, measure_file, part_in, write_over
 from countermark.progress import Meter, Silent
+from countermark.reading import Reading
 from countermark.roots import PinStore, RootChoice, choose_root
 from countermark.transport import ByteSource
-from countermark.trusted_view import TrustedView, opened_view
-from countermark.updater import POLICY_TARGET
-from countermark.views import ViewChoice, ViewStore, choose_view
-
-MAX_ATTESTATION_BYTES = 16 * 1024 * 1024
-"""Bytes; a bundle has some ten thousand."""
+from countermark.trusted_view import Folders, TrustedView, opened_view
+from countermark.updater import TrustedIndex
+from countermark.views import ViewChoice, ViewStore, choose_view, recorded_view
 
 
 class PolicyMode(StrEnum):
@@ -59,26 +55,12 @@ class PolicyMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One finished step, with facts that are JSON-ready."""
-
-    name: str
-    facts: Mapping[str, object] = field(default_factory=dict)
-
-
-_WHAT_INSTEAD = "Take a newer countermark; or, to stop after the digest, run with --policy none (exit code 3)."
-
-Report = Callable[[Step], None]
-"""Is told of each finished step."""
-
-
-@dataclass(frozen=True, slots=True)
 class Repository:
-    """One index and all that is needed to read it."""
+    """One index and all that is needed to read it; `cache` says whether anything but it is read."""
 
     location: Location
     source: ByteSource
-    cache: Cache
+    cache: Folders
     pins: PinStore
     choice: RootChoice
     notify: Notify
@@ -87,13 +69,27 @@ class Repository:
 
 
 @dataclass(frozen=True, slots=True)
+class Keeping:
+    """What is kept beside the files, for proving them again without the network.
+
+    Attributes:
+        beside: the attestation of each placed file is placed beside it.
+        evidence: takes all that the run was proven by.
+    """
+
+    beside: bool = False
+    evidence: EvidenceWriter | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Proven:
-    """A pointer that is signed and about what was asked, where it lies, and whether the trust role holds a policy."""
+    """A pointer that is signed and about what was asked, where it lies, and what the trust role signs; `material` is
+    None when no policy is to be looked at."""
 
     location: Location
     distribution: Distribution
     pointer: Pointer
-    has_policy: bool
+    material: TrustMaterial | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +101,21 @@ class Verifier:
         mode: whether policy is checked.
         report: is told of each step.
         meter: follows the files that are read.
+        bundles: where attestations come from.
+        keeping: what is kept beside the files.
     """
 
     repository: Repository
     mode: PolicyMode
     report: Report
     meter: Meter = field(default_factory=Silent)
+    bundles: Bundles = field(default_factory=Fetched)
+    keeping: Keeping = field(default_factory=Keeping)
+    _examiner: Examiner = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make what examines evidence; it stays warm for all files."""
+        object.__setattr__(self, "_examiner", Examiner(self.report))
 
     def download(self, wanted: Wanted, dest: Path, interpreter: Interpreter, *, may_keep: bool = False) -> list[Path]:
         """Download and verify; return the placed files.
@@ -135,55 +140,83 @@ class Verifier:
         Raises:
             ClientError: the first step that failed.
         """
-        chosen = self._choose(view, wanted, interpreter)
+        with during("target"):
+            chosen = self._choose(view, wanted, interpreter)
         proven = [self._prove(view, each) for each in chosen]
         for each in proven:
             if wanted.hashes and each.pointer.file.digest not in wanted.hashes:
-                raise PointerMismatch(
-                    f"{each.distribution.file_name} is signed with sha256 {each.pointer.file.digest}, which is none of "
-                    "those you allow"
-                )
+                with during("pointer"):
+                    raise PointerMismatch(
+                        f"{each.distribution.file_name} is signed with sha256 {each.pointer.file.digest}, which is "
+                        "none of those you allow"
+                    )
         return proven
 
     def verify(self, file: Path) -> None:
-        """Verify a local file by its name, length and digest.
+        """Verify a local file by its name, length and digest, and by its evidence.
 
         Raises:
             ClientError: the first step that failed; its class has the exit code.
         """
-        try:
-            distribution = parse_distribution(file.name)
-        except InvalidName as error:
-            raise UsageFault(str(error), "Name a wheel or sdist under the name it has in the index.") from error
+        distribution = distribution_of(file)
         with self.metadata() as view:
-            proven = self._prove(view, Chooser(view, NOBODY).find(distribution))
+            proven = self.prove_local(view, distribution)
+        self.check(proven, file, self.repository.source)
+
+    def prove_local(self, view: TrustedView, distribution: Distribution) -> Proven:
+        """Do steps 3 and 4 for a file that is named as a local one is.
+
+        Raises:
+            ClientError: the first step that failed.
+        """
+        with during("target"):
+            chosen = Chooser(view, NOBODY).find(distribution)
+        return self._prove(view, chosen)
+
+    def check(self, proven: Proven, file: Path, source: ByteSource) -> None:
+        """Do steps 5 to 7 of a local file.
+
+        Raises:
+            ClientError: the first step that failed.
+        """
         resource = proven.pointer.file
-        compare(resource, measure_file(file, resource.length), str(file))
+        with during("artifact"):
+            compare(resource, measure_file(file, resource.length), str(file))
         self._report_artifact(proven)
-        self._check_evidence(proven, self.repository.source)
+        self._check_evidence(proven, source, file)
 
     @contextlib.contextmanager
     def metadata(self) -> Iterator[TrustedView]:
         """Do steps 1 and 2, the latter for the index itself; its bases follow when they are asked.
 
-        The caches stay locked while the block runs.
+        The caches stay locked while the block runs. What is to be kept of metadata and targets is kept at its end.
 
         Raises:
             ClientError: a check failed.
         """
         here = self.repository
-        root = choose_root(here.location, here.choice, here.pins, here.source, here.notify)
-        self.report(Step("root", {"sha256": root.sha256, "version": root.version}))
+        with during("root"):
+            root = choose_root(here.location, here.choice, here.pins, here.source, here.notify)
+        self.report(Step("root", {"version": root.version, "sha256": root.sha256}))
         choice = replace(here.bases, may_be_remade=here.choice.trust_on_first_use)
-        view = choose_view(here.location, choice, here.views, here.source, here.notify)
+        if here.cache.reading is Reading.ONLINE:
+            view = choose_view(here.location, choice, here.views, here.source, here.notify)
+        else:
+            view = recorded_view(here.location, choice, here.views)
         with opened_view(view, here, root, self._report_metadata) as trusted:
             if not trusted.is_alone:
                 self.report(Step("bases", view.facts()))
             trusted.index(trusted.asked)
             yield trusted
+            if self.keeping.evidence is not None:
+                for name, index in trusted.read().items():
+                    self.keeping.evidence.keep_index(name, index.kept())
 
-    def _report_metadata(self, index: IndexName, versions: Mapping[str, int]) -> None:
-        self.report(Step("metadata", {"index": str(index), "versions": dict(versions)}))
+    def _report_metadata(self, name: IndexName, index: TrustedIndex) -> None:
+        for role in ("timestamp", "snapshot"):
+            standing = index.standing(role)
+            facts = {"index": str(name), "version": standing.version, "expires": standing.expires}
+            self.report(Step(role, facts))
 
     def _choose(self, view: TrustedView, wanted: Wanted, interpreter: Interpreter) -> list[Chosen]:
         """Step 3: the files that are meant."""
@@ -200,21 +233,25 @@ class Verifier:
         return chosen
 
     def _prove(self, view: TrustedView, chosen: Chosen) -> Proven:
-        """Step 4, and the question to the trust role that step 7 needs: in the repository of the index that owns it."""
-        index, asked = view.index(chosen.owner), Asked(chosen.owner, chosen.file)
-        try:
-            pointer = parse_pointer(index.read_target(asked.target, MAX_POINTER_BYTES))
-        except MalformedPointer as error:
-            raise PointerUnreadable(f"{asked.target}: {error}") from error
-        check_pointer(pointer, asked)
-        if chosen.listed not in {None, pointer.file.digest}:
-            raise PointerMismatch(f"{asked.target} and the page document state different digests of the same file")
-        facts = {"target": asked.target, "sha256": pointer.file.digest, "attestation": pointer.attestation is not None}
-        self.report(Step("pointer", {"index": str(chosen.owner), **facts}))
+        """Step 4, and what step 7 needs of the trust role: in the repository of the index that owns the file."""
+        asked, name = Asked(chosen.owner, chosen.file), chosen.file.file_name
+        with during("target"):
+            index = view.index(chosen.owner)
+            data = index.read_target(asked.target, MAX_POINTER_BYTES)
+        facts = {"file": name, "target": asked.target, "sha256": sha256_of(data)}
+        self.report(Step("target", {"index": str(chosen.owner), **facts}))
+        with during("pointer"):
+            pointer = _read_pointer(data, asked, chosen)
+        resource, named = pointer.file, pointer.attestation
+        stated = {"file": name, "version": pointer.version, "sha256": resource.digest, "length": resource.length}
+        attested = {"attestation": None if named is None else named.digest}
+        self.report(Step("pointer", {"index": str(chosen.owner), **stated, **attested}))
         if chosen.owner != view.asked:
-            self.repository.notify(f"{chosen.file.file_name} is {chosen.owner}'s, a base of {view.asked}: proven there")
-        has_policy = self.mode is PolicyMode.SIGNED and index.holds(POLICY_TARGET)
-        return Proven(view.location_of(chosen.owner), chosen.file, pointer, has_policy)
+            self.repository.notify(f"{name} is {chosen.owner}'s, a base of {view.asked}: proven there")
+        material = None
+        if self.mode is PolicyMode.SIGNED:
+            material = view.material(chosen.owner, with_roots=named is not None)
+        return Proven(view.location_of(chosen.owner), chosen.file, pointer, material)
 
     def fetch(self, proven: Proven, dest: Path, source: ByteSource) -> Path:
         """Do steps 5 to 8 of one file; files may be fetched by several threads, each with a source of its own.
@@ -222,16 +259,17 @@ class Verifier:
         Raises:
             ClientError: the first step that failed; nothing appeared in `dest`.
         """
-        resource = proven.pointer.file
+        resource, name = proven.pointer.file, proven.distribution.file_name
         url = proven.location.artifact_url(resource.uri)
         with part_in(dest) as part:
-            with self.meter.task(proven.distribution.file_name, resource.length) as advance:
+            with during("artifact"), self.meter.task(name, resource.length) as advance:
                 fetch_resource(resource, url, source, part.file, advance)
             self._report_artifact(proven)
-            self._check_evidence(proven, source)
+            bundle = self._check_evidence(proven, source)
             # The name is the one that was asked for, which the pointer was compared with; never one it brings along.
-            placed = part.place(proven.distribution.file_name)
-        self.report(Step("place", {"file": proven.distribution.file_name, "path": str(placed)}))
+            placed = part.place(name)
+        self._keep_beside(placed, bundle)
+        self.report(Step("place", {"file": name, "path": str(placed)}))
         return placed
 
     def fetch_or_keep(self, proven: Proven, dest: Path, source: ByteSource) -> Path:
@@ -241,7 +279,7 @@ class Verifier:
         if not holds(there, proven.pointer.file):
             return self.fetch(proven, dest, source)
         self._report_artifact(proven)
-        self._check_evidence(proven, source)
+        self._keep_beside(there, self._check_evidence(proven, source, there))
         self.report(Step("place", {"file": name, "path": str(there), "kept": True}))
         return there
 
@@ -250,39 +288,61 @@ class Verifier:
         facts = {"file": proven.distribution.file_name, "sha256": resource.digest, "length": resource.length}
         self.report(Step("artifact", facts))
 
-    def _check_evidence(self, proven: Proven, source: ByteSource) -> None:
-        """Steps 6 and 7, failing closed: this version reads neither attestations nor policies.
+    def _check_evidence(self, proven: Proven, source: ByteSource, file: Path | None = None) -> bytes | None:
+        """Do steps 6 and 7; return the attestation, None without one.
+
+        Args:
+            file: where the file lies, when it was not just fetched.
 
         Raises:
             AttestationAltered: the attestation's bytes are not those that the pointer names.
-            AttestationUnreadable: the pointer names an attestation.
-            PolicyRefused: the trust role holds a policy.
+            EvidenceRefused: it does not hold, or the policy does not allow the file.
         """
-        if self.mode is PolicyMode.NONE:
-            return
-        name = proven.distribution.file_name
-        if proven.pointer.attestation is not None:
-            self._fetch_attestation(proven.pointer.attestation, proven.location, source)
-            raise AttestationUnreadable(
-                f"{name} comes with an attestation, which this version of countermark cannot evaluate", _WHAT_INSTEAD
-            )
-        if proven.has_policy:
-            raise PolicyRefused(
-                f"the registry's signed policy demands evidence of {name} that this version of countermark cannot "
-                "evaluate",
-                _WHAT_INSTEAD,
-            )
-        reason = "the signed trust role holds no policy and the pointer names no attestation"
-        self.report(Step("policy", {"file": name, "demanded": False, "reason": reason}))
+        if proven.material is None:
+            return None
+        pointer, name = proven.pointer, proven.distribution.file_name
+        bundle = None
+        if pointer.attestation is not None:
+            url = proven.location.artifact_url(pointer.attestation.uri)
+            with during("attestation"):
+                bundle = self.bundles.read(Sought(pointer.attestation, url, name, file), source)
+            facts = {"file": name, "sha256": pointer.attestation.digest, "length": len(bundle)}
+            self.report(Step("attestation", facts))
+        judged = JudgedFile(str(pointer.index), pointer.name, pointer.version, name, pointer.file.digest)
+        self._examiner.examine(judged, proven.material, bundle)
+        if bundle is not None and pointer.attestation is not None and self.keeping.evidence is not None:
+            self.keeping.evidence.keep_attestation(pointer.attestation, bundle)
+        return bundle
 
-    def _fetch_attestation(self, attestation: Resource, location: Location, source: ByteSource) -> None:
-        if attestation.length > MAX_ATTESTATION_BYTES:
-            raise AttestationAltered(
-                f"the attestation is longer than the {MAX_ATTESTATION_BYTES} bytes that are allowed"
-            )
-        url = location.artifact_url(attestation.uri)
-        with tempfile.TemporaryFile() as file:
-            try:
-                fetch_resource(attestation, url, source, file)
-            except ArtifactRefused as error:
-                raise AttestationAltered(error.problem) from error
+    def _keep_beside(self, placed: Path, bundle: bytes | None) -> None:
+        if self.keeping.beside and bundle is not None:
+            write_over(placed.with_name(placed.name + SUFFIX), bundle)
+
+
+def distribution_of(file: Path) -> Distribution:
+    """Return what a local file's name says.
+
+    Raises:
+        UsageFault: it is not the name of a wheel or sdist.
+    """
+    try:
+        return parse_distribution(file.name)
+    except InvalidName as error:
+        raise UsageFault(str(error), "Name a wheel or sdist under the name it has in the index.") from error
+
+
+def _read_pointer(data: bytes, asked: Asked, chosen: Chosen) -> Pointer:
+    """Return a pointer that is bound to what was asked, and states what the page states.
+
+    Raises:
+        PointerUnreadable: it is malformed.
+        PointerMismatch: it is about something else.
+    """
+    try:
+        pointer = parse_pointer(data)
+    except MalformedPointer as error:
+        raise PointerUnreadable(f"{asked.target}: {error}") from error
+    check_pointer(pointer, asked)
+    if chosen.listed not in {None, pointer.file.digest}:
+        raise PointerMismatch(f"{asked.target} and the page document state different digests of the same file")
+    return pointer

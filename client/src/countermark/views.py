@@ -176,6 +176,17 @@ def choose_view(
     return known
 
 
+def recorded_view(location: Location, choice: ViewChoice, store: ViewStore) -> View:
+    """Return which indexes are asked when the registry cannot be: as named now, else as recorded, else the index alone.
+
+    Raises:
+        LocalState: the record cannot be read.
+    """
+    if choice.bases is not None:
+        return named_view(location.index, choice.bases)
+    return store.find(location) or View((location.index,))
+
+
 @dataclass(frozen=True, slots=True)
 class _Index:
     name: IndexName

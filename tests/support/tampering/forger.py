@@ -177,8 +177,8 @@ class Forger:
         return max(int(self.signed("timestamp").version), self._snapshot) + 1
 
     def _lay_target(self, path: str, data: bytes) -> TargetFile:
-        folder, _, last = path.rpartition("/")
-        self.files[f"targets/{folder}/{sha256_of(data)}.{last}"] = data
+        folder, slash, last = path.rpartition("/")
+        self.files[f"targets/{folder}{slash}{sha256_of(data)}.{last}"] = data
         return TargetFile.from_data(path, data, ["sha256"])
 
     def _newest_root(self) -> int:

@@ -12,6 +12,7 @@ from packaging.version import Version
 from typer.testing import CliRunner, Result
 
 from countermark.cache import Cache
+from countermark.chain import Step
 from countermark.choosing import Interpreter, Wanted
 from countermark.cli import app
 from countermark.core.errors import ClientError
@@ -20,7 +21,7 @@ from countermark.core.names import parse_project_name
 from countermark.location import Location
 from countermark.roots import Pin, PinOrigin, PinStore, RootChoice, read_root
 from countermark.transport import ByteSource
-from countermark.verification import PolicyMode, Repository, Step, Verifier
+from countermark.verification import PolicyMode, Repository, Verifier
 from countermark.views import ViewStore
 from tests.support.simulator import RepositorySimulator
 from tests.unit.client.family import GIZMO, Family

@@ -14,6 +14,7 @@ from tuf.api.metadata import Metadata, Timestamp
 
 from countermark.core.names import parse_index_name
 from countermark.verification import PolicyMode
+from tests.support.pipelines import Pipeline
 from tests.support.simulator import RepositorySimulator, signed_bytes, soon
 from tests.unit.client.conftest import WHEEL, WHEEL_TARGET, Client
 
@@ -30,7 +31,7 @@ def test_a_proven_file_is_placed_with_its_bytes(client: Client) -> None:
     assert outcome.placed[0].read_bytes() == b"the real wheel\n"
     assert client.left_behind() == [WHEEL]
     assert [step.name for step in client.steps] == [
-        "root", "metadata", "page", "pointer", "artifact", "policy", "place",
+        "root", "timestamp", "snapshot", "page", "target", "pointer", "artifact", "policy", "place",
     ]  # fmt: skip
 
 
@@ -258,8 +259,8 @@ def test_unknown_names_end_11(name: str, version: str | None, client: Client) ->
 
 
 def test_row_10_with_a_policy_a_stolen_bin_key_is_not_enough(sim: RepositorySimulator, client: Client) -> None:
-    """Where the offline trust role holds a policy, this client cannot evaluate it and ends 62, never 0."""
-    sim.deployment.trust_targets["trust/policy.yaml"] = b'schema: "policy/v1"\n'
+    """Where the offline trust role holds a policy that demands an attestation, a pointer without one ends 62."""
+    sim.deployment.trust_targets |= Pipeline().trusted()
     sim.deployment.offline_version = 2
     guarded = RepositorySimulator("root/guarded", sim.deployment)
     guarded.add_file(WHEEL)
@@ -267,7 +268,7 @@ def test_row_10_with_a_policy_a_stolen_bin_key_is_not_enough(sim: RepositorySimu
     careful = Client(guarded, guarded.location, client.home)
     outcome = careful.get()
     assert outcome.code == 62
-    assert "--policy none" in outcome.words
+    assert "demands an attestation" in outcome.words
     assert careful.left_behind() == []
     assert len(careful.get(mode=PolicyMode.NONE).placed) == 1
 
@@ -319,7 +320,7 @@ def test_row_16_two_objects_swapped(sim: RepositorySimulator, client: Client) ->
 
 
 def test_row_16_attestation(sim: RepositorySimulator, client: Client) -> None:
-    """An attestation whose bytes changed ends 50; one that is whole ends 51, since this version reads none."""
+    """An attestation whose bytes changed ends 50; one that is whole and no bundle ends 51."""
     pointer = sim.add_file("gadget-1-py3-none-any.whl", attestation=b'{"a": "bundle"}')
     sim.publish()
     assert client.get("gadget", "1").code == 51

@@ -70,12 +70,18 @@ def test_json_is_one_object_per_step(run: Run, tree: Path, tmp_path: Path) -> No
     good = run("download", "widget", "--repository", tree, "--dest", tmp_path, "--json")
     steps = [json.loads(line) for line in good.stdout.splitlines()]
     assert [step["step"] for step in steps] == [
-        "root", "metadata", "latest", "pointer", "artifact", "policy", "place", "done",
+        "root", "timestamp", "snapshot", "latest", "target", "pointer", "artifact", "policy", "place", "done",
+    ]  # fmt: skip
+    numbered = [(step["number"], step["name"], step["result"]) for step in steps if "number" in step]
+    assert numbered == [
+        (1, "TUF root", "passed"), (2, "TUF timestamp", "passed"), (3, "TUF snapshot", "passed"),
+        (4, "TUF target", "passed"), (5, "pointer", "passed"), (6, "digest", "passed"), (13, "policy", "passed"),
     ]  # fmt: skip
     assert steps[-2]["path"] == str(tmp_path / WHEEL)
     bad = run("download", "gizmo", "--repository", tree, "--json")
     last = json.loads(bad.stdout.splitlines()[-1])
     assert (last["ok"], last["exit"], last["error"]) == (False, 11, "NoSuchTarget")
+    assert (last["number"], last["name"], last["result"]) == (4, "TUF target", "failed")
     assert last["remedy"]
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +16,7 @@ from packaging.tags import sys_tags
 from packaging.version import Version
 
 from countermark.batch import MAX_WORKERS, Sources
+from countermark.bundles import Bundles, Fetched, Local
 from countermark.cache import Cache
 from countermark.choosing import Interpreter
 from countermark.cli.screen import Screen
@@ -23,13 +24,17 @@ from countermark.core.errors import UsageFault
 from countermark.core.names import IndexName, InvalidName, parse_index_name
 from countermark.core.resolution import MOST_MEMBERS
 from countermark.credentials import Credentials, find_credentials
+from countermark.evidence import Evidence, EvidenceWriter
+from countermark.kept import Refusing
 from countermark.location import Location, parse_location
 from countermark.progress import Meter, Silent
+from countermark.reading import Reading
 from countermark.registry import Registry, registry_base
 from countermark.roots import PinStore, RootChoice
 from countermark.settings import Settings, read_settings
-from countermark.transport import Limits, Transport
-from countermark.verification import PolicyMode, Repository, Verifier
+from countermark.transport import ByteSource, Limits, Transport
+from countermark.trusted_view import Folders
+from countermark.verification import Keeping, PolicyMode, Repository, Verifier
 from countermark.views import ViewChoice, ViewStore
 
 RepositoryOption = Annotated[
@@ -64,11 +69,43 @@ PolicyOption = Annotated[
 ]
 TokenOption = Annotated[str | None, typer.Option("--token", help="Better kept in COUNTERMARK_TOKEN: others see flags.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON objects, one a line.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no closing words.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no chain, no closing words.")]
+OfflineOption = Annotated[
+    bool, typer.Option("--offline", help="Read nothing from the network: the cache, or --evidence, has to suffice.")
+]
 WorkersOption = Annotated[int, typer.Option("--workers", min=1, max=MAX_WORKERS, help="Files moved at once.")]
 WaitOption = Annotated[
     int, typer.Option("--wait", min=0, max=3600, metavar="SECONDS", help="How long to wait for publication.")
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What options said about what is kept for later: attestations beside the files, and a folder of evidence."""
+
+    beside: bool = False
+    evidence: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What options said is on this machine already: the file's attestation, evidence, and whether that is all."""
+
+    offline: bool = False
+    evidence: Path | None = None
+    attestation: Path | None = None
+
+    def bundles(self) -> Bundles:
+        """Return where attestations come from.
+
+        Raises:
+            UsageFault: evidence is named for a run over the network.
+        """
+        if self.evidence is not None and not self.offline:
+            raise UsageFault("--evidence goes with --offline", "Add --offline, or leave --evidence away.")
+        if not self.offline and self.attestation is None:
+            return Fetched()
+        return Local(self.attestation, None if self.evidence is None else Evidence(self.evidence).attestation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +118,8 @@ class Asked:
     policy: PolicyMode = PolicyMode.SIGNED
     token: str | None = None
     bases: Sequence[str] | None = None
+    keeping: Keep = field(default_factory=Keep)
+    given: Given = field(default_factory=Given)
 
     def view(self) -> ViewChoice:
         """Return which bases are named.
@@ -138,24 +177,59 @@ def opened(asked: Asked, screen: Screen, meter: Meter | None = None, *, names: i
         meter: follows files.
         names: how many things will be asked for; more of them get more time for their metadata.
     """
-    bases = asked.view()
-    connection = connect(asked.repository, screen, asked.token)
-    settings, limits = connection.settings, _limits(connection.settings.deadline, names)
-    with (
-        Transport(limits, connection.credentials) as first,
-        Sources(lambda: Transport(limits, connection.credentials), first) as sources,
-    ):
+    bases, bundles = asked.view(), asked.given.bundles()
+    with contextlib.ExitStack() as stack:
+        if asked.given.offline:
+            settings, location, folders = _without_network(asked, screen)
+            first: ByteSource = Refusing()
+            sources = stack.enter_context(Sources(lambda: contextlib.nullcontext(Refusing()), first))
+        else:
+            connection = connect(asked.repository, screen, asked.token)
+            settings, location, folders = connection.settings, connection.location, _cache(connection.settings)
+            limits = _limits(settings.deadline, names)
+            first = stack.enter_context(Transport(limits, connection.credentials))
+            sources = stack.enter_context(Sources(lambda: Transport(limits, connection.credentials), first))
         repository = Repository(
-            location=connection.location,
+            location=location,
             source=first,
-            cache=Cache(settings.cache_folder),
+            cache=folders,
             pins=PinStore(settings.pins_folder),
             choice=RootChoice(asked.root or settings.root, asked.first_use),
             notify=screen.notify,
             views=ViewStore(settings.views_folder),
             bases=bases,
         )
-        yield Opened(Verifier(repository, asked.policy, screen.step, meter or Silent()), sources)
+        evidence = None if asked.keeping.evidence is None else EvidenceWriter(asked.keeping.evidence, location)
+        if evidence is not None:
+            evidence.begin()
+        keeping = Keeping(asked.keeping.beside, evidence)
+        yield Opened(Verifier(repository, asked.policy, screen.step, meter or Silent(), bundles, keeping), sources)
+
+
+def _without_network(asked: Asked, screen: Screen) -> tuple[Settings, Location, Folders]:
+    """Return what a run reads that opens no connection.
+
+    Raises:
+        UsageFault: trust is to start from what is served, or no repository is named, not even by the evidence.
+    """
+    if asked.first_use:
+        raise UsageFault(
+            "--offline and --trust-on-first-use exclude each other", "Pin a root, or name one with --root."
+        )
+    settings = read_settings(os.environ)
+    if asked.given.evidence is None:
+        location = parse_location(settings.repository_or(asked.repository, "--repository"))
+        return settings, location, _cache(settings, Reading.CACHE)
+    evidence = Evidence(asked.given.evidence)
+    said = evidence.repository()
+    url = asked.repository or settings.repository
+    if url is None:
+        screen.notify(f"the evidence says it is of {said}: proven is what the root pinned for that says")
+    return settings, parse_location(url or said), evidence
+
+
+def _cache(settings: Settings, reading: Reading = Reading.ONLINE) -> Cache:
+    return Cache(settings.cache_folder, reading=reading)
 
 
 def _limits(deadline: timedelta | None, names: int) -> Limits:

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from packaging.version import InvalidVersion, Version
 
+from countermark.chain import Step
 from countermark.choosing import Interpreter, Wanted
 from countermark.cli.connecting import (
     Asked,
@@ -29,7 +30,6 @@ from countermark.core.names import InvalidName, parse_project_name
 from countermark.publish import printable
 from countermark.transport import Transport
 from countermark.unproven import find_unproven, place_unproven
-from countermark.verification import Step
 
 _LEVELS = (
     logging.CRITICAL + 10, logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG,

@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from countermark.batch import Batch, Outcome
+from countermark.batch import Batch
 from countermark.choosing import Wanted
 from countermark.cli.connecting import (
     Asked,
     BaseOption,
     FirstUseOption,
     JsonOption,
+    Keep,
     PolicyOption,
     QuietOption,
     RepositoryOption,
@@ -24,7 +25,7 @@ from countermark.cli.connecting import (
     this_interpreter,
 )
 from countermark.cli.screen import Screen
-from countermark.cli.verifying import finish
+from countermark.cli.verifying import finish, report_failures
 from countermark.core.errors import UsageFault
 from countermark.core.filenames import parse_distribution
 from countermark.core.names import InvalidName
@@ -57,6 +58,13 @@ def download(  # noqa: PLR0913, PLR0917 - a command has an argument for each of 
     first_use: FirstUseOption = False,
     bases: BaseOption = None,
     policy: PolicyOption = PolicyMode.SIGNED,
+    bundle: Annotated[
+        bool, typer.Option("--bundle", help="Place each file's attestation beside it, as FILE.sigstore.json.")
+    ] = False,
+    evidence: Annotated[
+        Path | None,
+        typer.Option("--evidence", metavar="FOLDER", help="Write what is needed to verify the files offline."),
+    ] = None,
     workers: WorkersOption = 4,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -70,30 +78,17 @@ def download(  # noqa: PLR0913, PLR0917 - a command has an argument for each of 
     """
     screen = Screen(as_json=as_json, full_table=True, quiet=quiet)
     selection = _Selection(requirements or [], from_files or [], file, all_files)
-    asked = Asked(repository, root, first_use, policy, bases=bases)
+    asked = Asked(repository, root, first_use, policy, bases=bases, keeping=Keep(bundle, evidence))
     with screen.guarded():
         wanted = _wanted(selection, screen)
+        screen.chain = len(wanted) == 1 and not all_files
         with screen.meter() as meter, opened(asked, screen, meter, names=len(wanted)) as here:
             batch = Batch(here.verifier, here.sources, workers)
             outcome = batch.download(wanted, dest, this_interpreter())
     for path in outcome.placed:
         screen.result(str(path))
-    _report_failures(screen, outcome, len(wanted))
-    words = f"{len(outcome.placed)} file(s) proven" if policy is PolicyMode.SIGNED else "digests match"
-    finish(screen, policy, words)
-
-
-def _report_failures(screen: Screen, outcome: Outcome, asked: int) -> None:
-    if not outcome.failures:
-        return
-    for failure in outcome.failures:
-        screen.failure(failure.error, failure.what)
-    code = outcome.exit_code
-    if asked > 1 or outcome.placed:
-        screen.tell(f"{len(outcome.placed)} file(s) proven, {len(outcome.failures)} failed [exit {code}]")
-        counts = {"proven": len(outcome.placed), "failed": len(outcome.failures)}
-        screen.object({"step": "done", "ok": False, "exit": code, **counts})
-    raise typer.Exit(code)
+    report_failures(screen, outcome, len(wanted))
+    finish(screen, policy, len(outcome.placed))
 
 
 def _wanted(selection: _Selection, screen: Screen) -> list[Wanted]:

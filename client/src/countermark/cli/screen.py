@@ -19,9 +19,9 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from countermark.chain import LINKS, Step, line_of, link_of
 from countermark.core.errors import ClientError, UsageFault
 from countermark.progress import Advance, Meter, Silent
-from countermark.verification import Step
 
 
 class Screen:
@@ -31,9 +31,15 @@ class Screen:
         as_json: the output stream gets JSON objects, one a line, instead of plain results.
         full_table: failures end with the exit codes of trust contract section 3.3, else with 1 (2 for usage).
         quiet: neither progress nor closing words; notes and failures are still told.
+
+    Attributes:
+        chain: tell each link of the numbered chain as it holds: for a file, or few of them.
+        attested: files that were proven with an attestation, so far.
     """
 
     def __init__(self, *, as_json: bool = False, full_table: bool = False, quiet: bool = False) -> None:
+        self.chain = False
+        self.attested = 0
         self._as_json = as_json
         self._full_table = full_table
         self._quiet = quiet
@@ -61,7 +67,14 @@ class Screen:
 
     def step(self, step: Step) -> None:
         """Report one finished step."""
-        self.object({"step": step.name, "ok": True, **step.facts})
+        link, line = link_of(step.name), line_of(step)
+        numbered = {} if link is None else {"number": link.number, "name": link.name, "result": "passed"}
+        self.object({"step": step.name, "ok": True, **numbered, **step.facts})
+        if self.chain and not self._as_json and line is not None:
+            self.tell(line)
+        if step.name == "policy" and step.facts.get("attested"):
+            with self._line:
+                self.attested += 1
 
     def object(self, fields: Mapping[str, object]) -> None:
         """Print one object, when JSON was asked for."""
@@ -79,8 +92,11 @@ class Screen:
         code = error.exit_code if self._full_table or isinstance(error, UsageFault) else 1
         fields = {"step": error.link, "ok": False, "exit": code, "error": type(error).__name__}
         words = {"message": error.problem, "remedy": error.remedy}
-        self.object(fields | words | ({"for": what} if what else {}))
-        self._errors.print(f"{_printable(str(error))} [exit {code}]", markup=False, style="red")
+        link = link_of(error.step) if self._full_table else None
+        numbered = {} if link is None else {"number": link.number, "name": link.name, "result": "failed"}
+        self.object(fields | numbered | words | ({"for": what} if what else {}))
+        at = "" if link is None else f"step {link.number} of {len(LINKS)} ({link.name}) failed: "
+        self._errors.print(f"{at}{_printable(str(error))} [exit {code}]", markup=False, style="red")
         return code
 
     @contextlib.contextmanager

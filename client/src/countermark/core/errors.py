@@ -6,6 +6,7 @@
       UsageFault                        2   the call is incomplete or contradicts itself
       NetworkFailure                   10   unreachable, cut, refused, too slow
         BasesUnknown                   10   the registry does not say what an index is based on
+        NotAtHand                      10   without the network: it is not on this machine
       NoSuchTarget                     11   the signed metadata lists no such thing
         OnlyMirrored                   11   at most a mirror has it, and mirrors are not signed
       MetadataRefused
@@ -65,6 +66,7 @@ class ClientError(Exception):
     Attributes:
         exit_code: what `download` and `verify` end with.
         link: the link of the chain that failed.
+        step: the step of the numbered chain that was under way (`countermark.chain`); empty where none was.
     """
 
     exit_code: ClassVar[int] = 1
@@ -74,6 +76,7 @@ class ClientError(Exception):
     def __init__(self, problem: str, remedy: str = "") -> None:
         self.problem = problem
         self.remedy = remedy or self.default_remedy
+        self.step = ""
         super().__init__(problem)
 
     def __str__(self) -> str:
@@ -99,6 +102,16 @@ class BasesUnknown(NetworkFailure):
     """What an index is based on is not recorded, and the registry does not say it usably."""
 
     link = "bases"
+
+
+class NotAtHand(NetworkFailure):
+    """Nothing is to be read from the network, and what is needed is not on this machine."""
+
+    link = "offline"
+    default_remedy = (
+        "Run it once without --offline, which fills the cache; or name what `countermark download --evidence FOLDER` "
+        "wrote, with --evidence."
+    )
 
 
 class NoSuchTarget(ClientError):
@@ -214,6 +227,9 @@ class EvidenceRefused(ClientError):
 
     exit_code = 51
     link = "attestation"
+    default_remedy = (
+        "Nothing was written. Do not use the file, and tell those who publish it and who run this registry."
+    )
 
 
 class AttestationAltered(EvidenceRefused):

@@ -1,0 +1,348 @@
+"""Files with provenance: the numbered chain, what it ends with, and proving it all again without the network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from countermark.core.digest import Length, sha256_of
+from countermark.core.pointer import Resource
+from tests.support.pipelines import Pipeline
+from tests.support.simulator import Deployment, RepositorySimulator, soon
+from tests.unit.client.conftest import WHEEL, WHEEL_TARGET, Run
+from tests.unit.client.family import Family
+from tests.unit.client.loopback import Loopback
+
+REAL = b"the real wheel\n"
+PLAIN, DENIED = "plain-1.0-py3-none-any.whl", "gadget-1.0-py3-none-any.whl"
+Cut = Callable[[], None]
+"""Takes the network away."""
+
+CHAIN = [
+    "root", "timestamp", "snapshot", "target", "pointer", "artifact", "attestation", "statement", "subject",
+    "signature", "identity", "log", "policy",
+]  # fmt: skip
+
+
+class Shop:
+    """A served index with a wheel whose provenance the policy takes, one that needs none, and one that is denied."""
+
+    def __init__(self, run: Run, server: Loopback, folder: Path) -> None:
+        self.run, self.server, self.dest = run, server, folder / "dest"
+        self.evidence = folder / "evidence"
+        self.pipeline = Pipeline()
+        deployment = Deployment()
+        unattested = '  - match: "plain"\n    attested: false\n'
+        deployment.trust_targets |= self.pipeline.trusted(self.pipeline.policy(more=unattested))
+        self.sim = RepositorySimulator("root/attested", deployment)
+        self.attest(self.pipeline.bundle(WHEEL, REAL))
+        self.sim.add_file(PLAIN, b"plain\n")
+        self.sim.add_file(DENIED, b"gadget\n")
+        self.publish()
+        root = folder / "root.json"
+        root.write_bytes(deployment.roots[0])
+        assert run("root", "pin", self.url, root).exit_code == 0
+
+    @property
+    def url(self) -> str:
+        """The index."""
+        return f"{self.server.url}/{self.sim.index}"
+
+    def attest(self, bundle: bytes | None) -> None:
+        """Have the wheel's pointer name a bundle."""
+        self.sim.add_file(WHEEL, REAL, attestation=bundle)
+
+    def publish(self) -> None:
+        """Publish and serve."""
+        self.sim.publish()
+        self.server.serve_index(self.sim)
+
+    def get(self, *arguments: str | Path) -> Any:
+        """Download."""
+        return self.run("download", *arguments, "--repository", self.url, "--dest", self.dest)
+
+    def check(self, *arguments: str | Path) -> Any:
+        """Verify."""
+        return self.run("verify", *arguments, "--repository", self.url)
+
+
+@pytest.fixture
+def shop(run: Run, server: Loopback, tmp_path: Path) -> Shop:
+    """The index."""
+    return Shop(run, server, tmp_path)
+
+
+@pytest.fixture
+def cut(monkeypatch: pytest.MonkeyPatch) -> Cut:
+    """Let no socket connect any more: what tries to is a failure of the test, not of the network."""
+
+    def refuse(*_arguments: object) -> None:
+        pytest.fail("a connection was opened")
+
+    return lambda: monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def _steps(output: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_the_chain_is_numbered_with_its_facts(shop: Shop) -> None:
+    """Each of the 13 links is one object with number, name, result and facts; the last says who built it from what."""
+    done = shop.get("widget==1.10", "--json")
+    assert done.exit_code == 0, done.stderr
+    links = [step for step in _steps(done.stdout) if "number" in step]
+    assert [(link["number"], link["step"], link["result"]) for link in links] == [
+        (number, step, "passed") for number, step in enumerate(CHAIN, start=1)
+    ]
+    found = {link["step"]: link for link in links}
+    assert found["identity"]["issuer"] == "https://token.actions.githubusercontent.com"
+    assert found["statement"]["predicate"] == "https://slsa.dev/provenance/v1"
+    policy = found["policy"]
+    assert (policy["builder"], policy["level"], policy["ref"]) == ("release", 3, "refs/tags/v1.10")
+    assert policy["commit"] == "5" * 40
+
+
+def test_people_see_the_chain_of_one_file(shop: Shop) -> None:
+    """For one file the links are lines with their numbers; for several, and with -q, only the end is told."""
+    one = shop.get("widget==1.10")
+    assert [line[:2].strip() for line in one.stderr.splitlines()][:13] == [str(n) for n in range(1, 14)]
+    assert "11 identity" in one.stderr
+    assert "1 file(s) proven: metadata, pointer, digest, attestation and policy" in one.stderr
+    several = shop.get("widget==1.10", "plain")
+    assert several.exit_code == 0, several.stderr
+    assert "identity" not in several.stderr
+    assert "1 file(s) proven: metadata, pointer, length and digest" in several.stderr
+    assert shop.get("widget==1.10", "-q").stderr == ""
+
+
+def test_a_file_without_provenance_ends_62_where_the_policy_wants_it(shop: Shop) -> None:
+    """What the policy demands and the pointer does not name ends 62, and nothing is placed."""
+    shop.attest(None)
+    shop.publish()
+    done = shop.get("widget==1.10")
+    assert (done.exit_code, done.stdout) == (62, "")
+    assert "step 13 of 13 (policy) failed: policy: " in done.stderr
+    assert not shop.dest.exists() or not any(shop.dest.iterdir())
+    assert shop.get("gadget").exit_code == 62
+
+
+def test_policy_none_ends_3_and_reads_no_evidence(shop: Shop) -> None:
+    """--policy none stops after the digest: neither policy nor attestation is asked for."""
+    done = shop.get("gadget", "--policy", "none")
+    assert done.exit_code == 3
+    assert not any("policy.yaml" in path or "sigstore" in path for path, _ in shop.server.seen)
+
+
+@pytest.mark.parametrize(
+    ("altered", "code", "link"),
+    [
+        ("other file", 52, 9),
+        ("other workflow", 60, 11),
+        ("truncated", 51, 8),
+        ("old build", 62, 13),
+        ("no time", 61, 12),
+    ],
+)
+def test_the_first_failure_names_its_link(altered: str, code: int, link: int, shop: Shop) -> None:
+    """A failure has the exit code of its link, says which it is, and the links before it hold."""
+    pipeline = shop.pipeline
+    bundle = {
+        "other file": lambda: pipeline.bundle("widget-1.11-py3-none-any.whl", REAL),
+        "other workflow": lambda: pipeline.bundle(WHEEL, REAL, claims=pipeline.claims("1.10", workflow="nightly.yml")),
+        "truncated": lambda: pipeline.bundle(WHEEL, REAL)[:-20],
+        "old build": lambda: pipeline.bundle(
+            WHEEL, REAL, payload=pipeline.payload(WHEEL, REAL, "1.9"), claims=pipeline.claims("1.9")
+        ),
+        "no time": lambda: pipeline.bundle(WHEEL, REAL, log="v2", stamped=False),
+    }[altered]()
+    shop.attest(bundle)
+    shop.publish()
+    done = shop.get("widget==1.10", "--json")
+    assert done.exit_code == code, done.stderr
+    *held, failed = [step for step in _steps(done.stdout) if "number" in step]
+    # Without a time nobody can say whether the certificate held, so the link before is not looked at.
+    assert [step["number"] for step in held] == list(range(1, link - (altered == "no time")))
+    assert (failed["number"], failed["result"], failed["exit"]) == (link, "failed", code)
+    assert not any(shop.dest.iterdir())
+
+
+def test_an_attestation_that_is_too_large_ends_50_unread(shop: Shop) -> None:
+    """A pointer that names 10 MB as attestation is refused before anything of it is read."""
+    pointer = shop.sim.pointers[WHEEL]
+    named = Resource("/files/ab/cd/x.sigstore.json", sha256_of(b""), Length(10 << 20))
+    large = type(pointer)(pointer.name, pointer.version, pointer.index, pointer.file, named)
+    shop.sim.targets[WHEEL_TARGET] = large.to_bytes()
+    shop.publish()
+    assert shop.get("widget==1.10").exit_code == 50
+    assert not any("sigstore.json" in path for path, _ in shop.server.seen)
+
+
+def test_plain_files_do_not_wait_for_sigstore(shop: Shop) -> None:
+    """A file without attestation is proven without the library for attestations being loaded, policy or not."""
+    code = (
+        "import sys; from countermark.cli import app\n"
+        f"sys.argv = ['countermark', 'download', 'plain', '--repository', {shop.url!r}, '--dest', {str(shop.dest)!r},"
+        f" '--root', {str(shop.dest.parent / 'root.json')!r}]\n"
+        "try:\n    app()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "assert 'sigstore' not in sys.modules and 'pypi_attestations' not in sys.modules\n"
+    )
+    environment = {"COUNTERMARK_HOME": str(shop.dest.parent / "other")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+# Offline
+
+
+def test_from_the_cache(shop: Shop, cut: Cut) -> None:
+    """A file that was downloaded once is proven again from the cache, its attestation beside it; nothing connects."""
+    assert shop.get("widget==1.10", "--bundle").exit_code == 0
+    file = shop.dest / WHEEL
+    assert (shop.dest / f"{WHEEL}.sigstore.json").is_file()
+    cut()
+    done = shop.check(file, "--offline", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert [step["step"] for step in _steps(done.stdout) if "number" in step] == CHAIN
+    moved = file.with_name("elsewhere.json")
+    (shop.dest / f"{WHEEL}.sigstore.json").rename(moved)
+    assert shop.check(file, "--offline").exit_code == 10
+    assert shop.check(file, "--offline", "--attestation", moved).exit_code == 0
+    moved.write_bytes(moved.read_bytes()[:-1] + b" ")
+    assert shop.check(file, "--offline", "--attestation", moved).exit_code == 50
+    file.write_bytes(b"the evil wheel\n")
+    assert shop.check(file, "--offline").exit_code == 41
+
+
+def test_from_evidence(shop: Shop, cut: Cut, tmp_path: Path) -> None:
+    """A folder of evidence proves the files on a machine that has nothing but it, the files and a pinned root."""
+    done = shop.get("widget==1.10", "plain", "--evidence", shop.evidence)
+    assert done.exit_code == 0, done.stderr
+    assert shop.get("plain", "--evidence", shop.evidence).exit_code == 2, "what two runs saw does not fit together"
+    cut()
+    files = [shop.dest / WHEEL, shop.dest / PLAIN]
+    other = {"COUNTERMARK_HOME": str(tmp_path / "other")}
+    asked = ("verify", *files, "--offline", "--evidence", shop.evidence)
+    assert shop.run(*asked, **other).exit_code == 2, "no root is pinned there"
+    done = shop.run(*asked, "--root", tmp_path / "root.json", **other)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.splitlines() == list(map(str, files))
+    assert f"the evidence says it is of {shop.url}" in done.stderr
+    assert not (tmp_path / "other" / "cache").exists(), "nothing of it is remembered"
+    denied = tmp_path / DENIED
+    denied.write_bytes(b"gadget\n")
+    done = shop.run("verify", denied, *asked[3:], "--root", tmp_path / "root.json", **other)
+    assert (done.exit_code, "offline: " in done.stderr) == (10, True), "its pointer was not read when it was written"
+
+
+def test_evidence_is_not_written_over(shop: Shop) -> None:
+    """Verifying reads evidence and leaves it as it was, byte for byte."""
+    assert shop.get("widget==1.10", "--evidence", shop.evidence).exit_code == 0
+    before = {path: path.read_bytes() for path in shop.evidence.rglob("*") if path.is_file()}
+    assert shop.check(shop.dest / WHEEL, "--offline", "--evidence", shop.evidence).exit_code == 0
+    assert {path: path.read_bytes() for path in shop.evidence.rglob("*") if path.is_file()} == before
+
+
+def _damage(shop: Shop, kind: str) -> None:
+    """Flip the last bit of a file of the evidence, or drop it."""
+    index = shop.evidence / "indexes" / "root" / "attested"
+    policy = sha256_of(b"trust/policy.yaml")
+    pointer = sha256_of(WHEEL_TARGET.encode())
+    path = {
+        "timestamp": index / "timestamp.json",
+        "snapshot": index / "snapshot.json",
+        "bin": next(path for path in sorted(index.glob("b2-*.json")) if WHEEL.encode() in path.read_bytes()),
+        "pointer": index / "targets" / pointer,
+        "policy": index / "targets" / policy,
+        "trust": index / "trust.json",
+        "attestation": next((shop.evidence / "attestations").iterdir()),
+    }[kind.removesuffix(" gone")]
+    data = path.read_bytes()
+    if kind.endswith(" gone"):
+        path.unlink()
+    elif path.suffix == ".json" and kind != "attestation":
+        path.write_bytes(data.replace(b'"version":', b'"version":1', 1))
+    else:
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+@pytest.mark.parametrize(
+    ("damaged", "codes"),
+    [
+        ("timestamp", {20, 23}), ("snapshot", {20, 23}), ("bin", {20, 23}), ("trust", {20, 23}), ("pointer", {23}),
+        ("policy", {23}), ("attestation", {50}), ("timestamp gone", {10}), ("snapshot gone", {10}), ("bin gone", {10}),
+        ("trust gone", {10}), ("pointer gone", {10}), ("policy gone", {10}), ("attestation gone", {10}),
+    ],
+)  # fmt: skip
+def test_altered_evidence_fails_closed(damaged: str, codes: set[int], shop: Shop, cut: Cut) -> None:
+    """Whatever of the evidence is altered or missing, the file is not proven: as if the registry had sent it so."""
+    assert shop.get("widget==1.10", "--evidence", shop.evidence).exit_code == 0
+    shutil.rmtree(shop.dest.parent / "home" / "cache")
+    _damage(shop, damaged)
+    cut()
+    done = shop.check(shop.dest / WHEEL, "--offline", "--evidence", shop.evidence)
+    assert done.exit_code in codes, done.stderr
+
+
+def test_expired_evidence_ends_21(shop: Shop, cut: Cut) -> None:
+    """Evidence is good until the first of its metadata expires, by the clock of the machine that verifies."""
+    shop.sim.expires["timestamp"] = soon(seconds=2)
+    shop.publish()
+    assert shop.get("widget==1.10", "--evidence", shop.evidence).exit_code == 0
+    cut()
+    asked = (shop.dest / WHEEL, "--offline", "--evidence", shop.evidence)
+    assert shop.check(*asked).exit_code == 0
+    time.sleep(2.1)
+    assert shop.check(*asked).exit_code == 21
+
+
+def test_evidence_of_files_of_a_base(family: Family, tmp_path: Path, cut: Cut) -> None:
+    """Evidence holds the pages and metadata of each index that was asked: a file of a base is proven by them."""
+    evidence = tmp_path / "evidence"
+    code, _, errors = family.call("download", "widget", "--dest", str(family.dest), "--evidence", str(evidence))
+    assert code == 0, errors
+    cut()
+    done = family.run(
+        "verify", family.dest / WHEEL, "--offline", "--evidence", evidence, "--repository",
+        f"{family.server.url}/alice/dev",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert "is root/stable's" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--evidence", "somewhere"),
+        ("--offline", "--evidence", "nowhere"),
+        ("--offline", "--trust-on-first-use"),
+        ("other-1.0-py3-none-any.whl", "--attestation", "one"),
+    ],
+)
+def test_what_cannot_be_meant_ends_2(arguments: tuple[str, ...], shop: Shop) -> None:
+    """Evidence over the network, evidence that is none, first use without the network, one attestation for two."""
+    assert shop.get("plain").exit_code == 0
+    assert shop.check(shop.dest / PLAIN, *arguments).exit_code == 2
+
+
+def test_many_files_are_verified_together(shop: Shop) -> None:
+    """Several files share one refresh; what fails does not end the others, and is named with its link."""
+    assert shop.get("widget==1.10", "plain").exit_code == 0
+    (shop.dest / PLAIN).write_bytes(b"PLAIN\n")
+    shop.server.seen.clear()
+    done = shop.check(shop.dest / WHEEL, shop.dest / PLAIN, shop.dest / "absent-1-py3-none-any.whl")
+    assert done.exit_code == 41
+    assert done.stdout.splitlines() == [str(shop.dest / WHEEL)]
+    assert "step 6 of 13 (digest) failed: artifact: " in done.stderr
+    assert "1 file(s) proven, 2 failed [exit 41]" in done.stderr
+    assert sum(path.endswith("timestamp.json") for path, _ in shop.server.seen) == 1
