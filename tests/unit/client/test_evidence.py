@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -243,6 +244,21 @@ def test_from_evidence(shop: Shop, cut: Cut, tmp_path: Path) -> None:
     denied.write_bytes(b"gadget\n")
     done = shop.run("verify", denied, *asked[3:], "--root", tmp_path / "root.json", **other)
     assert (done.exit_code, "offline: " in done.stderr) == (10, True), "its pointer was not read when it was written"
+
+
+def test_where_there_is_no_network_at_all(shop: Shop, tmp_path: Path) -> None:
+    """As a process in a network namespace of its own, without even a loopback: cache and evidence both suffice."""
+    alone = ("unshare", "--map-root-user", "--net")
+    if shutil.which("unshare") is None or subprocess.run((*alone, "true"), check=False).returncode:
+        pytest.skip("this machine gives no namespaces without a network")
+    assert shop.get("widget==1.10", "--bundle", "--evidence", shop.evidence).exit_code == 0
+    argv = (*alone, sys.executable, "-m", "countermark", "verify", str(shop.dest / WHEEL), "--repository", shop.url)
+    environment = {"COUNTERMARK_HOME": str(tmp_path / "home"), "PATH": os.environ["PATH"]}
+    for options, code in ((("--offline",), 0), (("--offline", "--evidence", str(shop.evidence)), 0), ((), 10)):
+        done = subprocess.run(
+            (*argv, *options), env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == code, done.stderr
 
 
 def test_evidence_is_not_written_over(shop: Shop) -> None:

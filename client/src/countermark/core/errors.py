@@ -227,9 +227,7 @@ class EvidenceRefused(ClientError):
 
     exit_code = 51
     link = "attestation"
-    default_remedy = (
-        "Nothing was written. Do not use the file, and tell those who publish it and who run this registry."
-    )
+    default_remedy = "Do not use the file; tell those who publish it and those who run this registry."
 
 
 class AttestationAltered(EvidenceRefused):
