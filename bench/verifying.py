@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import NotMeasured
-from bench.report import MEGABYTES, SECONDS, Figure, Row
+from bench.report import SECONDS, Figure, Row
 from tests.support.pipelines import Pipeline
 from tests.support.simulator import Deployment, RepositorySimulator
 
@@ -42,11 +42,10 @@ class _Shop:
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """What a run took: seconds on the clock and of all cores, and the most bytes of memory it held."""
+    """What a run took: seconds on the clock, and of all cores."""
 
     wall: float
     cpu: float
-    peak: int
 
 
 def measure_verifying(files: int, folder: Path) -> Iterator[Row]:
@@ -65,9 +64,6 @@ def measure_verifying(files: int, folder: Path) -> Iterator[Row]:
         f"{share:g} times that of {files // 4:,}", share * quarter.cpu, at_most=_LINEAR
     )
     yield Figure(f"{what}, by the clock", whole.wall, SECONDS).beside("its CPU", whole.cpu)
-    yield Figure("most memory (RSS) of it", whole.peak / 1e6, MEGABYTES).beside(
-        f"of {files // 4:,} files", quarter.peak / 1e6
-    )
 
 
 def _made(files: int, folder: Path) -> _Shop:
@@ -96,7 +92,7 @@ def _verify(shop: _Shop, files: Sequence[Path]) -> _Taken:
     wall = time.perf_counter() - begun
     if len(said.splitlines()) != len(files):
         raise NotMeasured(f"{len(said.splitlines())} of {len(files)} files were proven")
-    return _Taken(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+    return _Taken(wall, used.ru_utime + used.ru_stime)
 
 
 def _run(shop: _Shop, command: str, *arguments: str) -> tuple[str, resource.struct_rusage]:

@@ -176,6 +176,37 @@ def test_the_first_failure_names_its_link(altered: str, code: int, link: int, sh
     assert not any(shop.dest.iterdir())
 
 
+def test_without_policy_and_roots_a_named_attestation_ends_60(
+    run: Run, sim: RepositorySimulator, server: Loopback, tmp_path: Path
+) -> None:
+    """An attestation that is named is always checked; where trust signs no root, nothing can be its root."""
+    sim.add_file(WHEEL, REAL, attestation=Pipeline().bundle(WHEEL, REAL))
+    sim.publish()
+    asked = ("--repository", server.serve_index(sim), "--dest", tmp_path, "--trust-on-first-use")
+    done = run("download", "widget", *asked)
+    assert (done.exit_code, "(identity) failed" in done.stderr) == (60, True), done.stderr
+    assert "root" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "policy", [b"not: a policy", b'schema: "policy/v2"\n', b'schema: "policy/v1"\n' + b"#" * 300_000]
+)
+def test_a_policy_that_cannot_be_read_ends_62(policy: bytes, shop: Shop) -> None:
+    """Nothing is taken under a policy that cannot be read, with an attestation or without."""
+    shop.sim.deployment.trust_targets["trust/policy.yaml"] = policy
+    shop.sim.deployment.offline_version = 2
+    again = RepositorySimulator("root/attested", shop.sim.deployment)
+    again.add_file(WHEEL, REAL, attestation=shop.pipeline.bundle(WHEEL, REAL))
+    again.add_file(PLAIN, b"plain\n")
+    again.publish()
+    again.sign_timestamp(version=5)
+    shop.server.serve_index(again)
+    for name in ("widget", "plain"):
+        done = shop.get(name)
+        assert (done.exit_code, "policy" in done.stderr) == (62, True), done.stderr
+    assert not shop.dest.exists() or not any(shop.dest.iterdir())
+
+
 def test_an_attestation_that_is_too_large_ends_50_unread(shop: Shop) -> None:
     """A pointer that names 10 MB as attestation is refused before anything of it is read."""
     pointer = shop.sim.pointers[WHEEL]
