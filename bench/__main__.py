@@ -37,10 +37,11 @@ from bench.s3 import measure_s3
 from bench.scale import measure_scale
 from bench.starts import measure_memory, measure_starts
 from bench.uploads import measure_uploads
+from bench.verifying import measure_verifying
 
 _PARTS = (
     "start", "memory", "processes", "uploads", "crowds", "large", "s3", "import", "install", "pages", "ingress",
-    "roots", "growth", "scale", "devpi", "mirrors", "bins", "rotation", "keys",
+    "roots", "growth", "scale", "devpi", "mirrors", "bins", "rotation", "keys", "verify",
 )  # fmt: skip
 _LOADED = {"pages", "ingress", "roots", "growth", "large", "devpi", "mirrors"}
 """Parts that load servers with reads."""
@@ -102,6 +103,7 @@ def _options() -> argparse.Namespace:
         help="targets of the repositories of bins (default: 1000 100000; all of it: 1000 100000 1000000)",
     )
     parser.add_argument("--rotated", type=int, default=FILES, help="files of rotation's index (default: %(default)s)")
+    parser.add_argument("--verified", type=int, default=1_000, help="files of verify (default: %(default)s)")
     parser.add_argument(
         "--at-once", type=int, default=1_000, help="uploads sent at once in scale (default: %(default)s)"
     )
@@ -169,6 +171,7 @@ def _measurements(
         "bins": partial(measure_bins, options.targets),
         "rotation": partial(measure_rotation, options.rotated),
         "keys": partial(measure_keys, 100, 30_000, 5),
+        "verify": partial(measure_verifying, options.verified),
         "scale": lambda folder: measure_scale(options.sizes, options.uploads, options.at_once, folder, options.filled),
     }
     yield from ((name, measure) for name, measure in parts.items() if name in options.only)

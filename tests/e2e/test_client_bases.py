@@ -88,7 +88,7 @@ def test_files_of_bases_are_proven_where_they_belong(
     done = countermark("download", "cb-lib==1.0", "cb-lib", *reading, "--dest", str(dest), "--json")
     assert done.returncode == 0, done.stderr
     assert f"recorded what {dev} is based on: {near}, {far}" in done.stderr
-    owners = {step["target"]: step["index"] for step in lines(done.stdout) if step["step"] == "pointer"}
+    owners = {step["target"]: step["index"] for step in lines(done.stdout) if step["step"] == "target"}
     assert owners == {
         "pointers/cb-lib/cb_lib-1.0-py3-none-any.whl.pointer": near,
         "pointers/cb-lib/cb_lib-1.1-py3-none-any.whl.pointer": far,

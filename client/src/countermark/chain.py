@@ -67,11 +67,12 @@ def link_of(step: str) -> Link | None:
 
 
 def line_of(step: Step) -> str | None:
-    """Return a link that holds in one line, None for a step that is beside the chain."""
+    """Return a link that holds in one line, without the file that it is about; None for a step beside the chain."""
     link = link_of(step.name)
     if link is None:
         return None
-    facts = ", ".join(_fact(name, value) for name, value in step.facts.items() if value is not None)
+    told = {name: value for name, value in step.facts.items() if value is not None and name != "file"}
+    facts = ", ".join(_fact(name, value) for name, value in told.items())
     return f"{link.number:2} {link.name:<18}  {facts}"
 
 

@@ -28,6 +28,7 @@ from countermark.bundles import SUFFIX
 from countermark.core.digest import Sha256
 from countermark.core.errors import LocalState, NotAtHand, UsageFault
 from countermark.core.names import IndexName
+from countermark.core.page import MAX_PAGE_BYTES
 from countermark.core.pointer import Resource
 from countermark.credentials import Notify
 from countermark.location import Location
@@ -38,7 +39,9 @@ FORMAT = "countermark-evidence/v1"
 MOST_FILES = 50_000
 """Of the metadata of one index; a pointer is one."""
 MOST_BYTES = 5_000_000
-"""Of one file: the TUF library's own cap for targets metadata (trust contract section 1.3)."""
+"""Of one file of metadata: the TUF library's own cap (trust contract section 1.3). Of a target: that of a page."""
+MOST_IN_ALL = 1 << 30
+"""Bytes of the metadata and targets of one index."""
 
 _ABOUT = "evidence.json"
 _NAME = re.compile(r"(?:root_history/[1-9][0-9]{0,8}\.root\.json|targets/[0-9a-f]{64}|[A-Za-z0-9._%-]{1,100}\.json)\Z")
@@ -128,8 +131,13 @@ class Evidence:
             try:
                 for place in (folder, folder / "root_history", folder / "targets"):
                     place.mkdir(exist_ok=True)
+                left = MOST_IN_ALL
                 for file in _files(kept):
-                    (folder / file).write_bytes(_read(kept / file))
+                    data = _read(kept / file, MAX_PAGE_BYTES if file.startswith("targets/") else MOST_BYTES)
+                    left -= len(data)
+                    if left < 0:
+                        raise ValueError(f"it has more than {MOST_IN_ALL} bytes")
+                    (folder / file).write_bytes(data)
             except (OSError, ValueError) as error:
                 raise LocalState(f"the evidence in {kept} cannot be read: {error}", "Write it anew.") from error
             yield folder
@@ -149,11 +157,11 @@ def _files(kept: Path) -> Iterator[str]:
                 yield name
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, most: int = MOST_BYTES) -> bytes:
     with path.open("rb") as file:
-        data = file.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise ValueError(f"{path.name} has more than {MOST_BYTES} bytes")
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"{path.name} has more than {most} bytes")
     return data
 
 

@@ -26,7 +26,7 @@ from countermark.core.errors import (
     PolicyRefused,
     SubjectMismatch,
 )
-from countermark.core.policy import InvalidPolicy, PolicyFile, Verdict, evaluate, parse_policy
+from countermark.core.policy import InvalidPolicy, Policy, PolicyFile, Verdict, evaluate, parse_policy
 from countermark.strict_json import read_json
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Examiner:
     now: Callable[[], int] = _now
     _judge: Judge | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _policies: dict[bytes, Policy] = field(default_factory=dict)
 
     def examine(self, file: JudgedFile, material: TrustMaterial, bundle: bytes | None) -> None:
         """Check all that is known of a file beside its bytes.
@@ -77,15 +78,15 @@ class Examiner:
 
     def _examine_without(self, file: JudgedFile, policy: bytes) -> None:
         about = PolicyFile(file.index, file.project, file.version, file.file_name)
-        try:
-            verdict = evaluate(parse_policy(policy), about, (), self.now(), None)
-        except InvalidPolicy as error:
-            raise _refusal(62, "policy", f"the registry's signed policy cannot be used: {error}") from error
+        verdict = evaluate(self._read(policy), about, (), self.now(), None)
         if not verdict.allowed:
             raise _refusal(verdict.exit_code, verdict.step, f"{file.file_name}: {verdict.reason}")
         self._report_policy(file, {"attested": False, **_of_verdict(verdict)})
 
     def _examine_bundle(self, file: JudgedFile, material: TrustMaterial, bundle: bytes) -> None:
+        if material.policy is not None:
+            # Before the bundle is blamed: whoever cannot read the policy does not know its roots.
+            self._read(material.policy)
         judgement = self._open_judge().judge(material, file, bundle, (), self.now(), None)
         failed = None if judgement.passed else judgement.step
         for step in _links(file, judgement, failed):
@@ -93,6 +94,20 @@ class Examiner:
         if failed is not None:
             raise _refusal(judgement.exit_code, failed, f"{file.file_name}: {judgement.reason}")
         self._report_policy(file, {"attested": True, **_of_verdict(judgement.verdict)})
+
+    def _read(self, policy: bytes) -> Policy:
+        """Return a policy, read once.
+
+        Raises:
+            PolicyRefused: it cannot be read.
+        """
+        found = self._policies.get(policy)
+        if found is None:
+            try:
+                found = self._policies[policy] = parse_policy(policy)
+            except InvalidPolicy as error:
+                raise _refusal(62, "policy", f"the registry's signed policy cannot be read: {error}") from error
+        return found
 
     def _open_judge(self) -> Judge:
         with self._lock:
@@ -127,6 +142,7 @@ def _facts(file: JudgedFile, bundle: BundleReport) -> Mapping[str, Mapping[str, 
     found: dict[str, Mapping[str, object]] = {
         "statement": {"predicate": bundle.predicate_type},
         "subject": {"subject": file.file_name, "sha256": file.sha256},
+        "signature": {"by": "the key that the bundle names"},
     }
     verified = bundle.verified
     if verified is None:

@@ -165,7 +165,8 @@ class TrustedView:
         for name in self.view.stages:
             index = self.index(name)
             try:
-                page = read_page(index, name, project)
+                # An index by itself is asked for a file by its name without its page: that may be large.
+                page = read_page(index, name, project, keep=not self.is_alone)
             except NoSuchTarget as error:
                 if self.is_alone:
                     raise
@@ -198,8 +199,8 @@ def opened_view(view: View, here: Read, root: TrustedRoot, refreshed: Refreshed)
         yield TrustedView(view, starting, here.source, refreshed)
 
 
-def read_page(index: TrustedIndex, name: IndexName, project: NormalizedName) -> Page:
-    """Return the signed page of a project.
+def read_page(index: TrustedIndex, name: IndexName, project: NormalizedName, *, keep: bool = False) -> Page:
+    """Return the signed page of a project; `keep` as of `TrustedIndex.read_target`.
 
     Raises:
         PointerUnreadable: it is malformed.
@@ -208,7 +209,7 @@ def read_page(index: TrustedIndex, name: IndexName, project: NormalizedName) -> 
     """
     target = page_target(project)
     try:
-        page = parse_page(index.read_target(target, MAX_PAGE_BYTES))
+        page = parse_page(index.read_target(target, MAX_PAGE_BYTES, keep=keep))
     except MalformedPage as error:
         raise PointerUnreadable(f"{target}: {error}") from error
     check_page(page, name, project)

@@ -82,8 +82,8 @@ class Standing:
 class TrustedIndex:
     """The verified metadata of one index at one moment.
 
-    Make one for each run, and only while its cache folder is locked. `refresh` comes first. Targets that were read lie
-    in the folder from then on, for runs without the network.
+    Make one for each run, and only while its cache folder is locked. `refresh` comes first. Targets that were read
+    stay in the folder, for runs without the network.
 
     Args:
         starting: repository, trusted root and metadata folder.
@@ -150,12 +150,13 @@ class TrustedIndex:
         with self._translated():
             yield from kept_files(self._starting.folder, self._asked)
 
-    def read_target(self, path: str, limit: int) -> bytes:
+    def read_target(self, path: str, limit: int, *, keep: bool = True) -> bytes:
         """Return the bytes of a target: as long as signed, with the signed digest.
 
         Args:
             path: its target path.
             limit: the most bytes it may have; a longer one is refused before it is read.
+            keep: its bytes stay in the folder, for runs without the network.
 
         Raises:
             NoSuchTarget: the signed metadata does not list it.
@@ -175,9 +176,10 @@ class TrustedIndex:
         with self._translated(), tempfile.TemporaryDirectory(dir=self._starting.folder) as folder:
             file = Path(self._updater.download_target(info, str(Path(folder) / "target")))
             data = file.read_bytes()
-            copy = copy_of_target(self._starting.folder, path)
-            copy.parent.mkdir(mode=0o700, exist_ok=True)
-            os.replace(file, copy)
+            if keep:
+                copy = copy_of_target(self._starting.folder, path)
+                copy.parent.mkdir(mode=0o700, exist_ok=True)
+                os.replace(file, copy)
             return data
 
     def _info(self, path: str) -> TargetFile | None:

@@ -73,8 +73,8 @@ def _flip_pointer(store: Store, forger: Forger) -> None:
     _flip(store, store.folder / "indexes" / INDEX / forger.name_of_target(WIDGET))
 
 
-def _flip_attestation(store: Store, forger: Forger) -> None:
-    """Publish a pointer that names an attestation, and store other bytes than it names."""
+def _attested(store: Store, forger: Forger) -> Path:
+    """Publish a pointer that names an attestation; return where that lies."""
     bundle = b'{"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json"}'
     pointer = parse_pointer(forger.target(WIDGET))
     key = f"files/{sha256_of(bundle)[:2]}/{sha256_of(bundle)[2:]}/{WHEEL}.sigstore.json"
@@ -84,7 +84,26 @@ def _flip_attestation(store: Store, forger: Forger) -> None:
     for name, data in forger.files.items():
         store.put(store.folder / "indexes" / INDEX / name, data)
     store.put(store.folder / key, bundle)
-    _flip(store, store.folder / key)
+    return store.folder / key
+
+
+def _flip_attestation(store: Store, forger: Forger) -> None:
+    _flip(store, _attested(store, forger))
+
+
+def _swap_attestation(store: Store, forger: Forger) -> None:
+    """Store something else of the same length in its place."""
+    path = _attested(store, forger)
+    store.put(path, b"{}".ljust(path.stat().st_size))
+
+
+def _truncate_attestation(store: Store, forger: Forger) -> None:
+    path = _attested(store, forger)
+    store.put(path, path.read_bytes()[:-1])
+
+
+def _delete_attestation(store: Store, forger: Forger) -> None:
+    _attested(store, forger).unlink()
 
 
 def _swap(store: Store, _forger: Forger) -> None:
@@ -108,7 +127,10 @@ def _delete(store: Store, _forger: Forger) -> None:
     16,
     Case("a bit flipped in the file", 41, "has sha256", _flip_file),
     Case("a bit flipped in the pointer", 23, "does not match", _flip_pointer),
-    Case("a bit flipped in the attestation", 50, "attestation: ", _flip_attestation),
+    Case("a bit flipped in the attestation", 50, "has sha256", _flip_attestation),
+    Case("the attestation swapped for another object", 50, "has sha256", _swap_attestation),
+    Case("the attestation truncated", 50, "bytes were signed", _truncate_attestation),
+    Case("the attestation deleted", 10, "404", _delete_attestation),
     Case("two files swapped", 41, "has sha256", _swap),
     Case("the file truncated", 40, "bytes were signed", _truncate),
     Case("the file deleted", 10, "404", _delete),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from shared.resources import Resources
 from tests.integration.signing.changes import enqueue, upload
 from tests.support.factories import MadeFile, MadeIndex, make_index
 from tests.support.resources import service_resources
+from tests.support.tampering.forger import Forger, stolen_keys
 from tests.support.tampering.victim import Victim
 
 OLD, NEW = "widget-1.0-py3-none-any.whl", "widget-2.0-py3-none-any.whl"
@@ -29,6 +30,8 @@ class Ledger:
     resources: Resources
     index: MadeIndex
     client: Victim
+    tree: Path
+    keys: Path
 
     async def tamper(self, statement: str, **values: object) -> None:
         """Write to the catalogue as who holds its password does."""
@@ -44,6 +47,20 @@ class Ledger:
         """Run a signer that starts anew, so that it knows nothing but what the catalogue says."""
         await Publisher(self.resources).publish(self.index.id)
 
+    def demand(self, targets: Mapping[str, bytes]) -> None:
+        """Have the holders of the trust role's keys sign targets, into the tree that clients read."""
+
+        def read(name: str) -> bytes | None:
+            file = self.tree / name
+            return file.read_bytes() if file.is_file() else None
+
+        forger = Forger(read, stolen_keys(self.keys))
+        for path, data in targets.items():
+            forger.put_trusted(path, data)
+        for name, data in forger.files.items():
+            (self.tree / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.tree / name).write_bytes(data)
+
 
 @pytest.fixture
 async def ledger(engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[Ledger]:
@@ -53,7 +70,7 @@ async def ledger(engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[Ledger]:
         index = await make_index(resources.engine)
         await enqueue(resources, PublishIndex(index.id))
         tree = tmp_path / "data" / "public" / "indexes" / "root" / "stable"
-        made = Ledger(resources, index, Victim(tmp_path / "home", str(tree)))
+        made = Ledger(resources, index, Victim(tmp_path / "home", str(tree)), tree, tmp_path / "data" / "keys")
         await made.upload(OLD, b"genuine")
         await made.publish()
         made.client.pin((tree / "metadata" / "1.root.json").read_bytes())

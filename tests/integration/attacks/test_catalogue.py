@@ -12,6 +12,7 @@ from shared.objects.keys import file_key
 from tests.integration.attacks.conftest import NEW, OLD, Ledger
 from tests.integration.signing.changes import enqueue
 from tests.support.factories import make_file
+from tests.support.pipelines import Pipeline
 from tests.support.tampering.table import Case, attacks
 
 Record = Callable[[str, object], None]
@@ -105,8 +106,8 @@ async def test_row_17_altered_published_row(case: Case, ledger: Ledger, record_p
         0,
         "",
         b"evil",
-        gap="whoever writes both catalogue and store can do all an upload can; what stops the file is the policy over "
-        "attestations (row 10), which comes with them",
+        gap="whoever writes both catalogue and store can do all an upload can; what stops the file is a policy that "
+        "demands attestations (the line below it)",
     ),
 )
 async def test_row_17_added_row(case: Case, ledger: Ledger, record_property: Record) -> None:
@@ -121,4 +122,21 @@ async def test_row_17_added_row(case: Case, ledger: Ledger, record_property: Rec
     ended = await asyncio.to_thread(ledger.client.get, "widget==2.0")
     record_property("attack", (case.what, ended.code, ended.words))
     assert (ended.code, ended.placed) == (case.code, (NEW,) if case.code == 0 else ()), ended.words
+    assert case.says in ended.words
+
+
+@attacks(
+    17, Case("a row is added, and its bytes to the store, under a policy that demands attestations", 62, "policy: ")
+)
+async def test_row_17_added_row_under_a_policy(case: Case, ledger: Ledger, record_property: Record) -> None:
+    """Neither catalogue nor store can attest a build, so what the offline keys demand is not there."""
+    resources = ledger.resources
+    file = await make_file(resources.engine, ledger.index, NEW, b"evil")
+    await resources.objects.public.put(file_key(sha256_of(b"evil"), file.file_name), b"evil", Put.REPLACE)
+    await enqueue(resources, PublishIndex(ledger.index.id, file.project_id, file.id))
+    await ledger.publish()
+    ledger.demand(Pipeline().trusted())
+    ended = await asyncio.to_thread(ledger.client.get, "widget==2.0")
+    record_property("attack", (case.what, ended.code, ended.words))
+    assert (ended.code, ended.placed) == (case.code, ()), ended.words
     assert case.says in ended.words

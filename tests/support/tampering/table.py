@@ -40,6 +40,14 @@ ROWS = {
     16: "tampered object store",
     17: "tampered catalogue",
     18: "crash",
+    19: "attestation replay",
+    20: "subject confusion",
+    21: "type confusion",
+    22: "identity confusion",
+    23: "builder forgery",
+    24: "log tricks",
+    25: "time tricks",
+    26: "trust root tricks",
     27: "pointer parsing",
     28: "target path",
     29: "cache",
@@ -215,18 +223,20 @@ def _short(test: str) -> str:
 
 _TEXT = """# Attacks, and what the client says
 
-Each row of section 6 of the trust contract that is about the registry's own repository (1 to 18, 27 to 31), as it is
-tested: the client's real command against a running deployment, with a server in between that tampers, or with keys of
-the deployment in the wrong hands. `tests/unit/client/test_attacks.py` goes through most rows once more in memory.
-Attestations (rows 19 to 26) are tested in `tests/unit/attestations` and `tests/property/core`.
+Each row of section 6 of the trust contract, as it is tested: the client's real command against a running deployment,
+with a server in between that tampers, or with keys of the deployment in the wrong hands.
+`tests/unit/client/test_attacks.py` goes through most rows once more in memory. The bundles of rows 10 and 16 to 26 are
+signed by a Sigstore instance of the tests' own (`tests/support/sigstore`). The registry refuses such bundles when they
+are uploaded, so it is a thief of the bins' key who lets a pointer name them.
 
 This file is written by `python -m tests.support.tampering --write` from the tests themselves, and a test fails when it
 differs. `python -m tests.support.tampering` runs all of it and prints what the client said.
 
 "Says" is a part of the client's message; the number in front of each test is the row. Exit codes: 0 proven, 10 network
 or deadline, 11 no such target, 20 signature or threshold, 21 expired, 22 rollback, 23 other metadata, 30 pointer
-malformed, 31 pointer does not match the request, 40 length, 41 digest, 50 attestation bytes, 62 policy, 70 this
-machine. Whenever it is not 0, nothing lies at the destination afterwards. A star marks a gap, see below.
+malformed, 31 pointer does not match the request, 40 length, 41 digest, 50, 51 and 52 an attestation's bytes, structure
+and subject, 60 certificate or identity, 61 log, proof or time, 62 policy, 70 this machine. Whenever it is not 0,
+nothing lies at the destination afterwards. A star marks a gap, see below.
 
 | row | attack | the client says | ends | test |
 |---|---|---|---|---|

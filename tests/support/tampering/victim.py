@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from countermark.location import parse_location
 from countermark.roots import Pin, PinOrigin, PinStore, read_root
 from tests.support.processes import clean_environment, program
 
+_LINK = re.compile(r"[ 1]\d [A-Za-z]")
+"""How the line of a link of the chain begins."""
+
 _MEASURED = str(Path(__file__).with_name("measured.py"))
 
 
@@ -27,7 +31,7 @@ class Ended:
 
     Attributes:
         code: its exit code.
-        words: what it said to the person, without notes and closing words when it failed.
+        words: what it said to the person, without notes and the links of the chain that held.
         placed: names of what lies at the destination after it.
         peak: the most memory it held, in bytes; 0 when it was not measured.
     """
@@ -101,7 +105,8 @@ class Victim:
         return {"COUNTERMARK_HOME": str(self.home), "COLUMNS": "1000", **deadline, **self.environment}
 
     def _ended(self, code: int, stderr: str, peak: int = 0) -> Ended:
-        lines = [line for line in stderr.splitlines() if line and not line.startswith("note: ")]
+        told = (line for line in stderr.splitlines() if line and not line.startswith("note: "))
+        lines = [line for line in told if not _LINK.match(line)]
         return Ended(code, " ".join(lines), self.left_behind(), peak)
 
 

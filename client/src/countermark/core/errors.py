@@ -23,7 +23,7 @@
         WrongDigest                    41
       EvidenceRefused
         AttestationAltered             50   its bytes are not the ones the pointer names
-        AttestationUnreadable          51   its structure, or this version cannot read it
+        AttestationUnreadable          51   its structure
         SubjectMismatch                52   it speaks of another file
         IdentityRefused                60   certificate or identity
         LogRefused                     61   transparency log, proof or time
@@ -230,9 +230,7 @@ class EvidenceRefused(ClientError):
 
     exit_code = 51
     link = "attestation"
-    default_remedy = (
-        "Nothing was written. Do not use the file, and tell those who publish it and who run this registry."
-    )
+    default_remedy = "Do not use the file; tell those who publish it and those who run this registry."
 
 
 class AttestationAltered(EvidenceRefused):
@@ -243,7 +241,7 @@ class AttestationAltered(EvidenceRefused):
 
 
 class AttestationUnreadable(EvidenceRefused):
-    """The attestation cannot be read, by its own fault or because this version cannot."""
+    """The attestation is no bundle with a statement."""
 
 
 class SubjectMismatch(EvidenceRefused):
@@ -267,7 +265,7 @@ class LogRefused(EvidenceRefused):
 
 
 class PolicyRefused(EvidenceRefused):
-    """The policy does not allow the file, or this version cannot evaluate the policy."""
+    """The policy does not allow the file, or cannot be read."""
 
     exit_code = 62
     link = "policy"
