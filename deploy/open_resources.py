@@ -12,6 +12,7 @@ from datetime import timedelta
 from redis.asyncio import Redis
 
 from deploy.errors import UsageError
+from shared.attesting.processes import Verifying
 from shared.auth import directory as directory_module
 from shared.auth.directory import Directory
 from shared.auth.passwords import hash_password
@@ -75,7 +76,9 @@ async def open_resources(
             # Scripts and suites made for a plain devpi-server have their upstreams on the same machine.
             outside = replace(outside, networks=(*outside.networks, *LOOPBACK))
         outgoing = await stack.enter_async_context(Outgoing(outside))
-        yield Resources(settings, clock, engine, objects, jobs, redis, directory, heads, listener, metrics, outgoing)
+        verifying = await stack.enter_async_context(Verifying())
+        following = (directory, heads, listener)
+        yield Resources(settings, clock, engine, objects, jobs, redis, *following, metrics, outgoing, verifying)
 
 
 async def _open_objects(settings: Settings, stack: AsyncExitStack, metrics: Metrics) -> ObjectStores:

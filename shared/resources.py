@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.attesting.processes import Verifying
 from shared.auth.directory import Directory
 from shared.catalogue.heads import Heads
 from shared.catalogue.listener import Listener
@@ -41,3 +42,5 @@ class Resources:
     metrics: Metrics = field(default_factory=Metrics)
     outgoing: Outgoing = field(default_factory=Outgoing)
     """What asks servers outside; nothing is connected to before it is asked."""
+    verifying: Verifying = field(default_factory=Verifying)
+    """What verifies attestations; no process is started before it is asked."""

@@ -87,7 +87,7 @@ class Attesting:
         self._access = access
         self._reader = reader
         self._fetching = fetching
-        self._verifier = AttestationVerifier(resources.settings.attestations)
+        self._verifier = AttestationVerifier(resources.settings.attestations, resources.verifying)
 
     async def check(self, index: str, sha256: str, file_name: str, authorization: bytes | None) -> CheckedProvenance:
         """Verify the attestations of the file that an index serves under a name and a digest.

@@ -21,6 +21,7 @@ from services.download.app import create_service as create_download
 from services.download.settings import Limits as DownloadLimits
 from services.index.app import create_service as create_index
 from services.index.settings import Limits as IndexLimits
+from shared.attesting.processes import Verifying
 from shared.auth.directory import Directory
 from shared.catalogue.heads import Heads
 from shared.catalogue.listener import Listener
@@ -91,10 +92,11 @@ def open_reading(
     redirect: bool = False,
     mirrors: Mirrors | None = None,
     attestations: Attestations | None = None,
+    verifying: Verifying | None = None,
 ) -> Reading:
     """Return the reading services over a catalogue and a store. Nothing needs Redis: its client never connects.
 
-    Upstreams may be on this machine.
+    Upstreams may be on this machine. What verifies attestations is to be closed by whoever gives it.
     """
     settings = Settings(
         downloads=DownloadSettings(redirect=redirect),
@@ -112,6 +114,7 @@ def open_reading(
         heads=Heads(engine),
         listener=Listener(engine.url.render_as_string(hide_password=False), tick=settings.staleness_bound),
         outgoing=Outgoing(Outside(networks=LOOPBACK)),
+        verifying=verifying or Verifying(),
     )
     return Reading(resources, create_index(resources, index_limits), create_download(resources, download_limits))
 

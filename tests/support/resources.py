@@ -12,6 +12,7 @@ from typing import Literal
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.attesting.processes import Verifying
 from shared.auth.directory import Directory
 from shared.catalogue.heads import Heads
 from shared.catalogue.listener import Listener
@@ -40,7 +41,7 @@ async def service_resources(
     settings = Settings(data=folder, uploads=uploads)
     public, private = FolderStore(folder / "public"), FolderStore(folder / "private", private=True)
     url = engine.url.render_as_string(hide_password=False)
-    async with Redis(unix_socket_path=str(folder / "no-such-socket")) as redis:
+    async with Redis(unix_socket_path=str(folder / "no-such-socket")) as redis, Verifying() as verifying:
         yield Resources(
             settings=settings,
             clock=clock or SystemClock(),
@@ -51,6 +52,7 @@ async def service_resources(
             directory=Directory(engine),
             heads=Heads(engine),
             listener=Listener(url, tick=timedelta(seconds=1)),
+            verifying=verifying,
         )
 
 
@@ -66,4 +68,5 @@ def with_public_store(resources: Resources, store: ObjectStore) -> Resources:
         directory=resources.directory,
         heads=resources.heads,
         listener=resources.listener,
+        verifying=resources.verifying,
     )

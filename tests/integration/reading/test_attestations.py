@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.digest import Sha256, sha256_of
+from shared.attesting.processes import Verifying
 from shared.attesting.verifier import AttestationVerifier
 from shared.errors import ErrorKind, ServiceError
 from shared.objects.interface import ObjectStores
@@ -34,16 +36,18 @@ class Attested(Site):
     """A site that trusts an instance of its own."""
 
     root: Path = Path()
+    verifying: Verifying = field(default_factory=Verifying)
 
     def reopen(self) -> None:
         """Go on with another process."""
-        self.family.reading = opened(self.engine, self.family.stores, self.root)
+        self.family.reading = opened(self.engine, self.family.stores, self.root, self.verifying)
         self.client = self.family.reading.client()
 
 
-def opened(engine: AsyncEngine, stores: ObjectStores, root: Path) -> Reading:
+def opened(engine: AsyncEngine, stores: ObjectStores, root: Path, verifying: Verifying) -> Reading:
     """Return a process."""
-    return open_reading(engine, stores, mirrors=MIRRORS, attestations=Attestations(trusted_root=root))
+    attestations = Attestations(trusted_root=root)
+    return open_reading(engine, stores, mirrors=MIRRORS, attestations=attestations, verifying=verifying)
 
 
 @pytest.fixture(scope="module")
@@ -53,19 +57,26 @@ def instance() -> Instance:
 
 
 @pytest.fixture
+async def verifying() -> AsyncIterator[Verifying]:
+    """The verifying processes of a process."""
+    async with Verifying() as opened:
+        yield opened
+
+
+@pytest.fixture
 async def site(
-    engine: AsyncEngine, stores: ObjectStores, instance: Instance, tmp_path: Path
+    engine: AsyncEngine, stores: ObjectStores, instance: Instance, verifying: Verifying, tmp_path: Path
 ) -> AsyncIterator[Attested]:
     """A mirror that trusts the instance, and a stage based on it."""
     root = tmp_path / "trusted_root.json"
     root.write_bytes(instance.trusted_root())
     upstream = Upstream()
-    reading = opened(engine, stores, root)
+    reading = opened(engine, stores, root, verifying)
     family = Family(engine, reading, stores)
     await family.make("root/pypi", kind="mirror")
     await family.make("a/top", "root/pypi")
     async with served(upstream) as url, reading.client() as client:
-        site = Attested(engine, family, upstream, client, url, root=root)
+        site = Attested(engine, family, upstream, client, url, root=root, verifying=verifying)
         await site.set("root/pypi", mirror_url=f"{url}/simple/")
         yield site
 
@@ -165,18 +176,19 @@ async def test_rights_and_rules(site: Attested, instance: Instance) -> None:
 
 
 class TestVerifier:
-    """The processes that verify."""
+    """Verifies by processes."""
 
-    async def test_the_public_root(self, instance: Instance) -> None:
+    async def test_the_public_root(self, instance: Instance, verifying: Verifying) -> None:
         """Where nothing is set the public root counts, which has never heard of a private instance."""
-        found = await AttestationVerifier(Attestations()).verify(provenance(instance.attest(NAME, CONTENT)), NAME, SHA)
+        verifier = AttestationVerifier(Attestations(), verifying)
+        found = await verifier.verify(provenance(instance.attest(NAME, CONTENT)), NAME, SHA)
         assert found["trusted_root"]["kind"] == "public"
         assert found["attestations"][0]["failure"]["step"] == "certificate"
 
-    async def test_bad_roots(self, instance: Instance, tmp_path: Path) -> None:
+    async def test_bad_roots(self, instance: Instance, verifying: Verifying, tmp_path: Path) -> None:
         """A trust root that is not there or is none verifies nothing: 503, and the next one counts at once."""
         body, path = provenance(instance.attest(NAME, CONTENT)), tmp_path / "root.json"
-        verifier = AttestationVerifier(Attestations(trusted_root=path))
+        verifier = AttestationVerifier(Attestations(trusted_root=path), verifying)
         for content in (None, b"{}", b'{"mediaType": 1}'):
             if content is not None:
                 path.write_bytes(content)
@@ -188,13 +200,13 @@ class TestVerifier:
         path.write_bytes(Instance().trusted_root())
         assert not (await verifier.verify(body, NAME, SHA))["verified"]
 
-    async def test_time(self, instance: Instance) -> None:
+    async def test_time(self, instance: Instance, verifying: Verifying) -> None:
         """What takes too long is ended, and nothing is left running, nor where the client goes away."""
-        verifier = AttestationVerifier(Attestations().model_copy(update={"seconds": 0.05}))
+        verifier = AttestationVerifier(Attestations().model_copy(update={"seconds": 0.05}), verifying)
         with pytest.raises(ServiceError, match=r"0\.05 seconds"):
             await verifier.verify(provenance(instance.attest(NAME, CONTENT)), NAME, SHA)
         assert _children() == []
-        verifier = AttestationVerifier(Attestations())
+        verifier = AttestationVerifier(Attestations(), verifying)
         asking = asyncio.create_task(verifier.verify(provenance(instance.attest(NAME, CONTENT)), NAME, SHA))
         while not _children():
             await asyncio.sleep(0.005)
@@ -203,11 +215,11 @@ class TestVerifier:
             await asking
         assert _children() == []
 
-    async def test_at_most_two(self, instance: Instance, tmp_path: Path) -> None:
+    async def test_at_most_two(self, instance: Instance, verifying: Verifying, tmp_path: Path) -> None:
         """Many questions at once: two processes, the same answer for the same question, too many are told to wait."""
         path = tmp_path / "root.json"
         path.write_bytes(instance.trusted_root())
-        verifier = AttestationVerifier(Attestations(trusted_root=path))
+        verifier = AttestationVerifier(Attestations(trusted_root=path), verifying)
         body = provenance(instance.attest(NAME, CONTENT))
         asked = [asyncio.create_task(verifier.verify(body, NAME, Sha256(f"{n % 4:064x}"))) for n in range(20)]
         most = 0
@@ -220,6 +232,33 @@ class TestVerifier:
         assert len(refused) == 4
         assert all(one.kind is ErrorKind.UNAVAILABLE and one.retry_after for one in refused)
         assert [one["verified"] for one in answers if isinstance(one, dict)] == [False] * 16
+
+    async def test_kept_warm(self, instance: Instance, verifying: Verifying) -> None:
+        """One process answers all that is asked one after the other, and ends with whoever asks."""
+        verifier = AttestationVerifier(Attestations(), verifying)
+        seen = set()
+        for number in range(5):
+            await verifier.verify(provenance(instance.attest(NAME, CONTENT)), NAME, Sha256(f"{number:064x}"))
+            seen |= set(_children())
+        assert len(seen) == 1
+        await verifying.close()
+        assert _children() == []
+
+    async def test_one_that_died(self, instance: Instance, verifying: Verifying) -> None:
+        """A process that was killed while nobody asked, or while somebody did, is replaced by another one."""
+        verifier = AttestationVerifier(Attestations(), verifying)
+        body = provenance(instance.attest(NAME, CONTENT))
+        await verifier.verify(body, NAME, SHA)
+        [first] = _children()
+        os.kill(int(first), signal.SIGKILL)
+        await verifier.verify(body, NAME, Sha256("1" * 64))
+        [second] = _children()
+        os.kill(int(second), signal.SIGSTOP)
+        asking = asyncio.create_task(verifier.verify(body, NAME, Sha256("2" * 64)))
+        await asyncio.sleep(0.05)
+        os.kill(int(second), signal.SIGKILL)
+        assert not (await asking)["verified"]
+        assert len({first, second, *_children()}) == 3
 
 
 def _children() -> list[str]:
