@@ -17,8 +17,11 @@ from contextlib import suppress
 from typing import Any
 
 import orjson
+from countermark.core.attestations.judging import Judge
 
+from countermark.core.attestations.judgements import JudgedFile
 from countermark.core.attestations.results import document_of
+from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.attestations.trust_root import BadRoot, Root, public_root
 from countermark.core.attestations.verifying import ProvenanceVerifier
 from countermark.core.digest import Sha256, sha256_of
@@ -53,10 +56,29 @@ class Answering:
 
     def __init__(self) -> None:
         self._verifiers: dict[Sha256, ProvenanceVerifier] = {}
+        self._judging = Judge(read_json)
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a question, by its `ask`."""
-        return self._provenance(asked)
+        return self._judge(asked) if asked["ask"] == "judge" else self._provenance(asked)
+
+    def _judge(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the judgement on a file.
+
+        Args:
+            asked: `material` and `file` as documents, `named` (or null) and `others` in base64, `now` in seconds,
+                `had_provenance`.
+        """
+        named = asked["named"]
+        judgement = self._judging.judge(
+            TrustMaterial.from_document(asked["material"]),
+            JudgedFile.from_document(asked["file"]),
+            None if named is None else base64.b64decode(named),
+            [base64.b64decode(one) for one in asked["others"]],
+            asked["now"],
+            asked["had_provenance"],
+        )
+        return {"judgement": judgement.to_document()}
 
     def _provenance(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return the report on a provenance object, or why the trust root cannot be used.

@@ -17,8 +17,9 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.digest import Length, Sha256
-from countermark.core.names import FileName
-from shared.catalogue.tables import Attestation, File, StoredObject
+from countermark.core.names import FileName, NormalizedName
+from shared.catalogue.projects import FORMAT
+from shared.catalogue.tables import Attestation, File, Project, Release, StoredObject, Token
 from shared.ids import FileId, IndexId, ProjectId, TokenId, new_uuid
 
 AttestationId = NewType("AttestationId", UUID)
@@ -79,6 +80,19 @@ class NewAttestation:
     token_id: TokenId | None
 
 
+@dataclass(frozen=True, slots=True)
+class AttestedFile:
+    """A file that attestations may be about; `status` is its project's."""
+
+    id: FileId
+    project_id: ProjectId
+    project: NormalizedName
+    version: str
+    status: str
+    removed: bool
+    held: bool
+
+
 class TooMany(Exception):
     """The file has as many attestations as one may have."""
 
@@ -114,6 +128,48 @@ async def had_provenance(connection: AsyncConnection, project_id: ProjectId, *, 
     if before is not None:
         query = query.where(File.uploaded_at < before)
     return bool(await connection.scalar(select(query.exists())))
+
+
+async def project_had_provenance(
+    connection: AsyncConnection, index_id: IndexId, life: int, project: NormalizedName
+) -> bool:
+    """Return the same of a project by its name; one that is new had none."""
+    place = (Project.index_id == index_id) & (Project.life == life) & (Project.format == FORMAT)
+    found = await connection.scalar(select(Project.id).where(place, Project.name == project))
+    return found is not None and await had_provenance(connection, ProjectId(found))
+
+
+async def publisher_of(connection: AsyncConnection, token_id: TokenId) -> dict[str, Any] | None:
+    """Return the CI identity that a token was made for by trusted publishing; None for tokens of people."""
+    found: dict[str, Any] | None = await connection.scalar(select(Token.publisher).where(Token.id == token_id))
+    return found
+
+
+async def file_at(
+    connection: AsyncConnection, index_id: IndexId, life: int, sha256: Sha256, file_name: FileName
+) -> AttestedFile | None:
+    """Return the file that has a name and a digest in an index, also one that was removed; None when none ever had."""
+    row = (
+        await connection.execute(
+            select(File.id, File.project_id, Project.name, Project.status, Release.version)
+            .add_columns((File.removed_at.is_not(None) | (Project.life != life)).label("removed"))
+            .add_columns(File.held_at.is_not(None).label("held"))
+            .join(Project, Project.id == File.project_id)
+            .join(Release, Release.id == File.release_id)
+            .where(File.index_id == index_id, File.path_key == sha256[:16])
+            .where(File.file_name == file_name, File.sha256 == sha256)
+        )
+    ).first()
+    if row is None:
+        return None
+    names = (NormalizedName(row.name), row.version)
+    return AttestedFile(FileId(row.id), ProjectId(row.project_id), *names, row.status, row.removed, row.held)
+
+
+async def lock_living(connection: AsyncConnection, file_id: FileId) -> bool:
+    """Return whether a file was not removed; it is not until the transaction ends."""
+    living = select(File.id).where(File.id == file_id, File.removed_at.is_(None))
+    return await connection.scalar(living.with_for_update()) is not None
 
 
 async def insert(connection: AsyncConnection, side: str, new: NewAttestation) -> bool:

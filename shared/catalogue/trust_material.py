@@ -24,8 +24,11 @@ _DEFAULT_ROOT = "trusted_root.json"
 _ROOT_SUFFIX = ".trusted_root.json"
 
 
-async def current(connection: AsyncConnection) -> TrustMaterial:
+async def current(connection: AsyncConnection, known: TrustMaterial | None = None) -> TrustMaterial:
     """Return what the newest published file of trust names; nothing of it before the deployment has one.
+
+    Args:
+        known: what was found before, which is returned while no newer version was published.
 
     Raises:
         LookupError: the catalogue lacks the bytes of one, so that nothing may be judged.
@@ -36,6 +39,8 @@ async def current(connection: AsyncConnection) -> TrustMaterial:
     row = (await connection.execute(newest.order_by(TrustFile.version.desc()).limit(1))).first()
     if row is None:
         return TrustMaterial()
+    if known is not None and known.version == row.version:
+        return known
     named = _targets(orjson.loads(row.content))
     wanted = {path: digest for path, digest in named.items() if _is_material(path, with_policy=POLICY in named)}
     kept = await kept_targets(connection, wanted.values())
