@@ -144,6 +144,8 @@ def _answer(receipt: Receipt, sent: Sent) -> Response:
     """Answer exactly 200: the devpi client takes nothing else for success. Warnings stand below the one line."""
     index = sent.index
     warnings = "".join(f"Warning: {warning}\n" for warning in receipt.warnings)
+    if receipt.attested:
+        warnings = f"Attestations verified and kept: {receipt.attested}.\n{warnings}"
     if receipt.serial is not None and sent.devpi:
         again = receipt.already_there and not index.volatile
         return PlainTextResponse("200 Upload of identical file to non volatile index.\n" if again else "")

@@ -4,8 +4,9 @@
 2. Stream the body to the staging folder while hashing (`form.receive_form`).
 3. Check the form, the name, the digests; then the right to this project.
 4. The same bytes again: done. Other bytes under the same name: refused, but on a volatile index.
-5. Inspect the file; compare it with the form. Under admission `devpi` the form is taken at its word.
-6. Put the bytes, absent only; then one transaction: project, release, file, outbox.
+5. Inspect the file; compare it with the form. Under admission `devpi` the form is taken at its word. Verify the
+   attestations that came along, and let the policy decide (`attestations`).
+6. Put the bytes, absent only; then one transaction: project, release, file, attestations, outbox.
 7. Wait a bounded time until the publication that lists the file is served by this process.
 
 Source: architecture sections 5 and 11.7; contract python-index section 2.
@@ -14,7 +15,7 @@ Source: architecture sections 5 and 11.7; contract python-index section 2.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +28,8 @@ from countermark.core.names import FileName
 from services.upload import devpi_rules, rules
 from services.upload.approving import PendingApprovals, refuse_replacing
 from services.upload.attaching import Attaching, Documentation
+from services.upload.attestation_rules import FIELD, Arrived
+from services.upload.attestations import Attested, Attesting, Proven
 from services.upload.form import ContentMissing, ReceivedForm, receive_form
 from services.upload.inspecting import Inspector, sentences
 from services.upload.registering import Registry
@@ -43,7 +46,7 @@ from shared.errors import ErrorKind, ServiceError
 from shared.faults import FaultPoint, reached
 from shared.formats.interface import Coordinates, Inspected, InvalidFile
 from shared.formats.registry import FORMATS
-from shared.ids import FileId
+from shared.ids import FileId, OutboxId
 from shared.objects.interface import Key, LocalFile, ObjectExists, ObjectStoreError, Put
 from shared.objects.keys import core_metadata_key, file_key
 from shared.resources import Resources
@@ -68,6 +71,8 @@ class Receipt:
     warnings: tuple[str, ...] = ()
     waiting: str | None = None
     """How far its approvals are, in words, where it needs some before it is published."""
+    attested: int = 0
+    """Attestations that were added to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,9 @@ class _Admitted:
     file_id: FileId
     already_there: bool
     warnings: tuple[str, ...] = ()
+    attested: int = 0
+    jobs: Sequence[OutboxId] = ()
+    """What publishes the new pointer of a file that was there, and got attestations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,7 @@ class Uploads:
         self._registry = Registry(resources)
         self._approvals = PendingApprovals(resources)
         self.attaching = Attaching(resources)
+        self.attesting = Attesting(resources)
 
     @property
     def staging(self) -> Path:
@@ -119,6 +128,7 @@ class Uploads:
         except ContentMissing as error:
             if rules.action_of(error.fields, on_index=sent.on_index) is not Action.SUBMIT:
                 raise
+            _refuse_attestations(error.fields)
             await self._registry.register(sent, error.fields)
             return None
         reached(FaultPoint.UPLOAD_RECEIVED)
@@ -129,20 +139,34 @@ class Uploads:
                 await asyncio.to_thread(form.path.unlink, missing_ok=True)
             if not isinstance(admitted, _Admitted):
                 return admitted
+            receipt = Receipt(
+                admitted.file_id,
+                form.file_name,
+                admitted.already_there,
+                None,
+                admitted.warnings,
+                None,
+                admitted.attested,
+            )
             waiting = await self._approvals.pending(sent, admitted.file_id, again=admitted.already_there)
             if waiting is not None:
-                there = admitted.already_there
-                return Receipt(admitted.file_id, form.file_name, there, None, admitted.warnings, waiting)
-            serial = await expecting.published(admitted.file_id, self._resources.settings.uploads.publish_wait)
-        return Receipt(admitted.file_id, form.file_name, admitted.already_there, serial, admitted.warnings)
+                return replace(receipt, waiting=waiting)
+            wait = self._resources.settings.uploads.publish_wait
+            if admitted.jobs:
+                serial = await self._resources.heads.wait_settled(sent.index.id, admitted.jobs, wait)
+            else:
+                serial = await expecting.published(admitted.file_id, wait)
+        return replace(receipt, serial=serial)
 
     async def _act(self, sent: Sent, form: ReceivedForm, expecting: Expecting) -> _Admitted | Documentation | None:
         match rules.action_of(form.fields, on_index=sent.on_index):
             case Action.FILE_UPLOAD:
                 return await self._admit(sent, form, expecting)
             case Action.DOC_UPLOAD:
+                _refuse_attestations(form.fields)
                 return await self.attaching.document(sent, form)
             case Action.SUBMIT:
+                _refuse_attestations(form.fields)
                 await self._registry.register(sent, form.fields)
                 return None
 
@@ -163,16 +187,20 @@ class Uploads:
         """Return the file that is there already, or the one that was added."""
         coordinates = _read_form(sent, form)
         sent.permit(coordinates.project)
+        arrived = self.attesting.read(form.fields, coordinates.file_name, form.sha256)
         look = await self._look(sent, coordinates, form)
         if look.known is not None:
-            return _Admitted(look.known.id, already_there=True)
+            return await self._there(sent, look.known.id, form, arrived)
         inspected = await self._inspector.inspect(sent.index.admission, form, coordinates)
+        file = Attested(sent.index, coordinates.project, coordinates.version, coordinates.file_name, form.sha256)
+        proven = await self.attesting.prove(file, arrived, sent.principal)
         await self._store(sent.index, form, inspected)
+        await self.attesting.store(file, proven)
         reached(FaultPoint.UPLOAD_STORED)
         warnings = (*inspected.warnings, *look.warnings)
         new = replace(_new_file(form, coordinates, inspected, sent.principal, self._resources), warnings=warnings)
         try:
-            added = await self._keep(sent, new, expecting)
+            added = await self._keep(sent, new, expecting, proven)
         except SourceArchiveTaken as error:
             words = f"{coordinates.project} {coordinates.version} has a source archive already: {error}."
             raise ServiceError(ErrorKind.CONFLICT, words) from error
@@ -182,8 +210,17 @@ class Uploads:
             if again.known is None:
                 words = f"{form.file_name} is being uploaded or removed at the same time: try again."
                 raise ServiceError(ErrorKind.UNAVAILABLE, words, retry_after=_RETRY_AFTER) from error
-            return _Admitted(again.known.id, already_there=True)
-        return _Admitted(added.file_id, added.there, () if added.there else warnings)
+            return await self._there(sent, again.known.id, form, arrived)
+        if added.there:
+            return await self._there(sent, added.file_id, form, arrived)
+        return _Admitted(added.file_id, False, warnings, len(proven))
+
+    async def _there(self, sent: Sent, file_id: FileId, form: ReceivedForm, arrived: Sequence[Arrived]) -> _Admitted:
+        """Return the file that was there with the same bytes; attestations that came along are added to it."""
+        if not arrived:
+            return _Admitted(file_id, already_there=True)
+        new, jobs = await self.attesting.add_to(sent.index, form.sha256, form.file_name, arrived, sent.principal)
+        return _Admitted(file_id, already_there=True, attested=new, jobs=jobs)
 
     async def _look(self, sent: Sent, coordinates: Coordinates, form: ReceivedForm) -> _Look:
         """Look for the file: it may be there with the same bytes, or its name is free, or may be used again.
@@ -226,8 +263,8 @@ class Uploads:
             words = "The file could not be stored; nothing was kept. Try again."
             raise ServiceError(ErrorKind.UNAVAILABLE, words, retry_after=_RETRY_AFTER) from error
 
-    async def _keep(self, sent: Sent, new: NewFile, expecting: Expecting) -> Added:
-        index = sent.index
+    async def _keep(self, sent: Sent, new: NewFile, expecting: Expecting, proven: Sequence[Proven]) -> Added:
+        index, at = sent.index, new.coordinates
         async with UnitOfWork(self._resources.engine) as work:
             try:
                 added = await overwriting.add_file(work.connection, index, new)
@@ -239,6 +276,8 @@ class Uploads:
                 return added
             if added.audit_id is not None:
                 await refuse_replacing(work.connection, index, new.coordinates.project)
+            file = Attested(index, at.project, at.version, at.file_name, new.sha256)
+            await self.attesting.keep(work.connection, file, added.file_id, proven, sent.principal)
             await work.enqueue(added.message(index))
             # Before the commit: the publication that shows the file cannot be told of earlier.
             expecting.expect(added.file_id)
@@ -264,6 +303,13 @@ def _conflict(sent: Sent, name: FileName, way: Way) -> ServiceError:
     else:
         words = f"File already exists: {name} is in {sent.index.name} with other bytes. Upload a new version."
     return ServiceError(ErrorKind.CONFLICT, words)
+
+
+def _refuse_attestations(fields: rules.Fields) -> None:
+    """Refuse attestations beside what is no file: dropping them would look like keeping them."""
+    if fields.get(FIELD):
+        words = f"The field {FIELD} belongs to the upload of a file: send it with :action = file_upload and content."
+        raise ServiceError(ErrorKind.INVALID, words)
 
 
 def _read_form(sent: Sent, form: ReceivedForm) -> Coordinates:

@@ -17,9 +17,9 @@ from contextlib import suppress
 from typing import Any
 
 import orjson
-from countermark.core.attestations.judging import Judge
 
 from countermark.core.attestations.judgements import JudgedFile
+from countermark.core.attestations.judging import Judge
 from countermark.core.attestations.results import document_of
 from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.attestations.trust_root import BadRoot, Root, public_root

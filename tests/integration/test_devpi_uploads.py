@@ -179,7 +179,7 @@ async def test_a_form_of_the_devpi_client_is_taken(devpi: Devpi, path: str) -> N
         ({"name": ""}, SDIST, "invalid metadata: name missing in the form."),
         ({"version": "final"}, "widget-final.tar.gz", "invalid metadata: 'final' is no version (PEP 440)"),
         ({"requires_python": ">=" + "9" * 5000}, SDIST, "invalid metadata: no installer can compare"),
-        ({"attestations": "[]"}, SDIST, "This server does not verify attestations yet"),
+        ({"attestations": "[]"}, SDIST, "Invalid attestations supplied during upload: the field attestations must be"),
     ],
 )
 async def test_refusals_of_a_form(

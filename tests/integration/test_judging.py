@@ -59,13 +59,13 @@ async def test_what_does_not_satisfy_is_refused_with_its_code(
 ) -> None:
     """Each failure has the exit code of the trust contract."""
     made = {
-        "fork": lambda: body(forge.built(NAME, CONTENT, github("evil/thing"))),
-        "branch": lambda: body(forge.built(NAME, CONTENT, github(ref="refs/heads/main"))),
-        "other file": lambda: body(forge.built("widget-2.0-py3-none-any.whl", CONTENT)),
-        "foreign instance": lambda: body(Forge().built(NAME, CONTENT)),
-        "cut": lambda: body(forge.built(NAME, CONTENT))[:-40],
-        "nothing": lambda: None,
-    }[what]()
+        "fork": body(forge.built(NAME, CONTENT, github("evil/thing"))),
+        "branch": body(forge.built(NAME, CONTENT, github(ref="refs/heads/main"))),
+        "other file": body(forge.built("widget-2.0-py3-none-any.whl", CONTENT)),
+        "foreign instance": body(Forge().built(NAME, CONTENT)),
+        "cut": body(forge.built(NAME, CONTENT))[:-40],
+        "nothing": None,
+    }[what]
     found = await judging.judge(forge.material(), FILE, made, [], NOW, None)
     assert (found.exit_code, found.passed) == (code, False), found.reason
     assert found.reason

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b, md5
+from typing import Any
 
 from packaging.utils import canonicalize_name
 from sqlalchemy import delete, func, insert, select, update
@@ -134,8 +135,13 @@ async def make_token(
     scopes: Sequence[Scope] = EVERYTHING,
     *,
     lifetime: timedelta = timedelta(days=1),
+    publisher: Mapping[str, Any] | None = None,
 ) -> str:
-    """Insert a token and its account, and return its secret."""
+    """Insert a token and its account, and return its secret.
+
+    Args:
+        publisher: the CI identity that it was made for by trusted publishing, with its claims.
+    """
     await make_account(engine, account)
     secret = new_secret()
     async with engine.begin() as connection:
@@ -149,6 +155,7 @@ async def make_token(
                 scopes=[scope_to(scope) for scope in scopes],
                 created_at=now(),
                 expires_at=now() + lifetime,
+                publisher=publisher,
             )
         )
         await connection.execute(select(func.pg_notify(DIRECTORY, "")))
