@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from services.upload.answering import ByClient
+from services.upload.attestation_routes import attestation_router
 from services.upload.devpi import Removing
 from services.upload.forwarding import Forwarder
 from services.upload.management import management_router
@@ -41,6 +42,7 @@ def create_service(resources: Resources) -> Service:
     app = FastAPI(title="Countermark upload", version="1", docs_url=None, redoc_url=None)
     app.include_router(api_router(resources, uploads, verifier))
     app.include_router(management_router(resources, Projects(resources), verifier))
+    app.include_router(attestation_router(resources, uploads.attesting, verifier))
     app.add_api_route("/api/{rest:path}", _no_route, methods=_METHODS, include_in_schema=False)
     app.add_middleware(BoundedBodies, below="/api/")
     app.add_middleware(OwnPagesOnly, origin=origin, below="/api/")

@@ -66,6 +66,7 @@ def _route(raw: str) -> Destination:
         ("/api/v1/indexes/root/stable/approval-demands/widget", "signing"),
         ("/api/v1/approval-keys", "signing"),
         ("/api/v1/indexes/root/pypi/attestations/00/demo-1.whl", "download"),
+        ("/api/v1/indexes/root/stable/files/00/demo-1.whl/attestations", "upload"),
     ],
 )
 def test_each_face_has_its_service(path: str, service: str) -> None:
