@@ -14,9 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from countermark.core.attestations.converting import bundle_of_pep740
-
 from countermark.core.attestations.bundle import MAX_BUNDLE_BYTES, read_bundle
+from countermark.core.attestations.converting import bundle_of_pep740
 from countermark.core.attestations.facts import EXTENSIONS, SanType, VerifiedBundle
 from countermark.core.attestations.provenance import read_attestation
 from countermark.core.attestations.results import Failed, Step

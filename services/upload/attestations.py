@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from countermark.core.attestations.facts import VerifiedBundle
 from countermark.core.attestations.judgements import JudgedFile, Judgement
 from countermark.core.attestations.results import Failed
-from countermark.core.attestations.trust_material import BadTrustMaterial, TrustMaterial
+from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.digest import Length, Sha256, sha256_of
 from countermark.core.names import FileName, NormalizedName
 from services.upload.attestation_rules import (
@@ -38,10 +38,11 @@ from services.upload.attestation_rules import (
     refused,
 )
 from services.upload.rules import Fields
+from services.upload.trusting import Trusting
 from shared.attesting.judging import Judging
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Principal
-from shared.catalogue import attestations, audit, outbox, trust_material
+from shared.catalogue import attestations, audit, outbox
 from shared.catalogue.attestations import BUNDLE, PEP740, AttestedFile, NewAttestation, Stored, TooMany
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.errors import ErrorKind, ServiceError
@@ -101,8 +102,7 @@ class Attesting:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._judging = Judging(resources.settings.attestations, resources.verifying)
-        self._material = TrustMaterial()
-        """What trust signed when it was asked last."""
+        self._trusting = Trusting()
 
     def read(self, fields: Fields, file_name: FileName, sha256: Sha256) -> list[Arrived]:
         """Return the attestations of a form.
@@ -248,17 +248,11 @@ class Attesting:
         """
         index, publisher, had = file.index, None, None
         async with self._resources.engine.connect() as connection:
-            try:
-                material = await trust_material.current(connection, self._material)
-            except (LookupError, BadTrustMaterial) as error:
-                log.error("trust_material_unusable", error=str(error)[:500])
-                words = f"What the trust role signs for attestations cannot be used, so that nothing is taken: {error}."
-                raise ServiceError(ErrorKind.UNAVAILABLE, words) from error
+            material = await self._trusting.material(connection)
             if material.policy is not None:
                 had = await attestations.project_had_provenance(connection, index.id, index.life, file.project)
             if bound and principal.token_id is not None:
                 publisher = await attestations.publisher_of(connection, principal.token_id)
-        self._material = material
         return material, had, publisher
 
 

@@ -18,7 +18,7 @@ import structlog
 from countermark.core.digest import Length, Sha256, sha256_of
 from countermark.core.names import FileName, NormalizedName
 from services.upload.spool import Spool
-from shared.catalogue.promotion_rows import Carried, CarriedAttachment
+from shared.catalogue.promotion_rows import Carried, CarriedAttachment, CarriedAttestation
 from shared.errors import ErrorKind, ServiceError
 from shared.formats.interface import Inspected, InvalidFile
 from shared.formats.registry import FORMATS
@@ -32,6 +32,9 @@ _AT_ONCE = 4
 """Files of one push that are copied at the same time."""
 
 _FORMAT = FORMATS["python"]
+
+AnyCarried = Carried | CarriedAttachment | CarriedAttestation
+"""What has bytes of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Carrier:
         self._folder = folder
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
-    async def copy(self, files: Sequence[Carried | CarriedAttachment]) -> None:
+    async def copy(self, files: Sequence[AnyCarried]) -> None:
         """Put everything that is not there yet, with the core metadata of files; all or an error.
 
         Raises:
@@ -72,7 +75,7 @@ class Carrier:
                 if outcome is not None:
                     raise outcome
 
-    async def _copy(self, file: Carried | CarriedAttachment) -> None:
+    async def _copy(self, file: AnyCarried) -> None:
         key = file_key(file.sha256, FileName(file.file_name))
         async with self._turns:
             there = await self._target.head(key)
@@ -137,8 +140,17 @@ class Carrier:
         )
         return Readmitted(taken, inspected, at.version, at.release_key)
 
+    async def read(self, one: CarriedAttestation) -> bytes:
+        """Return the bytes of an attestation.
+
+        Raises:
+            ServiceError: unavailable.
+        """
+        with _telling():
+            return await _read(self._source, file_key(one.sha256, one.file_name), one.sha256, one.length)
+
     @asynccontextmanager
-    async def _spooled(self, file: Carried | CarriedAttachment) -> AsyncIterator[Path]:
+    async def _spooled(self, file: AnyCarried) -> AsyncIterator[Path]:
         """Give the bytes as a file of the staging folder, checked and synced, and remove it afterwards."""
         await asyncio.to_thread(self._folder.mkdir, 0o700, True, True)
         spool = Spool(self._folder)

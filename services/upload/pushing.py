@@ -26,8 +26,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from countermark.core.names import FileName
 from services.upload import push_rules as rules
 from services.upload.approving import refuse_replacing
-from services.upload.carrying import Carrier
+from services.upload.carrying import AnyCarried, Carrier
 from services.upload.push_rules import ActionLine, Push
+from services.upload.pushed_attestations import PushedAttestations
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Principal
 from shared.catalogue import approvals, outbox, promoting, releases
@@ -35,7 +36,8 @@ from shared.catalogue.marks import Mark
 from shared.catalogue.overwriting import NameBurnt, NameTaken
 from shared.catalogue.projects import FORMAT
 from shared.catalogue.promoting import Plan, Row, TargetRelease
-from shared.catalogue.promotion_rows import Carried, CarriedAttachment, SourceRelease
+from shared.catalogue.promoting_attestations import living_attestations, write_attestations
+from shared.catalogue.promotion_rows import Carried, CarriedAttachment, CarriedAttestation, SourceRelease
 from shared.catalogue.releases import STRICT, NewRelease
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.errors import ErrorKind, ServiceError
@@ -71,6 +73,7 @@ class Parcel:
     files: Sequence[Carried]
     attachments: Sequence[CarriedAttachment]
     fetched: Mapping[FileName, Key] = field(default_factory=dict)
+    attestations: Sequence[CarriedAttestation] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ class _Order:
         told = {"project": release.project, "version": release.version, "source": str(self.source.name)}
         return self.record("release.push", f"{release.project}/{release.version}", **told, files=files)
 
-    def objects(self, carried: Sequence[Carried | CarriedAttachment]) -> list[Row]:
+    def objects(self, carried: Sequence[AnyCarried]) -> list[Row]:
         """Return what the target's side of the object store holds of it."""
         side = "public" if self.target.public else "private"
         return [
@@ -122,6 +125,7 @@ class Pushes:
 
     def __init__(self, resources: Resources, staging: Path) -> None:
         self._resources = resources
+        self._attested = PushedAttestations(resources)
         self.staging = staging
 
     async def pick(self, source: IndexRecord, push: Push) -> Parcel:
@@ -136,11 +140,12 @@ class Pushes:
             release = await promoting.source_release(connection, source.id, source.life, name, version)
             files = [] if release is None else await promoting.living_files(connection, release.id)
             attached = [] if release is None else await promoting.living_attachments(connection, release.id)
+            attested = await living_attestations(connection, files if push.files else [])
         if release is None:
             words = f"there are no files for {push.name} {push.version} on stage {source.name}"
             raise ServiceError(ErrorKind.INVALID, words)
         wanted = [one for one in attached if (push.docs if one.file_id is None else push.files)]
-        parcel = Parcel(release, files if push.files else [], wanted)
+        parcel = Parcel(release, files if push.files else [], wanted, attestations=attested)
         if not parcel.files and not parcel.attachments:
             raise ServiceError(ErrorKind.NOT_FOUND, f"no release/files found for {push.name} {push.version}")
         if len(parcel.files) + len(parcel.attachments) > MAX_FILES:
@@ -197,7 +202,8 @@ class Pushes:
         if mirrored or order.source.public != order.target.public:
             # What is looked into again has its core metadata put by that.
             bare = [replace(file, core_metadata_sha256=None) for file in parcel.files] if again else parcel.files
-            await carrier.copy([*bare, *parcel.attachments])
+            await carrier.copy([*bare, *parcel.attachments, *parcel.attestations])
+        await self._attested.permit(order.target, parcel.release, parcel.files, parcel.attestations, carrier)
         if not again:
             return parcel
         release = parcel.release
@@ -206,7 +212,7 @@ class Pushes:
         # The file is the only truth here: the form that came with it said more than it may.
         first = found[0]
         told = replace(release, version=first.version, version_key=key, fields=first.inspected.fields)
-        return Parcel(told, [one.file for one in found], parcel.attachments)
+        return replace(parcel, release=told, files=[one.file for one in found])
 
     async def _commit(self, order: _Order, parcel: Parcel) -> list[OutboxId]:
         """Add everything to the target; returns the jobs whose publication shows it.
@@ -242,8 +248,9 @@ class Pushes:
             except NameBurnt as error:
                 words = f"{error} has other bytes in {target.name}, or had: its address cannot be used again"
                 raise ServiceError(ErrorKind.CONFLICT, words) from error
-            await promoting.note_objects(work.connection, order.objects([*plan.added, *written]))
-            if not plan.added and not written and not target.volatile:
+            attested = await write_attestations(work.connection, target.id, parcel.attestations, ids)
+            await promoting.note_objects(work.connection, order.objects([*plan.added, *written, *attested]))
+            if not plan.added and not written and not attested and not target.volatile:
                 await work.commit()
                 return await outbox.open_changes(work.connection, target.id, release.project_id)
             await promoting.record_all(work.connection, [order.audited(parcel.release, len(plan.added))])
@@ -251,6 +258,10 @@ class Pushes:
                 [
                     PublishIndex(target.id, release.project_id, ids[file.id], overwritten.get(file.file_name))
                     for file in plan.added
+                ]
+                + [
+                    PublishIndex(target.id, release.project_id, file_id)
+                    for file_id in sorted({ids[one.file_id] for one in attested} & set(plan.kept.values()))
                 ]
             )
             if not jobs:

@@ -76,3 +76,22 @@ class CarriedAttachment:
     added_at: datetime
     added_by: str | None
     history: History
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedAttestation:
+    """An attestation of a file of the source; `file_name` is that of its bytes. Who added it, when and by which token
+    goes along: it was verified then."""
+
+    file_id: FileId
+    file_name: FileName
+    sha256: Sha256
+    length: Length
+    predicate_type: str
+    origin: str
+    publisher: Mapping[str, Any] | None
+    facts: Mapping[str, Any]
+    named: bool
+    added_at: datetime
+    added_by: str | None
+    token_id: TokenId | None

@@ -43,7 +43,7 @@ async def current(connection: AsyncConnection, known: TrustMaterial | None = Non
         return known
     named = _targets(orjson.loads(row.content))
     wanted = {path: digest for path, digest in named.items() if _is_material(path, with_policy=POLICY in named)}
-    kept = await kept_targets(connection, wanted.values())
+    kept = await kept_targets(connection, wanted.values()) if wanted else {}
     absent = sorted(path for path, digest in wanted.items() if digest not in kept)
     if absent:
         raise LookupError(f"the catalogue lacks the bytes of {', '.join(absent)}: propose trust again with them")
