@@ -34,6 +34,9 @@ MOST_IN_FORM = 2
 MAX_FIELD_BYTES = 1 << 20
 """Bytes of the field; real ones have some 20,000."""
 
+BUILD_PROVENANCE = frozenset(["https://slsa.dev/provenance/v1", "https://slsa.dev/provenance/v0.2"])
+"""Predicate types of what a pointer may name. Source: architecture section 11.8; trust contract section 3.2."""
+
 GITHUB, GITLAB, GOOGLE = (
     "https://token.actions.githubusercontent.com",
     "https://gitlab.com",

@@ -28,6 +28,7 @@ from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.digest import Length, Sha256, sha256_of
 from countermark.core.names import FileName, NormalizedName
 from services.upload.attestation_rules import (
+    BUILD_PROVENANCE,
     Arrived,
     NoAttestations,
     ascii_of,
@@ -56,9 +57,6 @@ log = structlog.get_logger()
 
 INVALID = "Invalid attestations supplied during upload: "
 """What a refusal begins with. Source: contract python-index section 4.1."""
-
-BUILD_PROVENANCE = frozenset(["https://slsa.dev/provenance/v1", "https://slsa.dev/provenance/v0.2"])
-"""Predicate types of what a pointer may name. Source: architecture section 11.8; trust contract section 3.2."""
 
 
 @dataclass(frozen=True, slots=True)

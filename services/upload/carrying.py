@@ -168,6 +168,16 @@ class Carrier:
             await spool.discard()
 
 
+async def put_absent(store: ObjectStore, key: Key, body: bytes) -> None:
+    """Put something small that is not there yet.
+
+    Raises:
+        ServiceError: unavailable.
+    """
+    with _telling():
+        await _put(store, key, body)
+
+
 async def _put(store: ObjectStore, key: Key, body: bytes | LocalFile) -> None:
     try:
         await store.put(key, body, Put.ABSENT)

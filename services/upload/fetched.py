@@ -11,15 +11,15 @@ import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from packaging.utils import NormalizedName, canonicalize_name
 
 from countermark.core.digest import Length
 from countermark.core.names import FileName
+from services.upload.parcel import MAX_FILES, Parcel
 from services.upload.push_rules import Push
-from services.upload.pushing import MAX_FILES, Parcel
 from services.upload.spool import Spool, Spooled
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Principal
@@ -28,7 +28,7 @@ from shared.catalogue.promotion_rows import Carried, SourceRelease
 from shared.errors import ErrorKind, ServiceError
 from shared.fetching.asking import Questions
 from shared.fetching.fetching import Fetching
-from shared.fetching.wanted import Wanted, wanted_file
+from shared.fetching.wanted import Wanted, wanted_file, wanted_provenance
 from shared.formats.python.foreign import kind_of
 from shared.formats.python.names import release_key
 from shared.formats.python.origins import listed_files, unpack
@@ -46,6 +46,8 @@ _FILE_SECONDS = 300.0
 """Seconds that one file is waited for."""
 
 _AT_ONCE = 4
+
+_Outcome = TypeVar("_Outcome")
 
 
 class FetchedReleases:
@@ -86,14 +88,24 @@ class FetchedReleases:
                 spooled = await self._hashed(wanted[name])
                 return _carried(name, listed[name], spooled, principal, now)
 
+        async def provenance(name: FileName) -> bytes | None:
+            wanted = wanted_provenance(mirror, project, name, listed[name].origin)
+            if wanted is None:
+                return None
+            async with turns:
+                return await self._object(wanted)
+
         files = await asyncio.gather(*map(fetched, sorted(listed)), return_exceptions=True)
+        objects = await asyncio.gather(*map(provenance, sorted(listed)), return_exceptions=True)
         version = next(iter(listed.values())).version
         fields = {"name": push.name, "version": version}
         release = SourceRelease(
             ReleaseId(new_uuid()), project, push.name, "active", version, release_key(version), fields
         )
         keys: Mapping[FileName, Key] = {name: one.key for name, one in wanted.items()}
-        return Parcel(release, [_or_raise(one) for one in files], [], keys)
+        carried = [_or_raise(one) for one in files]
+        found = {file.id: _or_raise(one) for file, one in zip(carried, objects, strict=True)}
+        return Parcel(release, carried, [], keys, {at: body for at, body in found.items() if body is not None})
 
     async def _listed(
         self, mirror: IndexRecord, project: NormalizedName, version: str, now: datetime
@@ -123,6 +135,18 @@ class FetchedReleases:
             kept = await kept_page(connection, MirrorId(mirror.id, mirror.life), project)
         upstream = None if mirror.mirror is None else mirror.mirror.url
         return None if kept is None else kept.under(upstream)
+
+    async def _object(self, wanted: Wanted) -> bytes:
+        """Return the provenance object of a file: what the page announces is not left out when it cannot be had.
+
+        Raises:
+            ServiceError: upstream-failed.
+        """
+        try:
+            return await self._fetching.body(wanted, await self._fetching.whole(wanted, wait=_FILE_SECONDS))
+        except ServiceError as error:
+            words = f"The provenance of {wanted.file_name} cannot be had: {error.detail}"
+            raise ServiceError(ErrorKind.UPSTREAM, words, retry_after=error.retry_after) from error
 
     async def _hashed(self, wanted: Wanted) -> Spooled:
         """Have a file in the store, and return all its digests.
@@ -192,7 +216,7 @@ def _carried(name: FileName, listed: Listed, spooled: Spooled, principal: Princi
     )
 
 
-def _or_raise(outcome: Carried | BaseException) -> Carried:
+def _or_raise(outcome: _Outcome | BaseException) -> _Outcome:
     if isinstance(outcome, BaseException):
         raise outcome
     return outcome

@@ -16,6 +16,7 @@ import hashlib
 import secrets
 import socket
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -28,8 +29,9 @@ from countermark.core.digest import Sha256
 from countermark.core.names import FileName
 from services.upload import outgoing
 from services.upload import push_rules as rules
+from services.upload.parcel import Parcel
 from services.upload.push_rules import ActionLine, Forwarding, Push
-from services.upload.pushing import Parcel, look_again
+from services.upload.pushing import look_again
 from shared.auth.directory import IndexRecord
 from shared.catalogue.promotion_rows import Carried
 from shared.errors import ErrorKind, ServiceError
@@ -236,6 +238,17 @@ async def _text_of(response: httpx2.Response) -> str:
     return " ".join(content.decode("utf-8", "replace").split())[:_MAX_TOLD]
 
 
+def _left_behind(parcel: Parcel) -> list[ActionLine]:
+    """Return what the client is told of attestations: what the other server would make of them is not known here."""
+    counts = Counter(one.file_id for one in parcel.attestations)
+    words = "not sent: add them to the file there"
+    return [
+        (HTTPStatus.OK, "attestations", f"{counts[file.id]} of {file.file_name}", words)
+        for file in parcel.files
+        if counts[file.id]
+    ]
+
+
 class Forwarder:
     """The use case of pushing to another server."""
 
@@ -269,6 +282,7 @@ class Forwarder:
             except _Failed as error:
                 lines.append((-1, f"exception on {error.step}:", str(error)))
         done = lines[-1][0] in _GOOD
+        lines += _left_behind(parcel)
         seconds = round(asyncio.get_running_loop().time() - began, 3)
         log.info("release_forwarded", source=str(source.name), host=destination.authority, done=done, seconds=seconds)
         return done, lines

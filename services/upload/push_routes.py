@@ -17,8 +17,9 @@ from countermark.core.names import IndexName, InvalidName, parse_index_name
 from services.upload import push_rules as rules
 from services.upload.fetched import FetchedReleases
 from services.upload.forwarding import Forwarder
+from services.upload.parcel import Parcel
 from services.upload.push_rules import InvalidPush, Push
-from services.upload.pushing import Parcel, Pushes
+from services.upload.pushing import Pushes
 from services.upload.turns import Turns
 from shared.auth.access import credentials_in, decided, identified, require
 from shared.auth.directory import IndexRecord

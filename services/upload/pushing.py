@@ -12,8 +12,8 @@ Source: contract devpi section 11; architecture sections 11.1, 11.7 and 11.8; AD
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -23,10 +23,10 @@ from packaging.version import Version
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from countermark.core.names import FileName
 from services.upload import push_rules as rules
 from services.upload.approving import refuse_replacing
 from services.upload.carrying import AnyCarried, Carrier
+from services.upload.parcel import MAX_FILES, Parcel
 from services.upload.push_rules import ActionLine, Push
 from services.upload.pushed_attestations import PushedAttestations
 from shared.auth.directory import IndexRecord
@@ -37,7 +37,7 @@ from shared.catalogue.overwriting import NameBurnt, NameTaken
 from shared.catalogue.projects import FORMAT
 from shared.catalogue.promoting import Plan, Row, TargetRelease
 from shared.catalogue.promoting_attestations import living_attestations, write_attestations
-from shared.catalogue.promotion_rows import Carried, CarriedAttachment, CarriedAttestation, SourceRelease
+from shared.catalogue.promotion_rows import SourceRelease
 from shared.catalogue.releases import STRICT, NewRelease
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.errors import ErrorKind, ServiceError
@@ -45,35 +45,16 @@ from shared.faults import FaultPoint, reached
 from shared.formats.python.names import SDIST, release_key
 from shared.ids import AuditId, OutboxId
 from shared.jobs.messages import PublishIndex
-from shared.objects.interface import Key
 from shared.reading.resolution import MIRROR
 from shared.resources import Resources
 
 log = structlog.get_logger()
-
-MAX_FILES = 2000
-"""Files of one push."""
 
 _DEADLOCK = "40P01"
 """Postgres: this transaction and another one wait for each other. Source: PostgreSQL manual, appendix A."""
 
 _TRIES = 3
 """How often a push is tried that met uploads of the same files."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """What a push takes along: by name, already without what it leaves out.
-
-    Attributes:
-        fetched: of a mirror's files, the keys under which their bytes lie.
-    """
-
-    release: SourceRelease
-    files: Sequence[Carried]
-    attachments: Sequence[CarriedAttachment]
-    fetched: Mapping[FileName, Key] = field(default_factory=dict)
-    attestations: Sequence[CarriedAttestation] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +164,7 @@ class Pushes:
         if jobs:
             wait = self._resources.settings.uploads.publish_wait
             await self._resources.heads.wait_settled(target.id, jobs, wait)
-        return rules.action_log(push, str(target.name), parcel.files, parcel.attachments)
+        return [*rules.action_log(push, str(target.name), parcel.files, parcel.attachments), *parcel.told]
 
     async def needs_approvals(self, target: IndexRecord, parcel: Parcel) -> bool:
         """Return whether what was pushed shows only when people have approved it."""
@@ -203,7 +184,8 @@ class Pushes:
             # What is looked into again has its core metadata put by that.
             bare = [replace(file, core_metadata_sha256=None) for file in parcel.files] if again else parcel.files
             await carrier.copy([*bare, *parcel.attachments, *parcel.attestations])
-        await self._attested.permit(order.target, parcel.release, parcel.files, parcel.attestations, carrier)
+        parcel = await self._attested.brought(order.target, parcel, order.principal)
+        await self._attested.permit(order.target, parcel, carrier)
         if not again:
             return parcel
         release = parcel.release

@@ -18,13 +18,15 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response, S
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from countermark.core.digest import sha256_of
+from countermark.core.digest import Length, Sha256, sha256_of
 from countermark.core.names import FileName
 from services.upload.app import create_service
+from shared.catalogue.attestations import BUNDLE, NewAttestation, insert
+from shared.ids import FileId
 from shared.objects.interface import Put
 from shared.objects.keys import file_key
 from tests.support.archives import Project, make_sdist, make_wheel
-from tests.support.factories import make_token
+from tests.support.factories import make_token, now
 from tests.support.pushing import Site, open_site
 from tests.support.serving import served
 
@@ -79,6 +81,34 @@ def path_of(site: Site, name: str) -> str:
     """Return the path of a file as the log has it."""
     sha256 = site.listed("root/dev")[name]
     return f"root/dev/+f/{sha256[:3]}/{sha256[3:16]}/{name}"
+
+
+async def test_attestations_are_not_sent_and_the_client_is_told(engine: AsyncEngine, tmp_path: Path) -> None:
+    """The action log ends with how many of which file stay here; no form has the field."""
+    elsewhere = Elsewhere()
+    async with served(elsewhere) as url, opened(engine, tmp_path, url) as site:
+        [file] = await site.rows("root/dev", file_name=WHEEL)
+        new = NewAttestation(
+            index_id=site.indexes["root/dev"].id,
+            file_id=FileId(file.id),
+            file_name=WHEEL,
+            sha256=Sha256("a" * 64),
+            length=Length(1),
+            predicate_type="https://slsa.dev/provenance/v1",
+            origin=BUNDLE,
+            publisher=None,
+            facts={},
+            named=False,
+            added_at=now(),
+            added_by="root",
+            token_id=None,
+        )
+        async with engine.begin() as connection:
+            await insert(connection, "public", new)
+        answer = await site.push("root/dev", "widget==1.0", None, **to(f"{url}/legacy/"))
+    last = answer.json()["result"][-1]
+    assert last == [200, "attestations", f"1 of {WHEEL}", "not sent: add them to the file there"]
+    assert not any("attestations" in form for form in elsewhere.forms)
 
 
 async def test_every_step_is_a_form_with_the_metadata(engine: AsyncEngine, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from countermark.core.digest import sha256_of
 from countermark.core.names import FileName, parse_index_name
 from services.upload.forwarding import Forwarder
+from services.upload.parcel import Parcel
 from services.upload.push_rules import Push, parse_push
-from services.upload.pushing import Parcel, Pushes
+from services.upload.pushing import Pushes
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Principal
 from shared.catalogue.tables import Attachment, File, IndexRow, Outbox, Project

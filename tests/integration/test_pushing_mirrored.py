@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,19 +10,11 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import NormalizedName
-from shared.catalogue.fetches import Turn
-from shared.catalogue.mirror_pages import MirrorId, NewPage, keep
 from shared.catalogue.tables import IndexRow, MirrorFile
-from shared.formats.python.origins import pack, pack_files
-from shared.formats.python.simple_pages import JSON_TYPE, read_page
-from shared.formats.python.upstream import page_of_mirror, take_over
-from shared.outgoing import Outgoing
-from shared.outside import LOOPBACK, Outside
 from tests.support.archives import Project as Metadata
 from tests.support.archives import make_sdist, make_wheel
-from tests.support.factories import now
-from tests.support.pushing import Site, open_site
-from tests.support.reading import served
+from tests.support.pushing import Site
+from tests.support.pushing_mirrored import open_mirrored
 from tests.support.upstream import Fault, Upstream
 
 WHEEL, SDIST = "widget-1.0-py3-none-any.whl", "widget-1.0.tar.gz"
@@ -44,20 +35,7 @@ def upstream() -> Upstream:
 @pytest.fixture
 async def site(engine: AsyncEngine, tmp_path: Path, upstream: Upstream) -> AsyncIterator[Site]:
     """A mirror that keeps the page of the upstream, and a stage."""
-    async with open_site(engine, tmp_path) as opened, served(upstream) as url:
-        object.__setattr__(opened.resources, "outgoing", Outgoing(Outside(networks=LOOPBACK)))
-        await opened.index("root/stable")
-        made = await opened.index("root/pypi")
-        async with engine.begin() as connection:
-            settings = {"mirror_url": f"{url}/simple/"}
-            row = update(IndexRow).where(IndexRow.id == made.id)
-            await connection.execute(row.values(type="mirror", settings=settings))
-            raw = read_page(upstream.page("widget"), JSON_TYPE, f"{url}/simple/widget/")
-            page = take_over(raw, PROJECT)
-            document, fresh = page_of_mirror(opened.indexes["root/pypi"].name, page), now() + timedelta(hours=1)
-            new = NewPage(pack(document), pack_files(page.files), None, f"{url}/simple/", 1, None, now(), fresh)
-            await keep(connection, MirrorId(made.id, 1), PROJECT, new, Turn("", mine=False))
-        await opened.resources.directory.refresh()
+    async with open_mirrored(engine, tmp_path, upstream) as opened:
         yield opened
 
 
