@@ -123,7 +123,10 @@ class _Worker:
 class Verifying:
     """The verifying processes of this process, shared by all services in it; none is started before it is needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, idle: float = IDLE, most: int = MOST_QUESTIONS) -> None:
+        """Args: idle: seconds without a question after which a process ends; most: questions of one process."""
+        self._idle_for = idle
+        self._most = most
         self._idle: list[_Worker] = []
         self._free = asyncio.Condition()
         self._running = 0
@@ -197,11 +200,11 @@ class Verifying:
         kept = False
         try:
             yield worker
-            kept = worker.alive and worker.asked < MOST_QUESTIONS
+            kept = worker.alive and worker.asked < self._most
         finally:
             if kept:
                 self._idle.append(worker)
-                worker.ending = asyncio.get_running_loop().call_later(IDLE, self._expire, worker)
+                worker.ending = asyncio.get_running_loop().call_later(self._idle_for, self._expire, worker)
             else:
                 self._running -= 1
                 await worker.end()

@@ -5,6 +5,7 @@ Source: contract python-index section 4; architecture section 11.8; ADR 0037.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -13,12 +14,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.digest import sha256_of
 from shared.auth.principal import Scope, Verb
-from shared.catalogue.tables import Attestation, Audit, Outbox
+from shared.catalogue.tables import Attestation, Audit, IndexRow, Outbox
 from shared.objects.interface import Key
 from tests.support.archives import make_wheel
 from tests.support.builds import Forge, body, policy
@@ -255,6 +256,26 @@ async def test_attestations_are_added_to_a_file_that_is_there(site: Site, forge:
     assert len(await site.rows()) == 1
     bad = await site.post(Forge().publish_attestation(OTHER, OTHER_CONTENT), name=OTHER, content=OTHER_CONTENT)
     assert bad.status_code == 400
+
+
+async def test_the_same_upload_many_times_at_once_is_one(site: Site, forge: Forge) -> None:
+    """One adds the file, all are answered 200, and its attestations are there once."""
+    pair = (forge.publish_attestation(WHEEL, CONTENT), forge.build_attestation(WHEEL, CONTENT))
+    answers = await asyncio.gather(*(site.post(*pair) for _ in range(6)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert await site.uploader.files() == 1
+    assert len(await site.rows()) == 2
+
+
+async def test_an_index_of_devpis_admission_keeps_them_too(site: Site, forge: Forge, engine: AsyncEngine) -> None:
+    """Whatever an index admits, attestations are verified and kept."""
+    async with engine.begin() as connection:
+        await connection.execute(update(IndexRow).values(admission="devpi"))
+    await site.uploader.resources.directory.refresh()
+    assert (await site.post(forge.build_attestation(WHEEL, CONTENT))).status_code == 200
+    assert [row.named for row in await site.rows()] == [True]
+    refused = await site.post(Forge().publish_attestation(OTHER, OTHER_CONTENT), name=OTHER, content=OTHER_CONTENT)
+    assert (refused.status_code, "check certificate" in refused.text) == (400, True)
 
 
 @pytest.mark.parametrize("action", ["submit", "doc_upload"])

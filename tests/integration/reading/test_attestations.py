@@ -244,6 +244,21 @@ class TestVerifier:
         await verifying.close()
         assert _children() == []
 
+    async def test_none_stays_for_ever(self, instance: Instance) -> None:
+        """A process ends when nobody asks for a while, and gives way to a fresh one after so many questions."""
+        body = provenance(instance.attest(NAME, CONTENT))
+        async with Verifying(idle=0.2, most=2) as verifying:
+            verifier = AttestationVerifier(Attestations(), verifying)
+            seen = set()
+            for number in range(3):
+                await verifier.verify(body, NAME, Sha256(f"{number:064x}"))
+                seen |= set(_children())
+            assert len(seen) == 2
+            async with asyncio.timeout(20):
+                while _children():
+                    await asyncio.sleep(0.05)
+            await verifier.verify(body, NAME, Sha256("f" * 64))
+
     async def test_one_that_died(self, instance: Instance, verifying: Verifying) -> None:
         """A process that was killed while nobody asked, or while somebody did, is replaced by another one."""
         verifier = AttestationVerifier(Attestations(), verifying)
