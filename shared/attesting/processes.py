@@ -39,8 +39,11 @@ MOST_QUESTIONS = 2000
 _PATIENCE = 0.3
 """Seconds for which a question waits for a busy process before another one is started."""
 
-_WAITING = 16
-"""Questions that are being answered, or wait for that."""
+_WAITING = 128
+"""Questions that are being answered, or wait for that: as many as a build farm asks while the first process starts."""
+
+_WAITING_BYTES = 64 << 20
+"""Bytes of these questions; most have some 50,000."""
 
 _REMEMBERED, _LARGEST = 256, 32 << 10
 """Answers that are remembered, and bytes of the largest of them; most have some 5,000."""
@@ -131,6 +134,7 @@ class Verifying:
         self._free = asyncio.Condition()
         self._running = 0
         self._waiting = 0
+        self._waiting_bytes = 0
         self._answers: OrderedDict[Sha256, bytes] = OrderedDict()
         self._ends: set[asyncio.Task[None]] = set()
 
@@ -167,9 +171,10 @@ class Verifying:
         await asyncio.gather(*self._ends)
 
     async def _in_turn(self, key: Sha256, asked: bytes, about: str, seconds: float) -> bytes:
-        if self._waiting >= _WAITING:
+        if self._waiting >= _WAITING or self._waiting_bytes + len(asked) > _WAITING_BYTES:
             raise _unavailable("Too much is being verified right now; try again in a few seconds.")
         self._waiting += 1
+        self._waiting_bytes += len(asked)
         try:
             for last in (False, True):
                 async with self._worker() as worker:
@@ -191,6 +196,7 @@ class Verifying:
                         raise _unavailable(words) from error
         finally:
             self._waiting -= 1
+            self._waiting_bytes -= len(asked)
         raise _unavailable(f"The attestations of {about} could not be verified; the server's log says why.")
 
     @asynccontextmanager

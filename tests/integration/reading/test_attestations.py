@@ -221,7 +221,7 @@ class TestVerifier:
         path.write_bytes(instance.trusted_root())
         verifier = AttestationVerifier(Attestations(trusted_root=path), verifying)
         body = provenance(instance.attest(NAME, CONTENT))
-        asked = [asyncio.create_task(verifier.verify(body, NAME, Sha256(f"{n % 4:064x}"))) for n in range(20)]
+        asked = [asyncio.create_task(verifier.verify(body, NAME, Sha256(f"{n % 4:064x}"))) for n in range(132)]
         most = 0
         while not all(task.done() for task in asked):
             most = max(most, len(_children()))
@@ -231,7 +231,7 @@ class TestVerifier:
         refused = [one for one in answers if isinstance(one, ServiceError)]
         assert len(refused) == 4
         assert all(one.kind is ErrorKind.UNAVAILABLE and one.retry_after for one in refused)
-        assert [one["verified"] for one in answers if isinstance(one, dict)] == [False] * 16
+        assert [one["verified"] for one in answers if isinstance(one, dict)] == [False] * 128
 
     async def test_kept_warm(self, instance: Instance, verifying: Verifying) -> None:
         """One process answers all that is asked one after the other, and ends with whoever asks."""
