@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from countermark.core.names import IndexName, InvalidName, parse_index_name, parse_project_name
 from deploy.data_folder import DataFolder
 from deploy.errors import LaunchError, UsageError
+from deploy.publishers import read_publisher
 from gateway.accounts import Accounts, NewIndex, NewToken, owner_link_url
 from gateway.index_rights import IndexRights
 from gateway.settings import addresses_of
@@ -94,10 +96,11 @@ async def create_token(settings: Settings, wanted: Mapping[str, object]) -> Row:
     """Make a token and return it with its secret and what it is for.
 
     Args:
-        wanted: `user`, `index` (`*` for every index), `project` (None for all), `verbs` (by commas), `days`, `label`.
+        wanted: `user`, `index` (`*` for every index), `project` (None for all), `verbs` (by commas), `days`, `label`,
+            `publisher` (a file, or None).
 
     Raises:
-        UsageError: a name or a verb is none.
+        UsageError: a name or a verb is none, or the file says of nobody who it is.
         ServiceError: there is no such account or index, or the label cannot be used.
     """
     try:
@@ -107,8 +110,9 @@ async def create_token(settings: Settings, wanted: Mapping[str, object]) -> Row:
     except InvalidName as error:
         raise UsageError(str(error)) from error
     user, lifetime = str(wanted["user"]), timedelta(days=int(str(wanted["days"])))
+    publisher = None if wanted["publisher"] is None else read_publisher(Path(str(wanted["publisher"])))
     async with _accounts(settings) as accounts:
-        new = NewToken(user, (Scope(index, project, verbs),), lifetime, str(wanted["label"]))
+        new = NewToken(user, (Scope(index, project, verbs),), lifetime, str(wanted["label"]), publisher)
         minted = await accounts.create_token(new)
     host = _hosts(settings)[0]
     return {

@@ -117,6 +117,12 @@ def create_token(  # noqa: PLR0913 - each is an option of the command line
     verbs: Annotated[str, typer.Option(help="What it may do, by commas: read, upload, remove, ...")] = "upload,read",
     days: Annotated[int, typer.Option(min=1, max=366, help="Days until it expires.")] = 90,
     label: Annotated[str, typer.Option(help="By what name its owner recognises it.")] = "made on the command line",
+    publisher: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="JSON of the CI run it is for; attestations must be of that run.", show_default=False
+        ),
+    ] = None,
     as_json: JsonOption = False,
     data: DataOption = None,
     config: ConfigOption = None,
@@ -124,7 +130,15 @@ def create_token(  # noqa: PLR0913 - each is an option of the command line
 ) -> None:
     """Make a token and print it: this once, it is kept nowhere."""
     settings = load_settings(data, config, pairs).settings
-    wanted = {"user": user, "index": index, "project": project, "verbs": verbs, "days": days, "label": label}
+    wanted: dict[str, object] = {
+        "user": user,
+        "index": index,
+        "project": project,
+        "verbs": verbs,
+        "days": days,
+        "label": label,
+    }
+    wanted["publisher"] = publisher
     token = run(function("deploy.administration.create_token")(settings, wanted))
     if as_json:
         say_json(token)

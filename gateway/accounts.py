@@ -67,12 +67,13 @@ class NewIndex:
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """A token to be made: whose, what for, for how long, and by what name its owner will recognise it."""
+    """A token to be made: whose, what for, for how long, its owner's name for it, and the CI run it is for."""
 
     account: str
     scopes: tuple[Scope, ...]
     lifetime: timedelta
     label: str
+    publisher: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +246,11 @@ class Accounts(CatalogueWriter):
                     scopes=scopes,
                     created_at=self._clock.now(),
                     expires_at=minted.expires_at,
+                    publisher=new.publisher,
                 )
             )
-            await self._record(work, "token.create", str(minted.id), account=new.account, scopes=scopes)
+            told = {"account": new.account, "scopes": scopes} | ({"publisher": new.publisher} if new.publisher else {})
+            await self._record(work, "token.create", str(minted.id), **told)
             await self._commit(work)
         return minted
 

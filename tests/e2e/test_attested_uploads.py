@@ -19,7 +19,7 @@ from countermark.core.digest import sha256_of
 from tests.support.archives import make_sdist, make_wheel
 from tests.support.builds import Forge, body, policy
 from tests.support.processes import Deployment, start_deployment
-from tests.support.sigstore.tokens import github
+from tests.support.sigstore.tokens import GITHUB, github
 from tests.support.tools import Tools
 from tests.support.trusting import POLICY, TRUSTED_ROOT, Holders
 
@@ -91,10 +91,19 @@ def site() -> Iterator[Site]:
             running.process.end()
 
 
-def twine(site: Site, tools: Tools, paths: list[str], *options: str) -> CompletedProcess[str]:
+def twine(site: Site, tools: Tools, paths: list[str], *options: str, token: str = "") -> CompletedProcess[str]:
     """Publish as CI does."""
     url = f"{site.deployment.api}/legacy/"
-    arguments = ("--non-interactive", "--verbose", "--repository-url", url, "-u", "__token__", "-p", site.token)
+    arguments = (
+        "--non-interactive",
+        "--verbose",
+        "--repository-url",
+        url,
+        "-u",
+        "__token__",
+        "-p",
+        token or site.token,
+    )
     return tools.run("twine", "upload", *arguments, *options, *paths)
 
 
@@ -139,6 +148,23 @@ def test_another_instances_attestations_are_named_with_their_check(site: Site, t
     assert done.returncode != 0
     assert "fails the check certificate" in " ".join(done.stdout.split())
     assert httpx2.get(f"{site.deployment.api}/root/stable/+simple/free/", timeout=20).status_code == 404
+
+
+def test_the_token_of_a_run_takes_attestations_of_that_run_alone(site: Site, tools: Tools, tmp_path: Path) -> None:
+    """What another run of the same workflow attested, of another commit, is refused with both commits."""
+    publisher = tmp_path / "publisher.json"
+    publisher.write_bytes(body({"kind": "GitHub", "claims": github() | {"iss": GITHUB}}))
+    token = site.deployment.token("--publisher", str(publisher))
+    own, other = Built.make(tmp_path / "own", "widget", "5.0"), Built.make(tmp_path / "other", "widget", "6.0")
+    own.attest(site.forge)
+    other.attest(site.forge, github(sha="7" * 40))
+    done = twine(site, tools, own.paths, "--attestations", token=token)
+    assert done.returncode == 0, done.stdout
+    done = twine(site, tools, other.paths, "--attestations", token=token)
+    assert done.returncode != 0
+    said = done.stdout.replace("\n", "")
+    assert "7" * 40 in said
+    assert "5" * 40 in said
 
 
 def test_uv_sends_the_attestations_that_it_is_given(site: Site, tools: Tools, tmp_path: Path) -> None:
