@@ -222,7 +222,8 @@ class Publisher:
         due += batch.custody.owed_bins(batch.bins, prefix)
         existing = [name for name in {*changes, *due} if name in batch.bins]
         async with self._resources.engine.connect() as connection:
-            taken = await self._bins.take(connection, batch.index.id, existing, batch.bins)
+            above = batch.shared["registry"].content
+            taken = await self._bins.take(connection, batch.index.id, existing, batch.bins, registry=above)
             anew = changes or due or batch.has_former_root
             snapshot = None if anew else await self._snapshot(connection, batch)
         request = SigningRequest(
@@ -349,7 +350,8 @@ def _new_head(batch: Batch, rendered: Rendered, signed: SignedRoles, now: dateti
         timestamp=signed.timestamp.content,
         tuf_files=[NewTufFile(f.role, f.version, f.sha256, f.expires_at, f.content) for f in signed.files],
         pages=[_page(batch, plan, rendered) for plan in rendered.plans],
-        shown=[(file.id, plan.project.id) for plan in rendered.plans for file in plan.added],
+        shown=[(file.id, plan.project.id, file.named_sha256) for plan in rendered.plans for file in plan.added],
+        repointed=[(file.id, file.named_sha256) for plan in rendered.plans for file in plan.repointed],
         hidden=[file.id for plan in rendered.plans for file in plan.dropped],
         journal=[line for plan in rendered.plans for line in plan.journal],
         changes=len(batch.waiting),

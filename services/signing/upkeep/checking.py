@@ -16,10 +16,11 @@ from countermark.core.digest import sha256_of
 from countermark.core.names import TargetPath
 from services.signing.publication import rules
 from services.signing.publication.auditing import shown_head
-from shared.catalogue import publications, trust
+from shared.catalogue import file_states, publications, trust
 from shared.catalogue.publication_rows import IndexFacts, NewTufFile
 from shared.formats.registry import FORMATS
 from shared.ids import IndexId, ProjectId
+from shared.provenance_address import index_url
 from shared.resources import Resources
 from shared.trust.metadata import read_bin, succinct_roles_of, verify_with
 
@@ -69,10 +70,12 @@ async def check(resources: Resources, index_id: IndexId) -> Checked | None:
             return None
         registry = (await trust.trust_files_in_use(connection, head.registry_version))["registry"].content
         bins = await _bins(connection, index_id, registry)
+        address = index_url(resources.settings, index.name)
         wanted = {path: sha256_of(content) for path, content in (await shown_head(connection, index)).items()}
         projects = await publications.visible_projects(connection, index_id)
         for start in range(0, len(projects), PROJECTS_AT_ONCE):
-            part = await rendered_targets(connection, index, dict(projects[start : start + PROJECTS_AT_ONCE]))
+            some = dict(projects[start : start + PROJECTS_AT_ONCE])
+            part = await rendered_targets(connection, index, some, address)
             wanted |= {path: sha256_of(content) for path, content in part.items()}
     signed = signed_digests(file.content for file in bins)
     return Checked(
@@ -94,15 +97,23 @@ def signed_digests(bins: Iterable[bytes]) -> dict[str, str]:
 
 
 async def rendered_targets(
-    connection: AsyncConnection, index: IndexFacts, serials: Mapping[ProjectId, int]
+    connection: AsyncConnection, index: IndexFacts, serials: Mapping[ProjectId, int], address: str | None
 ) -> dict[TargetPath, bytes]:
-    """Render the current targets of some projects, each as of the serial of its current page."""
+    """Render the current targets of some projects, each as of the serial of its current page.
+
+    Pointers name the attestations that they were signed with, whatever was added since.
+
+    Args:
+        address: what the addresses of provenance objects begin with (`shared.provenance_address`).
+    """
     states = await publications.project_states(connection, list(serials))
-    files = await publications.file_states(connection, list(serials), ())
+    files = await file_states.file_states(connection, list(serials), ())
     targets: dict[TargetPath, bytes] = {}
     for state in states:
-        mine = [file for file in files if file.project_id == state.id]
-        plan = rules.plan_project(index.name, serials[state.id], state, mine, over=index.is_over(state))
+        mine = [file.as_signed() for file in files if file.project_id == state.id]
+        plan = rules.plan_project(
+            index.name, serials[state.id], state, mine, over=index.is_over(state), index_url=address
+        )
         targets |= FORMATS[state.format].render(plan.page, {file.file_name for file in mine})
     return targets
 
