@@ -129,7 +129,7 @@ def _file_entry(file: PageFile) -> dict[str, Any]:
     return entry
 
 
-_FACTS = ("filename", "url", "hashes", "requires-python", "size", "upload-time", "core-metadata")
+_FACTS = ("filename", "url", "hashes", "requires-python", "size", "core-metadata")
 """Keys of a listed file that stay as they were first printed; its marks, and whether it is attested, may change."""
 
 
@@ -141,7 +141,10 @@ def changed_facts(signed: bytes | Mapping[str, Any], file: PageFile) -> list[str
     """
     known = orjson.loads(signed) if isinstance(signed, bytes) else signed
     now = _file_entry(file)
-    return [key for key in _FACTS if known.get(key) != now.get(key)]
+    # The same bytes uploaded again are the same row with a later time. An earlier one would make a file look proven by
+    # age to who waits for that.
+    earlier = ["upload-time"] if file.uploaded_at < datetime.fromisoformat(known["upload-time"]) else []
+    return [*(key for key in _FACTS if known.get(key) != now.get(key)), *earlier]
 
 
 def _utc(moment: datetime) -> str:

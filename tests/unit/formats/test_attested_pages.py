@@ -15,7 +15,7 @@ from countermark.core.pointer import Resource, parse_pointer
 from shared.formats.python.listing import Listing
 from shared.formats.python.pages import changed_facts, encode_file, provenance_url
 from shared.objects.keys import bundle_key
-from tests.unit.formats.pages import page_file, project_page, render_all
+from tests.unit.formats.pages import UPLOADED, page_file, project_page, render_all
 
 LOCAL = "widget-1.9+cu.1-py3-none-any.whl"
 
@@ -43,7 +43,8 @@ def test_pointers_name_the_attestation_and_pages_print_where_the_object_is() -> 
         ({"length": 1}, ["size"]),
         ({"requires_python": None}, ["requires-python"]),
         ({"core_metadata_sha256": None}, ["core-metadata"]),
-        ({"uploaded_at": page_file(LOCAL).uploaded_at + timedelta(microseconds=1)}, ["upload-time"]),
+        ({"uploaded_at": UPLOADED - timedelta(microseconds=1)}, ["upload-time"]),
+        ({"uploaded_at": UPLOADED + timedelta(days=1)}, []),
         ({"file_name": "widget-2.0.tar.gz"}, ["filename", "url"]),
     ],
 )
