@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.attestations.judgements import JudgedFile, Judgement
 from countermark.core.attestations.trust_material import BadTrustMaterial, TrustMaterial
+from countermark.core.digest import sha256_of
 from countermark.core.names import NormalizedName
 from countermark.core.policy import InvalidPolicy, Policy, parse_policy
 from services.signing.publication import tree
 from services.signing.publication.batch import Batch
+from services.signing.publication.summaries import summary
 from shared.attesting.judging import Judging
 from shared.catalogue import attestations, trust_material
 from shared.catalogue.attestations import Stored
@@ -52,6 +54,19 @@ class _Question:
     wanted: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was found.
+
+    Attributes:
+        faults: files that must not be signed with the attestations that they are to have, each with the reason.
+        summaries: of files that were shown to satisfy a policy.
+    """
+
+    faults: dict[FileId, str] = field(default_factory=dict)
+    summaries: dict[FileId, bytes] = field(default_factory=dict)
+
+
 class Judge:
     """Judges the files of batches; keeps what trust signs, as long as that is the newest."""
 
@@ -60,10 +75,8 @@ class Judge:
         self._judging = Judging(resources.settings.attestations, resources.verifying)
         self._material: tuple[TrustMaterial, Policy | None] | None = None
 
-    async def faults(
-        self, batch: Batch, projects: Sequence[ProjectState], files: Sequence[FileState]
-    ) -> dict[FileId, str]:
-        """Return the files that must not be signed with the attestations that they are to have, each with the reason.
+    async def judge(self, batch: Batch, projects: Sequence[ProjectState], files: Sequence[FileState]) -> Judged:
+        """Judge files by what trust signs now.
 
         Args:
             files: those that become visible, and visible ones whose pointers are to name another attestation.
@@ -72,7 +85,7 @@ class Judge:
             ObjectStoreError: the store cannot be read.
         """
         if not files:
-            return {}
+            return Judged()
         names = {project.id: project.name for project in projects}
         async with self._resources.engine.connect() as connection:
             try:
@@ -81,22 +94,25 @@ class Judge:
                 # Files that are published, and what takes them away, need no judgement and go on.
                 log.error("trust_material_unusable", index=str(batch.index.name), error=str(error))
                 words = f"what the trust role signs for attestations cannot be used: {error}"
-                return dict.fromkeys((file.id for file in files), words)
+                return Judged(dict.fromkeys((file.id for file in files), words))
             questions = await _questions(connection, batch, policy, names, files)
         store = self._resources.objects.side(public=batch.index.public)
-        now = int(batch.started_at.timestamp())
-        places, faults = asyncio.Semaphore(_AT_ONCE), {}
+        places, found = asyncio.Semaphore(_AT_ONCE), Judged()
 
         async def ask(question: _Question) -> None:
             async with places:
-                fault = await self._fault(store, material, question, now)
-            if fault is not None:
-                faults[question.file.id] = fault
+                said = await self._asked(store, material, question, int(batch.started_at.timestamp()))
+            if isinstance(said, str):
+                found.faults[question.file.id] = said
+            elif material.policy is not None:
+                told = summary(question.about, said, sha256_of(material.policy), batch.started_at)
+                if told is not None:
+                    found.summaries[question.file.id] = told
 
         async with asyncio.TaskGroup() as group:
             for question in questions:
                 group.create_task(ask(question))
-        return faults
+        return found
 
     async def _current(self, connection: AsyncConnection) -> tuple[TrustMaterial, Policy | None]:
         """Return what trust signs now, and its policy.
@@ -112,7 +128,10 @@ class Judge:
             self._material = material, None if material.policy is None else parse_policy(material.policy)
         return self._material
 
-    async def _fault(self, store: ObjectStore, material: TrustMaterial, question: _Question, now: int) -> str | None:
+    async def _asked(
+        self, store: ObjectStore, material: TrustMaterial, question: _Question, now: int
+    ) -> Judgement | str:
+        """Return the judgement that lets a file be signed, or why it may not be."""
         bodies: list[bytes] = []
         rows = [*([] if question.named is None else [question.named]), *question.others]
         for row in rows:
@@ -121,18 +140,17 @@ class Judge:
                 return found
             bodies.append(found)
         named, others = (None, bodies) if question.named is None else (bodies[0], bodies[1:])
+        about, had = question.about, question.had_provenance
         for left in range(_TRIES - 1, -1, -1):
             try:
-                judgement = await self._judging.judge(
-                    material, question.about, named, others, now, question.had_provenance
-                )
+                judgement = await self._judging.judge(material, about, named, others, now, had)
             except ServiceError as error:
                 if error.kind is not ErrorKind.UNAVAILABLE or not left:
                     return f"its attestations could not be judged: {error.detail}"
                 await asyncio.sleep(_PAUSE)
             else:
-                return _words(judgement) or self._fault_of_named(material, question, judgement, now)
-        return None
+                break
+        return _words(judgement) or self._fault_of_named(material, question, judgement, now) or judgement
 
     def _fault_of_named(
         self, material: TrustMaterial, question: _Question, judgement: Judgement, now: int

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from countermark.core.digest import Length, sha256_of
-from countermark.core.names import FileName, IndexName, TargetPath, latest_target, pointer_target
+from countermark.core.names import FileName, IndexName, TargetPath, latest_target, pointer_target, summary_target
 from countermark.core.pointer import Resource
 from shared.catalogue import publication_rows as rows
 from shared.catalogue.publication_rows import CurrentFile, FileState, JournalLine, NamedBundle, ProjectState, Request
@@ -60,6 +60,18 @@ class ProjectPlan:
             pointer_target(self.project.name, file.file_name) for file in self.dropped if file.file_name not in listed
         ]
         return (*gone, *(() if listed else (latest_target(self.project.name),)))
+
+    def summaries(self, of_files: Mapping[FileId, bytes]) -> dict[TargetPath, bytes]:
+        """Return the verification summaries that become targets: of files that are shown, or point elsewhere, now."""
+        return {
+            summary_target(self.project.name, file.file_name): of_files[file.id]
+            for file in (*self.added, *self.repointed)
+            if file.id in of_files
+        }
+
+    def former_summaries(self) -> list[TargetPath]:
+        """Return where the summaries of files that go, or point elsewhere, may be targets."""
+        return [summary_target(self.project.name, file.file_name) for file in (*self.dropped, *self.repointed)]
 
 
 def is_visible(file: FileState) -> bool:

@@ -41,7 +41,7 @@ from services.signing.publication.roots_to_take import former_root
 from services.signing.publication.rules import ProjectPlan
 from services.signing.publication.signatures import SignedFile, SignedRoles, SigningRequest, sign_batch
 from services.signing.publication.storing import Committed, follow, make_good
-from shared.catalogue import audit, leases, outbox, publications, trust
+from shared.catalogue import audit, leases, outbox, publications, signing_events, trust
 from shared.catalogue.leases import Held, LeaseLost
 from shared.catalogue.publication_rows import IntentLine, NewHead, NewPage, NewTufFile
 from shared.catalogue.unit_of_work import UnitOfWork
@@ -277,6 +277,7 @@ class Publisher:
                 return False
             head = _new_head(batch, rendered, signed, self._resources.clock.now())
             await publications.insert_head(work.connection, batch.index.id, head)
+            await signing_events.keep_targets(work.connection, rendered.kept, at=batch.started_at)
             await keep_head(work.connection, batch)
             for outbox_id, fault in rendered.refused.items():
                 await outbox.mark_failed(work.connection, outbox_id, fault, retry_in=None)

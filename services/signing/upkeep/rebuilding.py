@@ -21,8 +21,10 @@ from services.signing.ceremonies.trust_targets import targets_of
 from services.signing.publication import tree
 from services.signing.publication.auditing import shown_head
 from services.signing.publication.signatures import SignedFile
-from services.signing.upkeep.checking import PROJECTS_AT_ONCE, rendered_targets, signed_digests
+from services.signing.publication.summaries import is_summary
+from services.signing.upkeep.checking import PROJECTS_AT_ONCE, kept_summaries, rendered_targets, signed_digests
 from shared.catalogue import publications, trust
+from shared.catalogue.publication_rows import IndexFacts
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.ids import IndexId, ProjectId
 from shared.jobs.messages import PublishIndex
@@ -94,6 +96,7 @@ async def rebuild(resources: Resources, index_id: IndexId) -> Rebuilt | None:
         await tree.put_targets(store, index.name, good, Put.REPLACE)
         await tree.put_plain(store, index.name, good, ())
         written += len(good)
+    written += await _put_summaries(resources, index, signed)
     await tree.put_timestamp(store, index.name, timestamp)
     for path in differing:
         log.error("rebuild_differs", index=str(index.name), target=path)
@@ -101,6 +104,19 @@ async def rebuild(resources: Resources, index_id: IndexId) -> Rebuilt | None:
         await work.enqueue_all([PublishIndex(index.id, project) for project in moved.values()])
         await work.commit()
     return Rebuilt(str(index.name), len(files), written, tuple(differing), len(moved))
+
+
+async def _put_summaries(resources: Resources, index: IndexFacts, signed: Mapping[str, str]) -> int:
+    """Write the verification summaries again, which are kept as they were signed; returns how many."""
+    store, paths, written = resources.objects.side(public=index.public), [*filter(is_summary, signed)], 0
+    for start in range(0, len(paths), PROJECTS_AT_ONCE):
+        some = {path: signed[path] for path in paths[start : start + PROJECTS_AT_ONCE]}
+        async with resources.engine.connect() as connection:
+            kept = await kept_summaries(connection, some)
+        await tree.put_targets(store, index.name, kept, Put.REPLACE)
+        await tree.put_plain(store, index.name, kept, ())
+        written += len(kept)
+    return written
 
 
 async def _read(store: ObjectStore, index: IndexName, path: TargetPath, digest: str | None) -> bytes | None:

@@ -23,7 +23,7 @@ from countermark.core.names import IndexName, TargetPath
 from services.signing.ceremonies.trust_targets import targets_of
 from services.signing.publication import tree
 from services.signing.publication.auditing import shown_head
-from services.signing.upkeep.checking import rendered_targets
+from services.signing.upkeep.checking import kept_summaries, rendered_targets
 from services.signing.upkeep.retention import ORPHANED_AFTER
 from shared.catalogue import publications, tidying, trust
 from shared.catalogue.publication_rows import HeadState, IndexFacts
@@ -217,6 +217,7 @@ async def _put_targets(
             address = index_url(resources.settings, index.name)
             rendered = await rendered_targets(connection, index, projects, address)
             rendered |= await shown_head(connection, index)
+            rendered |= await kept_summaries(connection, {path: missing[path] for path in part})
         good = {path: rendered[path] for path in part if _is(rendered.get(path), missing[path])}
         await tree.put_targets(resources.objects.side(public=index.public), index.name, good, Put.REPLACE)
         put += len(good)

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from sqlalchemy import select, update
 
+from countermark.core.digest import sha256_of
 from countermark.core.pointer import Pointer, parse_pointer
 from services.signing.ceremonies.own_trust import set_trust_targets
 from services.signing.keys.handles import load_handles
@@ -209,6 +210,60 @@ async def test_a_new_attestation_that_the_policy_does_not_take_leaves_the_pointe
     assert pointer.attestation is not None
     assert pointer.attestation.digest == first
     assert await site.named(file) == first
+    assert await site.agree()
+
+
+async def test_a_policy_that_was_satisfied_leaves_a_summary_beside_the_pointer(site: Site) -> None:
+    """It names file, policy, attestations and level; a file of which nothing was demanded has none; it goes with its
+    file, and what is lost of it comes back."""
+    await site.policy(policy())
+    file = await site.upload()
+    sha256 = await site.attest(file, site.bundle(file))
+    await upload(site.resources, site.index, "gadget-1.0-py3-none-any.whl")
+    await site.publish()
+    content = site.target(f"{WHEEL}.vsa.json")
+    told = orjson.loads(content or b"")
+    assert told["subject"] == [{"name": WHEEL, "digest": {"sha256": file.sha256}}]
+    assert told["predicateType"] == "https://slsa.dev/verification_summary/v1"
+    predicate = told["predicate"]
+    assert predicate["policy"]["digest"] == {"sha256": sha256_of(policy())}
+    assert [one["digest"]["sha256"] for one in predicate["inputAttestations"]] == [sha256]
+    assert (predicate["verificationResult"], predicate["verifiedLevels"]) == ("PASSED", ["SLSA_BUILD_LEVEL_2"])
+    assert predicate["resourceUri"] == f"countermark:root/stable/widget/1.0/{WHEEL}"
+    assert not list((site.folder / "public/indexes/root/stable/targets/pointers/gadget").glob("*.vsa.json"))
+    assert await site.agree()
+    for path in (site.folder / "public/indexes/root/stable/targets/pointers/widget").glob("*.vsa.json"):
+        path.unlink()
+    async with site.resources.engine.connect() as connection:
+        facts = await publications.index_facts(connection, site.index.id)
+    assert facts is not None
+    assert (await sweep(site.resources, facts)).lost == ()
+    assert site.target(f"{WHEEL}.vsa.json") == content
+    rebuilt = await rebuild(site.resources, site.index.id)
+    assert rebuilt is not None
+    assert rebuilt.differing == ()
+    async with site.resources.engine.begin() as connection:
+        await connection.execute(update(File).where(File.id == file.id).values(removed_at=now(), removed_by="root"))
+    await enqueue(site.resources, PublishIndex(site.index.id, file.project_id, file.id))
+    await site.publish()
+    assert (site.target(f"{WHEEL}.vsa.json"), site.pointer(file)) == (None, None)
+    assert await site.agree()
+
+
+async def test_a_new_attestation_is_a_new_summary(site: Site) -> None:
+    """A file that was published before there was a policy has one since it was attested under that."""
+    file = await site.upload()
+    await site.publish()
+    await site.policy(policy())
+    assert site.target(f"{WHEEL}.vsa.json") is None
+    seen = set()
+    for ref in ("refs/tags/v1.0", "refs/tags/v1.0.1"):
+        sha256 = await site.attest(file, site.bundle(file, ref=ref))
+        await site.publish()
+        told = orjson.loads(site.target(f"{WHEEL}.vsa.json") or b"")
+        assert sha256 in [one["digest"]["sha256"] for one in told["predicate"]["inputAttestations"]]
+        seen.add(sha256)
+    assert len(seen) == 2
     assert await site.agree()
 
 
