@@ -1,7 +1,8 @@
-"""Commands about the deployment's trust root: its first ceremony, and where it stands."""
+"""Commands about the deployment's trust root: its first ceremony, where it stands, and its targets."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -72,3 +73,47 @@ def status(
     say_table(found["roles"], ("role", "version", "expires_at", "threshold", "keys"), as_json=False)
     for line in found["missing"]:
         say(f"missing: {line}\n")
+
+
+targets = new_group("What the trust role signs for attestations: the policy and the Sigstore roots.")
+trust.add_typer(targets, name="targets")
+
+ReasonOption = Annotated[str, typer.Option("--reason", help="Words for the audit.")]
+
+
+@targets.command("list")
+def list_targets(
+    *, as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None, pairs: SetOption = None
+) -> None:
+    """Say what trust signs now."""
+    rows = run(function("deploy.trust_targets.listed")(load_settings(data, config, pairs).settings))
+    say_table(rows, ("path", "length", "sha256"), as_json=as_json)
+
+
+@targets.command("set")
+def set_target(
+    path: Annotated[str, typer.Argument(help="trust/policy.yaml, trusted_root.json or trust/NAME.trusted_root.json.")],
+    file: Annotated[Path, typer.Argument(help="The file with its content.")],
+    *,
+    reason: ReasonOption = "set by the operator",
+    data: DataOption = None,
+    config: ConfigOption = None,
+    pairs: SetOption = None,
+) -> None:
+    """Sign a target in place of what was there, where this server has the keys of trust (profile development)."""
+    settings = load_settings(data, config, pairs).settings
+    say(f"{run(function('deploy.trust_targets.set_one')(settings, path, file, reason))}\n")
+
+
+@targets.command("unset")
+def unset_target(
+    path: Annotated[str, typer.Argument(help="What is no target any more.")],
+    *,
+    reason: ReasonOption = "unset by the operator",
+    data: DataOption = None,
+    config: ConfigOption = None,
+    pairs: SetOption = None,
+) -> None:
+    """Sign a target no more, where this server has the keys of trust (profile development)."""
+    settings = load_settings(data, config, pairs).settings
+    say(f"{run(function('deploy.trust_targets.unset_one')(settings, path, reason))}\n")

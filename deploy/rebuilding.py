@@ -44,7 +44,8 @@ async def rebuild(settings: Settings, index: str | None) -> list[str]:
                 raise LaunchError(f"{name}: {error}") from error
             differing += len(signed.differing)
             counts = f"{signed.metadata_files} metadata files, {signed.targets} targets, {pages} pages"
-            lines.append(f"{name}: {counts}")
+            again = f"; {signed.again} pages with another address are published again" if signed.again else ""
+            lines.append(f"{name}: {counts}{again}")
     if differing:
         raise LaunchError(
             f"{differing} targets are not what was signed and were not written; the lines above name them: "

@@ -21,6 +21,7 @@ import orjson
 from countermark.core.attestations.judgements import JudgedFile
 from countermark.core.attestations.judging import Judge
 from countermark.core.attestations.results import document_of
+from countermark.core.attestations.roots import read_roots
 from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.attestations.trust_root import BadRoot, Root, public_root
 from countermark.core.attestations.verifying import ProvenanceVerifier
@@ -60,6 +61,8 @@ class Answering:
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a question, by its `ask`."""
+        if asked["ask"] == "roots":
+            return _faults_of_roots(asked)
         return self._judge(asked) if asked["ask"] == "judge" else self._provenance(asked)
 
     def _judge(self, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,6 +102,17 @@ class Answering:
         body, file_name = base64.b64decode(asked["provenance"]), str(asked["file_name"])
         report = verifier.verify(body, file_name, Sha256(asked["sha256"]))
         return {"report": document_of(report), "trusted_root": root}
+
+
+def _faults_of_roots(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which trust roots cannot be read, and why.
+
+    Args:
+        asked: `roots`, target path -> content in base64.
+    """
+    contents = {path: base64.b64decode(content) for path, content in asked["roots"].items()}
+    read = read_roots(contents, contents.keys(), contents.keys())
+    return {"faults": {one.name: one.refusal.detail for one in read if one.refusal is not None}}
 
 
 def _bound() -> None:

@@ -252,6 +252,17 @@ async def any_to_settle(connection: AsyncConnection, projects: Collection[Projec
     return bool(await connection.scalar(select(or_(waits.exists(), gone.exists()))))
 
 
+async def approved_pointers(connection: AsyncConnection, files: Collection[FileId]) -> dict[FileId, Sha256]:
+    """Return the digests of pointers that people approved, of those files of which approvals were demanded."""
+    columns = (ApprovalRequest.file_id, ApprovalRequest.pointer_sha256)
+    rows = await connection.execute(
+        select(*columns).where(
+            ApprovalRequest.file_id.in_(files), ApprovalRequest.state == APPROVED, ApprovalRequest.needed > 0
+        )
+    )
+    return {FileId(row.file_id): Sha256(row.pointer_sha256) for row in rows}
+
+
 async def kept_states(connection: AsyncConnection, files: Collection[str]) -> dict[str, str]:
     """Return the states of requests as they are kept, by the text of their files' ids."""
     if not files:

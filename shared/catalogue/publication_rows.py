@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from packaging.utils import NormalizedName
@@ -78,6 +78,14 @@ class ProjectState:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedBundle:
+    """A Sigstore bundle about a file, by its own digest."""
+
+    sha256: Sha256
+    length: Length
+
+
+@dataclass(frozen=True, slots=True)
 class FileState:
     """A file with its marks and whether it is visible now."""
 
@@ -99,6 +107,26 @@ class FileState:
     was_published: bool = False
     """Whether a publication before the current one showed it."""
     removed_by: str | None = None
+    attestation: NamedBundle | None = None
+    """The build provenance that its pointer is to name."""
+    signed_attestation: NamedBundle | None = None
+    """That which its published pointer names; None for a file that is not visible."""
+    has_provenance: bool = False
+    """Whether there is a provenance object of it (PEP 740)."""
+
+    @property
+    def named_sha256(self) -> Sha256 | None:
+        """Digest of the attestation that its pointer is to name."""
+        return None if self.attestation is None else self.attestation.sha256
+
+    @property
+    def repointed(self) -> bool:
+        """Whether it is visible with a pointer that names another attestation than it is to name."""
+        return self.published and self.attestation != self.signed_attestation
+
+    def as_signed(self) -> FileState:
+        """Return it with the attestation that its published pointer names, if it has one."""
+        return replace(self, attestation=self.signed_attestation) if self.repointed else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +189,10 @@ class IntentLine:
 
 @dataclass(frozen=True, slots=True)
 class NewHead:
-    """Everything a batch's commit makes current."""
+    """Everything a batch's commit makes current.
+
+    With each file that is shown, or has a new pointer, goes the digest of the attestation that its pointer names.
+    """
 
     fence: int
     version: int
@@ -176,9 +207,10 @@ class NewHead:
     timestamp: bytes
     tuf_files: Sequence[NewTufFile]
     pages: Sequence[NewPage]
-    shown: Sequence[tuple[FileId, ProjectId]]
+    shown: Sequence[tuple[FileId, ProjectId, Sha256 | None]]
     hidden: Sequence[FileId]
     journal: Sequence[JournalLine]
     changes: int
     started_at: datetime
     committed_at: datetime
+    repointed: Sequence[tuple[FileId, Sha256 | None]] = ()

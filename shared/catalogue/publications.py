@@ -7,18 +7,15 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, case, exists, func, insert, select, text, tuple_, update
+from sqlalchemy import Row, Select, insert, select, text, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.orm import aliased
 
-from countermark.core.digest import Length, Sha256
-from countermark.core.names import FileName, IndexName
+from countermark.core.names import IndexName
 from shared.catalogue.heads import CHANNEL
 from shared.catalogue.publication_rows import (
     CurrentFile,
-    FileState,
     HeadState,
     IndexFacts,
     IntentLine,
@@ -29,7 +26,6 @@ from shared.catalogue.publication_rows import (
 )
 from shared.catalogue.tables import (
     Audit,
-    File,
     IndexRow,
     Intent,
     Journal,
@@ -37,11 +33,10 @@ from shared.catalogue.tables import (
     Project,
     Publication,
     PublishedFile,
-    Release,
     TufFile,
     TufHead,
 )
-from shared.ids import AuditId, FileId, IndexId, ProjectId
+from shared.ids import AuditId, IndexId, ProjectId
 from shared.reading.resolution import MIRROR
 
 
@@ -152,92 +147,6 @@ async def requests(connection: AsyncConnection, ids: Collection[AuditId]) -> dic
     }
 
 
-async def file_states(
-    connection: AsyncConnection,
-    projects: Collection[ProjectId],
-    batch: Collection[FileId],
-    whole: Collection[ProjectId] = (),
-) -> list[FileState]:
-    """Return the files a batch is about: those of its own, and those of the touched projects that are visible now.
-
-    A file that was uploaded but is not in this batch is left out: its bytes were not checked yet.
-
-    Args:
-        whole: projects of which every file is wanted that was not removed, since their status decides what is visible.
-    """
-    if not projects:
-        return []
-    wanted = _IS_OPEN | File.id.in_(batch) | (File.project_id.in_(whole) & File.removed_at.is_(None))
-    rows = await connection.execute(_file_rows().where(File.project_id.in_(projects), wanted))
-    return [_file_state(row) for row in rows]
-
-
-async def changed_files(
-    connection: AsyncConnection,
-    projects: Collection[ProjectId],
-    batch: Collection[FileId],
-    releases: Collection[tuple[ProjectId, str]],
-) -> list[FileState]:
-    """Return the files of some projects that a batch may change, and no others, however many the projects have.
-
-    Args:
-        batch: files that are new.
-        releases: (project, version) of those of which something was asked for: their files that are visible now.
-    """
-    if not projects:
-        return []
-    rows = list(await connection.execute(_file_rows().where(File.id.in_(batch), File.project_id.in_(projects))))
-    if releases:
-        marked = tuple_(File.project_id, Release.version).in_(list(releases)) & _IS_OPEN
-        rows += await connection.execute(_file_rows().where(marked, File.id.not_in(batch)))
-    return [_file_state(row) for row in rows]
-
-
-_IS_OPEN = PublishedFile.file_id.is_not(None)
-
-
-_LAST_STEP = File.history[-1]
-_BROUGHT_BY = case(
-    (_LAST_STEP["what"].astext == "push", func.coalesce(_LAST_STEP["who"].astext, "")), else_=File.uploader
-).label("uploader")
-"""Who brought a file into this index: of one that was pushed here, whoever pushed it and not who made it elsewhere."""
-
-
-def _file_rows() -> Select[*tuple[Any, ...]]:
-    earlier = aliased(PublishedFile)
-    was_open = exists().where(earlier.index_id == File.index_id, earlier.file_id == File.id)
-    columns = (File.id, File.project_id, Release.version, File.file_name, File.package_type, File.sha256, File.length)
-    more = (File.requires_python, File.core_metadata_sha256, File.uploaded_at, _BROUGHT_BY, File.yanked_at)
-    marks = (File.yanked_reason, File.removed_at, File.removed_by, File.held_at, _IS_OPEN.label("published"))
-    return (
-        select(*columns, *more, *marks, (_IS_OPEN | was_open).label("was_published"))
-        .join(Release, Release.id == File.release_id)
-        .outerjoin(PublishedFile, (PublishedFile.file_id == File.id) & PublishedFile.to_serial.is_(None))
-    )
-
-
-def _file_state(row: Any) -> FileState:
-    return FileState(
-        id=FileId(row.id),
-        project_id=ProjectId(row.project_id),
-        version=row.version,
-        file_name=FileName(row.file_name),
-        package_type=row.package_type,
-        sha256=Sha256(row.sha256),
-        length=Length(row.length),
-        requires_python=row.requires_python,
-        core_metadata_sha256=None if row.core_metadata_sha256 is None else Sha256(row.core_metadata_sha256),
-        uploaded_at=row.uploaded_at,
-        uploader=row.uploader,
-        yanked=None if row.yanked_at is None else (row.yanked_reason or ""),
-        removed=row.removed_at is not None,
-        held=row.held_at is not None,
-        published=row.published,
-        was_published=row.was_published,
-        removed_by=row.removed_by,
-    )
-
-
 async def visible_projects(connection: AsyncConnection, index_id: IndexId) -> list[tuple[ProjectId, int]]:
     """Return each project that has a page, with the serial of its current one: what a rebuild renders again. Of several
     of a name, from several lives of the index, the one whose page is current."""
@@ -346,10 +255,19 @@ async def _show_and_hide(connection: AsyncConnection, index_id: IndexId, head: N
         await connection.execute(
             insert(PublishedFile),
             [
-                {"index_id": index_id, "file_id": file_id, "from_serial": head.serial, "project_id": project_id}
-                for file_id, project_id in head.shown
+                {
+                    "index_id": index_id,
+                    "file_id": file_id,
+                    "from_serial": head.serial,
+                    "project_id": project_id,
+                    "attestation_sha256": attestation,
+                }
+                for file_id, project_id, attestation in head.shown
             ],
         )
+    for file_id, attestation in head.repointed:
+        visible = (PublishedFile.file_id == file_id, PublishedFile.to_serial.is_(None))
+        await connection.execute(update(PublishedFile).where(*visible).values(attestation_sha256=attestation))
     if head.hidden:
         await connection.execute(
             update(PublishedFile)

@@ -211,6 +211,12 @@ async def kept_targets(connection: AsyncConnection, digests: Collection[str]) ->
     return {row.sha256: row.content for row in await connection.execute(query)}
 
 
+async def kept_digests(connection: AsyncConnection, digests: Collection[str]) -> set[str]:
+    """Return which of some targets' bytes are kept."""
+    rows = await connection.scalars(select(TrustTarget.sha256).where(TrustTarget.sha256.in_(digests)))
+    return set(rows)
+
+
 async def holder_names(connection: AsyncConnection) -> dict[str, str]:
     """Return by what name each key is known that has one, key id -> name."""
     rows = await connection.execute(select(KeyHolder.keyid, KeyHolder.name).order_by(KeyHolder.keyid))

@@ -42,7 +42,7 @@ async def current(connection: AsyncConnection, known: TrustMaterial | None = Non
     if known is not None and known.version == row.version:
         return known
     named = _targets(orjson.loads(row.content))
-    wanted = {path: digest for path, digest in named.items() if _is_material(path, with_policy=POLICY in named)}
+    wanted = {path: digest for path, digest in named.items() if is_material(path, with_policy=POLICY in named)}
     kept = await kept_targets(connection, wanted.values()) if wanted else {}
     absent = sorted(path for path, digest in wanted.items() if digest not in kept)
     if absent:
@@ -56,7 +56,7 @@ def _targets(document: dict[str, Any]) -> dict[str, str]:
     return {path: target["hashes"]["sha256"] for path, target in document["signed"]["targets"].items()}
 
 
-def _is_material(path: str, *, with_policy: bool) -> bool:
+def is_material(path: str, *, with_policy: bool) -> bool:
     """Return whether a target is the policy or may be a root: without a policy that says which, by its name alone."""
     if path in (POLICY, _DEFAULT_ROOT) or path.endswith(_ROOT_SUFFIX):
         return True

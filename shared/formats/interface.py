@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName, IndexName, NormalizedName, TargetPath
+from countermark.core.pointer import Resource
 
 
 class InvalidFile(ValueError):
@@ -72,6 +73,8 @@ class PageFile:
     Attributes:
         yanked: None when it is not; else the reason, "" without one.
         core_metadata_sha256: digest of the `.metadata` bytes, None when there are none to serve.
+        attestation: the build-provenance bundle that its pointer names, None for none.
+        provenance: absolute URL of its provenance object, None where it has none, or none that may be printed.
     """
 
     file_name: FileName
@@ -83,6 +86,8 @@ class PageFile:
     uploaded_at: datetime
     yanked: str | None
     core_metadata_sha256: Sha256 | None
+    attestation: Resource | None = None
+    provenance: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,9 @@ class Listing(Protocol):
 
     def drop(self, file_name: FileName) -> None:
         """List a file no more; nothing happens when it is not listed."""
+
+    def entry(self, file_name: FileName) -> bytes | None:
+        """Return how a file is listed, as its page document prints it; None when it is not listed."""
 
     def render(self, page: ProjectPage, new: Collection[FileName]) -> dict[TargetPath, bytes]:
         """Return what a publication signs for a project: target path -> bytes, the page document first.

@@ -68,6 +68,11 @@ def core_metadata_key(sha256: Sha256, file_name: FileName) -> Key:
     return Key(f"{file_key(sha256, file_name)}.metadata")
 
 
+def bundle_key(sha256: Sha256, file_name: FileName) -> Key:
+    """Return the key of a Sigstore bundle about a file: its own digest, the file's name and `.sigstore.json`."""
+    return Key(f"{file_key(sha256, file_name)}.sigstore.json")
+
+
 def mirrored_key(index_id: IndexId, life: int, digest: Sha256, name: str) -> Key:
     """Return the key of bytes that a mirror fetched.
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -22,6 +23,7 @@ from tuf.api.metadata import (
     Root,
     Snapshot,
     SuccinctRoles,
+    TargetFile,
     Targets,
     Timestamp,
 )
@@ -94,9 +96,16 @@ def targets_metadata(
     )
 
 
-def trust_metadata(version: int, expires: datetime) -> Metadata[Targets]:
-    """Return unsigned metadata of the trust role, without targets."""
-    return Metadata(Targets(version=version, spec_version=SPEC_VERSION, expires=expires))
+def trust_metadata(
+    version: int, expires: datetime, targets: Mapping[str, bytes] = MappingProxyType({})
+) -> Metadata[Targets]:
+    """Return unsigned metadata of the trust role.
+
+    Args:
+        targets: path -> content.
+    """
+    named = {path: TargetFile.from_data(path, content, ["sha256"]) for path, content in targets.items()}
+    return Metadata(Targets(version=version, spec_version=SPEC_VERSION, expires=expires, targets=named))
 
 
 def registry_metadata(

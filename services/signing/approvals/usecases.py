@@ -28,7 +28,7 @@ from shared.auth.directory import IndexRecord
 from shared.auth.permissions import Decision, authorize
 from shared.auth.principal import Principal, Verb
 from shared.catalogue import approval_writing as writing
-from shared.catalogue import approvals, audit, publications
+from shared.catalogue import approvals, audit, file_states, publications
 from shared.catalogue.approval_writing import KeptApproval, LockedRequest, RegisteredKey
 from shared.catalogue.approvals import APPROVED, EXPIRED, OPEN, WHOLE_INDEX, WITHDRAWN, Demand, RequestLine
 from shared.catalogue.unit_of_work import UnitOfWork
@@ -274,11 +274,14 @@ class Approvals:
     async def _refuse_changed(self, work: UnitOfWork, index: IndexRecord, request: LockedRequest) -> None:
         facts = await publications.index_facts(work.connection, index.id)
         states = await publications.project_states(work.connection, [request.project_id])
-        files = await publications.changed_files(work.connection, [request.project_id], [request.file_id], [])
+        files = await file_states.changed_files(work.connection, [request.project_id], [request.file_id], [])
         if facts is None or not states or not files or request.removed:
             raise _not_asked(index)
         if sha256_of(pointer_bytes(facts, states[0].name, files[0])) != request.pointer_sha256:
-            words = "The file is not what was asked about any more: withdraw it and upload it again."
+            words = (
+                "The file is not what was asked about any more. When an attestation of it was added just now, it is "
+                "asked about anew within seconds: look at it again; else withdraw it and upload it again."
+            )
             raise ServiceError(ErrorKind.CONFLICT, words)
 
     def _refuse_impossible(self, index: IndexRecord, wanted: Demand) -> None:

@@ -24,8 +24,8 @@ from countermark.core.ceremony.payload import canonical_payload, metadata_bytes,
 from countermark.core.ceremony.standing import NEW, OLD, Standing
 from countermark.core.ceremony.tree import DELEGATOR, SHARED_ROLES, WINDOWS
 from countermark.core.digest import sha256_of
+from services.signing.ceremonies.material import check_trust
 from services.signing.ceremonies.rules import check_children, check_online_keys
-from services.signing.ceremonies.trust_targets import targets_of
 from services.signing.ceremonies.views import EventView, SharedFiles, as_signatures
 from shared.catalogue import audit, publications, rotation, signing_events, trust
 from shared.catalogue.signing_events import EXPIRED, FINAL, WITHDRAWN, EventId, Holder, StoredEvent, StoredSignature
@@ -119,6 +119,11 @@ class Ceremonies:
         )
         await signing_events.insert_event(connection, event)
         await signing_events.keep_targets(connection, proposal.change.targets.values(), at=now)
+        if role == Role.TRUST:
+            try:
+                await check_trust(self._resources.verifying, connection, previous, metadata_bytes(payload, []))
+            except (CeremonyFault, LookupError) as error:
+                raise _invalid(error) from error
         named = [Holder(keyid, name, added[keyid].to_dict()) for keyid, name in proposal.holders.items()]
         await signing_events.set_holders(connection, named, at=now, by=actor)
         await _record(connection, event, "trust.propose", actor, now, reason=event.reason)
@@ -280,7 +285,7 @@ class Ceremonies:
             if previous is not None and event.role == Role.ROOT:
                 verify_with(previous, event.role, content)
             if event.role == Role.TRUST:
-                await targets_of(connection, content)
+                await check_trust(self._resources.verifying, connection, previous, content)
             check_online_keys(event.role, content, await self._signing_keys(connection), self._profile)
             check_children(event.role, content, {role: file.content for role, file in shared.files.items()})
             if event.role == Role.TARGETS:
@@ -368,7 +373,7 @@ def _short(event: StoredEvent, found: Standing) -> ServiceError:
     return ServiceError(ErrorKind.CONFLICT, f"Event {event.id} lacks signatures: {', '.join(lacking)}.", facts=facts)
 
 
-def _invalid(error: CeremonyFault) -> ServiceError:
+def _invalid(error: Exception) -> ServiceError:
     return ServiceError(ErrorKind.INVALID, f"This cannot be proposed: {_plain(error)}.")
 
 

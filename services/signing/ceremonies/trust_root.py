@@ -8,19 +8,21 @@ Source: trust contract sections 2.3 and 2.5; architecture section 11.3.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 from tuf.api.metadata import Metadata
 
+from services.signing.ceremonies.public_root import NoPublicRoot, public_root
 from services.signing.ceremonies.views import first_ceremony
 from services.signing.keys.access import key_access
 from services.signing.keys.handles import keys_folder, load_handles
 from services.signing.keys.signers import KeyHandle, Signers, by_role, generate_key
-from shared.catalogue import audit, trust
+from shared.catalogue import audit, signing_events, trust
 from shared.catalogue.trust import StoredKey, StoredTrustFile
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import whole_seconds
@@ -34,6 +36,8 @@ from shared.trust.metadata import (
     verify_with,
 )
 from shared.trust.roles import PROFILES, SHARED, Profile, Role
+
+log = structlog.get_logger()
 
 
 class CeremonyNeeded(Exception):
@@ -65,8 +69,10 @@ async def ensure_trust(resources: Resources) -> bool:
         folder = keys_folder(resources)
         handles = await asyncio.to_thread(_generate, profile, folder)
         bits = resources.settings.signing.bin_bits or profile.bin_bits
-        for file in await asyncio.to_thread(_sign_shared, profile, handles, folder, (now, bits)):
+        root = await asyncio.to_thread(_public_root)
+        for file in await asyncio.to_thread(_sign_shared, profile, handles, folder, (now, bits), root):
             await trust.insert_trust_file(work.connection, file)
+        await signing_events.keep_targets(work.connection, root.values(), at=now)
         await trust.insert_keys(work.connection, [_stored(handle) for handle in handles], now)
         await audit.record(
             work.connection,
@@ -137,6 +143,18 @@ async def ensure_registry(resources: Resources, bits: int) -> StoredTrustFile:
     return file
 
 
+def _public_root() -> dict[str, bytes]:
+    """Return the target by which attestations of the public Sigstore instance are verified; no policy demands any.
+
+    Blocking. Without it a deployment begins all the same, and takes no attestation before its roots are set.
+    """
+    try:
+        return {"trusted_root.json": public_root()}
+    except NoPublicRoot as error:
+        log.warning("no_public_root", error=str(error))
+        return {}
+
+
 def _stored(handle: KeyHandle) -> StoredKey:
     return StoredKey(handle.key.keyid, handle.role.value, handle.key.to_dict(), handle.uri)
 
@@ -146,9 +164,13 @@ def _generate(profile: Profile, folder: Path) -> list[KeyHandle]:
 
 
 def _sign_shared(
-    profile: Profile, handles: list[KeyHandle], folder: Path, when: tuple[datetime, int]
+    profile: Profile, handles: list[KeyHandle], folder: Path, when: tuple[datetime, int], of_trust: Mapping[str, bytes]
 ) -> list[StoredTrustFile]:
-    """Sign version 1 of each shared file and check it against its delegator, as a client will."""
+    """Sign version 1 of each shared file and check it against its delegator, as a client will.
+
+    Args:
+        of_trust: the targets of trust, path -> content.
+    """
     now, bits = when
     signers = Signers(handles, folder)
     keys = by_role(handles)
@@ -156,7 +178,7 @@ def _sign_shared(
     unsigned: dict[Role, Metadata[Any]] = {
         Role.ROOT: root_metadata(profile, keys, 1, expires[Role.ROOT]),
         Role.TARGETS: targets_metadata(profile, keys, 1, expires[Role.TARGETS]),
-        Role.TRUST: trust_metadata(1, expires[Role.TRUST]),
+        Role.TRUST: trust_metadata(1, expires[Role.TRUST], of_trust),
         Role.REGISTRY: registry_metadata(keys, bits, 1, expires[Role.REGISTRY]),
     }
     signed = {role: signers.sign(role, metadata, profile.roles[role].threshold) for role, metadata in unsigned.items()}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from securesystemslib.signer import CryptoSigner, Key, Signer
+from securesystemslib.signer import CryptoSigner, Key, Signature, Signer
 from tuf.api.metadata import Metadata
 
 from countermark.core.ceremony.key_lists import key_lists
@@ -90,6 +90,17 @@ class Signers:
         for signer in signers if role in ONLINE else signers[:threshold]:
             metadata.signatures[signer.public_key.keyid] = signer.sign(payload)
         return to_publish(signed, metadata.signatures)
+
+    def signatures(self, role: Role, payload: bytes, threshold: int) -> list[Signature]:
+        """Return the signatures of a threshold of a role's keys over the exact bytes of a payload.
+
+        Raises:
+            KeyUnusable: fewer keys are at hand, or a signature does not verify.
+        """
+        signers = self._by_role.get(role, [])
+        if len(signers) < threshold:
+            raise KeyUnusable(f"role {role} needs {threshold} keys and {len(signers)} are at hand")
+        return [signer.sign(payload) for signer in signers[:threshold]]
 
 
 def by_role(handles: Sequence[KeyHandle]) -> Mapping[Role, list[Key]]:

@@ -20,15 +20,15 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.approval.message import InvalidApproval, approval_of
-from countermark.core.digest import Sha256, sha256_of
+from countermark.core.digest import sha256_of
 from countermark.core.names import NormalizedName
 from services.signing.publication import rules
-from shared.catalogue import approval_writing, approvals, audit, outbox, publications
+from shared.catalogue import approval_writing, approvals, audit, file_states, outbox, publications
 from shared.catalogue.approval_writing import LockedRequest, NewRequest
 from shared.catalogue.approvals import OPEN, Verdict
 from shared.catalogue.heads import CHANNEL
 from shared.catalogue.outbox import Waiting
-from shared.catalogue.publication_rows import FileState, IndexFacts, ProjectState
+from shared.catalogue.publication_rows import FileState, IndexFacts
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import whole_seconds
 from shared.formats.python.listing import pointer_of
@@ -156,13 +156,21 @@ async def _ask(
     """
     now = whole_seconds(resources.clock.now())
     until = now + timedelta(days=resources.settings.signing.approval_days)
-    to_open = {verdict.file_id: verdict for verdict in parked.values() if not _is_open(verdict, now)}
-    if not to_open:
-        return {}
-    projects = {verdict.project_id for verdict in to_open.values()}
-    states = await publications.changed_files(work.connection, list(projects), list(to_open), [])
+    projects = {verdict.project_id for verdict in parked.values()}
+    of_them = [verdict.file_id for verdict in parked.values()]
+    states = await file_states.changed_files(work.connection, list(projects), of_them, [])
     files = {state.id: state for state in states}
     names = {state.id: state.name for state in await publications.project_states(work.connection, projects)}
+    pointers = {file.id: pointer_bytes(index, names[file.project_id], file) for file in states}
+    to_open = {
+        verdict.file_id: verdict
+        for verdict in parked.values()
+        # An attestation that was added meanwhile makes another pointer: what was approved of the one before is void.
+        if not _is_open(verdict, now) or verdict.pointer_sha256 != sha256_of(pointers[verdict.file_id])
+    }
+    if not to_open:
+        return {}
+    former = await _groups(work.connection, [one.file_id for one in to_open.values() if _is_open(one, now)])
     moments = await approval_writing.created_at(work.connection, list(parked))
     groups: dict[datetime, UUID] = {}
     new: dict[FileId, NewRequest] = {}
@@ -172,7 +180,7 @@ async def _ask(
         if file_id not in to_open:
             continue
         file = files[file_id]
-        pointer = pointer_bytes(index, names[file.project_id], file)
+        pointer = pointers[file_id]
         try:
             approval_of(pointer, verdict.round + 1)
         except InvalidApproval as error:
@@ -184,7 +192,7 @@ async def _ask(
             file_id=file_id,
             index_id=index.id,
             project_id=file.project_id,
-            group_id=groups.setdefault(moments[job], new_uuid()),
+            group_id=former.get(file_id) or groups.setdefault(moments[job], new_uuid()),
             round=verdict.round + 1,
             needed=needed,
             people=people,
@@ -211,36 +219,11 @@ async def _ask(
     return refused
 
 
+async def _groups(connection: AsyncConnection, files: Sequence[FileId]) -> dict[FileId, UUID]:
+    """Return the groups of files that are asked about anew: they stay with what they came with."""
+    locked = [one for file_id in sorted(files) for one in await approval_writing.locked_one(connection, file_id)]
+    return {one.file_id: one.group_id for one in locked}
+
+
 def _is_open(verdict: Verdict, now: datetime) -> bool:
     return verdict.kept == OPEN and verdict.expires_at is not None and verdict.expires_at > now
-
-
-async def unapproved(
-    connection: AsyncConnection,
-    index: IndexFacts,
-    projects: Sequence[ProjectState],
-    files: Sequence[FileState],
-    arrived: Collection[FileId],
-) -> dict[FileId, str]:
-    """Return the files that must not be shown by this batch, each with the reason.
-
-    Args:
-        files: that were read for the batch.
-        arrived: those of them whose own jobs are in the batch: they passed the gate.
-    """
-    names: dict[ProjectId, NormalizedName] = {project.id: project.name for project in projects}
-    new = {file.id: file for file in files if not file.published and rules.is_visible(file)}
-    found: dict[FileId, str] = {}
-    for file_id, verdict in (await approvals.verdicts(connection, index.id, list(new))).items():
-        file = new[file_id]
-        if verdict.kept is None and (verdict.was_published or file_id in arrived):
-            # Visible before approvals were demanded, or let through a moment before they were.
-            continue
-        if verdict.kept != approvals.APPROVED:
-            found[file_id] = "it was not approved"
-            continue
-        signed: Sha256 = sha256_of(pointer_bytes(index, names[file.project_id], file))
-        if signed != verdict.pointer_sha256:
-            log.error("file_is_not_what_was_approved", file_id=str(file_id), index=str(index.name))
-            found[file_id] = "it is not what was approved: its pointer would be another one"
-    return found

@@ -72,6 +72,7 @@ class Rendered:
         unset: targets that stop existing.
         listings: the files each touched project lists once this is committed.
         refused: waiting changes that are not signed, with the reason.
+        kept: targets that no row can tell again; the catalogue keeps their bytes.
     """
 
     plans: Sequence[ProjectPlan]
@@ -80,6 +81,7 @@ class Rendered:
     unset: Sequence[TargetPath]
     listings: Mapping[ProjectId, Listing]
     refused: Mapping[OutboxId, str]
+    kept: Sequence[bytes] = ()
 
     def digests(self) -> dict[TargetPath, Sha256]:
         """Return the digest of each target."""

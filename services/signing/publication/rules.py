@@ -12,11 +12,14 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from countermark.core.digest import Length, sha256_of
-from countermark.core.names import IndexName, TargetPath, latest_target, pointer_target
+from countermark.core.names import FileName, IndexName, TargetPath, latest_target, pointer_target, summary_target
+from countermark.core.pointer import Resource
 from shared.catalogue import publication_rows as rows
-from shared.catalogue.publication_rows import CurrentFile, FileState, JournalLine, ProjectState, Request
+from shared.catalogue.publication_rows import CurrentFile, FileState, JournalLine, NamedBundle, ProjectState, Request
 from shared.formats.interface import PageFile, ProjectPage
+from shared.formats.python.pages import provenance_url
 from shared.ids import FileId
+from shared.objects.keys import bundle_key
 from shared.trust.metadata import TargetEntry, kind_of
 from shared.trust.roles import RoleSpec
 
@@ -43,6 +46,8 @@ class ProjectPlan:
     added: tuple[FileState, ...]
     dropped: tuple[FileState, ...]
     journal: tuple[JournalLine, ...]
+    repointed: tuple[FileState, ...] = ()
+    """Visible files that stay, and whose pointers name another attestation from now on."""
 
     def unset(self, listed: Names) -> tuple[TargetPath, ...]:
         """Return the targets that stop existing: pointers of dropped files whose name no file took over, `_latest` of
@@ -55,6 +60,18 @@ class ProjectPlan:
             pointer_target(self.project.name, file.file_name) for file in self.dropped if file.file_name not in listed
         ]
         return (*gone, *(() if listed else (latest_target(self.project.name),)))
+
+    def summaries(self, of_files: Mapping[FileId, bytes]) -> dict[TargetPath, bytes]:
+        """Return the verification summaries that become targets: of files that are shown, or point elsewhere, now."""
+        return {
+            summary_target(self.project.name, file.file_name): of_files[file.id]
+            for file in (*self.added, *self.repointed)
+            if file.id in of_files
+        }
+
+    def former_summaries(self) -> list[TargetPath]:
+        """Return where the summaries of files that go, or point elsewhere, may be targets."""
+        return [summary_target(self.project.name, file.file_name) for file in (*self.dropped, *self.repointed)]
 
 
 def is_visible(file: FileState) -> bool:
@@ -71,6 +88,7 @@ def plan_project(  # noqa: PLR0913 - what a batch knows of one project
     *,
     arrived: Collection[FileId] = (),
     over: bool = False,
+    index_url: str | None = None,
 ) -> ProjectPlan:
     """Decide what a batch does to a project.
 
@@ -83,6 +101,7 @@ def plan_project(  # noqa: PLR0913 - what a batch knows of one project
         requests: what people asked for in this batch, for the journal, in their order.
         arrived: files that were uploaded; one may have been listed before, when its name was used again meanwhile.
         over: the project is of a life of the index that has ended.
+        index_url: what the addresses of provenance objects begin with; None when none may be printed.
     """
     visible = [] if over or project.status == QUARANTINED else [file for file in files if is_visible(file)]
     shown = {file.id for file in visible}
@@ -96,11 +115,12 @@ def plan_project(  # noqa: PLR0913 - what a batch knows of one project
             serial=serial,
             status=project.status,
             status_reason=project.status_reason,
-            files=[page_file(file) for file in visible],
+            files=[page_file(file, index_url) for file in visible],
         ),
         added=added,
         dropped=dropped,
         journal=(*_asked(project, requests), *_journal(project, added, dropped, arrived, over=over)),
+        repointed=tuple(file for file in visible if file.repointed),
     )
 
 
@@ -110,8 +130,13 @@ def asked_releases(requests: Iterable[Request]) -> frozenset[str] | None:
     return None if None in versions else frozenset(version for version in versions if version is not None)
 
 
-def page_file(file: FileState) -> PageFile:
-    """Return a file as its page lists it."""
+def page_file(file: FileState, index_url: str | None = None) -> PageFile:
+    """Return a file as its page lists it, and as its pointer names it.
+
+    Args:
+        index_url: what the address of its provenance object begins with; None when it may not be printed.
+    """
+    named, printed = file.attestation, index_url is not None and file.has_provenance
     return PageFile(
         file_name=file.file_name,
         version=file.version,
@@ -122,7 +147,14 @@ def page_file(file: FileState) -> PageFile:
         uploaded_at=file.uploaded_at,
         yanked=file.yanked,
         core_metadata_sha256=file.core_metadata_sha256,
+        attestation=None if named is None else bundle_resource(file.file_name, named),
+        provenance=provenance_url(index_url, file.sha256, file.file_name) if printed and index_url else None,
     )
+
+
+def bundle_resource(file_name: FileName, bundle: NamedBundle) -> Resource:
+    """Return a bundle as pointers name it: under its own digest. Source: trust contract section 3.2."""
+    return Resource(f"/{bundle_key(bundle.sha256, file_name)}", bundle.sha256, bundle.length)
 
 
 def _asked(project: ProjectState, requests: Iterable[Request]) -> Iterable[JournalLine]:

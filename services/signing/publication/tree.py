@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from tuf.api.metadata import Metadata, Timestamp
 from tuf.api.serialization import DeserializationError
 
+from countermark.core.attestations.bundle import MAX_BUNDLE_BYTES
 from countermark.core.digest import Sha256, sha256_of
 from countermark.core.names import FileName, IndexName, TargetPath
 from services.signing.publication.signatures import SignedFile
@@ -31,6 +32,7 @@ from shared.objects.interface import (
     Put,
 )
 from shared.objects.keys import (
+    bundle_key,
     core_metadata_key,
     file_key,
     metadata_key,
@@ -108,6 +110,21 @@ async def read_target(store: ObjectStore, index: IndexName, path: TargetPath, di
     """Return a target's bytes as they are stored under its digest, None when they are not there."""
     found = await _read(store, target_key(index, path, digest))
     return None if found is None else found[1]
+
+
+async def read_bundle(store: ObjectStore, file: FileState, sha256: Sha256, length: int) -> bytes | str:
+    """Return the bytes of an attestation of a file, hashed; or what is wrong with them, as one sentence."""
+    key = bundle_key(sha256, file.file_name)
+    try:
+        async with store.open(key) as opened:
+            if opened.info.length != length or length > MAX_BUNDLE_BYTES:
+                return f"the object store holds other bytes of its attestation {sha256[:16]}"
+            content = b"".join([chunk async for chunk in opened.chunks])
+    except ObjectNotFound:
+        return f"its attestation {sha256[:16]} is not in the object store"
+    if sha256_of(content) != sha256:
+        return f"the object store holds other bytes of its attestation {sha256[:16]}"
+    return content
 
 
 async def put_plain(

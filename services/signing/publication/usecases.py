@@ -41,7 +41,7 @@ from services.signing.publication.roots_to_take import former_root
 from services.signing.publication.rules import ProjectPlan
 from services.signing.publication.signatures import SignedFile, SignedRoles, SigningRequest, sign_batch
 from services.signing.publication.storing import Committed, follow, make_good
-from shared.catalogue import audit, leases, outbox, publications, trust
+from shared.catalogue import audit, leases, outbox, publications, signing_events, trust
 from shared.catalogue.leases import Held, LeaseLost
 from shared.catalogue.publication_rows import IntentLine, NewHead, NewPage, NewTufFile
 from shared.catalogue.unit_of_work import UnitOfWork
@@ -222,7 +222,8 @@ class Publisher:
         due += batch.custody.owed_bins(batch.bins, prefix)
         existing = [name for name in {*changes, *due} if name in batch.bins]
         async with self._resources.engine.connect() as connection:
-            taken = await self._bins.take(connection, batch.index.id, existing, batch.bins)
+            above = batch.shared["registry"].content
+            taken = await self._bins.take(connection, batch.index.id, existing, batch.bins, registry=above)
             anew = changes or due or batch.has_former_root
             snapshot = None if anew else await self._snapshot(connection, batch)
         request = SigningRequest(
@@ -276,6 +277,7 @@ class Publisher:
                 return False
             head = _new_head(batch, rendered, signed, self._resources.clock.now())
             await publications.insert_head(work.connection, batch.index.id, head)
+            await signing_events.keep_targets(work.connection, rendered.kept, at=batch.started_at)
             await keep_head(work.connection, batch)
             for outbox_id, fault in rendered.refused.items():
                 await outbox.mark_failed(work.connection, outbox_id, fault, retry_in=None)
@@ -349,7 +351,8 @@ def _new_head(batch: Batch, rendered: Rendered, signed: SignedRoles, now: dateti
         timestamp=signed.timestamp.content,
         tuf_files=[NewTufFile(f.role, f.version, f.sha256, f.expires_at, f.content) for f in signed.files],
         pages=[_page(batch, plan, rendered) for plan in rendered.plans],
-        shown=[(file.id, plan.project.id) for plan in rendered.plans for file in plan.added],
+        shown=[(file.id, plan.project.id, file.named_sha256) for plan in rendered.plans for file in plan.added],
+        repointed=[(file.id, file.named_sha256) for plan in rendered.plans for file in plan.repointed],
         hidden=[file.id for plan in rendered.plans for file in plan.dropped],
         journal=[line for plan in rendered.plans for line in plan.journal],
         changes=len(batch.waiting),

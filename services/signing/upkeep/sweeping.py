@@ -23,12 +23,13 @@ from countermark.core.names import IndexName, TargetPath
 from services.signing.ceremonies.trust_targets import targets_of
 from services.signing.publication import tree
 from services.signing.publication.auditing import shown_head
-from services.signing.upkeep.checking import rendered_targets
+from services.signing.upkeep.checking import kept_summaries, rendered_targets
 from services.signing.upkeep.retention import ORPHANED_AFTER
 from shared.catalogue import publications, tidying, trust
 from shared.catalogue.publication_rows import HeadState, IndexFacts
 from shared.objects.interface import Key, ObjectInfo, ObjectStore, Put
 from shared.objects.keys import index_prefix, metadata_key, target_key, timestamp_key
+from shared.provenance_address import index_url
 from shared.resources import Resources
 from shared.trust.metadata import read_bin
 from shared.trust.roles import SHARED, Role
@@ -213,7 +214,10 @@ async def _put_targets(
         part = paths[start : start + _PART]
         async with resources.engine.connect() as connection:
             projects = await tidying.shown_projects(connection, index.id, {path.split("/")[1] for path in part})
-            rendered = await rendered_targets(connection, index, projects) | await shown_head(connection, index)
+            address = index_url(resources.settings, index.name)
+            rendered = await rendered_targets(connection, index, projects, address)
+            rendered |= await shown_head(connection, index)
+            rendered |= await kept_summaries(connection, {path: missing[path] for path in part})
         good = {path: rendered[path] for path in part if _is(rendered.get(path), missing[path])}
         await tree.put_targets(resources.objects.side(public=index.public), index.name, good, Put.REPLACE)
         put += len(good)

@@ -53,7 +53,8 @@ class EventSignature(Base):
 
 
 class TrustTarget(Base):
-    """Writer: signing. The bytes of a target that a version of trust names, kept with its proposal and for ever."""
+    """Writer: signing. The bytes of a target that no other row can tell again, kept for ever: of one that a version of
+    trust names, since its proposal; and of verification summaries, since their publication."""
 
     __tablename__ = "trust_target"
     sha256: Mapped[str] = mapped_column(primary_key=True)

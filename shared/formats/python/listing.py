@@ -87,6 +87,11 @@ class Listing:
             del self._entries[bisect_left(self._entries, entry.place, key=_place)]
             self._encoded -= len(entry.encoded)
 
+    def entry(self, file_name: FileName) -> bytes | None:
+        """Return how a file is listed, as its page document prints it; None when it is not listed."""
+        entry = self._by_name.get(file_name)
+        return None if entry is None else entry.encoded
+
     def render(self, page: ProjectPage, new: Collection[FileName]) -> dict[TargetPath, bytes]:
         """Return what a publication signs for a project: target path -> bytes, the page document first.
 
@@ -128,7 +133,7 @@ def _place(entry: _Entry) -> _Place:
 def pointer_of(index: IndexName, project: NormalizedName, file: PageFile) -> Pointer:
     """Return the pointer of a file: what is signed for it, and what people approve beforehand."""
     uri = f"/{file_key(file.sha256, file.file_name)}"
-    return Pointer(project, file.version, index, Resource(uri, file.sha256, file.length))
+    return Pointer(project, file.version, index, Resource(uri, file.sha256, file.length), file.attestation)
 
 
 def _latest(page: ProjectPage, entries: Sequence[_Entry]) -> Latest:

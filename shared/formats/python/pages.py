@@ -6,7 +6,7 @@ Source: python-index contract section 1.3; architecture section 11.4.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,6 +35,15 @@ def signed_link(sha256: Sha256, file_name: FileName) -> str:
 def provenance_link(sha256: Sha256, file_name: FileName) -> str:
     """Return what stands for the address of a file's provenance object until the page's own address is known."""
     return f"{signed_link(sha256, file_name)}{PROVENANCE_SUFFIX}"
+
+
+def provenance_url(index_url: str, sha256: Sha256, file_name: FileName) -> str:
+    """Return the absolute URL of a file's provenance object, as signed page documents print it.
+
+    Args:
+        index_url: the index as clients see it, with a slash at its end; https, or of this machine (PEP 740).
+    """
+    return index_url + provenance_link(sha256, file_name).removeprefix("../../")
 
 
 def static_link(sha256: Sha256, file_name: FileName) -> str:
@@ -115,7 +124,27 @@ def _file_entry(file: PageFile) -> dict[str, Any]:
     entry["yanked"] = False if file.yanked is None else file.yanked or True
     if file.core_metadata_sha256 is not None:
         entry["core-metadata"] = entry["data-dist-info-metadata"] = {"sha256": file.core_metadata_sha256}
+    if file.provenance is not None:
+        entry["provenance"] = file.provenance
     return entry
+
+
+_FACTS = ("filename", "url", "hashes", "requires-python", "size", "core-metadata")
+"""Keys of a listed file that stay as they were first printed; its marks, and whether it is attested, may change."""
+
+
+def changed_facts(signed: bytes | Mapping[str, Any], file: PageFile) -> list[str]:
+    """Return the keys under which a file would be listed otherwise than it was signed, though it must not.
+
+    Args:
+        signed: the file as the signed page document lists it.
+    """
+    known = orjson.loads(signed) if isinstance(signed, bytes) else signed
+    now = _file_entry(file)
+    # The same bytes uploaded again are the same row with a later time. An earlier one would make a file look proven by
+    # age to who waits for that.
+    earlier = ["upload-time"] if file.uploaded_at < datetime.fromisoformat(known["upload-time"]) else []
+    return [*(key for key in _FACTS if known.get(key) != now.get(key)), *earlier]
 
 
 def _utc(moment: datetime) -> str:

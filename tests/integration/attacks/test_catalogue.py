@@ -77,24 +77,36 @@ async def test_row_17_altered_identity(case: Case, ledger: Ledger, record_proper
     17,
     Case(
         "the digest of a published file; then another file of its project is published",
-        31,
-        "state different digests",
-        gap="the contract asks that the signer refuses: it compares new files with their bytes and names, and not the "
-        "rows of older ones with what was signed of them. The client refuses the page that it signs then, and "
-        "`countermark-server rebuild` names the pointer that differs",
+        11,
+        "has no widget 2.0",
+        "update file set sha256 = repeat('0', 64) where file_name = :name",
+    ),
+    Case(
+        "the version of a published file; then another file of its project is published",
+        11,
+        "has no widget 2.0",
+        "update release set version = '9.9' where id = (select release_id from file where file_name = :name)",
+    ),
+    Case(
+        "the name (and so the address) of a published file; then another file of its project is published",
+        11,
+        "has no widget 2.0",
+        "update file set file_name = 'widget-9.0-py3-none-any.whl' where file_name = :name",
     ),
 )
 async def test_row_17_altered_published_row(case: Case, ledger: Ledger, record_property: Record) -> None:
-    """The pointer stays as it was signed, so a page that was rendered from the changed row contradicts it."""
-    await ledger.tamper("update file set sha256 = repeat('0', 64) where file_name = :name", name=OLD)
+    """The signer compares the rows of published files with what was signed of them: nothing of the project is signed
+    then, and what was signed stays."""
+    await ledger.tamper(case.given, name=OLD)
     await ledger.upload(NEW, b"newer")
     await ledger.publish()
-    ended = await asyncio.to_thread(ledger.client.get, "widget==1.0")
+    ended = await asyncio.to_thread(ledger.client.get, "widget==2.0")
     record_property("attack", (case.what, ended.code, ended.words))
     assert (ended.code, ended.placed) == (case.code, ()), ended.words
     assert case.says in ended.words
-    assert (await asyncio.to_thread(ledger.client.get, "widget", "--file", OLD)).code == 0
-    assert (await asyncio.to_thread(ledger.client.get, "widget==2.0")).code == 0
+    for asked in ("widget==1.0", "widget"):
+        other = await asyncio.to_thread(ledger.client.get, asked)
+        assert other.code == 0, other.words
 
 
 @attacks(

@@ -19,7 +19,9 @@ from services.signing.upkeep.tidying import TidyLoop
 from shared.catalogue.tables import Audit, Outbox
 from shared.jobs.messages import RefreshIndex
 from tests.integration.signing.ceremony_deployment import Deployment
+from tests.support import builds
 from tests.support.holders import API, CeremonyApi, adding, signed
+from tests.support.sigstore.instance import Instance
 from tests.support.tuf_reader import TreeReader
 
 
@@ -266,7 +268,7 @@ async def test_an_event_that_is_none(deployment: Deployment) -> None:
 async def test_targets_of_trust_are_published_as_they_were_signed(deployment: Deployment, tmp_path: Path) -> None:
     """Policy and Sigstore root reach every client of every index by the trust role alone, also after a rebuild."""
     await deployment.finish()
-    policy, trusted = b'schema: "policy/v1"\n', b"{}"
+    policy, trusted = builds.policy(), Instance().trusted_root()
     contents = {"trust/policy.yaml": policy, "trusted_root.json": trusted}
     change = {"targets": {path: base64.b64encode(content).decode() for path, content in contents.items()}}
     keys = deployment.key("trust", "alice"), deployment.key("trust", "bob")
@@ -279,5 +281,5 @@ async def test_targets_of_trust_are_published_as_they_were_signed(deployment: De
     shutil.rmtree(deployment.tree / "targets/trust")
     await TidyLoop(deployment.resources).tidy(deployment.index.id)
     assert TreeReader(deployment.tree, tmp_path / "third").target("trust/policy.yaml") == policy
-    await deployment.rotate("trust", {"untargets": ["trusted_root.json"]}, *keys)
-    assert (reader.target("trusted_root.json"), reader.target("trust/policy.yaml")) == (None, policy)
+    await deployment.rotate("trust", {"untargets": ["trust/policy.yaml"]}, *keys)
+    assert (reader.target("trusted_root.json"), reader.target("trust/policy.yaml")) == (trusted, None)

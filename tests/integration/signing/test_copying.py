@@ -88,7 +88,7 @@ async def test_the_order_is_the_contracts_and_a_second_copy_moves_what_is_new(
     folder = tmp_path / "mirror"
     first = Noting(folder)
     done = await copy_tree(source.objects.public, first, index.name)
-    assert (done.published, done.files, done.targets, done.metadata) == (True, 2, 6, 261)
+    assert (done.published, done.files, done.targets, done.metadata) == (True, 2, 7, 261)
     assert [kind(key) for key in first.noted][-6:] == [2, 2, 2, 3, 4, 5]
     for name in ("widget-1.0-py3-none-any.whl", "gadget-1.0.tar.gz"):
         places = [place for place, key in enumerate(first.noted) if name in key]

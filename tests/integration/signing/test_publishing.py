@@ -510,6 +510,9 @@ def superseded(name: Path, tree: dict[Path, bytes]) -> bool:
             for other in tree
             if other.parts[0] == "metadata" and other.name[0].isdigit()
         )
+    if name.parent == Path("targets"):
+        # What people signed has no plain copy, and was not replaced.
+        return False
     current = {sha256_of(tree[path]) for path in tree if path.parts[0] == "pointers"}
     return name.parts[0] == "targets" and name.name.partition(".")[0] not in current
 

@@ -125,6 +125,11 @@ def pointer_target(project: NormalizedName, file_name: FileName) -> TargetPath:
     return parse_target_path(f"pointers/{project}/{file_name.replace('+', '~')}.pointer")
 
 
+def summary_target(project: NormalizedName, file_name: FileName) -> TargetPath:
+    """Return the target path of a file's verification summary. Source: architecture section 11.8."""
+    return parse_target_path(f"pointers/{project}/{file_name.replace('+', '~')}.vsa.json")
+
+
 def page_target(project: NormalizedName) -> TargetPath:
     """Return the target path of a project's page document."""
     return TargetPath(f"pointers/{project}/_simple.json")
