@@ -28,7 +28,7 @@ _READ = rf"^(?:GET|HEAD) {_PLAIN}"
 ROUTES: tuple[tuple[str, str], ...] = (
     (rf"{_READ}{_BASE}/{_PLUS}tuf/files/", "download"),
     (rf"{_READ}{_BASE}/{_PLUS}tuf/", "index"),
-    (rf"{_READ}{_BASE}/{_PLUS}f/", "download"),
+    (rf"{_READ}{_BASE}/{_PLUS}(?:f|integrity)/", "download"),
     (rf"{_READ}{_BASE}/{_PLUS}simple{_END}", "index"),
     (rf"{_READ}/simple{_END}", "index"),
     (rf"{_READ}{_BASE}/pypi/", "index"),
@@ -36,6 +36,7 @@ ROUTES: tuple[tuple[str, str], ...] = (
     (rf"^POST {_PLAIN}/v1/query", "index"),
     (rf"{_READ}/api/v1/indexes/{_NAME}/{_NAME}/(?:publications|head|explain|holds|mirrors){_END}", "index"),
     (rf"{_READ}/api/v1/indexes/{_NAME}/{_NAME}/(?:downloads|attestations){_END}", "download"),
+    (rf"{_READ}/api/v1/verify/", "download"),
 )
 """Regular expression over `METHOD request-target` -> service; the first that matches counts, else it is the gateway.
 

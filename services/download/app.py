@@ -10,10 +10,15 @@ from services.download.doc_routes import DocRoutes
 from services.download.documentation import Documentation
 from services.download.evicting import Eviction
 from services.download.hot import DownloadHotReader
+from services.download.integrity import IntegrityRoutes
 from services.download.reader import Reader
 from services.download.routes import DownloadRoutes, Reading
 from services.download.settings import Limits
 from services.download.uses import Uses
+from services.download.verification.api import Verifying
+from services.download.verification.guarding import Guard
+from services.download.verification.hashes import Hashes
+from services.download.verification.verifying import Examinations
 from shared.auth.verifier import Verifier
 from shared.fetching.fetching import Fetching
 from shared.problems import UnknownErrors, problem_answer
@@ -35,14 +40,17 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     access = Access(resources.directory, verifier)
     fetching = Fetching(resources, limits.fetching)
     downloads = Downloads(resources.engine, resources.clock, limits.flush_seconds)
-    reading = Reading(Reader(resources, limits, fetching), downloads, fetching, Uses(resources.engine, resources.clock))
-    routes = DocRoutes(Documentation(resources), limits, access, DownloadRoutes(resources, limits, access, reading))
+    uses, guard = Uses(resources.engine, resources.clock), Guard(resources, limits)
+    reading = Reading(Reader(resources, limits, fetching), downloads, fetching, uses, guard)
+    files_and_objects = IntegrityRoutes(resources, access, reading, DownloadRoutes(resources, limits, access, reading))
+    routes = DocRoutes(Documentation(resources), limits, access, files_and_objects)
     files = UnknownErrors(routes, problem_answer)
     reads = DevpiFiles(resources, access, reading.reader).before(files)
+    examinations = Examinations(resources, limits, Hashes(remember=False), limits.verified_seconds)
     attesting = Attesting(resources, access, reading.reader, fetching)
     return Service(
         name="download",
-        app=beside(api_app(resources, verifier, attesting), reads),
-        hot=(DownloadHotReader(access, reading.reader, reading.downloads, reading.uses),),
+        app=beside(api_app(resources, verifier, attesting, Verifying(resources, access, examinations)), reads),
+        hot=(DownloadHotReader(access, reading),),
         loops=(reading.downloads.run, reading.uses.run, Eviction(resources, limits, fetching).run),
     )

@@ -27,6 +27,7 @@ from countermark.core.attestations.trust_root import BadRoot, Root, public_root
 from countermark.core.attestations.verifying import ProvenanceVerifier
 from countermark.core.digest import Sha256, sha256_of
 from shared.attesting.frames import framed, read_frame
+from shared.attesting.metadata import metadata_answer
 from shared.strict_json import read_json
 
 MEMORY = 1 << 30
@@ -61,9 +62,15 @@ class Answering:
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a question, by its `ask`."""
-        if asked["ask"] == "roots":
-            return _faults_of_roots(asked)
-        return self._judge(asked) if asked["ask"] == "judge" else self._provenance(asked)
+        match asked["ask"]:
+            case "judge":
+                return self._judge(asked)
+            case "metadata":
+                return metadata_answer(asked)
+            case "roots":
+                return _faults_of_roots(asked)
+            case _:
+                return self._provenance(asked)
 
     def _judge(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return the judgement on a file.

@@ -163,6 +163,21 @@ async def test_nothing_to_verify(site: Attested, instance: Instance) -> None:
     assert (await site.get(f"/api/v1/indexes/root/pypi/attestations/{SHA}/%2e%2e")).status_code == 404
 
 
+async def test_by_name(site: Attested, instance: Instance) -> None:
+    """The integrity API passes a mirror's object through; the chain of what a mirror has is told to be none."""
+    body = provenance(instance.attest(NAME, CONTENT))
+    add(site, body)
+    await ask(site)
+    for index in ("a/top", "root/pypi"):
+        path, every = f"/{index}/+integrity/thing/2.0/{NAME}/provenance", {"accept": "*/*"}
+        answer = await site.client.get(path, headers=every)
+        assert (answer.status_code, answer.content) == (200, body)
+        assert (await site.client.get(path.replace("/2.0/", "/2.1/"), headers=every)).status_code == 404
+        chain = await site.get(f"/api/v1/verify/{index}/thing/2.0/{NAME}")
+        assert chain.status_code == 404
+        assert "never signed" in chain.json()["detail"]
+
+
 async def test_rights_and_rules(site: Attested, instance: Instance) -> None:
     """Who may not read the file may not ask, and what a rule holds back is 403 with the rule."""
     add(site, provenance(instance.attest(NAME, CONTENT)))

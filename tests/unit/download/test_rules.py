@@ -11,9 +11,19 @@ from hypothesis import strategies as st
 
 from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName, NormalizedName
-from services.download.rules import Extent, FileWanted, Span, extent, refusal, wanted_at
+from services.download.rules import (
+    PROVENANCE_TYPES,
+    Extent,
+    FileWanted,
+    Span,
+    extent,
+    named_at,
+    provenance_type,
+    refusal,
+    wanted_at,
+)
 from shared.errors import ErrorKind
-from shared.faces import parse_face
+from shared.faces import Face, FaceKind, parse_face
 from shared.ids import FileId, new_uuid
 from shared.reading.facts import FileFacts
 from shared.reading.headers import Asked, http_date
@@ -191,3 +201,53 @@ class TestExtent:
         for value in (asked, b"bytes=" + asked):
             found = extent(Asked(range=value, if_range=if_range or None), ETAG, MODIFIED, 10)
             assert not isinstance(found, Span) or 0 <= found.start < found.stop <= 10
+
+
+class TestBundlesAndNames:
+    """Addresses of bundles, and files by name. Trust contract section 3.2; contract python-index section 1.8."""
+
+    DIGEST = "ab" * 32
+
+    def test_bundle(self) -> None:
+        """The `uri` of an attestation means a bundle about the file whose name it begins with; `+f/` knows none."""
+        rest = f"files/{self.DIGEST[:2]}/{self.DIGEST[2:]}/demo-1.0.tar.gz.sigstore.json"
+        wanted = wanted_at(Face(None, FaceKind.TUF, rest, "/"))
+        assert wanted is not None
+        assert (wanted.file_name, wanted.bundle, wanted.sha256, wanted.beside) == (
+            "demo-1.0.tar.gz",
+            True,
+            self.DIGEST,
+            True,
+        )
+        rest = f"{self.DIGEST[:3]}/{self.DIGEST[3:16]}/demo-1.0.tar.gz.sigstore.json"
+        wanted = wanted_at(Face(None, FaceKind.FILE, rest, "/"))
+        assert wanted is None or not wanted.bundle
+
+    @pytest.mark.parametrize(
+        "rest",
+        ["", "demo/1.0/x.whl", "demo/1.0/x.whl/other", "demo/1.0/../provenance", "a b/1.0/x.whl/provenance",
+         f"demo/{'1' * 201}/x.whl/provenance", "demo/1.0/x/y.whl/provenance"],
+    )  # fmt: skip
+    def test_no_name(self, rest: str) -> None:
+        """What is not project, version, file name and `provenance` means nothing."""
+        assert named_at(Face(None, FaceKind.INTEGRITY, rest, "/")) is None
+
+    @pytest.mark.parametrize(
+        ("accept", "kind"),
+        [
+            (None, 0),
+            (b"", 0),
+            (b"*/*", 0),
+            (b"application/*;q=0.1", 0),
+            (b"application/json", 1),
+            (b"Application/JSON ; charset=utf-8", 1),
+            (b"application/json, application/vnd.pypi.integrity.v1+json;q=0.9", 1),
+            (b"text/html, */*;q=0.1", 0),
+            (b"text/html", None),
+            (b"application/json;q=0", None),
+            (b"application/json;q=0.000, text/*", None),
+        ],
+    )
+    def test_types(self, accept: bytes | None, kind: int | None) -> None:
+        """The better of two types, the first on equal terms, none for who takes neither."""
+        assert provenance_type(accept) == (None if kind is None else PROVENANCE_TYPES[kind])
