@@ -22,7 +22,7 @@ export UV_PYTHON_DOWNLOADS := never
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run stack system test lint e2e e2e-real chaos bench lock
+.PHONY: help setup run stack system test lint e2e e2e-real chaos show bench lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ e2e-real: .venv/stamp-dev system ## run the end-to-end suite on the real profile
 
 chaos: .venv/stamp-dev system ## break the real profile part by part under load, and print what was noticed
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+show: .venv/stamp-dev ## show provenance from a commit to proven bytes, and what ends where somebody tampers with it
+	@$(BIN)/python -m tests.support.provenance
 
 lint: .venv/stamp-dev ## check style, types, imports and locks
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench import devpi, nginx
 from bench.apart import measure_ingress, measure_processes
+from bench.attesting import measure_attestations
 from bench.beside import measure_devpi
 from bench.bins import measure_bins
 from bench.crowds import measure_crowds
@@ -41,7 +42,7 @@ from bench.verifying import measure_verifying
 
 _PARTS = (
     "start", "memory", "processes", "uploads", "crowds", "large", "s3", "import", "install", "pages", "ingress",
-    "roots", "growth", "scale", "devpi", "mirrors", "bins", "rotation", "keys", "verify",
+    "roots", "growth", "scale", "devpi", "mirrors", "bins", "rotation", "keys", "verify", "attestations",
 )  # fmt: skip
 _LOADED = {"pages", "ingress", "roots", "growth", "large", "devpi", "mirrors"}
 """Parts that load servers with reads."""
@@ -172,6 +173,7 @@ def _measurements(
         "rotation": partial(measure_rotation, options.rotated),
         "keys": partial(measure_keys, 100, 30_000, 5),
         "verify": partial(measure_verifying, options.verified),
+        "attestations": partial(measure_attestations, options.uploads),
         "scale": lambda folder: measure_scale(options.sizes, options.uploads, options.at_once, folder, options.filled),
     }
     yield from ((name, measure) for name, measure in parts.items() if name in options.only)

@@ -40,11 +40,24 @@ def registry_of(server: Running, data: Path) -> Registry:
     Raises:
         NotMeasured: the token cannot be made.
     """
-    argv = (str(_PROGRAM), "token", "create", "--data", str(data), "--user", "root", "--index", _INDEX, "--json")
+    return Registry("Countermark", server, f"/{_INDEX}", "__token__", token_of(data))
+
+
+def token_of(data: Path, *options: str, index: str = _INDEX) -> str:
+    """Return a new token for an index of the Countermark that runs on a data folder.
+
+    Args:
+        options: more of the command line.
+
+    Raises:
+        NotMeasured: it cannot be made.
+    """
+    named = ("--data", str(data), "--user", "root", "--index", index, "--json")
+    argv = (str(_PROGRAM), "token", "create", *named, *options)
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise NotMeasured(f"Countermark makes no token: {done.stderr.strip()[-600:]}")
-    return Registry("Countermark", server, f"/{_INDEX}", "__token__", json.loads(done.stdout)["token"])
+    return str(json.loads(done.stdout)["token"])
 
 
 def set_password(data: Path, account: str, password: str) -> None:

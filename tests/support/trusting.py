@@ -7,13 +7,30 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import httpx2
 
 from countermark.core.digest import sha256_of
-from tests.support.processes import Deployment, program, run
+from tests.support.processes import program, run
 
 POLICY, TRUSTED_ROOT = "trust/policy.yaml", "trusted_root.json"
 """Target paths that trust signs."""
+
+
+class Administered(Protocol):
+    """A running deployment, as far as its administrators need to know it."""
+
+    @property
+    def api(self) -> str:
+        """URL of the host for machines, without a trailing slash."""
+
+    @property
+    def data(self) -> Path:
+        """The data folder."""
+
+    def token(self, *options: str, index: str) -> str:
+        """Return a new token of `root`; `options` as of `countermark-server token create`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +41,7 @@ class Holders:
         home: of their `countermark`; empty at first.
     """
 
-    deployment: Deployment
+    deployment: Administered
     home: Path
     index: str = "root/stable"
 
@@ -55,7 +72,7 @@ class Holders:
     def _root(self) -> Path:
         path = self.home / "1.root.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self.deployment.get(f"/{self.index}/+tuf/metadata/1.root.json").content)
+        path.write_bytes(self._get("1.root.json"))
         return path
 
     def _until_published(self, targets: Mapping[str, Path], removed: tuple[str, ...]) -> None:
@@ -73,11 +90,15 @@ class Holders:
         """Return target path -> digests, of what trust signs."""
 
         def signed(name: str) -> Any:
-            return json.loads(self.deployment.get(f"/{self.index}/+tuf/metadata/{name}").content)["signed"]
+            return json.loads(self._get(name))["signed"]
 
         snapshot = signed("timestamp.json")["meta"]["snapshot.json"]["version"]
         trust = signed(f"{snapshot}.snapshot.json")["meta"]["trust.json"]["version"]
         return {path: found["hashes"] for path, found in signed(f"{trust}.trust.json").get("targets", {}).items()}
+
+    def _get(self, name: str) -> bytes:
+        answer = httpx2.get(f"{self.deployment.api}/{self.index}/+tuf/metadata/{name}", timeout=20)
+        return answer.raise_for_status().content
 
     def _done(self, token: str, *arguments: str) -> str:
         environment = {
