@@ -36,6 +36,9 @@ class FaceKind(StrEnum):
     """devpi's document of a release; `rest` is project, slash, version as written, and a slash where one followed."""
     AT = "+at"
     """The index as it stood at some moment; `rest` is the moment as written, slash, and a face of those that read."""
+    INTEGRITY = "+integrity"
+    """Provenance objects by name (contract python-index section 1.8); `rest` is project, slash, version, slash, file
+    name, and `/provenance`."""
     DOC = "+doc"
     """Uploaded documentation; `rest` is project, slash, version, slash, and the path within."""
 
@@ -57,7 +60,9 @@ class Face:
     base: str
 
 
-_BY_SEGMENT = {kind.value: kind for kind in (FaceKind.SIMPLE, FaceKind.FILE, FaceKind.TUF, FaceKind.JSON)}
+_BY_SEGMENT = {
+    kind.value: kind for kind in (FaceKind.SIMPLE, FaceKind.FILE, FaceKind.TUF, FaceKind.JSON, FaceKind.INTEGRITY)
+}
 _OF_THE_HOST = {f"/{kind.value}": kind for kind in (FaceKind.API, FaceKind.LOGIN, FaceKind.STATUS)}
 _DOC_SEGMENTS = frozenset(["+doc", "+d"])
 
@@ -111,6 +116,8 @@ def service_for(face: Face, method: str = "GET") -> str:
             return INDEX if reads else UPLOAD
         case FaceKind.FILE | FaceKind.DOC:
             return DOWNLOAD if reads else UPLOAD
+        case FaceKind.INTEGRITY:
+            return DOWNLOAD
         case FaceKind.TUF:
             return DOWNLOAD if face.rest.startswith("files/") else INDEX
 

@@ -245,7 +245,7 @@ def metrics_app(metrics: Metrics) -> ASGIApp:
 
 _KINDS = {
     FaceKind.INDEX: "upload", FaceKind.SIMPLE: "page", FaceKind.FILE: "file", FaceKind.TUF: "metadata",
-    FaceKind.JSON: "json", FaceKind.AT: "page",
+    FaceKind.JSON: "json", FaceKind.AT: "page", FaceKind.INTEGRITY: "file",
 }  # fmt: skip
 """What faces are counted as; all others are documents of devpi's API."""
 

@@ -28,7 +28,7 @@ _READ = rf"^(?:GET|HEAD) {_PLAIN}"
 ROUTES: tuple[tuple[str, str], ...] = (
     (rf"{_READ}{_BASE}/{_PLUS}tuf/files/", "download"),
     (rf"{_READ}{_BASE}/{_PLUS}tuf/", "index"),
-    (rf"{_READ}{_BASE}/{_PLUS}f/", "download"),
+    (rf"{_READ}{_BASE}/{_PLUS}(?:f|integrity)/", "download"),
     (rf"{_READ}{_BASE}/{_PLUS}simple{_END}", "index"),
     (rf"{_READ}/simple{_END}", "index"),
     (rf"{_READ}{_BASE}/pypi/", "index"),

@@ -10,6 +10,7 @@ from services.download.doc_routes import DocRoutes
 from services.download.documentation import Documentation
 from services.download.evicting import Eviction
 from services.download.hot import DownloadHotReader
+from services.download.integrity import IntegrityRoutes
 from services.download.reader import Reader
 from services.download.routes import DownloadRoutes, Reading
 from services.download.settings import Limits
@@ -36,7 +37,8 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     fetching = Fetching(resources, limits.fetching)
     downloads = Downloads(resources.engine, resources.clock, limits.flush_seconds)
     reading = Reading(Reader(resources, limits, fetching), downloads, fetching, Uses(resources.engine, resources.clock))
-    routes = DocRoutes(Documentation(resources), limits, access, DownloadRoutes(resources, limits, access, reading))
+    files_and_objects = IntegrityRoutes(resources, access, reading, DownloadRoutes(resources, limits, access, reading))
+    routes = DocRoutes(Documentation(resources), limits, access, files_and_objects)
     files = UnknownErrors(routes, problem_answer)
     reads = DevpiFiles(resources, access, reading.reader).before(files)
     attesting = Attesting(resources, access, reading.reader, fetching)

@@ -1,6 +1,7 @@
 """Verifies the attestations of a mirrored file when somebody asks, and tells step by step what was found.
 
-Whoever may read the file may ask, and is refused as for the file. Hosted files have no provenance object.
+Whoever may read the file may ask, and is refused as for the file. Of hosted files the whole chain is verified instead
+(`services.download.verification`).
 Source: contract python-index sections 4.4 and 5.1 (5); architecture section 11.6; ADR 0031.
 """
 

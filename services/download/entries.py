@@ -76,6 +76,12 @@ class Entry:
         headers = [(b"location", url.encode("ascii")), (b"content-length", b"0"), NO_STORE, *varying, NOSNIFF, *CORS]
         return Prepared(302, headers, b"")
 
+    def of_kind(self, kind: bytes, body: bytes) -> Prepared:
+        """Return the whole answer under a Content-Type that depends on what was asked for."""
+        varying = [(b"vary", b"Accept")]
+        headers = [header for header in described(self.kept, self.length, kind) if header[0] != b"accept-ranges"]
+        return Prepared(200, [*headers, *varying], body)
+
     def out_of_range(self) -> Prepared:
         """Return the answer to a range that lies outside the file."""
         where = (b"content-range", b"bytes */%d" % self.length)

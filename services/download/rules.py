@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from enum import Enum
 
 from countermark.core.digest import Sha256
-from countermark.core.names import FileName, InvalidName, parse_file_name
+from countermark.core.names import FileName, InvalidName, NormalizedName, parse_file_name, parse_project_name
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, FaceKind
 from shared.formats.python.pages import PROVENANCE_SUFFIX
 from shared.reading.facts import FileFacts
-from shared.reading.headers import Asked, parse_http_date
+from shared.reading.headers import MAX_HEADER, Asked, parse_http_date
 
 METADATA_SUFFIX = ".metadata"
 """What a wheel's address ends with to mean its METADATA. Source: PEP 658."""
+
+BUNDLE_SUFFIX = ".sigstore.json"
+"""What follows a file's name in the name of a bundle's object. Source: trust contract section 3.2."""
 
 _TEST_RESULT = re.compile(r"\.toxresult-[0-9]{14}-[0-9]{1,9}\Z")
 """What the names of test results have behind that of their file. Source: contract devpi section 10."""
@@ -26,16 +29,18 @@ _TEST_RESULT = re.compile(r"\.toxresult-[0-9]{14}-[0-9]{1,9}\Z")
 _DOCUMENTATION = ".doc.zip"
 _DEVPI_PATH = re.compile(r"([0-9a-f]{3})/([0-9a-f]{13})/([^/]+)\Z")
 _POINTER_PATH = re.compile(r"files/([0-9a-f]{2})/([0-9a-f]{62})/([^/]+)\Z")
+_INTEGRITY_PATH = re.compile(r"([^/]{1,200})/([^/]{1,200})/([^/]{1,255})/provenance\Z")
 _SPAN = re.compile(r"([0-9]{0,18})-([0-9]{0,18})\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class FileWanted:
-    """A file of an index, or its `.metadata`, or its provenance object.
+    """A file of an index, or its `.metadata`, or its provenance object, or a bundle about it.
 
     Attributes:
-        path_key: the first 16 hex digits of the file's sha256.
+        path_key: the first 16 hex digits of the file's sha256; of a bundle's own where that is wanted.
         sha256: all of them, when the path held them.
+        bundle: whether a Sigstore bundle about the file is wanted.
     """
 
     path_key: str
@@ -43,11 +48,12 @@ class FileWanted:
     metadata: bool
     sha256: Sha256 | None = None
     provenance: bool = False
+    bundle: bool = False
 
     @property
     def beside(self) -> bool:
         """Whether it is not the file itself that is wanted."""
-        return self.metadata or self.provenance
+        return self.metadata or self.provenance or self.bundle
 
     @property
     def own(self) -> bool:
@@ -56,11 +62,29 @@ class FileWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """A file as the integrity API names it: the version as written."""
+
+    project: NormalizedName
+    version: str
+    file_name: FileName
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
     """Bytes `start` to `stop` of a file, `stop` not included; never empty."""
 
     start: int
     stop: int
+
+
+PROVENANCE_TYPES = (b"application/vnd.pypi.integrity.v1+json", b"application/json")
+"""Content-Types of provenance objects, the first unless the other is asked for."""
+
+_MOST_RANGES = 64
+"""Media ranges of one Accept that are read."""
+
+_QUALITY = re.compile(rb"(?i)(?:\A|;)\s*q\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\s*(?:;|\Z)")
 
 
 class Extent(Enum):
@@ -86,6 +110,7 @@ def wanted_at(face: Face) -> FileWanted | None:
     if found is None:
         return None
     digest, name = found[1] + found[2], found[3]
+    bundle = face.kind is FaceKind.TUF and name.endswith(BUNDLE_SUFFIX)
     metadata, provenance = name.endswith(METADATA_SUFFIX), name.endswith(PROVENANCE_SUFFIX)
     result = _TEST_RESULT.search(name)
     try:
@@ -93,12 +118,45 @@ def wanted_at(face: Face) -> FileWanted | None:
             # Longer than any file's name by its ending.
             file_name = FileName(parse_file_name(name[: result.start()]) + result[0])
         else:
-            suffix = METADATA_SUFFIX if metadata else PROVENANCE_SUFFIX
+            suffix = METADATA_SUFFIX if metadata else BUNDLE_SUFFIX if bundle else PROVENANCE_SUFFIX
             file_name = parse_file_name(name.removesuffix(suffix))
     except InvalidName:
         return None
     sha256 = Sha256(digest) if face.kind is FaceKind.TUF else None
-    return FileWanted(digest[:16], file_name, metadata, sha256, provenance)
+    return FileWanted(digest[:16], file_name, metadata, sha256, provenance, bundle)
+
+
+def named_at(face: Face) -> Named | None:
+    """Return which file's provenance object a path of the integrity API means, None when it can mean none."""
+    found = _INTEGRITY_PATH.match(face.rest) if face.kind is FaceKind.INTEGRITY else None
+    if found is None:
+        return None
+    try:
+        return Named(parse_project_name(found[1]), found[2], parse_file_name(found[3]))
+    except InvalidName:
+        return None
+
+
+def provenance_type(accept: bytes | None) -> bytes | None:
+    """Return the Content-Type in which a provenance object is answered, None when the client takes neither.
+
+    Source: contract python-index section 1.8.
+    """
+    if accept is None or not accept.strip():
+        return PROVENANCE_TYPES[0]
+    best: tuple[float, int] | None = None
+    for part in accept[:MAX_HEADER].split(b",")[:_MOST_RANGES]:
+        name, _, parameters = part.partition(b";")
+        quality = _quality(parameters)
+        for rank, offered in enumerate(PROVENANCE_TYPES):
+            if quality > 0 and name.strip().lower() in (offered, b"application/*", b"*/*"):
+                best = max(best or (0.0, 0), (quality, -rank))
+    return None if best is None else PROVENANCE_TYPES[-best[1]]
+
+
+def _quality(parameters: bytes) -> float:
+    found = _QUALITY.search(parameters)
+    return 1.0 if found is None else float(found[1])
 
 
 def names_attachment(wanted: FileWanted) -> bool:
@@ -121,8 +179,6 @@ def refusal(wanted: FileWanted, facts: FileFacts | None) -> ServiceError | None:
     if facts is None or wanted.sha256 not in (None, facts.sha256):
         return missing
     if facts.visible:
-        if wanted.provenance:
-            return ServiceError(ErrorKind.NOT_FOUND, f"There is no provenance for {wanted.file_name}.")
         if wanted.metadata and facts.core_metadata_sha256 is None:
             return ServiceError(
                 ErrorKind.NOT_FOUND, f"There is no metadata for {wanted.file_name}; take the file itself."

@@ -14,6 +14,7 @@ import structlog
 from services.download.entries import ABSENT, Entry, Refused, Stored, make_entry
 from services.download.inheriting import InView, in_view
 from services.download.mirrored import held_back, mirrored_entry, remembered_until
+from services.download.provenance import bundle_entry, hosted_provenance
 from services.download.rules import FileWanted, Span, refusal
 from services.download.settings import Limits
 from shared.catalogue.engine import one_by_one
@@ -62,6 +63,8 @@ async def find(finding: Finding, place: Place, wanted: FileWanted) -> Entry | Re
             or UNAVAILABLE; a small file of a mirror cannot be fetched.
     """
     resources, limits = finding.resources, finding.limits
+    if wanted.bundle:
+        return await bundle_entry(resources, limits, place, wanted)
     own, seen, now = await looked(resources, place, wanted)
     if seen.file is None and seen.doubts:
         asked = await finding.questions.ask(seen.doubts)
@@ -81,6 +84,8 @@ async def find(finding: Finding, place: Place, wanted: FileWanted) -> Entry | Re
         assert refused is not None, "what is not known is refused"
         what = ABSENT if shown is None or refused.kind is ErrorKind.NOT_FOUND else shown.project
         return Refused(refused, place.groups(what), remembered_until(limits, seen, now))
+    if wanted.provenance:
+        return await hosted_provenance(resources, limits, place, seen.owner, shown)
     stored = _stored(shown, wanted, public=seen.owner.public)
     body = None
     if stored.length <= limits.small:

@@ -76,7 +76,7 @@ async def load_merged_page(
         return empty_page(limits, place, project, serial)
     weight = sum(len(part.document) for part in parts)
     body = await sized(weight, merged_document, record.name, project, serial, parts, hidden)
-    if mirrored.parts:
+    if mirrored.parts or any(part.index != record.name for part in parts):
         body = await sized(weight, with_provenance, body, _own_url(resources, record))
     document = _lasting(page_of_signed(place, project, serial, body, mirrored.stale_since), mirrored.until, now)
     document.upstreams = mirrored.upstreams

@@ -27,6 +27,7 @@ _ENTRY = b'{"filename":"'
 _ORIGIN = "_origin"
 _PROVENANCE_BEGIN = b',"provenance":"../../'
 _PROVENANCE = re.compile(rb',"provenance":"\.\./\.\./[^"]*"')
+_SIGNED_PROVENANCE = re.compile(rb',"provenance":"https?://[^"]*?/\+f/')
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +114,13 @@ def unannounced(document: bytes, metadata: Iterable[Sha256]) -> bytes:
 def with_provenance(document: bytes, base: str | None) -> bytes:
     """Return a page document whose provenance objects are at absolute URLs, which their specification asks for.
 
+    Those of signed documents, which have such URLs, move as well: what is inherited is read, with its provenance, below
+    the index that was asked (architecture section 11.4).
+
     Args:
         base: URL of the index, with a slash at its end; None leaves them out.
     """
+    document = _SIGNED_PROVENANCE.sub(_PROVENANCE_BEGIN + b"+f/", document)
     if base is None:
         return _PROVENANCE.sub(b"", document)
     return document.replace(_PROVENANCE_BEGIN, b',"provenance":"' + base.encode("ascii"))

@@ -7,7 +7,7 @@ import pytest
 
 from countermark.core.names import FileName, IndexName, NormalizedName
 from shared.formats.interface import ProjectPage
-from shared.formats.python.merged import Part, merged_document, origin_of
+from shared.formats.python.merged import Part, merged_document, origin_of, with_provenance
 from shared.formats.registry import FORMATS
 from tests.unit.formats.pages import page_file
 
@@ -56,3 +56,15 @@ def test_versions_that_no_rule_orders() -> None:
     strange = Part(LOW, part(LOW, "widget-0.1.tar.gz").document.replace(b'["0.1"]', b'["2004-stable","0.1"]'))
     merged = orjson.loads(merged_document(TOP, WIDGET, 1, [part(TOP, "widget-1.0.tar.gz"), strange]))
     assert merged["versions"] == ["1.0", "0.1", "2004-stable"]
+
+
+def test_provenance_below_the_index_that_was_asked() -> None:
+    """Where a member signed an absolute URL, and where a mirror's page stands for one, the view's own is printed;
+    nothing else changes, and without a secure address the key is left out."""
+    signed = b',"provenance":"https://old.test:8443/a/low/+f/abc/0123456789abc/w-1.0%2Bx.tar.gz.provenance"'
+    text = b',"yanked":"see \\",\\"provenance\\":\\"https://x/+f/"'
+    mirrored = b',"provenance":"../../+f/abc/w.provenance"'
+    found = with_provenance(b"{" + signed + text + mirrored + b"}", "https://now.test/a/top/")
+    moved = b',"provenance":"https://now.test/a/top/+f/abc/0123456789abc/w-1.0%2Bx.tar.gz.provenance"'
+    assert found == b"{" + moved + text + b',"provenance":"https://now.test/a/top/+f/abc/w.provenance"' + b"}"
+    assert with_provenance(b"{" + signed + text + mirrored + b"}", None) == b"{" + text + b"}"
