@@ -25,6 +25,7 @@ QUERY_PREFIX = "/v1/"
 _SERVICE_ROUTES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(QUERY_PREFIX), INDEX),
     (re.compile(r"/api/v1/trust(/|\Z)"), SIGNING),
+    (re.compile(r"/api/v1/verify/"), DOWNLOAD),
     (re.compile(r"/api/v1/files/"), UPLOAD),
     (re.compile(r"/api/v1/indexes/[^/]+/[^/]+/(projects|files)(/|\Z)"), UPLOAD),
     (re.compile(r"/api/v1/indexes/[^/]+/[^/]+/(publications|head|explain|holds|mirrors)(/|\Z)"), INDEX),

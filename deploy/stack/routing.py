@@ -36,6 +36,7 @@ ROUTES: tuple[tuple[str, str], ...] = (
     (rf"^POST {_PLAIN}/v1/query", "index"),
     (rf"{_READ}/api/v1/indexes/{_NAME}/{_NAME}/(?:publications|head|explain|holds|mirrors){_END}", "index"),
     (rf"{_READ}/api/v1/indexes/{_NAME}/{_NAME}/(?:downloads|attestations){_END}", "download"),
+    (rf"{_READ}/api/v1/verify/", "download"),
 )
 """Regular expression over `METHOD request-target` -> service; the first that matches counts, else it is the gateway.
 

@@ -1,5 +1,5 @@
-"""The download service's part of our own API: how often files were downloaded, and whether
-attestations of mirrored ones verify.
+"""The download service's part of our own API: how often files were downloaded, whether attestations of mirrored ones
+verify, and the whole chain of hosted ones.
 
 Source: architecture sections 3 and 4.
 """
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from countermark.core.names import InvalidName, parse_project_name
 from services.download.attestations import Attesting, CheckedProvenance
+from services.download.verification.api import Verifying, verification_router
 from shared.auth.verifier import Verifier
 from shared.catalogue.downloads import LISTED_FILES, project_downloads
 from shared.errors import ErrorKind, ServiceError
@@ -39,7 +40,7 @@ class ProjectDownloads(_Answer):
     files: list[FileDownloads] = Field(description=f"visible files, the newest {LISTED_FILES} of them first")
 
 
-def api_app(resources: Resources, verifier: Verifier, attesting: Attesting) -> FastAPI:
+def api_app(resources: Resources, verifier: Verifier, attesting: Attesting, verifying: Verifying) -> FastAPI:
     """Return the application of the download service's routes below /api/v1."""
     app = FastAPI(title="Countermark download", version="1", docs_url=None, redoc_url=None)
     router = APIRouter(prefix="/api/v1/indexes/{owner}/{index}")
@@ -70,5 +71,6 @@ def api_app(resources: Resources, verifier: Verifier, attesting: Attesting) -> F
         return await attesting.check(f"{owner}/{index}", sha256, filename, authorization)
 
     app.include_router(router)
+    app.include_router(verification_router(verifying))
     install_problem_handlers(app, problem_answer)
     return app

@@ -15,6 +15,9 @@ from services.download.reader import Reader
 from services.download.routes import DownloadRoutes, Reading
 from services.download.settings import Limits
 from services.download.uses import Uses
+from services.download.verification.api import Verifying
+from services.download.verification.hashes import Hashes
+from services.download.verification.verifying import Examinations
 from shared.auth.verifier import Verifier
 from shared.fetching.fetching import Fetching
 from shared.problems import UnknownErrors, problem_answer
@@ -41,10 +44,11 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     routes = DocRoutes(Documentation(resources), limits, access, files_and_objects)
     files = UnknownErrors(routes, problem_answer)
     reads = DevpiFiles(resources, access, reading.reader).before(files)
+    examinations = Examinations(resources, limits, Hashes(remember=False), limits.verified_seconds)
     attesting = Attesting(resources, access, reading.reader, fetching)
     return Service(
         name="download",
-        app=beside(api_app(resources, verifier, attesting), reads),
+        app=beside(api_app(resources, verifier, attesting, Verifying(resources, access, examinations)), reads),
         hot=(DownloadHotReader(access, reading.reader, reading.downloads, reading.uses),),
         loops=(reading.downloads.run, reading.uses.run, Eviction(resources, limits, fetching).run),
     )

@@ -23,6 +23,9 @@ METADATA_SUFFIX = ".metadata"
 BUNDLE_SUFFIX = ".sigstore.json"
 """What follows a file's name in the name of a bundle's object. Source: trust contract section 3.2."""
 
+MAX_VERSION = 200
+"""Characters of a version that is looked for."""
+
 _TEST_RESULT = re.compile(r"\.toxresult-[0-9]{14}-[0-9]{1,9}\Z")
 """What the names of test results have behind that of their file. Source: contract devpi section 10."""
 
@@ -129,10 +132,15 @@ def wanted_at(face: Face) -> FileWanted | None:
 def named_at(face: Face) -> Named | None:
     """Return which file's provenance object a path of the integrity API means, None when it can mean none."""
     found = _INTEGRITY_PATH.match(face.rest) if face.kind is FaceKind.INTEGRITY else None
-    if found is None:
+    return None if found is None else named_by(found[1], found[2], found[3])
+
+
+def named_by(project: str, version: str, file_name: str) -> Named | None:
+    """Return the file that three names mean, None where they can mean none."""
+    if len(version) > MAX_VERSION:
         return None
     try:
-        return Named(parse_project_name(found[1]), found[2], parse_file_name(found[3]))
+        return Named(parse_project_name(project), version, parse_file_name(file_name))
     except InvalidName:
         return None
 

@@ -23,6 +23,9 @@ class Limits:
         evict_seconds: between two looks whether too much is kept of them.
         evict_grace: seconds between the mark that something is removed and its removal, for clients that were sent to
             the store for it.
+        verify_seconds: that verifying the whole chain of a file may take, its bytes are read for it.
+        verified_seconds: for which what was found is told again, where head, rows and objects are as they were.
+        holds_seconds: for which an index that verifies on read asks for no chain anew, under the same conditions.
     """
 
     memory: int = 48 << 20
@@ -34,3 +37,6 @@ class Limits:
     fetching: FetchLimits = field(default_factory=FetchLimits)
     evict_seconds: float = 60.0
     evict_grace: float = 120.0
+    verify_seconds: float = 300.0
+    verified_seconds: float = 10.0
+    holds_seconds: float = 60.0

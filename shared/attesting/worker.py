@@ -26,6 +26,7 @@ from countermark.core.attestations.trust_root import BadRoot, Root, public_root
 from countermark.core.attestations.verifying import ProvenanceVerifier
 from countermark.core.digest import Sha256, sha256_of
 from shared.attesting.frames import framed, read_frame
+from shared.attesting.metadata import metadata_answer
 from shared.strict_json import read_json
 
 MEMORY = 1 << 30
@@ -60,6 +61,8 @@ class Answering:
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a question, by its `ask`."""
+        if asked["ask"] == "metadata":
+            return metadata_answer(asked)
         return self._judge(asked) if asked["ask"] == "judge" else self._provenance(asked)
 
     def _judge(self, asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Source: trust contract sections 1.4, 2.3 and 4; architecture section 11.3.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -41,14 +42,25 @@ async def current(connection: AsyncConnection, known: TrustMaterial | None = Non
         return TrustMaterial()
     if known is not None and known.version == row.version:
         return known
-    named = _targets(orjson.loads(row.content))
+    return await named_material(connection, _targets(orjson.loads(row.content)), row.version)
+
+
+async def named_material(connection: AsyncConnection, named: Mapping[str, str], version: int | None) -> TrustMaterial:
+    """Return what a file of trust names, which may be an older one: an index goes on to the newest when it publishes.
+
+    Args:
+        named: its targets, path -> sha256.
+
+    Raises:
+        LookupError, BadTrustMaterial: as `current`.
+    """
     wanted = {path: digest for path, digest in named.items() if _is_material(path, with_policy=POLICY in named)}
     kept = await kept_targets(connection, wanted.values()) if wanted else {}
     absent = sorted(path for path, digest in wanted.items() if digest not in kept)
     if absent:
         raise LookupError(f"the catalogue lacks the bytes of {', '.join(absent)}: propose trust again with them")
     found = {path: kept[digest] for path, digest in wanted.items()}
-    return TrustMaterial(found.pop(POLICY, None), found, row.version)
+    return TrustMaterial(found.pop(POLICY, None), found, version)
 
 
 def _targets(document: dict[str, Any]) -> dict[str, str]:

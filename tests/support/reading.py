@@ -57,7 +57,7 @@ class Reading:
         async def cold(scope: Scope, receive: Receive, send: Send) -> None:
             face = parse_face(scope["path"])
             name = "index" if face is None else service_for(face)
-            if re.match(r"/api/v1/indexes/[^/]+/[^/]+/(downloads|attestations)/", scope["path"]):
+            if re.match(r"/api/v1/(verify|indexes/[^/]+/[^/]+/(downloads|attestations))/", scope["path"]):
                 name = "download"
             await services.get(name, self.index.app)(scope, receive, send)
 

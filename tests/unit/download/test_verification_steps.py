@@ -1,0 +1,122 @@
+"""The numbered chain, and how a judgement on bundles becomes steps of it. Trust contract section 3.3."""
+
+from __future__ import annotations
+
+import pytest
+
+from countermark.core.attestations.facts import LogKind, RootKind, SanType, VerifiedBundle
+from countermark.core.attestations.judgements import BundleReport, Judgement
+from countermark.core.attestations.results import Failed
+from countermark.core.attestations.results import Step as BundleStep
+from countermark.core.attestations.trust_material import TrustMaterial
+from countermark.core.digest import Sha256
+from countermark.core.policy.verdicts import Verdict
+from services.download.verification.judged import note_judgement
+from services.download.verification.steps import NAMES, OF_BUNDLES, Broken, Chain, Result, Step, Verification
+
+SHA = Sha256("a" * 64)
+ALLOWED = Verdict(True, True, 0, "policy", "it is allowed")
+
+
+def bundle(failure: Failed | None = None, log: LogKind = LogKind.V1) -> BundleReport:
+    """Return the report on a bundle that fails at a step, or verifies."""
+    order = list(BundleStep)
+    at = len(order) if failure is None else order.index(failure.step)
+    steps = tuple(
+        (step, None if step is BundleStep.IDENTITY or place > at else place < at) for place, step in enumerate(order)
+    )
+    verified = VerifiedBundle(
+        bundle_sha256=SHA,
+        predicate_type="t",
+        predicate={"large": True},
+        root="r",
+        root_kind=RootKind.SIGSTORE,
+        issuer="i",
+        san="s",
+        san_type=SanType.URI,
+        certificate={},
+        key=None,
+        log=log,
+        log_index=7,
+        log_origin="o",
+        signed_at=1,
+        subject_name="n",
+    )
+    return BundleReport(SHA, steps, failure, None if failure else verified)
+
+
+def noted(judgement: Judgement) -> dict[str, Step]:
+    """Return the steps from the statement on, by name."""
+    chain = Chain()
+    for name in NAMES[: NAMES.index("statement")]:
+        chain.passed(name, "so far")
+    try:
+        note_judgement(chain, judgement, TrustMaterial())
+        chain.passed("catalogue", "and behind it")
+    except Broken:
+        pass
+    return {step.name: step for step in chain.finished()}
+
+
+def test_verified() -> None:
+    """All steps of a bundle that verified pass; the predicate, which is large and a claim, is no evidence."""
+    steps = noted(Judgement((bundle(),), ALLOWED, 0, "it is allowed", "policy"))
+    assert {step.result for step in steps.values()} == {Result.PASSED}
+    assert steps["identity"].evidence["issuer"] == "i"
+    assert steps["log"].evidence["log_index"] == 7
+    assert all("predicate" not in step.evidence for step in steps.values())
+
+
+@pytest.mark.parametrize(
+    ("failed", "name", "code"),
+    [
+        (BundleStep.STRUCTURE, "statement", 51),
+        (BundleStep.STATEMENT, "statement", 51),
+        (BundleStep.SUBJECT, "subject", 52),
+        (BundleStep.SIGNATURE, "signature", 60),
+        (BundleStep.CERTIFICATE, "identity", 60),
+        (BundleStep.LOG, "log", 61),
+        (BundleStep.WINDOWS, "log", 61),
+    ],
+)
+def test_bundle_fails(failed: BundleStep, name: str, code: int) -> None:
+    """The named bundle's failure is told at its link; what is in front passed, what is behind was not looked at."""
+    refused = Verdict(False, True, 62, "policy", "no evidence")
+    steps = noted(Judgement((bundle(Failed(failed, "why")),), refused, code, "why", name))
+    chain = Verification(tuple(steps.values()))
+    assert chain.failure is not None
+    assert (chain.failure.name, chain.exit_code, chain.failure.reason) == (name, code, "why")
+    at = NAMES.index(name)
+    assert {steps[one].result for one in NAMES[:at]} == {Result.PASSED}
+    assert {steps[one].result for one in NAMES[at + 1 :]} == {Result.SKIPPED}
+
+
+@pytest.mark.parametrize(("step", "code"), [("identity", 60), ("log", 61), ("log", 62), ("policy", 62)])
+def test_policy_refuses(step: str, code: int) -> None:
+    """A bundle that verified and is not what the policy wants fails at the step that the verdict names."""
+    refused = Verdict(False, True, code, step, "another workflow")  # type: ignore[arg-type]
+    steps = noted(Judgement((bundle(),), refused, code, "another workflow", step))
+    assert (steps[step].result, steps[step].code, steps[step].reason) == (Result.FAILED, code, "another workflow")
+
+
+def test_nothing_attested() -> None:
+    """Without a bundle its steps are skipped, and only the policy decides."""
+    for verdict in (ALLOWED, Verdict(False, True, 62, "policy", "nothing is attested")):
+        steps = noted(Judgement((), verdict, verdict.exit_code, verdict.reason, "policy"))
+        assert {steps[name].result for name in OF_BUNDLES} == {Result.SKIPPED}
+        assert (steps["policy"].result is Result.PASSED) is verdict.allowed
+
+
+def test_no_log() -> None:
+    """What no log took in has no log to hold: the step is skipped, not passed."""
+    steps = noted(Judgement((bundle(log=LogKind.NONE),), ALLOWED, 0, "allowed", "policy"))
+    assert steps["log"].result is Result.SKIPPED
+
+
+def test_order() -> None:
+    """A step out of order is a fault of ours, and a chain without an end is none."""
+    chain = Chain()
+    with pytest.raises(AssertionError, match="not the next step"):
+        chain.passed("snapshot", "too early")
+    with pytest.raises(AssertionError, match="each step once"):
+        chain.finished()
