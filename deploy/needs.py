@@ -62,7 +62,8 @@ def needs_of(service: Service, resources: Resources, watch: ClockWatch, stop: St
     elif service.name == "gateway":
         more |= {"redis": asked.redis}
     else:
-        if service.handlers:
+        # The one job of upload is to hold a file that is not served anyway: uploads go on without the queue.
+        if service.handlers and service.name != "upload":
             more |= {"queue": asked.queue}
         more |= {"objects": asked.written(public=True), "private objects": asked.written(public=False)}
     more |= service.checks

@@ -47,6 +47,9 @@ _UPSTREAM = "gateway.upstream"
 _INDEX_JOBS = "services.index.jobs"
 """Loaded by name: each process loads what it runs and no more."""
 
+_DO_THEIR_JOBS = ("signing", "upload")
+"""Services whose jobs are done where their requests are answered."""
+
 
 @dataclass(frozen=True, slots=True)
 class Alone:
@@ -86,7 +89,7 @@ class Alone:
 
 
 async def serve_service(name: str, settings: Settings, say: Say, *, clock: Clock | None = None) -> None:
-    """Run one service until told to stop. The signing service also does its jobs; the index service's are the worker's.
+    """Run one service until told to stop. Signing and upload also do their jobs; the index service's are the worker's.
 
     Args:
         name: one of `assembly.SERVICES`.
@@ -96,7 +99,7 @@ async def serve_service(name: str, settings: Settings, say: Say, *, clock: Clock
     """
     async with _alone(settings, clock) as alone:
         service = assembly.create_service(name, alone.resources)
-        await _run(alone, service if name == "signing" else replace(service, handlers={}), say)
+        await _run(alone, service if name in _DO_THEIR_JOBS else replace(service, handlers={}), say)
 
 
 async def serve_worker(settings: Settings, say: Say) -> None:

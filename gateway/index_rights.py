@@ -12,11 +12,13 @@ from sqlalchemy import delete, insert, select, update
 
 from countermark.core.names import IndexName
 from gateway.writer import CatalogueWriter, check_description
+from shared.auth.index_settings import VERIFY_ON_READ
 from shared.auth.principal import ANONYMOUS, AUTHENTICATED, Verb
 from shared.catalogue.tables import Deployment, Grant, IndexRow
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.errors import ErrorKind, ServiceError
 from shared.ids import IndexId
+from shared.reading.resolution import MIRROR
 
 MAX_SUBJECT = 200
 """Characters of a subject."""
@@ -83,6 +85,27 @@ class IndexRights(CatalogueWriter):
             settings["description"] = description
             await work.connection.execute(update(IndexRow).where(of_id).values(settings=settings))
             await self._record(work, "index.describe", str(index), description=description)
+            await self._commit(work)
+
+    async def verify_on_read(self, index: IndexName, *, on: bool) -> None:
+        """Let the files of an index be served only while their chain holds, or whatever is stored.
+
+        Raises:
+            ServiceError: NOT_FOUND without such an index; CONFLICT for a mirror, of which nothing is signed.
+        """
+        async with UnitOfWork(self._engine) as work:
+            of_id = IndexRow.id == await self._index_id(work, index)
+            query = select(IndexRow.type, IndexRow.settings).where(of_id).with_for_update()
+            row = (await work.connection.execute(query)).one()
+            if row.type == MIRROR and on:
+                detail = f"{index} is a mirror: what mirrors have is never signed, so there is nothing to verify."
+                raise ServiceError(ErrorKind.CONFLICT, detail)
+            settings = dict(row.settings)
+            if bool(settings.get(VERIFY_ON_READ)) == on:
+                return
+            settings[VERIFY_ON_READ] = on
+            await work.connection.execute(update(IndexRow).where(of_id).values(settings=settings))
+            await self._record(work, "index.verify_on_read", str(index), on=on)
             await self._commit(work)
 
     async def _check(self, work: UnitOfWork, index: IndexName, subject: str, verbs: Collection[Verb]) -> None:

@@ -128,6 +128,10 @@ class Metrics:
             "countermark_clock_skew_seconds", "By which this machine's clock is ahead of the database's.",
             registry=registry,
         )  # fmt: skip
+        self.reads_refused = Counter(
+            "countermark_reads_refused", "Files not served, as their chain broke when they were read.", ["step"],
+            registry=registry,
+        )  # fmt: skip
         self._catalogue(registry)
         self._upstreams(registry)
         self.signing = SigningMetrics(registry, _SECONDS)
@@ -179,6 +183,10 @@ class Metrics:
     def upstream_alarm(self, kind: str) -> None:
         """Count an alarm: `digest-changed` or `wrong-bytes`."""
         self._upstream_alarms.labels(kind).inc()
+
+    def refused_read(self, step: str) -> None:
+        """Count that a file was not served, by the step at which its chain broke when it was read."""
+        self.reads_refused.labels(step).inc()
 
     def _catalogue(self, registry: CollectorRegistry) -> None:
         """Make what one look at the catalogue finds; the same in every process that looks (workers)."""

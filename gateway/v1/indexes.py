@@ -76,7 +76,7 @@ class IndexRoutes:
         return await self._one(principal, await may(self._callers, principal, Verb.READ, owner, index))
 
     async def change(self, owner: str, index: str, payload: schemas.IndexChange, request: Request) -> schemas.Index:
-        """Change an index's description."""
+        """Change an index's description, and whether what it serves is verified when it is read."""
         principal, record = await self._configuring(owner, index, request)
         visibility = "public" if record.public else "private"
         if payload.visibility not in {None, visibility}:
@@ -84,7 +84,10 @@ class IndexRoutes:
             raise ServiceError(ErrorKind.CONFLICT, detail)
         if "description" in payload.model_fields_set:
             await self._callers.index_rights(principal).describe(record.name, payload.description)
-        return await self._one(principal, record)
+        if payload.verify_on_read is not None:
+            await self._callers.index_rights(principal).verify_on_read(record.name, on=payload.verify_on_read)
+            await self._directory.refresh()
+        return await self._one(principal, resolve(self._directory, record.name))
 
     async def grants(self, owner: str, index: str, request: Request) -> schemas.Grants:
         """List who may do what on an index."""
@@ -148,5 +151,6 @@ def _shown(principal: Principal, line: IndexLine, record: IndexRecord) -> schema
         description=line.description,
         serial=line.serial,
         created_at=line.created_at,
+        verify_on_read=record.verify_on_read,
         verbs=[verb for verb in Verb if authorize(principal, verb, record.resource()) is Decision.ALLOWED],
     )

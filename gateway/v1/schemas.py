@@ -74,6 +74,9 @@ class IndexChange(Payload):
 
     description: Annotated[str, Field(max_length=1000)] | None = None
     visibility: Literal["public", "private"] | None = Field(None, description="fixed: another one is refused")
+    verify_on_read: bool | None = Field(
+        None, description="whether files are served only while their chain holds; of stages alone"
+    )
 
 
 class GrantPayload(Payload):
@@ -167,6 +170,7 @@ class Index(Answer):
     description: str | None
     serial: int | None
     created_at: datetime
+    verify_on_read: bool = Field(description="whether files are served only while their chain holds")
     verbs: list[Verb] = Field(description="what the caller may do")
 
 

@@ -16,6 +16,7 @@ from services.download.routes import DownloadRoutes, Reading
 from services.download.settings import Limits
 from services.download.uses import Uses
 from services.download.verification.api import Verifying
+from services.download.verification.guarding import Guard
 from services.download.verification.hashes import Hashes
 from services.download.verification.verifying import Examinations
 from shared.auth.verifier import Verifier
@@ -39,7 +40,8 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     access = Access(resources.directory, verifier)
     fetching = Fetching(resources, limits.fetching)
     downloads = Downloads(resources.engine, resources.clock, limits.flush_seconds)
-    reading = Reading(Reader(resources, limits, fetching), downloads, fetching, Uses(resources.engine, resources.clock))
+    uses, guard = Uses(resources.engine, resources.clock), Guard(resources, limits)
+    reading = Reading(Reader(resources, limits, fetching), downloads, fetching, uses, guard)
     files_and_objects = IntegrityRoutes(resources, access, reading, DownloadRoutes(resources, limits, access, reading))
     routes = DocRoutes(Documentation(resources), limits, access, files_and_objects)
     files = UnknownErrors(routes, problem_answer)
@@ -49,6 +51,6 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     return Service(
         name="download",
         app=beside(api_app(resources, verifier, attesting, Verifying(resources, access, examinations)), reads),
-        hot=(DownloadHotReader(access, reading.reader, reading.downloads, reading.uses),),
+        hot=(DownloadHotReader(access, reading),),
         loops=(reading.downloads.run, reading.uses.run, Eviction(resources, limits, fetching).run),
     )

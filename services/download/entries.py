@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from countermark.core.digest import Length, Sha256
+from countermark.core.names import FileName
 from services.download.rules import Span
 from shared.errors import ServiceError
 from shared.fetching.wanted import Wanted
-from shared.ids import FileId
+from shared.ids import FileId, IndexId
 from shared.objects.interface import Key
 from shared.reading.answers import CORS, NO_STORE, NOSNIFF, Headers
 from shared.reading.headers import http_date
@@ -32,6 +33,16 @@ PER_GROUP = 200
 """Bytes that each of an entry's groups weighs, roughly."""
 
 
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """The hosted file that bytes are of, or belong to: in the index whose signed metadata vouch for it."""
+
+    owner: IndexId
+    id: FileId
+    file_name: FileName
+    sha256: Sha256
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """A file, or its `.metadata`, that is served.
@@ -45,6 +56,7 @@ class Entry:
         groups: what it is dropped with, each once; see `shared.reading.shelf`.
         until: bounds how long it is remembered (monotonic seconds); None for what a publication drops.
         source: where it comes from when that is an upstream: its bytes may have to be fetched first.
+        hosted: the file that was published; None for what a publication does not vouch for.
     """
 
     counted: FileId | None
@@ -63,6 +75,7 @@ class Entry:
     size: int
     until: float | None = None
     source: Wanted | None = None
+    hosted: Hosted | None = None
     lags: None = None
 
     def part(self, span: Span) -> list[tuple[bytes, bytes]]:

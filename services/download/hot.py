@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 from starlette.types import Scope
 
-from services.download.counting import Downloads
 from services.download.entries import Entry
-from services.download.reader import EntryKey, Reader, key_of
+from services.download.reader import EntryKey, key_of
+from services.download.routes import Reading
 from services.download.rules import wanted_at
-from services.download.uses import Uses
 from shared.errors import ServiceError
 from shared.faces import parse_face, service_for
 from shared.reading.access import Access, Place
@@ -36,11 +35,12 @@ class _Route:
 class DownloadHotReader:
     """The download service's hot reader; see `shared.service.HotReader`."""
 
-    def __init__(self, access: Access, reader: Reader, downloads: Downloads, uses: Uses) -> None:
+    def __init__(self, access: Access, reading: Reading) -> None:
         self._access = access
-        self._reader = reader
-        self._downloads = downloads
-        self._uses = uses
+        self._reader = reading.reader
+        self._downloads = reading.downloads
+        self._uses = reading.uses
+        self._guard = reading.guard
         self._routes: dict[str, _Route] = {}
         self._generation = access.generation
 
@@ -58,7 +58,7 @@ class DownloadHotReader:
         if not self._access.quick(route.where, asked.authorization):
             return None
         entry = self._reader.kept(route.key)
-        if not isinstance(entry, Entry):
+        if not isinstance(entry, Entry) or not self._guard.admits_at_once(route.where, entry):
             return None
         if not_modified(asked, entry.etag, entry.modified):
             return entry.not_modified

@@ -20,6 +20,7 @@ from services.download.rules import Extent, Span, extent, wanted_at
 from services.download.settings import Limits
 from services.download.usecases import BrokenOff, ahead, checked, open_file, presigned
 from services.download.uses import Uses
+from services.download.verification.guarding import Guard
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import parse_face, service_for
 from shared.fetching.fetching import Fetching
@@ -37,12 +38,13 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What the hot reader and the routes share: the files in memory, the counts of downloads, mirrors' bytes and when
-    they were used."""
+    they were used, and what keeps files back that do not verify."""
 
     reader: Reader
     downloads: Downloads
     fetching: Fetching
     uses: Uses
+    guard: Guard
 
 
 class DownloadRoutes:
@@ -56,6 +58,7 @@ class DownloadRoutes:
         self._downloads = reading.downloads
         self._fetching = reading.fetching
         self._uses = reading.uses
+        self._guard = reading.guard
         self._redirect = resources.settings.downloads.redirect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,7 +127,9 @@ class DownloadRoutes:
         wanted = wanted_at(face)
         if wanted is None:
             raise ServiceError(ErrorKind.NOT_FOUND, f"There is nothing at this address of index {where.record.name}.")
-        return where, await self._reader.entry(where, wanted)
+        entry = await self._reader.entry(where, wanted)
+        await self._guard.admit(where, entry)
+        return where, entry
 
     async def _stream(self, entry: Entry, part: Span | Extent, receive: Receive, send: Send) -> None:
         """Stream a file, or a span of it, from the store.

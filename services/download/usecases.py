@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from services.download.entries import ABSENT, Entry, Refused, Stored, make_entry
+from services.download.entries import ABSENT, Entry, Hosted, Refused, Stored, make_entry
 from services.download.inheriting import InView, in_view
 from services.download.mirrored import held_back, mirrored_entry, remembered_until
 from services.download.provenance import bundle_entry, hosted_provenance
 from services.download.rules import FileWanted, Span, refusal
 from services.download.settings import Limits
+from shared.auth.directory import IndexRecord
 from shared.catalogue.engine import one_by_one
 from shared.catalogue.reading import file_facts
 from shared.errors import ErrorKind, ServiceError
@@ -86,12 +88,33 @@ async def find(finding: Finding, place: Place, wanted: FileWanted) -> Entry | Re
         return Refused(refused, place.groups(what), remembered_until(limits, seen, now))
     if wanted.provenance:
         return await hosted_provenance(resources, limits, place, seen.owner, shown)
-    stored = _stored(shown, wanted, public=seen.owner.public)
-    body = None
-    if stored.length <= limits.small:
-        store = resources.objects.side(public=seen.owner.public)
-        body = await load_checked(store, stored.key, stored.sha256, limits.small)
-    return make_entry(stored, body, place.groups(shown.project), open_=place.open)
+    return await _hosted_entry(finding, place, wanted, seen.owner, shown)
+
+
+async def _hosted_entry(
+    finding: Finding, place: Place, wanted: FileWanted, owner: IndexRecord, shown: FileFacts
+) -> Entry:
+    """Return a hosted file that is served, with its bytes when it is small.
+
+    Where files are verified on read, bytes that cannot be had are for the chain to tell: it says what is wrong.
+
+    Raises:
+        ServiceError: UNAVAILABLE.
+    """
+    stored = _stored(shown, wanted, public=owner.public)
+    body, until = None, None
+    if stored.length <= finding.limits.small:
+        store = finding.resources.objects.side(public=owner.public)
+        try:
+            body = await load_checked(store, stored.key, stored.sha256, finding.limits.small)
+        except ServiceError:
+            if wanted.metadata or not (owner.verify_on_read or place.record.verify_on_read):
+                raise
+            until = time.monotonic() + RETRY_AFTER.total_seconds()
+    entry = make_entry(stored, body, place.groups(shown.project), open_=place.open)
+    entry.hosted = Hosted(owner.id, shown.id, shown.file_name, shown.sha256)
+    entry.until = until
+    return entry
 
 
 async def looked(resources: Resources, place: Place, wanted: FileWanted) -> tuple[FileFacts | None, InView, datetime]:

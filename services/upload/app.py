@@ -8,6 +8,7 @@ from services.upload.answering import ByClient
 from services.upload.attestation_routes import attestation_router
 from services.upload.devpi import Removing
 from services.upload.forwarding import Forwarder
+from services.upload.holding import job_handlers
 from services.upload.management import management_router
 from services.upload.managing import Projects
 from services.upload.push_routes import PushRoutes
@@ -52,4 +53,4 @@ def create_service(resources: Resources) -> Service:
     age = resources.settings.uploads.staging_limit
     staging = StagingSweep(uploads.staging, age, resources.clock)
     parts = PartsSweep(resources.objects, age, resources.clock)
-    return Service(name="upload", app=app, loops=(staging.run, parts.run))
+    return Service(name="upload", app=app, handlers=job_handlers(resources), loops=(staging.run, parts.run))

@@ -15,6 +15,7 @@ from services.upload.schemas import (
     FileItem,
     ProjectItem,
     ProjectView,
+    Provenance,
     ReleaseItem,
     ReleaseView,
     Status,
@@ -145,7 +146,7 @@ def _add_reads(router: APIRouter, projects: Projects, access: _Access) -> None:
     async def show_project(request: Request, at: ProjectPath) -> ProjectView:
         """Tell of a project and its releases."""
         found, releases = await projects.project(await access.to_read(request, at))
-        latest = latest_release(releases)
+        latest = latest_release([line for line, _ in releases])
         return ProjectView(
             name=found.name,
             display_name=found.display_name,
@@ -153,19 +154,20 @@ def _add_reads(router: APIRouter, projects: Projects, access: _Access) -> None:
             status_reason=found.status_reason,
             created_at=found.created_at,
             serial=found.serial,
-            releases=[ReleaseItem.of(line) for line in releases],
+            releases=[ReleaseItem.of(line, provenance) for line, provenance in releases],
             latest_version=None if latest is None else latest.version,
         )
 
     @router.get("/{project}/releases/{version}")
     async def show_release(request: Request, at: ReleasePath) -> ReleaseView:
         """Tell of a release, its metadata and its files, the removed ones as well."""
-        found, files = await projects.release(await access.to_read(request, at))
+        found, files, provenance = await projects.release(await access.to_read(request, at))
         return ReleaseView(
             version=found.version,
             created_at=found.created_at,
             metadata=dict(found.core_metadata),
             files=[FileItem.of(line) for line in files],
+            provenance=Provenance.of(provenance),
         )
 
 
@@ -219,6 +221,12 @@ def _add_marks_of_files(router: APIRouter, projects: Projects, access: _Access) 
         """Take the yank of one file back."""
         place, principal = await access.to_change(request, at, Verb.UPLOAD)
         return _answer(response, at, await projects.unyank(place, principal))
+
+    @router.delete(f"{path}/hold", responses=_ANSWERS)
+    async def unhold_file(request: Request, response: Response, at: FilePath) -> ChangeAnswer:
+        """Serve a file again that was held; where an index verifies on read it is held again if it still fails."""
+        place, principal = await access.to_change(request, at, Verb.CONFIGURE)
+        return _answer(response, at, await projects.unhold(place, principal))
 
     @router.delete(path, responses=_ANSWERS)
     async def remove_file(request: Request, response: Response, at: FilePath) -> ChangeAnswer:

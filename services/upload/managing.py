@@ -22,12 +22,14 @@ from shared.catalogue import audit, heads, marks, outbox, projects, releases
 from shared.catalogue.marks import LockedProject, Mark, MarkedFile
 from shared.catalogue.projects import FileLine, ProjectDetail, ProjectLine, ReleaseDetail, ReleaseLine
 from shared.catalogue.publication_rows import STATUS_CHANGE
+from shared.catalogue.release_evidence import identities_of
 from shared.catalogue.releases import NamedRelease
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.errors import ErrorKind, ServiceError
 from shared.formats.python.names import release_key
 from shared.ids import FileId, OutboxId, ProjectId
 from shared.jobs.messages import PublishIndex
+from shared.reading.provenance_labels import ReleaseProvenance, provenance_label
 from shared.resources import Resources
 
 log = structlog.get_logger()
@@ -88,8 +90,8 @@ class Projects:
                 connection, index.id, index.life, containing=containing, after=after, limit=limit
             )
 
-    async def project(self, place: Place) -> tuple[ProjectDetail, Sequence[ReleaseLine]]:
-        """Return a project and its releases.
+    async def project(self, place: Place) -> tuple[ProjectDetail, Sequence[tuple[ReleaseLine, ReleaseProvenance]]]:
+        """Return a project and its releases, each with what is said of its provenance.
 
         Raises:
             ServiceError: not-found.
@@ -98,10 +100,17 @@ class Projects:
             found = await projects.find_project(connection, place.index.id, place.index.life, place.project)
             if found is None:
                 raise _no_project(place)
-            return found, await projects.project_releases(connection, found.id)
+            lines = await projects.project_releases(connection, found.id)
+            evidence = await identities_of(connection, found.id)
+        files = [evidence.get(line.id, []) for line in lines]
+        # The highest version first: the release before one is the next.
+        return found, [
+            (line, provenance_label(mine, before))
+            for line, mine, before in zip(lines, files, [*files[1:], None], strict=False)
+        ]
 
-    async def release(self, place: Place) -> tuple[ReleaseDetail, Sequence[FileLine]]:
-        """Return a release and its files.
+    async def release(self, place: Place) -> tuple[ReleaseDetail, Sequence[FileLine], ReleaseProvenance]:
+        """Return a release, its files, and what is said of its provenance.
 
         Raises:
             ServiceError: not-found.
@@ -114,7 +123,13 @@ class Projects:
             found = await projects.find_release(connection, named.id)
             if found is None:
                 raise _no_release(place)
-            return found, await projects.release_files(connection, place.index.id, found.id)
+            files = await projects.release_files(connection, place.index.id, found.id)
+            lines = await projects.project_releases(connection, project.id)
+            order = [line.id for line in lines]
+            before = order[order.index(found.id) + 1 :][:1] if found.id in order else []
+            evidence = await identities_of(connection, project.id, [found.id, *before])
+        earlier = evidence.get(before[0], []) if before else None
+        return found, files, provenance_label(evidence.get(found.id, []), earlier)
 
     async def yank(self, place: Place, principal: Principal, reason: str | None) -> int | None:
         """Yank the files of a release, or one; returns the serial that shows it, None while that is pending.
@@ -154,6 +169,16 @@ class Projects:
 
         return await self._mark_files(wanted_of(place, principal, "remove"), change, removal=True)
 
+    async def unhold(self, place: Place, principal: Principal) -> int | None:
+        """Hold a file no more, which was held as it did not verify; otherwise as `yank`."""
+
+        async def change(work: UnitOfWork, files: Sequence[MarkedFile], _mark: Mark) -> list[FileId]:
+            to_do = [file.id for file in files if file.held]
+            await marks.unhold(work.connection, to_do)
+            return to_do
+
+        return await self._mark_files(wanted_of(place, principal, "unhold"), change, shows=True)
+
     async def set_status(self, place: Place, principal: Principal, status: str, reason: str | None) -> int | None:
         """Change the status of a project; otherwise as `yank`."""
         wanted = wanted_of(place, principal, "status", status=status, reason=reason or None)
@@ -172,12 +197,14 @@ class Projects:
         change: Callable[[UnitOfWork, Sequence[MarkedFile], Mark], Awaitable[list[FileId]]],
         *,
         removal: bool = False,
+        shows: bool = False,
     ) -> int | None:
         """Do a change to the living files that are meant.
 
         Args:
             change: marks what is not marked yet and returns it.
             removal: whether files that were all removed before are no error, and what is left empty goes.
+            shows: whether files show again that the index does not list now.
         """
         async with UnitOfWork(self._resources.engine) as work:
             project = await self._locked(work, wanted.place)
@@ -197,7 +224,8 @@ class Projects:
             if changed and removal:
                 whole = place.file_name is None
                 await marks.remove_emptied(work.connection, project.id, release.id, mark, whole=whole)
-            jobs = await settle(self._resources, work, wanted, project.id, changed=bool(changed))
+            again = changed if shows else ()
+            jobs = await settle(self._resources, work, wanted, project.id, changed=bool(changed), again=again)
         return await shown(self._resources, place, jobs)
 
     async def _locked(self, work: UnitOfWork, place: Place) -> LockedProject:
@@ -208,11 +236,20 @@ class Projects:
 
 
 async def settle(
-    resources: Resources, work: UnitOfWork, wanted: Wanted, project_id: ProjectId, *, changed: bool
+    resources: Resources,
+    work: UnitOfWork,
+    wanted: Wanted,
+    project_id: ProjectId,
+    *,
+    changed: bool,
+    again: Sequence[FileId] = (),
 ) -> list[OutboxId]:
     """Record a change, ask for its publication and commit; returns the jobs that it waits for.
 
     What is as it was asked for may still wait for its publication, asked for by somebody before.
+
+    Args:
+        again: files that are not listed and are to be; each is asked for as if it had just arrived.
     """
     place = wanted.place
     if not changed:
@@ -225,10 +262,11 @@ async def settle(
         subject=str(place),
         **wanted.detail,
     )
-    job = await work.enqueue(PublishIndex(place.index.id, project_id, audit_id=audit_id))
+    messages = [PublishIndex(place.index.id, project_id, file_id, audit_id) for file_id in again or (None,)]
+    jobs = await work.enqueue_all(messages)
     await work.commit()
     log.info("project_changed", action=wanted.action, subject=str(place), actor=wanted.actor)
-    return [job]
+    return jobs
 
 
 async def shown(resources: Resources, place: Place, jobs: Sequence[OutboxId]) -> int | None:

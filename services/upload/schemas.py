@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.catalogue.approvals import Standing
 from shared.catalogue.projects import FileLine, ProjectLine, ReleaseLine
+from shared.reading.provenance_labels import Label, ReleaseProvenance
 
 Reason = Annotated[
     str, StringConstraints(strip_whitespace=True, max_length=512, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")
@@ -105,6 +106,30 @@ class ProjectItem(_Model):
         )
 
 
+class Provenance(_Model):
+    """What is said of a release's provenance: by itself, and beside the release before it."""
+
+    label: Label = Field(
+        description="lost: the release before was attested and this one is not; changed: by somebody else; else full, "
+        "partial, none"
+    )
+    words: str = Field(description="for people; may change")
+    files: int
+    attested: int = Field(description="files with an attestation")
+    identities: list[str] = Field(description="who signed: workflows without refs, addresses, keys")
+
+    @classmethod
+    def of(cls, found: ReleaseProvenance) -> Provenance:
+        """Return what is shown of a release's provenance."""
+        return cls(
+            label=found.label,
+            words=found.words,
+            files=found.files,
+            attested=found.attested,
+            identities=list(found.identities),
+        )
+
+
 class ReleaseItem(_Model):
     """A release in a project."""
 
@@ -112,11 +137,18 @@ class ReleaseItem(_Model):
     created_at: datetime
     files: int
     yanked: bool = Field(description="whether all its files are yanked")
+    provenance: Provenance
 
     @classmethod
-    def of(cls, line: ReleaseLine) -> ReleaseItem:
+    def of(cls, line: ReleaseLine, provenance: ReleaseProvenance) -> ReleaseItem:
         """Return what a project shows of a release."""
-        return cls(version=line.version, created_at=line.created_at, files=line.files, yanked=line.yanked)
+        return cls(
+            version=line.version,
+            created_at=line.created_at,
+            files=line.files,
+            yanked=line.yanked,
+            provenance=Provenance.of(provenance),
+        )
 
 
 class ProjectView(_Model):
@@ -147,6 +179,7 @@ class FileItem(_Model):
     requires_python: str | None
     yanked: bool
     yanked_reason: str | None
+    held_reason: str | None = Field(description="why it is held for review and not served; null when it is not held")
     state: str = Field(
         description="received, published, failed, removed; where approvals are needed also waiting, withdrawn"
     )
@@ -169,6 +202,7 @@ class ReleaseView(_Model):
     created_at: datetime
     metadata: dict[str, Any]
     files: list[FileItem]
+    provenance: Provenance
 
 
 class StatusChange(_Request):

@@ -87,6 +87,8 @@ class IndexRecord:
     """Of a mirror, its upstream."""
     policy: Policy | None = None
     """What it shows of mirrored files; None when it shows them all."""
+    verify_on_read: bool = False
+    """Whether hosted files are served only while their chain holds."""
 
     def resource(self, project: NormalizedName | None = None) -> Resource:
         """Return this index, or a project in it, as the object of `authorize`."""
@@ -260,6 +262,7 @@ class Directory:
                     whitelist_inheritance=said.inheritance,
                     mirror=said.mirror,
                     policy=_exempting(said.policy, exempt.get(row.id, ())),
+                    verify_on_read=said.verify_on_read,
                 )
                 for row in living_indexes
                 for said in [decided[IndexId(row.id)]]

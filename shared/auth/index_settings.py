@@ -28,6 +28,9 @@ _AT_ONCE = 1_000
 
 _INTERSECTION = "intersection"
 
+VERIFY_ON_READ = "verify_on_read"
+"""Setting of a stage: its files are served only while their chain holds (ADR 0039)."""
+
 _DECIDING = (
     "mirror_cache_expiry",
     "mirror_ignore_serial_header",
@@ -36,6 +39,7 @@ _DECIDING = (
     "mirror_whitelist",
     "mirror_whitelist_inheritance",
     POLICY,
+    VERIFY_ON_READ,
 )
 
 
@@ -52,6 +56,7 @@ class Decided:
     inheritance: str = _INTERSECTION
     mirror: MirrorOptions | None = None
     policy: Policy | None = None
+    verify_on_read: bool = False
 
 
 class IndexSettings:
@@ -88,6 +93,7 @@ class IndexSettings:
                     inheritance=settings["mirror_whitelist_inheritance"] or _INTERSECTION,
                     mirror=mirror_options(settings) if kind == MIRROR else None,
                     policy=None if policy == Policy(policy.index) else policy,
+                    verify_on_read=kind != MIRROR and settings[VERIFY_ON_READ] is True,
                 )
         self._known = {**known, **found}
         return {index_id: self._known.get(index_id, Decided()) for index_id in row_versions}

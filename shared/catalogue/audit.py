@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +26,11 @@ async def record(
     """
     row = insert(Audit).values(at=at, actor=actor, action=action, subject=subject, detail=detail)
     return AuditId((await connection.execute(row.returning(Audit.id))).scalar_one())
+
+
+async def detail_of(connection: AsyncConnection, audit_id: AuditId) -> Mapping[str, Any]:
+    """Return the facts of a row; nothing for one that is not there."""
+    return await connection.scalar(select(Audit.detail).where(Audit.id == audit_id)) or {}
 
 
 async def newest(connection: AsyncConnection) -> int:

@@ -15,9 +15,9 @@ from packaging.utils import NormalizedName
 from sqlalchemy import ColumnElement, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from countermark.core.names import FileName
+from countermark.core.names import FileName, IndexName
 from shared.catalogue.projects import FORMAT
-from shared.catalogue.tables import Attachment, File, Project, Release
+from shared.catalogue.tables import Attachment, File, IndexRow, Project, Release
 from shared.ids import FileId, IndexId, ProjectId, ReleaseId
 
 
@@ -40,6 +40,7 @@ class MarkedFile:
     yanked: bool
     yanked_reason: str | None
     removed: bool
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +118,19 @@ async def files_of(
     connection: AsyncConnection, project_id: ProjectId, release_id: ReleaseId | None = None
 ) -> list[MarkedFile]:
     """Return the files of a release, or of a whole project, with their marks, the removed ones as well."""
-    query = select(File.id, File.file_name, File.yanked_at, File.yanked_reason, File.removed_at)
+    query = select(File.id, File.file_name, File.yanked_at, File.yanked_reason, File.removed_at, File.held_at)
     query = query.where(File.project_id == project_id)
     if release_id is not None:
         query = query.where(File.release_id == release_id)
     rows = await connection.execute(query.order_by(File.file_name, File.removed_at.desc().nulls_first()))
     return [
         MarkedFile(
-            FileId(row.id), row.file_name, row.yanked_at is not None, row.yanked_reason, row.removed_at is not None
+            id=FileId(row.id),
+            file_name=row.file_name,
+            yanked=row.yanked_at is not None,
+            yanked_reason=row.yanked_reason,
+            removed=row.removed_at is not None,
+            held=row.held_at is not None,
         )
         for row in rows
     ]
@@ -139,6 +145,49 @@ async def yank(connection: AsyncConnection, files: list[FileId], mark: Mark) -> 
 async def unyank(connection: AsyncConnection, files: list[FileId]) -> None:
     """Take the yank of files back; who yanked them stays in the audit table."""
     values = {"yanked_at": None, "yanked_by": None, "yanked_reason": None}
+    await connection.execute(update(File).where(File.id.in_(files)).values(**values))
+
+
+async def hold(connection: AsyncConnection, files: list[FileId], mark: Mark) -> None:
+    """Mark files as held for review, with a reason; those that are held already keep theirs."""
+    values = {"held_at": mark.at, "held_by": mark.by, "held_reason": mark.reason}
+    held = update(File).where(File.id.in_(files), File.held_at.is_(None), File.removed_at.is_(None))
+    await connection.execute(held.values(**values))
+
+
+@dataclass(frozen=True, slots=True)
+class Holdable:
+    """A file that may be held: where it belongs, in ids and as people name it."""
+
+    project_id: ProjectId
+    index: IndexName
+    project: NormalizedName
+    version: str
+    file_name: FileName
+
+
+async def holdable(connection: AsyncConnection, index_id: IndexId, file_id: FileId) -> Holdable | None:
+    """Return a living file of an index that is not held, with its project locked; None when there is none."""
+    row = (
+        await connection.execute(
+            select(Project.id, IndexRow.owner, IndexRow.name.label("index_name"), Project.name)
+            .add_columns(Release.version, File.file_name)
+            .join(Release, Release.id == File.release_id)
+            .join(Project, Project.id == File.project_id)
+            .join(IndexRow, IndexRow.id == File.index_id)
+            .where(File.id == file_id, File.index_id == index_id, File.held_at.is_(None), File.removed_at.is_(None))
+            .with_for_update(of=Project)
+        )
+    ).first()
+    if row is None:
+        return None
+    names = (NormalizedName(row.name), row.version, FileName(row.file_name))
+    return Holdable(ProjectId(row.id), IndexName(row.owner, row.index_name), *names)
+
+
+async def unhold(connection: AsyncConnection, files: list[FileId]) -> None:
+    """Hold files no more; who held them stays in the audit table."""
+    values = {"held_at": None, "held_by": None, "held_reason": None}
     await connection.execute(update(File).where(File.id.in_(files)).values(**values))
 
 

@@ -104,6 +104,7 @@ class FileLine:
     serial: int | None
     error: str | None
     warnings: Sequence[str]
+    held_reason: str | None = None
 
 
 def latest_release(releases: Collection[ReleaseLine]) -> ReleaseLine | None:
@@ -207,9 +208,10 @@ async def release_files(connection: AsyncConnection, index_id: IndexId, release_
     """Return the files of a release by name, the removed ones as well, at most `MAX_FILES`."""
     columns = (File.id, File.file_name, File.package_type, File.length, File.sha256, File.blake2b_256, File.md5)
     marks = (File.uploaded_at, File.uploader, File.requires_python, File.yanked_at, File.yanked_reason, File.removed_at)
+    held = (File.held_at, File.held_reason)
     rows = (
         await connection.execute(
-            select(*columns, *marks, File.warnings, PublishedFile.from_serial)
+            select(*columns, *marks, *held, File.warnings, PublishedFile.from_serial)
             .outerjoin(PublishedFile, (PublishedFile.file_id == File.id) & PublishedFile.to_serial.is_(None))
             .where(File.release_id == release_id, File.project_id == _project_of(release_id).scalar_subquery())
             .order_by(File.uploaded_at.desc(), File.id)
@@ -258,6 +260,7 @@ def _file(row: Any, error: str | None, asked: str | None) -> FileLine:
         serial=row.from_serial,
         error=error,
         warnings=row.warnings,
+        held_reason=None if row.held_at is None else row.held_reason or "",
     )
 
 

@@ -56,12 +56,24 @@ class LayPages:
     index_id: IndexId
 
 
-Message = PublishIndex | RefreshIndex | LayPages
+@dataclass(frozen=True, slots=True)
+class HoldFile:
+    """A file of `index_id` did not verify when it was read, and is to be held for review; `audit_id` says why."""
 
-KINDS: dict[str, type[Message]] = {m.kind: m for m in (PublishIndex, RefreshIndex, LayPages)}
+    kind: ClassVar[str] = "hold_file"
+    queue: ClassVar[str] = "upload"
+    settles_itself: ClassVar[bool] = False
+    index_id: IndexId
+    file_id: FileId
+    audit_id: AuditId
+
+
+Message = PublishIndex | RefreshIndex | LayPages | HoldFile
+
+KINDS: dict[str, type[Message]] = {m.kind: m for m in (PublishIndex, RefreshIndex, LayPages, HoldFile)}
 """kind -> message class: everything that may be asked for."""
 
-QUEUES = ("signing", "index")
+QUEUES = ("signing", "index", "upload")
 """Names of the queues, one per kind of worker."""
 
 

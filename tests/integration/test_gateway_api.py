@@ -367,6 +367,9 @@ async def test_an_index_is_made_described_and_shared(gateway: TestGateway) -> No
         assert (await alice("PATCH", path, json={"description": "second"})).json()["description"] == "second"
     assert (await alice("PATCH", path, json={"visibility": "private"})).status_code == 409
     assert (await alice("PATCH", path, json={"visibility": "public"})).json()["description"] == "second"
+    for on in (True, True, False, True):
+        changed = (await alice("PATCH", path, json={"verify_on_read": on})).json()
+        assert (changed["verify_on_read"], changed["description"]) == (on, "second")
     wanted = {"subject": "bob", "verbs": ["upload", "read"]}
     for _ in range(2):
         granted = (await alice("PUT", f"{path}/grants", json=wanted)).json()["items"]
@@ -375,7 +378,7 @@ async def test_an_index_is_made_described_and_shared(gateway: TestGateway) -> No
     assert (await alice("DELETE", f"{path}/grants?subject=bob")).status_code == 204
     assert (await bob("GET", path)).json()["verbs"] == ["read"]
     about = [action for actor, action, subject in await _actions(gateway) if subject == "alice/new"]
-    assert sorted(about) == ["grant.set", "grant.set", "index.create", "index.describe"]
+    assert sorted(about) == ["grant.set", "grant.set", "index.create", "index.describe", *["index.verify_on_read"] * 3]
 
 
 async def test_grants_that_would_lock_out_or_open_up_are_refused(gateway: TestGateway) -> None:

@@ -21,14 +21,18 @@ from services.signing.ceremony import ensure_trust
 from services.signing.rebuilding import rebuild
 from services.signing.usecases import Publisher
 from services.upload.app import create_service
+from services.upload.holding import hold_file
 from shared.auth.principal import Scope, Verb
-from shared.catalogue import heads, reading
+from shared.catalogue import audit, heads, reading
 from shared.catalogue.tables import Audit, File, Grant, Journal, Outbox
 from shared.errors import ErrorKind
+from shared.ids import FileId
+from shared.jobs.messages import HoldFile
 from shared.objects.keys import file_key
 from shared.resources import Resources
 from tests.support.archives import Project, make_sdist, make_wheel
-from tests.support.factories import MadeIndex, make_file, make_index, make_token
+from tests.support.factories import MadeFile, MadeIndex, make_file, make_index, make_token, now
+from tests.support.kept_bundles import Keeper
 from tests.support.resources import service_resources
 from tests.support.tuf_reader import TreeReader
 from tests.support.uploading import basic, form_body
@@ -195,6 +199,49 @@ async def test_one_file_is_yanked_without_a_reason(deployment: Deployment) -> No
     assert deployment.page()["files"][0]["yanked"] is True
     await deployment.ask("DELETE", f"/Widget/releases/v1.0/files/{W10}/yank")
     assert deployment.page()["files"][0]["yanked"] is False
+
+
+async def test_a_held_file_leaves_the_page_and_comes_back(deployment: Deployment) -> None:
+    """What was held by a job is not listed, with its reason in the release; whoever may configure gives it back."""
+    await deployment.upload("widget-1.0", "widget-1.1")
+    engine, index = deployment.resources.engine, deployment.index
+    async with engine.begin() as connection:
+        file_id = (await connection.execute(select(File.id).where(File.file_name == W10))).scalar_one()
+        asked = await audit.record(
+            connection, at=now(), actor="download", action="file.unverified", subject="x", reason="step 6, digest"
+        )
+    await hold_file(deployment.resources, HoldFile(index.id, FileId(file_id), asked))
+    async with asyncio.timeout(20):
+        while [file["filename"] for file in deployment.page()["files"]] != [W11]:
+            await asyncio.sleep(0.05)
+    shown = (await deployment.ask("GET", "/widget/releases/1.0"))["files"][0]
+    assert (shown["held_reason"], shown["state"]) == ("step 6, digest", "received")
+    await deployment.ask("DELETE", f"/widget/releases/1.0/files/{W10}/hold")
+    assert {file["filename"] for file in deployment.page()["files"]} == {W10, W11}
+    assert (await deployment.ask("GET", "/widget/releases/1.0"))["files"][0]["held_reason"] is None
+    assert [action for _, action, _ in await deployment.audited()] == ["file.hold", "file.unhold"]
+
+
+async def test_a_release_tells_of_its_provenance(deployment: Deployment) -> None:
+    """Each release is labelled beside the one before it by version, in the list and by itself."""
+    await deployment.upload("widget-1.0", "widget-1.1", "widget-1.2")
+    engine, index = deployment.resources.engine, deployment.index
+    keeper = Keeper(engine, deployment.resources.objects, index)
+    async with engine.connect() as connection:
+        rows = {row.file_name: row for row in await connection.execute(select(File))}
+    for name, san in ((W10, "https://forge.test/acme@v1"), (W11, "https://forge.test/evil@v2")):
+        row = rows[name]
+        file = MadeFile(row.id, row.project_id, NormalizedName("widget"), "", FileName(name), row.sha256, b"", None)
+        await keeper.keep(file, name.encode(), san=san)
+    listed = (await deployment.ask("GET", "/widget"))["releases"]
+    assert [(one["version"], one["provenance"]["label"]) for one in listed] == [
+        ("1.2", "lost"),
+        ("1.1", "changed"),
+        ("1.0", "full"),
+    ]
+    one = (await deployment.ask("GET", "/widget/releases/1.1"))["provenance"]
+    assert one == listed[1]["provenance"]
+    assert (one["files"], one["attested"], one["identities"]) == (1, 1, ["https://forge.test/evil"])
 
 
 async def test_doing_a_thing_twice_does_it_once(deployment: Deployment) -> None:
@@ -386,6 +433,7 @@ async def test_what_makes_no_sense_is_refused_in_a_problem_document(
         ("POST", f"/widget/releases/1.0/files/{W10}/yank", Verb.UPLOAD),
         ("DELETE", f"/widget/releases/1.0/files/{W10}/yank", Verb.UPLOAD),
         ("DELETE", f"/widget/releases/1.0/files/{W10}", Verb.REMOVE),
+        ("DELETE", f"/widget/releases/1.0/files/{W10}/hold", Verb.CONFIGURE),
     ],
 )
 async def test_each_change_needs_its_right(deployment: Deployment, method: str, path: str, verb: Verb) -> None:

@@ -1,0 +1,249 @@
+"""An index that verifies on read serves bytes only while their chain holds, and has what fails held. ADR 0039."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+
+import httpx2
+import pytest
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.download.settings import Limits
+from services.upload.holding import hold_file
+from shared.auth.directory import CHANNEL
+from shared.catalogue import outbox
+from shared.catalogue.tables import Audit, File, IndexRow
+from shared.ids import IndexId
+from shared.jobs.messages import HoldFile, PublishIndex, message_from
+from shared.objects.interface import ByteRange, Key, ObjectStore, ObjectStores
+from shared.objects.keys import check_key, file_key
+from tests.integration.reading.constants import LARGE
+from tests.support.builds import Forge, body, policy
+from tests.support.factories import MadeFile, make_default, make_index, now, set_bases
+from tests.support.reading import Reading, counted_queries, open_reading, served
+from tests.support.signed_index import SignedIndex
+
+SMALL, BIG = "thing-1.0-py3-none-any.whl", "thing-2.0.tar.gz"
+CONTENT = b"wheel of 1.0"
+
+
+class CountingStore:
+    """A store that tells which objects were opened."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self.opened: list[Key] = []
+        self.head, self.put, self.list = store.head, store.put, store.list
+        self.delete, self.ping, self.close = store.delete, store.ping, store.close
+
+    def open(self, key: Key, byte_range: ByteRange | None = None):  # type: ignore[no-untyped-def]
+        """Open an object, and note it."""
+        self.opened.append(key)
+        return self._store.open(key, byte_range)
+
+
+@dataclass(slots=True)
+class Guarded:
+    """An index that verifies on read, with a small file and one that is streamed."""
+
+    signed: SignedIndex
+    reading: Reading
+    client: httpx2.AsyncClient
+    store: CountingStore
+    files: dict[str, MadeFile] = field(default_factory=dict)
+
+    async def get(self, name: str, index: str = "root/stable", suffix: str = "", **more: object) -> httpx2.Response:
+        """Ask for a file."""
+        return await self.client.get(f"/{index}/+f/{self.files[name].path}{suffix}", **more)  # type: ignore[arg-type]
+
+    def key(self, name: str) -> Key:
+        """Return where a file's bytes are."""
+        return file_key(self.files[name].sha256, self.files[name].file_name)
+
+    async def asked_to_hold(self) -> list[HoldFile]:
+        """Return what the upload service was asked to hold."""
+        async with self.signed.engine.connect() as connection:
+            jobs = await outbox.listing(connection, dead=False)
+        found = [message_from(job.kind, job.ids) for job in jobs if job.kind == HoldFile.kind]
+        return [one for one in found if isinstance(one, HoldFile)]
+
+
+async def switch(engine: AsyncEngine, index_id: IndexId, *, on: bool) -> None:
+    """Set whether an index verifies on read."""
+    async with engine.begin() as connection:
+        of_id = IndexRow.id == index_id
+        await connection.execute(update(IndexRow).where(of_id).values(settings={"verify_on_read": on}))
+        await connection.execute(select(func.pg_notify(CHANNEL, "")))
+
+
+@pytest.fixture(scope="module")
+def forge() -> Forge:
+    """A forge whose runs sign by a private Sigstore instance."""
+    return Forge()
+
+
+@pytest.fixture
+async def guarded(engine: AsyncEngine, stores: ObjectStores) -> AsyncIterator[Guarded]:
+    """The default index, verifying on read; a chain is believed for a minute."""
+    index = await make_index(engine)
+    await make_default(engine, index)
+    await switch(engine, index.id, on=True)
+    signed = SignedIndex(engine, stores, index)
+    store = CountingStore(stores.public)
+    reading = open_reading(engine, ObjectStores(store, stores.private))
+    async with reading.client() as client, reading.resources.verifying:
+        site = Guarded(signed, reading, client, store)
+        for name, content in ((SMALL, CONTENT), (BIG, LARGE)):
+            site.files[name] = await signed.add(name, content)
+        await signed.publish()
+        await reading.news()
+        yield site
+
+
+async def test_served(guarded: Guarded) -> None:
+    """What holds is served; again without a query and without hashing it anew, whole, in part and as core metadata."""
+    for name, content in ((SMALL, CONTENT), (BIG, LARGE)):
+        assert (await guarded.get(name)).content == content
+    guarded.store.opened.clear()
+    with counted_queries(guarded.signed.engine) as statements:
+        assert (await guarded.get(SMALL)).content == CONTENT
+        part = await guarded.get(BIG, headers={"range": "bytes=0-9"})
+        assert (part.status_code, part.content) == (206, LARGE[:10])
+        assert (await guarded.client.head(f"/root/stable/+f/{guarded.files[BIG].path}")).status_code == 200
+    assert statements == []
+    assert guarded.store.opened == [guarded.key(BIG)], "opened to be sent, and not to be hashed"
+
+
+async def test_replaced_object(guarded: Guarded) -> None:
+    """One byte of a stored file: it is refused with the step, before a byte is sent, and the hold is asked for once."""
+    assert (await guarded.get(BIG)).status_code == 200
+    for name in (BIG, SMALL):
+        await guarded.signed.flip(guarded.key(name))
+    # The small one's bytes are not in memory yet: whoever has them there serves what was checked.
+    for name in (BIG, SMALL, BIG):
+        for _ in range(3):
+            answer = await guarded.get(name)
+            assert answer.status_code == 403, answer.text
+            assert (answer.json()["step"], answer.json()["exit_code"]) == ("digest", "41")
+            assert "held for review" in answer.json()["detail"]
+            assert answer.headers["cache-control"] == "no-store"
+    held = await guarded.asked_to_hold()
+    assert {one.file_id for one in held} == {guarded.files[name].id for name in (BIG, SMALL)}
+    assert len(held) == 2
+    metrics = guarded.reading.resources.metrics.text().decode()
+    assert 'countermark_reads_refused_total{step="digest"} 2.0' in metrics
+
+
+async def test_held(guarded: Guarded) -> None:
+    """The upload service holds the file in those words, once, and asks for the publication without it."""
+    await guarded.signed.flip(guarded.key(SMALL))
+    assert (await guarded.get(SMALL)).status_code == 403
+    [asked] = await guarded.asked_to_hold()
+    for _ in range(2):
+        await hold_file(guarded.reading.resources, asked)
+    async with guarded.signed.engine.connect() as connection:
+        file = (await connection.execute(select(File).where(File.id == asked.file_id))).one()
+        actions = list(await connection.scalars(select(Audit.action).order_by(Audit.id)))
+        changes = await outbox.waiting_changes(connection, asked.index_id, limit=10)
+    assert file.held_by == "verify-on-read"
+    assert "step 6, digest" in file.held_reason
+    assert actions == ["file.unverified", "file.hold"]
+    assert [one.message for one in changes if isinstance(one.message, PublishIndex)] == [
+        PublishIndex(asked.index_id, guarded.files[SMALL].project_id, audit_id=changes[0].message.audit_id)
+    ]
+    await guarded.signed.tamper("update published_file set to_serial = 2 where file_id = :id", id=asked.file_id)
+    guarded.reading = open_reading(guarded.signed.engine, guarded.signed.stores)
+    await guarded.reading.news()
+    async with guarded.reading.client() as client:
+        guarded.client = client
+        answer = await guarded.get(SMALL)
+        assert (answer.status_code, "step 6, digest" in answer.text) == (403, True)
+        assert (await guarded.get(BIG)).status_code == 200
+
+
+async def test_altered_row(guarded: Guarded) -> None:
+    """A row that contradicts what is signed keeps the file back, and is told as such."""
+    await guarded.signed.tamper("update file set length = 3 where id = :id", id=guarded.files[SMALL].id)
+    answer = await guarded.get(SMALL)
+    assert (answer.status_code, answer.json()["step"]) == (403, "catalogue")
+    assert len(await guarded.asked_to_hold()) == 1
+
+
+@pytest.mark.parametrize("what", ["timestamp", "bin", "missing"])
+async def test_nobodys_fault(guarded: Guarded, what: str) -> None:
+    """What is broken for all files, or not there, is 503 with an alarm, and holds nothing."""
+    sim = guarded.signed.sim
+    if what == "timestamp":
+        await guarded.signed.tamper("update tuf_head set timestamp = '{}'")
+    elif what == "bin":
+        for key in list(sim.objects):
+            if ".b" in key and "/metadata/" in key:
+                await guarded.signed.stores.public.delete(check_key(key))
+    else:
+        await guarded.signed.stores.public.delete(guarded.key(BIG))
+    answer = await guarded.get(BIG)
+    assert answer.status_code == 503, answer.text
+    assert answer.headers["retry-after"] == "5"
+    assert await guarded.asked_to_hold() == []
+
+
+async def test_after_a_while(engine: AsyncEngine, guarded: Guarded) -> None:
+    """After its time, and after a publication, the chain is gone through again; what is unchanged is not hashed."""
+    limits = replace(Limits(), holds_seconds=0.0)
+    guarded.reading = open_reading(engine, ObjectStores(guarded.store, guarded.signed.stores.private), None, limits)
+    await guarded.reading.news()
+    async with guarded.reading.client() as client, guarded.reading.resources.verifying:
+        guarded.client = client
+        await guarded.get(BIG)
+        guarded.store.opened.clear()
+        assert (await guarded.get(BIG)).content == LARGE
+        assert guarded.store.opened.count(guarded.key(BIG)) == 1, "sent, not hashed"
+        await guarded.signed.tamper("update tuf_head set timestamp = '{}'")
+        assert (await guarded.get(BIG)).status_code == 503
+
+
+async def test_policy_that_comes_later(guarded: Guarded, forge: Forge) -> None:
+    """A policy that is signed later is asked at the next publication: what it refuses is not served any more."""
+    assert (await guarded.get(SMALL)).status_code == 200
+    sim = guarded.signed.sim
+    targets = {"trusted_root.json": forge.instance.trusted_root(), "trust/policy.yaml": policy("thing")}
+    sim.deployment.trust_targets |= targets
+    sim._offline = sim.deployment.offline_roles()
+    guarded.files["thing-3.0.tar.gz"] = await guarded.signed.add(
+        "thing-3.0.tar.gz", b"3", body(forge.built("thing-3.0.tar.gz", b"3"))
+    )
+    await guarded.signed.publish()
+    await guarded.reading.news()
+    answer = await guarded.get(SMALL)
+    assert (answer.status_code, answer.json()["step"], answer.json()["exit_code"]) == (403, "policy", "62")
+    assert (await guarded.get("thing-3.0.tar.gz")).content == b"3"
+
+
+async def test_switch(guarded: Guarded, engine: AsyncEngine, stores: ObjectStores) -> None:
+    """Switched off, bytes are served as they are stored; a view that verifies asks for all that it shows."""
+    await guarded.signed.tamper("update file set length = 3 where id = :id", id=guarded.files[SMALL].id)
+    top = await make_index(engine, "a/top")
+    await set_bases(engine, top, "root/stable", verify_on_read=True)
+    await switch(engine, guarded.signed.index.id, on=False)
+    await guarded.reading.news()
+    assert (await guarded.get(BIG)).content == LARGE
+    assert (await guarded.get(BIG, "a/top")).content == LARGE
+    assert (await guarded.get(SMALL, "a/top")).status_code == 403
+
+
+async def test_many_at_once(guarded: Guarded) -> None:
+    """Many first reads of a file go through its chain once, also by connections that end early."""
+    async with served(guarded.reading.app) as url, httpx2.AsyncClient(base_url=url) as client:
+        path = f"/root/stable/+f/{guarded.files[BIG].path}"
+        answers = await asyncio.gather(*(client.get(path) for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert guarded.store.opened.count(guarded.key(BIG)) == 21, "hashed once, sent twenty times"
+
+
+async def test_unhold(guarded: Guarded) -> None:
+    """A mark that was taken back is no mark; `held_at` alone decides."""
+    await guarded.signed.tamper("update file set held_at = :at where id = :id", at=now(), id=guarded.files[SMALL].id)
+    assert (await guarded.get(SMALL)).status_code == 200, "a mark shows with the next publication"
