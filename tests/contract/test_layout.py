@@ -23,9 +23,11 @@ def test_no_other_distribution_provides_our_folders(package: str) -> None:
 
 @pytest.mark.parametrize("service", ["upload", "signing", "index", "download"])
 def test_every_service_has_the_same_files(service: str) -> None:
-    """A reader knows where to look: wiring, use cases and pure rules have the same names everywhere."""
+    """A reader knows where to look: wiring, use cases and pure rules have the same names everywhere, the latter
+    two in a package of their subject where a service has several."""
     folder = ROOT / "services" / service
-    assert {"app.py", "usecases.py", "rules.py"} <= {path.name for path in folder.iterdir()}
+    assert (folder / "app.py").is_file()
+    assert {"usecases.py", "rules.py"} <= {path.name for path in folder.rglob("*.py")}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
