@@ -183,6 +183,7 @@ class TestLogs:
         """Logs of the second version promise nothing: what says they did is refused."""
         made, first = signed(instance, log="v2"), signed(instance)
         entry_of(made)["inclusionPromise"] = entry_of(first)["inclusionPromise"]
+        assert failed(check(instance, made)) == (Step.LOG, 61)
         entry_of(made)["integratedTime"] = entry_of(first)["integratedTime"]
         assert failed(check(instance, made)) == (Step.LOG, 61)
 

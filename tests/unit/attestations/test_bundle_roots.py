@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from countermark.core.attestations.bundle_verifying import BundleVerifier
 from countermark.core.attestations.dsse import key_sha256, pae
@@ -21,8 +24,9 @@ from countermark.core.attestations.judgements import BundleReport
 from countermark.core.attestations.results import Step
 from countermark.core.attestations.trust_root import public_root
 from shared.strict_json import read_json
-from tests.support.sigstore.instance import IN_TOTO, Instance, Logged
-from tests.support.sigstore.keys import new_key
+from tests.support.sigstore.authority import usage
+from tests.support.sigstore.instance import IN_TOTO, Instance, Logged, _envelope
+from tests.support.sigstore.keys import b64, new_key
 from tests.support.sigstore.stamps import StampAuthority
 from tests.unit.attestations.bundles import ENTRY, NAME, ROOT, SHA, check, failed, payload, replaced, signed
 
@@ -200,6 +204,44 @@ class TestOwnAuthority:
         assert failed(self.own(instance, made, change=ended)) == (Step.CERTIFICATE, 60)
         ended = ends("timestampAuthorities", "2024-01-01T00:00:00Z")
         assert failed(self.own(instance, made, change=ended)) == (Step.LOG, 61)
+
+    def test_altered(self, instance: Instance) -> None:
+        """A statement that nobody signed, under a good certificate and a good stamp of another's signature."""
+        made = self.good(instance)
+        made["dsseEnvelope"]["payload"] = base64.b64encode(payload(predicate={"x": 1})).decode()
+        assert failed(self.own(instance, made)) == (Step.SIGNATURE, 60)
+
+    @pytest.mark.parametrize(
+        ("usage_", "purpose", "step"),
+        [
+            ("digital_signature", ExtendedKeyUsageOID.CODE_SIGNING, None),
+            ("digital_signature", ExtendedKeyUsageOID.SERVER_AUTH, Step.CERTIFICATE),
+            ("digital_signature", None, Step.CERTIFICATE),
+            ("key_agreement", ExtendedKeyUsageOID.CODE_SIGNING, Step.CERTIFICATE),
+        ],
+    )
+    def test_usage(
+        self, instance: Instance, usage_: str, purpose: x509.ObjectIdentifier | None, step: Step | None
+    ) -> None:
+        """The company's other certificates, of its servers and people, sign no code."""
+        key, company = new_key(), instance.company
+        began = datetime.fromtimestamp(AT, UTC)
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(company.key.public_key())
+        builder = (
+            x509.CertificateBuilder(company.intermediate.subject, x509.Name([]), key.public_key(), 7)
+            .not_valid_before(began)
+            .not_valid_after(began + timedelta(minutes=10))
+            .add_extension(usage(usage_), critical=True)
+            .add_extension(authority, critical=False)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("build.acme.test")]), critical=True)
+        )
+        if purpose is not None:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        certificate = builder.sign(company.key, SHA384())
+        held = {"certificate": {"rawBytes": b64(certificate.public_bytes(Encoding.DER))}}
+        made = instance._bundle(_envelope(payload(), IN_TOTO, key), held, certificate, "none", True, AT + 1)
+        report = self.own(instance, made)
+        assert report.failure is None if step is None else failed(report) == (step, 60)
 
     def test_a_log_entry(self, instance: Instance) -> None:
         """An entry that its root cannot verify is not overlooked."""

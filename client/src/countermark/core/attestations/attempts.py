@@ -16,7 +16,7 @@ from sigstore.verify import Verifier
 
 from countermark.core.attestations.bundle import SigstoreBundle
 from countermark.core.attestations.certificates import Identity, read_identity
-from countermark.core.attestations.dsse import is_p256
+from countermark.core.attestations.dsse import check_signature, is_p256, pae
 from countermark.core.attestations.entries import Entry, read_entry
 from countermark.core.attestations.facts import RootKind
 from countermark.core.attestations.own_authority import OwnAuthority
@@ -28,7 +28,7 @@ from countermark.core.attestations.trust_root import Root
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A bundle whose certificate's key is known to have signed it.
+    """A bundle with a certificate.
 
     Attributes:
         body: the bytes that it was read from.
@@ -38,6 +38,14 @@ class Signed:
     body: bytes
     certificate: Certificate
     key: PublicKeyTypes
+
+    def check_signature(self) -> None:
+        """Check that the certificate's key signed it.
+
+        Raises:
+            Failed: SIGNATURE.
+        """
+        check_signature(self.key, self.bundle.signature, pae(self.bundle.payload_type, self.bundle.payload))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,7 @@ class Attempt:
 
 
 def attempt(known: KnownRoot, signed: Signed) -> Attempt:
-    """Verify a bundle against a root that knows its certificate's issuer."""
+    """Verify a bundle, its signature included, against a root that knows its certificate's issuer."""
     passed: list[Step] = []
     try:
         if known.refusal is not None:
@@ -97,6 +105,7 @@ def _by_own_authority(name: str, root: OwnAuthority, signed: Signed, passed: lis
     if signed.bundle.entry is not None:
         # It would have to be verified: what is not looked at is not to be there.
         raise Failed(Step.LOG, "it has a log entry, and its trust root names no log")
+    signed.check_signature()
     times = root.check(signed.certificate, signed.bundle.stamps, signed.bundle.signature)
     identity = read_identity(signed.certificate)
     passed.append(Step.CERTIFICATE)
@@ -116,9 +125,11 @@ def _by_sigstore(name: str, root: Root, verifier: Verifier, signed: Signed, pass
     if not reached.reached or not bundle.times:
         # It establishes the times first, then it looks at chain and SCT, then at the log.
         raise Failed(Step.CERTIFICATE if bundle.times else Step.LOG, error or "nothing was verified")
-    root.check_ct_log(signed.certificate)
-    root.check_authority(signed.certificate, bundle.times)
-    identity = read_identity(signed.certificate)
+    # The same, and its extensions were read already.
+    certificate = bundle.signing_certificate
+    root.check_ct_log(certificate)
+    root.check_authority(certificate, bundle.times)
+    identity = read_identity(certificate)
     passed.append(Step.CERTIFICATE)
     if error is not None:
         raise Failed(Step.LOG, error)
@@ -128,7 +139,7 @@ def _by_sigstore(name: str, root: Root, verifier: Verifier, signed: Signed, pass
     log_id, checkpoint = inner.log_id.key_id, inner.inclusion_proof.checkpoint.envelope
     root.check_log(log_id, checkpoint, inner.inclusion_proof.tree_size)
     passed.append(Step.LOG)
-    root.check_log_windows(signed.certificate, log_id, bundle.times)
+    root.check_log_windows(certificate, log_id, bundle.times)
     passed.append(Step.WINDOWS)
     return Proven(name, RootKind.SIGSTORE, bundle.times, identity, entry=entry)
 

@@ -25,7 +25,7 @@ from countermark.core.attestations.judgements import BundleReport
 from countermark.core.attestations.key_entries import check_key_entry
 from countermark.core.attestations.provenance import ReadJson
 from countermark.core.attestations.results import Failed, Step
-from countermark.core.attestations.roots import read_roots
+from countermark.core.attestations.roots import KnownRoot, read_roots
 from countermark.core.attestations.statement import PAYLOAD_TYPE, Statement, find_subject, read_any_statement
 from countermark.core.attestations.trust_root import Root
 from countermark.core.digest import Sha256, sha256_of
@@ -156,24 +156,31 @@ class BundleVerifier:
 
     def _by_roots(self, asked: _Asked, der: bytes, only_roots: Collection[str] | None, course: _Course) -> list[Proven]:
         """Verify against every root that knows the issuer; where all fail, the one that came furthest says why."""
-        bundle, (certificate, key) = asked.bundle, _certificate(der)
-        check_signature(key, bundle.signature, pae(bundle.payload_type, bundle.payload))
-        course.passed.append(Step.SIGNATURE)
+        certificate, key = _certificate(der)
+        signed = Signed(asked.bundle, asked.body, certificate, key)
         roots = [known for known in self._roots if only_roots is None or known.name in only_roots]
-        if not roots:
-            raise Failed(Step.CERTIFICATE, "no trust root is signed: there is nothing to verify it against")
-        signed = Signed(bundle, asked.body, certificate, key)
         attempts = [attempt(known, signed) for known in roots if known.knows(certificate)]
-        if not attempts:
-            for refusal in (known.refusal for known in roots if known.root is None):
-                if refusal is not None:
-                    raise Failed(refusal.step, refusal.detail)
-            raise Failed(Step.CERTIFICATE, "no authority that is trusted here issued the certificate")
-        best = max(attempts, key=_reach)
+        best = max(attempts, key=_reach, default=None)
+        if best is None or best.failure is not None:
+            # Where it is good, the attempt checked it; where not, that comes before whatever it failed at.
+            signed.check_signature()
+        course.passed.append(Step.SIGNATURE)
+        if best is None:
+            raise _unknown(roots)
         course.passed += best.passed
         if best.failure is not None:
             raise best.failure
         return [one.proven for one in attempts if one.proven is not None]
+
+
+def _unknown(roots: Sequence[KnownRoot]) -> Failed:
+    """Return why no root could be asked for a certificate."""
+    if not roots:
+        return Failed(Step.CERTIFICATE, "no trust root is signed: there is nothing to verify it against")
+    for refusal in (known.refusal for known in roots if known.root is None):
+        if refusal is not None:
+            return Failed(refusal.step, refusal.detail)
+    return Failed(Step.CERTIFICATE, "no authority that is trusted here issued the certificate")
 
 
 def _reach(one: Attempt) -> tuple[bool, int]:
@@ -181,17 +188,16 @@ def _reach(one: Attempt) -> tuple[bool, int]:
 
 
 def _certificate(der: bytes) -> tuple[Certificate, PublicKeyTypes]:
-    """Read a certificate, and all of it: cryptography does so part by part, when each is asked for.
+    """Read a certificate, and its issuer, which cryptography does when it is asked for; all else the attempts read.
 
     Raises:
         Failed: STRUCTURE or SIGNATURE.
     """
     try:
         certificate = load_der_x509_certificate(der)
-        _ = certificate.issuer, certificate.subject, certificate.not_valid_before_utc, certificate.not_valid_after_utc
-        _ = certificate.version, certificate.extensions, certificate.signature_algorithm_parameters
+        _ = certificate.issuer
     except Exception as error:
-        # Of a value, of a version, of an extension that is there twice, of an algorithm.
+        # Of a value, of a version, of an algorithm: each has its own.
         raise Failed(Step.STRUCTURE, "its certificate cannot be read") from error
     try:
         return certificate, certificate.public_key()

@@ -15,8 +15,8 @@ from countermark.core.attestations.results import Failed, Step
 _USER_NAME = x509.ObjectIdentifier(f"{EXTENSIONS}7")
 """Of the other name that stands for an account without an address."""
 
-_TEXTS = range(1, 7)
-"""Numbers of the old extensions: their value is the text itself, not a UTF8String."""
+_TEXTS = frozenset(f"{EXTENSIONS}{number}" for number in range(1, 7))
+"""The old extensions: their value is the text itself, not a UTF8String."""
 
 _UTF8_STRING = 0x0C
 _MAX_TEXT = 4096
@@ -48,9 +48,9 @@ def read_identity(certificate: x509.Certificate) -> Identity:
         extensions = certificate.extensions
         names = list(extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
         claims = {
-            extension.oid.dotted_string: _text(extension)
+            oid: _text(oid, extension.value)
             for extension in extensions
-            if extension.oid.dotted_string.startswith(EXTENSIONS)
+            if (oid := extension.oid.dotted_string).startswith(EXTENSIONS)
         }
         found = [_name(name) for name in names]
     except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
@@ -84,13 +84,9 @@ def _name(name: x509.GeneralName) -> tuple[str, SanType]:
             return str(name.value), SanType.OTHER
 
 
-def _text(extension: x509.Extension[x509.ExtensionType]) -> str:
-    value = extension.value
+def _text(oid: str, value: x509.ExtensionType) -> str:
     content = value.value if isinstance(value, x509.UnrecognizedExtension) else value.public_bytes()
-    number = extension.oid.dotted_string.removeprefix(EXTENSIONS)
-    if number.isdigit() and int(number) in _TEXTS:
-        return content.decode()
-    return _utf8_string(content)
+    return content.decode() if oid in _TEXTS else _utf8_string(content)
 
 
 def _utf8_string(content: bytes) -> str:

@@ -8,6 +8,7 @@ Source: trust contract sections 5.1 and 5.2 ("What it leaves to the caller").
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib import resources
@@ -17,7 +18,7 @@ from urllib.parse import quote, urlsplit
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509 import Certificate, PrecertificateSignedCertificateTimestamps, load_der_x509_certificate
 from cryptography.x509.certificate_transparency import SignedCertificateTimestamp
-from sigstore._internal.trust import Key
+from sigstore._internal.trust import CertificateAuthority, CTKeyring, Key, Keyring, KeyringPurpose, RekorKeyring
 from sigstore._internal.tuf import DEFAULT_TUF_URL
 from sigstore.errors import VerificationError
 from sigstore.models import TrustedRoot
@@ -57,6 +58,32 @@ def public_root() -> bytes:
     return held.read_bytes()
 
 
+class _KeptRoot(TrustedRoot):
+    """One that reads its keys once, and for every question.
+
+    sigstore reads them again at each, and leaves out those whose time has not begun yet: whether that of a key had
+    begun, and not ended, when it was used is checked here.
+    """
+
+    def __init__(self, inner: models.TrustedRoot) -> None:
+        super().__init__(inner)
+        self._rekor = RekorKeyring(Keyring([log.public_key for log in inner.tlogs]))
+        self._ct = CTKeyring(Keyring([log.public_key for log in inner.ctlogs]))
+        self._stamp_authorities = super().get_timestamp_authorities()
+
+    def rekor_keyring(self, purpose: KeyringPurpose) -> RekorKeyring:
+        """Return the keys of transparency logs."""
+        return self._rekor if purpose == KeyringPurpose.VERIFY else super().rekor_keyring(purpose)
+
+    def ct_keyring(self, purpose: KeyringPurpose) -> CTKeyring:
+        """Return the keys of CT logs."""
+        return self._ct if purpose == KeyringPurpose.VERIFY else super().ct_keyring(purpose)
+
+    def get_timestamp_authorities(self) -> list[CertificateAuthority]:
+        """Return the time stamping authorities."""
+        return self._stamp_authorities
+
+
 class Root:
     """A trust root that was read."""
 
@@ -68,7 +95,7 @@ class Root:
         """
         self._document = read_document(content)
         try:
-            self.sigstore = TrustedRoot(self._document)
+            self.sigstore = _KeptRoot(self._document)
             self._authorities = [(one.valid_for, _chain(one)) for one in self._document.certificate_authorities]
             self.stamp_authorities = StampAuthorities(self._document.timestamp_authorities)
         except Exception as error:
@@ -179,9 +206,16 @@ class Root:
             raise Failed(Step.WINDOWS, "the trust root did not trust the log when it took this in")
 
     def _trusted_issuer(self, certificate: Certificate, at: datetime) -> bool:
-        return any(
-            _within([period], at) and any(_issued(one, certificate) for one in chain)
+        named = [
+            (period, issuers)
             for period, chain in self._authorities
+            if (issuers := [one for one in chain if one.subject == certificate.issuer])
+        ]
+        if named and all(_within([period], at) for period, _ in named):
+            # One of them did, since the certificate is good: which one is not worth a signature's check.
+            return True
+        return any(
+            _within([period], at) and any(_issued(one, certificate) for one in issuers) for period, issuers in named
         )
 
 
@@ -232,7 +266,10 @@ def _signer(checkpoint: str, log_id: bytes) -> str | None:
 
 
 def _signed(checkpoint: str, log_id: bytes, log: models.TransparencyLogInstance) -> bool:
-    """Return whether it was the key of this very log that signed."""
+    """Return whether it was the key of this very log that signed, where a key of the root did."""
+    if hashlib.sha256(log.public_key.raw_bytes or b"").digest() == log_id:
+        # Then sigstore tried this key alone.
+        return True
     found = _signature(checkpoint, log_id)
     if found is None:
         return False
