@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Select, case, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
@@ -17,6 +17,7 @@ from countermark.core.names import FileName
 from shared.catalogue.publication_rows import FileState, NamedBundle
 from shared.catalogue.tables import Attestation, File, PublishedFile, Release
 from shared.ids import FileId, ProjectId
+from shared.reading import provenance
 
 
 async def file_states(
@@ -70,21 +71,29 @@ _BROUGHT_BY = case(
 """Who brought a file into this index: of one that was pushed here, whoever pushed it and not who made it elsewhere."""
 
 
-_SLSA_V1, _PUBLISH_V1 = "https://slsa.dev/provenance/v1", "%/attestations/publish/v1"
-_KNOWN_ISSUERS = (
-    "https://token.actions.githubusercontent.com",
-    "https://gitlab.com",
-    "https://accounts.google.com",
-)
+def _published_by_known() -> ColumnElement[bool]:
+    """Return whether an attestation's certificate is of a publisher that PEP 740 knows."""
+    facts = Attestation.facts
+    issuer, repository = facts["issuer"].astext, facts["certificate"]["1.3.6.1.4.1.57264.1.12"].astext
+    return or_(
+        and_(issuer == provenance.GITHUB_ISSUER, repository.like(f"{provenance.GITHUB}%")),
+        and_(issuer == provenance.GITLAB_ISSUER, repository.like(f"{provenance.GITLAB}/%")),
+        and_(issuer == provenance.GOOGLE_ISSUER, facts["san_type"].astext == "email"),
+    )
+
+
 _HAS_PROVENANCE = exists().where(
     Attestation.file_id == File.id,
     Attestation.facts["root_kind"].astext == "sigstore",
     Attestation.facts["log"].astext == "v1",
-    or_(Attestation.predicate_type == _SLSA_V1, Attestation.predicate_type.like(_PUBLISH_V1)),
-    or_(Attestation.publisher.is_not(None), Attestation.facts["issuer"].astext.in_(_KNOWN_ISSUERS)),
+    or_(
+        Attestation.predicate_type == provenance.SLSA_V1,
+        Attestation.predicate_type.like(f"%{provenance.PUBLISH_V1}"),
+    ),
+    or_(Attestation.publisher.is_not(None), _published_by_known()),
 )
-"""Whether a file has an attestation that PEP 740 can express: two predicates, a log of the first version, and a
-publisher that it knows. What it cannot is no reason to name a provenance object in a page."""
+"""Whether a file has an attestation that PEP 740 can express, as `shared.reading.provenance.publisher_in_object` says,
+which reads the workflow of a certificate too. What is in no provenance object is no reason to print its address."""
 
 
 def _file_rows() -> Select[*tuple[Any, ...]]:
