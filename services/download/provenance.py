@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+from countermark.core.attestations.bundle import MAX_BUNDLE_BYTES
 from countermark.core.digest import Length, sha256_of
 from services.download.entries import ABSENT, OCTETS, PASSING, PROVENANCE, Entry, Refused, Stored, make_entry
 from services.download.rules import FileWanted, Named, refusal
@@ -30,9 +31,6 @@ from shared.reading.mirrored import judged_file
 from shared.reading.provenance import Publisher, attestation_of, provenance_object, publisher_in_object
 from shared.reading.resolution import MIRROR
 from shared.resources import Resources
-
-MAX_BUNDLE_BYTES = 1 << 20
-"""Bytes of a bundle that are read; none is longer (`countermark.core.attestations.bundle`)."""
 
 
 async def hosted_provenance(
