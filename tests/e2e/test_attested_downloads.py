@@ -1,0 +1,127 @@
+"""From an upload with its attestations to a file that is proven, online and offline; then everything is tampered with.
+
+Against a deployment whose key holders signed a root and a policy: nothing is forged but what a case says.
+Source: trust contract sections 3.3 and 6 (10, 16); architecture section 11.8.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.support.archives import make_wheel
+from tests.support.builds import Forge, policy
+from tests.support.processes import Deployment, program, run, start_deployment
+from tests.support.trusting import POLICY, TRUSTED_ROOT, Holders
+from tests.support.uploading import form_fields
+
+WHEEL, FREE = "widget-1.0-py3-none-any.whl", "free-1.0-py3-none-any.whl"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A deployment that demands build provenance of `widget`, and has one release of it."""
+
+    deployment: Deployment
+    forge: Forge
+    home: Path
+
+    def countermark(self, *arguments: str | Path, code: int = 0) -> str:
+        """Run the client, and return what it printed to both streams."""
+        environment = {"COUNTERMARK_HOME": str(self.home), "COLUMNS": "1000"}
+        done = run(program("countermark"), *map(str, arguments), environment=environment)
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
+
+    def stored(self, suffix: str) -> Path:
+        """Return where the store has the wheel, or what is named after it."""
+        (found,) = self.deployment.tree.glob(f"files/*/*/{WHEEL}{suffix}")
+        return found
+
+
+def _upload(deployment: Deployment, name: str, content: bytes, attestations: list[Any]) -> None:
+    fields = form_fields(name, content)
+    if attestations:
+        fields["attestations"] = json.dumps(attestations)
+    answer = httpx2.post(
+        f"{deployment.api}/root/stable/",
+        data=fields,
+        files={"content": (name, content)},
+        auth=("__token__", deployment.token()),
+        timeout=60,
+    )
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """The deployment after the ceremony of trust and two uploads; its root is pinned."""
+    with tempfile.TemporaryDirectory(prefix="cm-", ignore_cleanup_errors=True) as folder:
+        running = start_deployment(Path(folder) / "data")
+        try:
+            forge, home = Forge(), Path(folder) / "holders"
+            home.mkdir()
+            signed = {POLICY: home / "policy.yaml", TRUSTED_ROOT: home / "root.json"}
+            signed[POLICY].write_bytes(policy())
+            signed[TRUSTED_ROOT].write_bytes(forge.instance.trusted_root())
+            Holders(running, home).sign(signed)
+            wheel = make_wheel("widget", "1.0")
+            _upload(running, WHEEL, wheel, [forge.build_attestation(WHEEL, wheel)])
+            _upload(running, FREE, make_wheel("free", "1.0"), [])
+            made = Site(running, forge, Path(folder) / "home")
+            for address in (f"{running.api}/root/stable", running.tree / "indexes" / "root" / "stable"):
+                made.countermark("root", "pin", address, home / "1.root.json")
+            yield made
+        finally:
+            running.process.end()
+
+
+def test_the_whole_chain_holds(site: Site, tmp_path: Path) -> None:
+    """The pointer names the build provenance, and the client proves all 13 links; of what needs none, seven."""
+    url = f"{site.deployment.api}/root/stable"
+    said = site.countermark("download", "widget", "--repository", url, "--dest", tmp_path, "--json")
+    steps = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    links = {step["number"]: step for step in steps if "number" in step}
+    assert sorted(links) == list(range(1, 14))
+    assert links[13]["source"] == "https://github.com/acme/thing"
+    assert links[13]["builder"] == "release"
+    said = site.countermark("download", "free", "--repository", url, "--dest", tmp_path)
+    assert "no attestation is demanded" in said
+
+
+def test_evidence_proves_it_again_without_the_registry(site: Site, tmp_path: Path) -> None:
+    """What a download wrote down is enough, from the pinned root."""
+    url, evidence = f"{site.deployment.api}/root/stable", tmp_path / "evidence"
+    dest = tmp_path / "dest"
+    site.countermark("download", "widget", "free", "--repository", url, "--dest", dest, "--evidence", evidence)
+    files = (dest / WHEEL, dest / FREE)
+    said = site.countermark("verify", *files, "--offline", "--evidence", evidence)
+    assert "1 file(s) proven: metadata, pointer, digest, attestation and policy" in said
+    (dest / WHEEL).write_bytes(b"x")
+    assert "(digest) failed" in site.countermark("verify", *files, "--offline", "--evidence", evidence, code=40)
+
+
+@pytest.mark.parametrize(("suffix", "code", "link"), [("", 41, "digest"), (".sigstore.json", 50, "attestation digest")])
+def test_one_byte_changed_in_the_store(suffix: str, code: int, link: str, site: Site, tmp_path: Path) -> None:
+    """Of the file or of its attestation: whoever reads the store without the registry in front of it notices."""
+    tree = site.deployment.tree / "indexes" / "root" / "stable"
+    path = site.stored(suffix)
+    whole = path.read_bytes()
+    asked = ("download", "widget", "--repository", tree, "--dest", tmp_path / "dest")
+    path.chmod(0o644)
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        assert f"({link}) failed" in site.countermark(*asked, code=code)
+        assert not any((tmp_path / "dest").iterdir())
+    finally:
+        path.write_bytes(whole)
+    site.countermark(*asked)
+    assert os.listdir(tmp_path / "dest") == [WHEEL]
