@@ -34,11 +34,15 @@ def note_judgement(chain: Chain, judgement: Judgement, material: TrustMaterial) 
     Raises:
         Broken: one of them failed.
     """
-    if judgement.bundles:
-        _note_bundle(chain, judgement, _counting(judgement))
-    else:
+    counting = _counting(judgement) if judgement.bundles else None
+    if counting is None or not _decides(judgement, counting):
+        why = "the file has no attestation"
+        if counting is not None:
+            why = f"no attestation verifies, and the policy decides without one: {counting.failure}"
         for name in OF_BUNDLES:
-            chain.skipped(name, "the file has no attestation")
+            chain.skipped(name, why)
+    else:
+        _note_bundle(chain, judgement, counting)
     verdict = judgement.verdict
     evidence: dict[str, Any] = {
         "trust_version": material.version,
@@ -59,6 +63,18 @@ def _counting(judgement: Judgement) -> BundleReport:
     if first.failure is not None and judgement.exit_code == EXIT_CODES[first.failure.step]:
         return first
     return next((one for one in judgement.bundles if one.failure is None), first)
+
+
+def _decides(judgement: Judgement, report: BundleReport) -> bool:
+    """Return whether a bundle's own steps are those of the file: it verified, or the file is refused for its failure.
+
+    Of a file that passes without any, one that nobody names and that no root knows any more is no fault.
+    """
+    failure = report.failure
+    return failure is None or (judgement.exit_code, judgement.step) == (
+        EXIT_CODES[failure.step],
+        CHAIN_STEPS[failure.step],
+    )
 
 
 def _note_bundle(chain: Chain, judgement: Judgement, report: BundleReport) -> None:

@@ -124,6 +124,18 @@ def test_policy_refuses(step: str, code: int) -> None:
     assert (steps[step].result, steps[step].code, steps[step].reason) == (Result.FAILED, code, "another workflow")
 
 
+def test_bundle_that_decides_nothing() -> None:
+    """A bundle that no pointer names and that does not verify fails no file: the policy decides, and tells its code."""
+    report = bundle(Failed(BundleStep.CERTIFICATE, "why"))
+    denied = Verdict(False, True, 62, "policy", "the policy denies thing")
+    for verdict in (ALLOWED, denied):
+        steps = noted(Judgement((report,), verdict, verdict.exit_code, verdict.reason, "policy"))
+        chain = Verification(tuple(steps.values()))
+        assert {steps[name].result for name in OF_BUNDLES} == {Result.SKIPPED}
+        assert all("why" in steps[name].reason for name in OF_BUNDLES)
+        assert (chain.verified, chain.exit_code) == (verdict.allowed, verdict.exit_code)
+
+
 def test_nothing_attested() -> None:
     """Without a bundle its steps are skipped, and only the policy decides."""
     for verdict in (ALLOWED, Verdict(False, True, 62, "policy", "nothing is attested")):
