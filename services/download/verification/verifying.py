@@ -74,6 +74,9 @@ class Examinations:
     async def state(self, file: File) -> State | None:
         """Return what there is of a file now, None in an index without a publication."""
         async with self._resources.engine.connect() as connection:
+            # One view of all tables: rows of a publication that came in between would contradict the head before it,
+            # and the file would be held for that.
+            connection = await connection.execution_options(isolation_level="REPEATABLE READ")
             head = await head_row(connection, file.index)
             return None if head is None else State(head, await rows_of(connection, file.index, file.distribution))
 

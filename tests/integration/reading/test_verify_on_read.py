@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import httpx2
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import await_only
 
 from services.download.settings import Limits
 from services.upload.holding import hold_file
@@ -23,6 +24,7 @@ from shared.objects.keys import check_key, file_key
 from tests.integration.reading.constants import LARGE
 from tests.support.builds import Forge, body, policy
 from tests.support.factories import MadeFile, make_default, make_index, now, set_bases
+from tests.support.kept_bundles import Keeper
 from tests.support.reading import Reading, counted_queries, open_reading, served
 from tests.support.signed_index import SignedIndex
 
@@ -247,3 +249,27 @@ async def test_unhold(guarded: Guarded) -> None:
     """A mark that was taken back is no mark; `held_at` alone decides."""
     await guarded.signed.tamper("update file set held_at = :at where id = :id", at=now(), id=guarded.files[SMALL].id)
     assert (await guarded.get(SMALL)).status_code == 200, "a mark shows with the next publication"
+
+
+async def test_publication_meanwhile(guarded: Guarded, engine: AsyncEngine, forge: Forge) -> None:
+    """Head and rows are of one moment: a publication that names an attestation meanwhile has no file held for it."""
+    made, bundle = guarded.files[SMALL], body(forge.built(SMALL, CONTENT))
+    between = [False]
+
+    async def publish() -> None:
+        guarded.signed.sim.add_file(SMALL, CONTENT, attestation=bundle)
+        await Keeper(engine, guarded.signed.stores, guarded.signed.index).keep(made, bundle, named=True)
+        await guarded.signed.publish()
+
+    def meanwhile(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if not between[0] and "published_file.attestation_sha256" in statement:
+            between[0] = True
+            await_only(publish())
+
+    event.listen(engine.sync_engine, "before_cursor_execute", meanwhile)
+    try:
+        answer = await guarded.get(SMALL)
+    finally:
+        event.remove(engine.sync_engine, "before_cursor_execute", meanwhile)
+    assert between == [True]
+    assert (answer.status_code, await guarded.asked_to_hold()) == (200, []), answer.text
