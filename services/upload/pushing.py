@@ -32,6 +32,7 @@ from services.upload.pushed_attestations import PushedAttestations
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Principal
 from shared.catalogue import approvals, outbox, promoting, releases
+from shared.catalogue.attestations import MOST, TooMany
 from shared.catalogue.marks import Mark
 from shared.catalogue.overwriting import NameBurnt, NameTaken
 from shared.catalogue.projects import FORMAT
@@ -230,7 +231,11 @@ class Pushes:
             except NameBurnt as error:
                 words = f"{error} has other bytes in {target.name}, or had: its address cannot be used again"
                 raise ServiceError(ErrorKind.CONFLICT, words) from error
-            attested = await write_attestations(work.connection, target.id, parcel.attestations, ids)
+            try:
+                attested = await write_attestations(work.connection, target.id, parcel.attestations, ids)
+            except TooMany as error:
+                words = f"{error} has {MOST} attestations in {target.name}, or would have more: as many as one may have"
+                raise ServiceError(ErrorKind.CONFLICT, words) from error
             await promoting.note_objects(work.connection, order.objects([*plan.added, *written, *attested]))
             if not plan.added and not written and not attested and not target.volatile:
                 await work.commit()

@@ -5,6 +5,7 @@ Source: architecture sections 11.1 and 11.8; ADR 0037.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,6 +52,9 @@ async def write_attestations(
 
     Args:
         ids: the file of the target for each one of the source; both are locked by whoever pushes.
+
+    Raises:
+        TooMany: a file would have more than one may have; the message is its name.
     """
     if not carried:
         return []
@@ -60,6 +64,10 @@ async def write_attestations(
     there = {(row.file_id, row.sha256) for row in rows}
     named = {row.file_id for row in rows if row.named}
     new = [one for one in carried if (ids[one.file_id], one.sha256) not in there]
+    counts = Counter([row.file_id for row in rows] + [ids[one.file_id] for one in new])
+    for one in new:
+        if counts[ids[one.file_id]] > attestations.MOST:
+            raise attestations.TooMany(one.file_name.removesuffix(attestations.SUFFIX))
     if new:
         await connection.execute(upsert(Attestation), [_row(index_id, ids[one.file_id], one, named) for one in new])
     return new

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.catalogue.attestations import MOST
 from shared.catalogue.tables import Attestation, File, IndexRow, Outbox
 from tests.support.archives import make_wheel
 from tests.support.builds import Forge, policy
@@ -130,6 +132,25 @@ async def test_those_that_a_kept_file_lacks_are_added(site: Site, forge: Forge, 
         jobs = [row.ids for row in await connection.execute(select(Outbox).where(Outbox.index_id == target.id))]
         [file] = await connection.scalars(select(File.id).where(File.index_id == target.id))
     assert sum(str(file) in json.dumps(ids) for ids in jobs) == 2
+
+
+async def test_no_more_than_a_file_may_have(site: Site, forge: Forge, engine: AsyncEngine) -> None:
+    """A push adds none to a file that has as many as one may have: more could not be judged, nor the file be read."""
+    target = await make_index(engine, "root/loose")
+    async with engine.begin() as connection:
+        await connection.execute(update(IndexRow).where(IndexRow.id == target.id).values(volatile=True))
+    await site.uploader.resources.directory.refresh()
+    await site.upload(*pair(forge))
+    assert (await site.push("root/loose")).status_code == 200
+    row = (await site.rows(target))[0]._mapping
+    more = [dict(row) | {"id": uuid4(), "sha256": f"{n:064x}", "named": False} for n in range(MOST - 2)]
+    async with engine.begin() as connection:
+        await connection.execute(insert(Attestation), more)
+    assert (await site.push("root/loose")).status_code == 200, "it has all of these"
+    await site.upload(forge.build_attestation(WHEEL, CONTENT))
+    answer = await site.push("root/loose")
+    assert (answer.status_code, f"{WHEEL} has {MOST} attestations" in answer.text) == (409, True), answer.text
+    assert len(await site.rows(target)) == MOST
 
 
 async def test_a_replaced_file_keeps_its_rows(site: Site, forge: Forge, engine: AsyncEngine) -> None:
