@@ -80,8 +80,10 @@ class Guard:
     def admits_at_once(self, place: Place, entry: Entry) -> bool:
         """Return whether memory alone can tell that bytes in memory may be served. For hot paths."""
         hosted = entry.hosted
-        if hosted is None or self._verifying(place, hosted) is None:
+        if hosted is None:
             return True
+        if self._verifying(place, hosted) is None:
+            return not self._lost(place, hosted)
         # The bytes in memory were checked when they came there: the object is not what is served.
         return entry.body is not None and self._kept(hosted) is not None
 
@@ -93,8 +95,12 @@ class Guard:
                 tell now.
         """
         hosted = entry.hosted
-        owner = None if hosted is None else self._verifying(place, hosted)
-        if hosted is None or owner is None:
+        if hosted is None:
+            return
+        owner = self._verifying(place, hosted)
+        if owner is None:
+            if self._lost(place, hosted):
+                raise _unavailable(f"The index that {hosted.file_name} belongs to is no more; try again in a moment.")
             return
         kept = self._kept(hosted)
         if kept is not None and (entry.body is not None or await self._unchanged(owner, entry, kept)):
@@ -110,6 +116,10 @@ class Guard:
         if owner is None or not (owner.verify_on_read or place.record.verify_on_read):
             return None
         return owner
+
+    def _lost(self, place: Place, hosted: Hosted) -> bool:
+        """Return whether a file is to be verified and memory knows the index no more that it belongs to."""
+        return place.record.verify_on_read and self._resources.directory.index_by_id(hosted.owner) is None
 
     def _kept(self, hosted: Hosted) -> _Held | None:
         """Return that a chain held a moment ago, if nothing in memory says otherwise."""

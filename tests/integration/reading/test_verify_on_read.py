@@ -12,15 +12,21 @@ from sqlalchemy import event, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import await_only
 
+from countermark.core.digest import Length
+from countermark.core.names import IndexName
+from services.download.entries import Hosted, Stored, make_entry
 from services.download.settings import Limits
+from services.download.verification.guarding import Guard
 from services.upload.holding import hold_file
 from shared.auth.directory import CHANNEL
 from shared.catalogue import outbox
 from shared.catalogue.tables import Audit, File, IndexRow
-from shared.ids import IndexId
+from shared.errors import ErrorKind, ServiceError
+from shared.ids import IndexId, new_uuid
 from shared.jobs.messages import HoldFile, PublishIndex, message_from
 from shared.objects.interface import ByteRange, Key, ObjectStore, ObjectStores
 from shared.objects.keys import check_key, file_key
+from shared.reading.access import Place
 from tests.integration.reading.constants import LARGE
 from tests.support.builds import Forge, body, policy
 from tests.support.factories import MadeFile, make_default, make_index, now, set_bases
@@ -273,3 +279,17 @@ async def test_publication_meanwhile(guarded: Guarded, engine: AsyncEngine, forg
         event.remove(engine.sync_engine, "before_cursor_execute", meanwhile)
     assert between == [True]
     assert (answer.status_code, await guarded.asked_to_hold()) == (200, []), answer.text
+
+
+async def test_owner_that_is_gone(guarded: Guarded) -> None:
+    """A file of an index that memory knows no more cannot be verified: a view that verifies does not serve it."""
+    record = guarded.reading.resources.directory.index(IndexName("root", "stable"))
+    assert record is not None
+    place, guard, file = Place(record, open=True), Guard(guarded.reading.resources, Limits()), guarded.files[SMALL]
+    stored = Stored(None, guarded.key(SMALL), True, file.sha256, Length(len(CONTENT)), now())
+    entry = make_entry(stored, CONTENT, (), open_=True)
+    entry.hosted = Hosted(IndexId(new_uuid()), file.id, file.file_name, file.sha256)
+    assert not guard.admits_at_once(place, entry)
+    with pytest.raises(ServiceError, match="is no more") as refused:
+        await guard.admit(place, entry)
+    assert refused.value.kind is ErrorKind.UNAVAILABLE
