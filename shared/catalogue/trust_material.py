@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.attestations.trust_material import TrustMaterial
+from countermark.core.digest import sha256_of
 from shared.catalogue.signing_events import kept_targets
 from shared.catalogue.tables import TrustFile
 
@@ -32,7 +33,7 @@ async def current(connection: AsyncConnection, known: TrustMaterial | None = Non
         known: what was found before, which is returned while no newer version was published.
 
     Raises:
-        LookupError: the catalogue lacks the bytes of one, so that nothing may be judged.
+        LookupError: the catalogue lacks the bytes of one or has others, so that nothing may be judged.
         BadTrustMaterial: there is more of it than is looked at.
     """
     # Not by `shared.catalogue.trust`: that knows metadata by the TUF library, which services that judge do without.
@@ -42,7 +43,13 @@ async def current(connection: AsyncConnection, known: TrustMaterial | None = Non
         return TrustMaterial()
     if known is not None and known.version == row.version:
         return known
-    return await named_material(connection, _targets(orjson.loads(row.content)), row.version)
+    named = _targets(orjson.loads(row.content))
+    material = await named_material(connection, named, row.version)
+    found = dict(material.roots) if material.policy is None else {**material.roots, POLICY: material.policy}
+    for path, content in found.items():
+        if sha256_of(content) != named[path]:
+            raise LookupError(f"{path} in the catalogue is not what trust names: nothing may be judged by it")
+    return material
 
 
 async def named_material(connection: AsyncConnection, named: Mapping[str, str], version: int | None) -> TrustMaterial:

@@ -1,10 +1,12 @@
 """What attestations are judged by, as the catalogue has it: that which the newest file of trust names."""
 
 import pytest
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.attestations.trust_material import TrustMaterial
 from shared.catalogue import trust_material
+from shared.catalogue.tables import TrustTarget
 from tests.support.trust_targets import publish_trust
 
 POLICY, ROOT, OTHER, CONFIG = b"schema: policy/v1\n", b'{"a": 1}', b'{"b": 2}', b'{"c": 3}'
@@ -42,4 +44,13 @@ async def test_bytes_that_are_not_there_are_an_error(engine: AsyncEngine) -> Non
     """Nothing is judged by half of what was signed."""
     await publish_trust(engine, 1, {"trust/policy.yaml": POLICY}, keep=False)
     with pytest.raises(LookupError, match=r"trust/policy\.yaml"):
+        await found(engine)
+
+
+async def test_bytes_that_are_not_those_that_were_signed_are_an_error(engine: AsyncEngine) -> None:
+    """A policy that somebody wrote over in the catalogue is none: nothing is judged by it."""
+    await publish_trust(engine, 1, {"trust/policy.yaml": POLICY})
+    async with engine.begin() as connection:
+        await connection.execute(update(TrustTarget).values(content=b"schema: other\n"))
+    with pytest.raises(LookupError, match=r"trust/policy\.yaml in the catalogue is not what trust names"):
         await found(engine)
