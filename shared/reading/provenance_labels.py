@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from shared.reading.provenance import GITHUB, GITHUB_ISSUER
+
 
 class Label(StrEnum):
     """The one word; of several that fit, the one further down counts."""
@@ -58,8 +60,10 @@ def identity_of(facts: Mapping[str, Any]) -> str:
         return f"key {facts['key']}"
     san, issuer = str(facts.get("san") or "nobody named"), facts.get("issuer")
     who = san.partition("@")[0] if facts.get("san_type") == "uri" else san
-    # The same workflow of another forge is somebody else; a forge's own are known by their address.
-    return who if issuer is None or who.startswith("https://") else f"{who} ({issuer})"
+    # A forge's own workflows are known by their address; the same address in another issuer's words is somebody else.
+    host = GITHUB if issuer == GITHUB_ISSUER else f"{issuer}/"
+    own = facts.get("san_type") == "uri" and who.startswith("https://") and who.startswith(host)
+    return who if issuer is None or own else f"{who} ({issuer})"
 
 
 def provenance_label(files: Sequence[Identities], before: Sequence[Identities] | None) -> ReleaseProvenance:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from shared.reading.provenance import GITHUB_ISSUER
 from shared.reading.provenance_labels import Label, identity_of, provenance_label
 
 ACME, EVIL = frozenset({"https://forge.test/acme/ci"}), frozenset({"https://forge.test/evil/ci"})
@@ -43,15 +44,24 @@ def test_words_are_bounded() -> None:
     assert provenance_label([many], None).words.endswith("https://forge.test/2 and 6 more")
 
 
+def workflow(address: str, issuer: str) -> dict[str, Any]:
+    """Return what is known of a bundle that a workflow signed."""
+    return {"san": f"{address}@refs/tags/v1", "san_type": "uri", "issuer": issuer}
+
+
 @pytest.mark.parametrize(
     ("facts", "identity"),
     [
-        ({"san": "https://f.test/a/ci.yml@refs/tags/v1", "san_type": "uri", "issuer": "i"}, "https://f.test/a/ci.yml"),
+        (workflow("https://f.test/a/ci.yml", "https://f.test"), "https://f.test/a/ci.yml"),
+        (workflow("https://github.com/a/ci.yml", GITHUB_ISSUER), "https://github.com/a/ci.yml"),
+        (workflow("https://github.com/a/ci.yml", "https://i.test"), "https://github.com/a/ci.yml (https://i.test)"),
+        (workflow("https://f.test.evil/ci.yml", "https://f.test"), "https://f.test.evil/ci.yml (https://f.test)"),
         ({"san": "a@acme.test", "san_type": "email", "issuer": "https://i.test"}, "a@acme.test (https://i.test)"),
         ({"san": "builder 7", "san_type": "other", "issuer": None}, "builder 7"),
         ({"key": "ab" * 32, "san": None}, f"key {'ab' * 32}"),
     ],
 )
 def test_identity(facts: dict[str, Any], identity: str) -> None:
-    """A workflow counts without the ref that it ran on, so that each tag is not another builder."""
+    """A workflow counts without the ref that it ran on, so that each tag is not another builder; one that somebody else
+    vouches for than its own forge is another one."""
     assert identity_of(facts) == identity
