@@ -100,6 +100,15 @@ class Judging:
             return Verdict(allowed=False, demanded=True, exit_code=62, step="policy", reason=reason)
         return evaluate(policy, at, evidence, now, had_provenance)
 
+    def is_unreadable(self, material: TrustMaterial) -> bool:
+        """Return whether a policy is signed that cannot be read: nothing is taken then, for no fault of any file."""
+        try:
+            if material.policy is not None:
+                self._policy(material.policy)
+        except InvalidPolicy:
+            return True
+        return False
+
     def _policy(self, content: bytes) -> Policy:
         """Read a policy, unless it was read before.
 

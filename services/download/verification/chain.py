@@ -32,6 +32,7 @@ from services.download.verification.steps import (
     POINTER,
     POLICY,
     TARGET,
+    UNREADABLE,
     Broken,
     Chain,
     Verification,
@@ -205,6 +206,9 @@ class Run:
             # What the store lacks now may be what the policy asks for: no fault of the file.
             why = f"attestation {absent[0]} is missing in the object store, and without it {judgement.reason}"
             raise self._no_material(NOTHING, why)
+        if not judgement.passed and self.judging.is_unreadable(material):
+            self.chain.skip_to(POLICY, "not looked at, since the policy cannot be read")
+            raise self.chain.failed(POLICY, judgement.exit_code, judgement.reason, policy=UNREADABLE)
         note_judgement(self.chain, judgement, material)
 
     async def _material(self, report: MetadataReport) -> TrustMaterial:

@@ -26,7 +26,17 @@ from services.download.entries import Entry, Hosted
 from services.download.settings import Limits
 from services.download.verification.chain import File
 from services.download.verification.hashes import Hashes, marks
-from services.download.verification.steps import CATALOGUE, NOTHING, POLICY, ROOT, SNAPSHOT, TARGET, TIMESTAMP, Step
+from services.download.verification.steps import (
+    CATALOGUE,
+    NOTHING,
+    POLICY,
+    ROOT,
+    SNAPSHOT,
+    TARGET,
+    TIMESTAMP,
+    UNREADABLE,
+    Step,
+)
 from services.download.verification.verifying import Examinations, Examined
 from shared.auth.directory import IndexRecord
 from shared.catalogue import audit
@@ -141,7 +151,7 @@ class Guard:
         """
         hashed = next((one.info for one in kept.examined.looked.objects if one.info.key == entry.key), None)
         if hashed is None:
-            # Core metadata: not signed by themselves, and checked against the signed page's digest when they are read.
+            # Core metadata: not signed by themselves; when they are read, the catalogue's digest is what they must have.
             return True
         try:
             info = await self._resources.objects.side(public=owner.public).head(entry.key)
@@ -227,13 +237,13 @@ class Guard:
 
 
 def of_the_file(failure: Step) -> bool:
-    """Return whether a broken link is the fault of one file, and not of its index, of the policy's bytes, or of a store
-    that lacks something. Pure."""
+    """Return whether a broken link is the fault of one file, and not of its index, of the policy's bytes or of one that
+    cannot be read, or of a store that lacks something. Pure."""
     if failure.name in _OF_THE_INDEX:
         return False
     if failure.name == TARGET:
         return failure.code == _NO_TARGET
-    if failure.name == POLICY and failure.code == _OTHER_METADATA:
+    if failure.name == POLICY and (failure.code == _OTHER_METADATA or failure.evidence.get("policy") == UNREADABLE):
         return False
     return failure.name == CATALOGUE or failure.code != NOTHING
 

@@ -41,6 +41,9 @@ OF_BUNDLES = (STATEMENT, SUBJECT, SIGNATURE, IDENTITY, LOG)
 NOTHING = 10
 """What a client ends with when something cannot be had."""
 
+UNREADABLE = "unreadable"
+"""Evidence `policy` of the step of that name, where the signed policy is none that is known here."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -296,6 +296,18 @@ async def test_owner_that_is_gone(guarded: Guarded) -> None:
     assert refused.value.kind is ErrorKind.UNAVAILABLE
 
 
+async def test_policy_that_nobody_can_read(guarded: Guarded) -> None:
+    """A signed policy that this version cannot read takes no file, as for clients; no file is held for it."""
+    sim = guarded.signed.sim
+    sim.deployment.trust_targets |= {"trust/policy.yaml": b'schema: "policy/v9"\n'}
+    sim._offline = sim.deployment.offline_roles()
+    await guarded.signed.publish()
+    await guarded.reading.news()
+    answer = await guarded.get(SMALL)
+    assert (answer.status_code, answer.json()["step"], answer.json()["exit_code"]) == (503, "policy", "62"), answer.text
+    assert await guarded.asked_to_hold() == []
+
+
 async def test_attestation_that_is_away(guarded: Guarded, engine: AsyncEngine, forge: Forge) -> None:
     """An attestation that the policy counts on and the store lacks is the store's fault: 503, and nothing is held."""
     bundle = body(forge.built(SMALL, CONTENT))
