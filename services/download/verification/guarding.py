@@ -151,7 +151,7 @@ class Guard:
         """
         hashed = next((one.info for one in kept.examined.looked.objects if one.info.key == entry.key), None)
         if hashed is None:
-            # Core metadata: not signed by themselves; when they are read, the catalogue's digest is what they must have.
+            # Core metadata: not signed by themselves; they are checked by the catalogue's digest when they are read.
             return True
         try:
             info = await self._resources.objects.side(public=owner.public).head(entry.key)
