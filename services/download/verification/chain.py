@@ -198,14 +198,10 @@ class Run:
         asked = JudgedFile(
             str(pointer.index), pointer.name, pointer.version, self.file.distribution.file_name, pointer.file.digest
         )
-        others, absent = await self._others(pointer.attestation)
+        others = await self._others(pointer.attestation)
         now = int(self.now.timestamp())
         # What earlier releases had is not for a client to know, and this tells what a client ends with.
         judgement = await self.judging.judge(material, asked, named, others, now, None)
-        if absent and judgement.step == POLICY and not judgement.passed:
-            # What the store lacks now may be what the policy asks for: no fault of the file.
-            why = f"attestation {absent[0]} is missing in the object store, and without it {judgement.reason}"
-            raise self._no_material(NOTHING, why)
         if not judgement.passed and self.judging.is_unreadable(material):
             self.chain.skip_to(POLICY, "not looked at, since the policy cannot be read")
             raise self.chain.failed(POLICY, judgement.exit_code, judgement.reason, policy=UNREADABLE)
@@ -226,7 +222,7 @@ class Run:
 
     def _no_material(self, code: int, reason: str) -> Broken:
         """Return that nothing can be judged: the steps of bundles were not looked at for want of it."""
-        self.chain.skip_to(POLICY, "not looked at, since what is needed cannot be had")
+        self.chain.skip_to(POLICY, "not looked at, since what to verify against cannot be had")
         return self.chain.failed(POLICY, code, reason)
 
     @staticmethod
@@ -234,13 +230,13 @@ class Run:
         version = report.links[-1].evidence["roles"]["trust"]["version"]
         return version if isinstance(version, int) else None
 
-    async def _others(self, named: Resource | None) -> tuple[Sequence[bytes], Sequence[Sha256]]:
-        """Return the file's other bundles whose bytes are those that were kept, another is no evidence of anything; and
-        the digests of those that the store has nothing of."""
+    async def _others(self, named: Resource | None) -> Sequence[bytes]:
+        """Return the file's other bundles whose bytes are those that were kept; another is no evidence of anything."""
         digests = [one for one in self.rows.bundles if named is None or one != named.digest]
-        found = dict(zip(digests, await asyncio.gather(*map(self._bundle, digests)), strict=True))
-        kept = [one.body for digest, one in found.items() if one is not None and one.sha256 == digest]
-        return kept, [digest for digest, one in found.items() if one is None]
+        found = await asyncio.gather(*(self._bundle(one) for one in digests))
+        return [
+            one.body for digest, one in zip(digests, found, strict=True) if one is not None and one.sha256 == digest
+        ]
 
     async def _bundle(self, digest: Sha256) -> Found | None:
         return await read_object(

@@ -20,7 +20,6 @@ from services.download.verification.guarding import Guard
 from services.upload.holding import hold_file
 from shared.auth.directory import CHANNEL
 from shared.catalogue import outbox
-from shared.catalogue.attestations import object_name
 from shared.catalogue.tables import Audit, File, IndexRow
 from shared.errors import ErrorKind, ServiceError
 from shared.ids import IndexId, new_uuid
@@ -305,27 +304,4 @@ async def test_policy_that_nobody_can_read(guarded: Guarded) -> None:
     await guarded.reading.news()
     answer = await guarded.get(SMALL)
     assert (answer.status_code, answer.json()["step"], answer.json()["exit_code"]) == (503, "policy", "62"), answer.text
-    assert await guarded.asked_to_hold() == []
-
-
-async def test_attestation_that_is_away(guarded: Guarded, engine: AsyncEngine, forge: Forge) -> None:
-    """An attestation that the policy counts on and the store lacks is the store's fault: 503, and nothing is held."""
-    bundle = body(forge.built(SMALL, CONTENT))
-    keeper = Keeper(engine, guarded.signed.stores, guarded.signed.index)
-    digest = await keeper.keep(guarded.files[SMALL], bundle)
-    sim = guarded.signed.sim
-    targets = {"trusted_root.json": forge.instance.trusted_root(), "trust/policy.yaml": policy("thing")}
-    sim.deployment.trust_targets |= targets
-    sim._offline = sim.deployment.offline_roles()
-    await guarded.signed.publish()
-    await guarded.reading.news()
-    assert (await guarded.get(SMALL)).content == CONTENT
-    await guarded.signed.stores.public.delete(file_key(digest, object_name(guarded.files[SMALL].file_name)))
-    guarded.reading = open_reading(engine, guarded.signed.stores)
-    await guarded.reading.news()
-    async with guarded.reading.client() as client, guarded.reading.resources.verifying:
-        guarded.client = client
-        answer = await guarded.get(SMALL)
-    assert (answer.status_code, answer.json()["step"], answer.json()["exit_code"]) == (503, "policy", "10"), answer.text
-    assert digest in answer.json()["detail"]
     assert await guarded.asked_to_hold() == []
