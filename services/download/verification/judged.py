@@ -9,7 +9,8 @@ from countermark.core.attestations.results import EXIT_CODES
 from countermark.core.attestations.results import Step as BundleStep
 from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.digest import sha256_of
-from services.download.verification.steps import IDENTITY, LOG, OF_BUNDLES, POLICY, Chain
+from services.download.verification.claims import claims_of
+from services.download.verification.steps import IDENTITY, LOG, OF_BUNDLES, POLICY, STATEMENT, Chain
 
 _PASSED = {
     "statement": "it is an in-toto statement of a type that is known",
@@ -74,6 +75,8 @@ def _note_bundle(chain: Chain, judgement: Judgement, report: BundleReport) -> No
             raise chain.failed(name, verdict.exit_code, verdict.reason, **evidence, checks=checks)
         if name == LOG and verified is not None and verified.log == "none":
             chain.skipped(name, "no log took it in, and none is demanded")
+        elif name == STATEMENT and verified is not None:
+            chain.passed(name, _PASSED[name], **evidence, claims=claims_of(verified))
         elif name == IDENTITY and verified is not None:
             chain.passed(name, _PASSED[name], **evidence, **{one: known[one] for one in _WHO})
         elif name == LOG and verified is not None:

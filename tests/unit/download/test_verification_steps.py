@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from countermark.core.attestations.facts import LogKind, RootKind, SanType, VerifiedBundle
@@ -10,7 +13,9 @@ from countermark.core.attestations.results import Failed
 from countermark.core.attestations.results import Step as BundleStep
 from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.digest import Sha256
+from countermark.core.policy.model import SLSA_V1
 from countermark.core.policy.verdicts import Verdict
+from services.download.verification.claims import claims_of
 from services.download.verification.judged import note_judgement
 from services.download.verification.steps import NAMES, OF_BUNDLES, Broken, Chain, Result, Step, Verification
 
@@ -64,7 +69,27 @@ def test_verified() -> None:
     assert {step.result for step in steps.values()} == {Result.PASSED}
     assert steps["identity"].evidence["issuer"] == "i"
     assert steps["log"].evidence["log_index"] == 7
+    assert steps["statement"].evidence["claims"] == {}
     assert all("predicate" not in step.evidence for step in steps.values())
+
+
+def stated(predicate: dict[str, Any], predicate_type: str = SLSA_V1) -> dict[str, str]:
+    """Return what is told of the claims of a bundle that verified."""
+    verified = bundle().verified
+    assert verified is not None
+    return claims_of(replace(verified, predicate=predicate, predicate_type=predicate_type))
+
+
+def test_claims() -> None:
+    """What the predicate says of the build is told as claims, in the fields of every dialect, and bounded."""
+    workflow = {"repository": "https://forge.test/a/b", "ref": "refs/tags/v1", "path": "release.yml"}
+    definition = {"buildType": "https://t", "externalParameters": {"workflow": workflow}}
+    predicate = {"buildDefinition": definition, "runDetails": {"builder": {"id": "https://b"}}}
+    told = {"builder_id": "https://b", "build_type": "https://t", "source": "https://forge.test/a/b"}
+    assert stated(predicate) == told | {"ref": "refs/tags/v1", "entry": "release.yml"}
+    assert stated(predicate, "https://other.test/v1") == {}
+    definition["buildType"] = "x" * 10_000
+    assert list(stated(predicate)) == ["unreadable"]
 
 
 @pytest.mark.parametrize(
