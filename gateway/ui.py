@@ -19,6 +19,7 @@ from gateway.dashboard.account_pages import AccountPages
 from gateway.dashboard.approval_pages import ApprovalPages
 from gateway.dashboard.change_pages import ChangePages
 from gateway.dashboard.desk import Desk, SignInNeeded
+from gateway.dashboard.file_pages import FilePages
 from gateway.dashboard.hold_pages import HoldPages
 from gateway.dashboard.index_pages import IndexPages
 from gateway.dashboard.new_index_pages import NewIndexPages
@@ -142,6 +143,7 @@ def build_ui(parts: UiParts, extra_routes: list[Route]) -> ASGIApp:
         AccountPages,
         OperatorPages,
         TrustPages,
+        FilePages,
     ):
         routes += others(parts.desk).routes
     app = Starlette(routes=routes)

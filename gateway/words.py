@@ -47,6 +47,17 @@ def package_type(name: str) -> str:
     return _PACKAGE_TYPES.get(name, name)
 
 
+def bounded(value: object, limit: int = 300) -> str:
+    """Return what others wrote so that it can be shown: bounded, and nothing of it looks like something else.
+
+    What is no printable ASCII stands as its escape: a letter of another alphabet, a mark that turns the direction of
+    writing, a control character. What is cut off ends in `...`.
+    """
+    text = str(value)
+    cut = text[:limit].encode("unicode_escape").decode("ascii")
+    return cut if len(text) <= limit else f"{cut}..."
+
+
 FILTERS: Mapping[str, Callable[..., str]] = {
     "size": size,
     "number": number,
@@ -54,5 +65,6 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "utc": utc,
     "iso": iso,
     "package_type": package_type,
+    "bounded": bounded,
 }
 """Name in the templates -> function."""

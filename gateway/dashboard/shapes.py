@@ -34,6 +34,13 @@ class ProjectList(Shape):
     next: str | None = None
 
 
+class ReleaseProvenance(Shape):
+    """What is said of a release's provenance, beside the release before it."""
+
+    label: str
+    words: str = ""
+
+
 class ReleaseLine(Shape):
     """A release in the list of its project."""
 
@@ -41,6 +48,7 @@ class ReleaseLine(Shape):
     created_at: datetime
     files: int
     yanked: bool
+    provenance: ReleaseProvenance | None = None
 
 
 class Project(Shape):
@@ -71,6 +79,7 @@ class File(Shape):
     requires_python: str | None = None
     yanked: bool
     yanked_reason: str | None = None
+    held_reason: str | None = None
     state: Literal["received", "published", "failed", "removed", "waiting", "withdrawn"]
     serial: int | None = None
     error: str | None = None
@@ -84,6 +93,7 @@ class Release(Shape):
     created_at: datetime
     metadata: dict[str, Any] = Field(default_factory=dict)
     files: list[File]
+    provenance: ReleaseProvenance | None = None
 
 
 class FileDownloads(Shape):

@@ -120,12 +120,12 @@ class PolicyView:
 
 @dataclass(frozen=True, slots=True)
 class TrustPath:
-    """What the page shows."""
+    """What the page shows; `attested` is None where the chain broke before that was known."""
 
     stations: tuple[Station, ...]
     roles: tuple[RoleLine, ...]
     policy: PolicyView
-    attested: bool
+    attested: bool | None
 
 
 _OF_BUNDLE = ("attestation digest", "statement", "subject", "signature", "identity", "log")
@@ -163,7 +163,7 @@ def trust_path(found: Verification, may_sign: Mapping[str, str]) -> TrustPath:
         may_sign: role -> who may sign it, in words; roles of which nothing is known are left out.
     """
     steps = {step.name: step for step in found.steps}
-    attested = any(steps[name].result != "skipped" for name in _OF_BUNDLE if name in steps)
+    attested = _attested(steps)
     facts = {
         "commit": tuple(_commit(steps)),
         "build": tuple(_build(steps)),
@@ -174,7 +174,7 @@ def trust_path(found: Verification, may_sign: Mapping[str, str]) -> TrustPath:
     stations = tuple(
         _station(key, title, facts[key], [steps[name] for name in names if name in steps])
         for key, title, names in _STATIONS
-        if attested or key in {"metadata", "bytes"}
+        if attested is not False or key in {"metadata", "bytes"}
     )
     return TrustPath(stations, tuple(_roles(steps, may_sign))[:_ROLES], _policy(steps), attested)
 
@@ -187,17 +187,26 @@ def _station(key: str, title: str, facts: tuple[Fact, ...], steps: Sequence[Step
     elif "passed" in results:
         # A log that no rule demands may be left out; what was not reached is behind a failure. The catalogue, the last
         # of all, is not reached where a policy refuses, and the bytes are the signed ones all the same.
-        cut = any(
-            step.result == "skipped" and step.reason.startswith("not looked at")
-            for step in steps
-            if step.name != "catalogue"
-        )
+        cut = any(_is_cut(step) for step in steps if step.name != "catalogue")
         state = State.UNKNOWN if cut else State.VERIFIED
     elif steps or not facts:
         state = State.UNKNOWN
     else:
         state = State.VERIFIED if Mark.VERIFIED in marks else State.CLAIMED
     return Station(key, title, state, facts, tuple(steps))
+
+
+def _attested(steps: Mapping[str, StepLine]) -> bool | None:
+    """Return whether there is an attestation; None where nobody looked."""
+    told = [steps[name] for name in _OF_BUNDLE if name in steps]
+    if any(step.result != "skipped" for step in told) or _evidence(steps, "pointer").get("attestation_sha256"):
+        return True
+    return None if any(_is_cut(step) for step in told) else False
+
+
+def _is_cut(step: StepLine) -> bool:
+    """Return whether a step was not reached, as one in front of it failed."""
+    return step.result == "skipped" and step.reason.startswith("not looked at")
 
 
 def _evidence(steps: Mapping[str, StepLine], name: str) -> Evidence:
