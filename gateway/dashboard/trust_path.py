@@ -14,36 +14,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field
-
 from countermark.core.attestations.facts import EXTENSIONS
-from gateway.dashboard.shapes import Shape
+from gateway.dashboard.shapes import StepLine, Verification
 from gateway.words import bounded, utc
 
 Evidence = Mapping[str, Any]
-
-
-class StepLine(Shape):
-    """A step of the chain as the API tells it."""
-
-    number: int
-    name: str
-    result: str
-    reason: str
-    evidence: dict[str, Any] = Field(default_factory=dict)
-
-
-class Verification(Shape):
-    """What the API found of a file's chain."""
-
-    index: str
-    verified: bool
-    exit_code: int
-    failed: str | None = None
-    reason: str
-    serial: int
-    checked_at: datetime
-    steps: list[StepLine]
 
 
 class Mark(StrEnum):
@@ -126,6 +101,11 @@ class TrustPath:
     roles: tuple[RoleLine, ...]
     policy: PolicyView
     attested: bool | None
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether the publisher claims something that its certificate denies."""
+        return any(fact.mark is Mark.CONTRADICTED for station in self.stations for fact in station.facts)
 
 
 _OF_BUNDLE = ("attestation digest", "statement", "subject", "signature", "identity", "log")
@@ -255,7 +235,11 @@ def _build(steps: Mapping[str, StepLine]) -> Iterator[Fact]:
         if number in certificate:
             yield Fact(word, bounded(certificate[number]), note="the signer's certificate says so")
     san = str(identity.get("san") or "")
-    borne_out = {"builder_id": (san, san.partition("@")[0]), "invocation": (certificate.get(21),)}
+    borne_out = {
+        "builder_id": (san, san.partition("@")[0]),
+        "invocation": (certificate.get(21),),
+        "entry": _entry(certificate),
+    }
     for word, name in _CLAIMED:
         said = claims.get(name)
         if said is None:
@@ -264,6 +248,18 @@ def _build(steps: Mapping[str, StepLine]) -> Iterator[Fact]:
             yield Fact(word, bounded(said), note="the same as in the signer's certificate")
         else:
             yield Fact(word, bounded(said), Mark.CLAIM, "no certificate bears it out")
+
+
+def _entry(certificate: Mapping[int, str]) -> tuple[str, ...]:
+    """Return what was run, as the certificate has it: the path between its repository and its ref.
+
+    Forges write one or two slashes behind the repository.
+    """
+    source, workflow, ref = (certificate.get(number, "") for number in (12, 18, 14))
+    if not (source and ref and workflow.startswith(f"{source}/") and workflow.endswith(f"@{ref}")):
+        return ()
+    path = workflow[len(source) + 1 : -len(ref) - 1]
+    return (path, path.removeprefix("/"))
 
 
 def _attestation(steps: Mapping[str, StepLine]) -> Iterator[Fact]:

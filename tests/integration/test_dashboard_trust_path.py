@@ -166,6 +166,7 @@ async def test_a_predicate_that_contradicts_its_certificate(site: Site, forge: F
     assert "https://github.com/acme/thing ✓ verified" in words
     assert "https://github.com/other/repository ✗ contradicted" in words
     assert "Commit ✗ does not hold" in words
+    assert "the publisher’s claims contradict its certificate." in words
 
 
 async def test_claims_of_strangers_are_escaped_and_bounded(site: Site, forge: Forge) -> None:
@@ -202,7 +203,7 @@ async def test_provenance_that_is_gone_or_changed_is_warned_of(site: Site, forge
         facts = {} if claims is None else {"san": f"https://github.com/{claims['workflow_ref']}"}
         await site.signed.add(name, CONTENT, bundle, **facts)
     await site.signed.publish()
-    lost, changed = "Provenance was there before and is gone.", "Another signer than of the release before."
+    lost, changed = "Provenance was there before and is gone:", "Another signer than of the release before:"
     assert lost in (await site.browser.get(PROJECT)).text
     assert changed in (await site.browser.get(f"{PROJECT}/releases/1.1")).text
     first = (await site.browser.get(f"{PROJECT}/releases/1.0")).text

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.dashboard.file_pages import attest_recipes, check_recipes
-from gateway.dashboard.trust_path import Fact, Mark, State, TrustPath, Verification, trust_path
+from gateway.dashboard.shapes import Verification
+from gateway.dashboard.trust_path import Fact, Mark, State, TrustPath, trust_path
 from gateway.words import bounded
 
 OID = "1.3.6.1.4.1.57264.1."
@@ -19,7 +20,7 @@ NAMES = [
     *("statement", "subject", "signature", "identity", "log", "policy", "catalogue"),
 ]
 CLAIMS = {"source": REPOSITORY, "ref": "refs/tags/v1", "builder_id": WORKFLOW, "build_type": "https://t"}
-IDENTITY = {
+IDENTITY: dict[str, Any] = {
     "root": "private",
     "root_kind": "sigstore",
     "issuer": "https://issuer.test",
@@ -65,6 +66,22 @@ def test_what_a_certificate_says_is_verified_and_the_rest_is_a_claim() -> None:
     assert build["Build type claim"].note == "no certificate bears it out"
 
 
+@pytest.mark.parametrize(
+    ("entry", "mark"),
+    [
+        (".github/workflows/release.yml", Mark.VERIFIED),
+        ("/.github/workflows/release.yml", Mark.CLAIM),
+        ("release.yml", Mark.CLAIM),
+        (".github/workflows/release.yml@refs/tags/v1", Mark.CLAIM),
+    ],
+)
+def test_what_was_run_is_borne_out_by_the_certificates_workflow(entry: str, mark: Mark) -> None:
+    """The whole path between repository and ref, and no end of it."""
+    certificate = {**IDENTITY["certificate"], f"{OID}18": f"{WORKFLOW}@refs/tags/v1"}
+    found = path(statement={"claims": {"entry": entry}}, identity=IDENTITY | {"certificate": certificate})
+    assert facts(found, "build")[f"Entry {mark}"].value == entry
+
+
 def test_a_claim_that_the_certificate_contradicts_is_said_to_be_that() -> None:
     """Both stand there, and the station does not hold."""
     found = path(statement={"claims": CLAIMS | {"source": "https://github.com/evil/x"}}, identity=IDENTITY)
@@ -72,6 +89,8 @@ def test_a_claim_that_the_certificate_contradicts_is_said_to_be_that() -> None:
     assert commit["Repository verified"].value == REPOSITORY
     assert commit["Repository contradicted"].value == "https://github.com/evil/x"
     assert states(found)["commit"] is State.FAILED
+    assert found.contradicted
+    assert not path(statement={"claims": CLAIMS}, identity=IDENTITY).contradicted
 
 
 def test_a_key_has_no_certificate_so_that_all_is_claimed() -> None:
