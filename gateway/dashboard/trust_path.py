@@ -27,6 +27,8 @@ class Mark(StrEnum):
     VERIFIED = "verified"
     CLAIM = "claim"
     CONTRADICTED = "contradicted"
+    UNPROVEN = "unproven"
+    """Nobody even claims it, or not so that it can be read."""
 
 
 class State(StrEnum):
@@ -131,7 +133,6 @@ _CLAIMED = (
     ("Entry", "entry"),
     ("Run, by the predicate", "invocation"),
     ("Started", "started_on"),
-    ("Provenance", "unreadable"),
 )
 
 
@@ -248,6 +249,8 @@ def _build(steps: Mapping[str, StepLine]) -> Iterator[Fact]:
             yield Fact(word, bounded(said), note="the same as in the signer's certificate")
         else:
             yield Fact(word, bounded(said), Mark.CLAIM, "no certificate bears it out")
+    if "unreadable" in claims:
+        yield Fact("Predicate", bounded(claims["unreadable"]), Mark.UNPROVEN, "what it claims cannot be read")
 
 
 def _entry(certificate: Mapping[int, str]) -> tuple[str, ...]:
@@ -281,13 +284,13 @@ def _attestation(steps: Mapping[str, StepLine]) -> Iterator[Fact]:
         if index is not None:
             yield Fact("Log index", bounded(index))
     if identity:
-        yield _signed_at(log.get("signed_at"))
+        yield _signed_at(identity.get("signed_at"))
 
 
 def _signed_at(seconds: Any) -> Fact:
     if isinstance(seconds, int) and 0 < seconds < 1 << 36:
         return Fact("Signed at", utc(datetime.fromtimestamp(seconds, UTC)), note="log or time stamp prove it")
-    return Fact("Signed at", "not known", Mark.CLAIM, "no log and no time stamp says when")
+    return Fact("Signed at", "not known", Mark.UNPROVEN, "no log and no time stamp says when")
 
 
 def _pointer(steps: Mapping[str, StepLine]) -> Iterator[Fact]:

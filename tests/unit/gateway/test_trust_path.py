@@ -101,7 +101,21 @@ def test_a_key_has_no_certificate_so_that_all_is_claimed() -> None:
     assert {fact.mark for fact in facts(found, "commit").values()} == {Mark.CLAIM}
     assert states(found)["commit"] is State.CLAIMED
     assert facts(found, "build")["Signed by key verified"].value == "ab"
-    assert "Signed at claim" in facts(found, "attestation")
+    assert facts(found, "attestation")["Signed at unproven"].value == "not known"
+
+
+def test_a_time_stamp_says_when_without_a_log() -> None:
+    """An own authority has no log: the step is left out, and when it was signed is proven all the same."""
+    found = path(skipped=("log",), identity=IDENTITY | {"root_kind": "ca", "signed_at": 1_700_000_000})
+    assert facts(found, "attestation")["Signed at verified"].value == "14 Nov 2023, 22:13 UTC"
+    assert "Log verified" not in facts(found, "attestation")
+    assert states(found)["attestation"] is State.VERIFIED
+
+
+def test_a_predicate_that_cannot_be_read_claims_nothing() -> None:
+    """The reason stands there, and it is not called a claim."""
+    found = path(statement={"claims": {"unreadable": "buildType is missing"}}, identity=IDENTITY)
+    assert facts(found, "build")["Predicate unproven"].value == "buildType is missing"
 
 
 @pytest.mark.parametrize("failed", ["attestation digest", "statement", "signature", "identity"])
