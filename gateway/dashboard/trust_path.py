@@ -105,6 +105,12 @@ class TrustPath:
     attested: bool | None
 
     @property
+    def named(self) -> bool:
+        """Whether the pointer names the attestation that is shown."""
+        facts = [fact for station in self.stations for fact in station.facts]
+        return any(fact.name == _NAMED and fact.mark is Mark.VERIFIED for fact in facts)
+
+    @property
     def contradicted(self) -> bool:
         """Whether the publisher claims something that its certificate denies."""
         return any(fact.mark is Mark.CONTRADICTED for station in self.stations for fact in station.facts)
@@ -118,6 +124,7 @@ _STATIONS = (
     ("metadata", "Signed metadata (TUF)", ("root", "timestamp", "snapshot", "target", "pointer")),
     ("bytes", "Bytes", ("digest", "catalogue")),
 )
+_NAMED = "Named by the signed pointer"
 _CHECKS = 40
 _ROLES = 8
 _KEYS = 8
@@ -274,6 +281,8 @@ def _attestation(steps: Mapping[str, StepLine]) -> Iterator[Fact]:
     ):
         if value:
             yield Fact(word, bounded(value))
+    if statement.get("bundle_sha256"):
+        yield _named(steps, statement["bundle_sha256"])
     if identity.get("root"):
         kind = {"ca": "an own authority, without a log", "key": "a key that the policy names"}
         words = kind.get(str(identity.get("root_kind")), "an authority with a transparency log")
@@ -285,6 +294,15 @@ def _attestation(steps: Mapping[str, StepLine]) -> Iterator[Fact]:
             yield Fact("Log index", bounded(index))
     if identity:
         yield _signed_at(identity.get("signed_at"))
+
+
+def _named(steps: Mapping[str, StepLine], bundle: Any) -> Fact:
+    """Return whether the metadata covers the bundle: clients begin at the pointer, and see no other."""
+    if _evidence(steps, "pointer").get("attestation_sha256") == bundle:
+        return Fact(_NAMED, "yes", note="so that the signed metadata covers it")
+    return Fact(
+        _NAMED, "no", Mark.UNPROVEN, "it verifies by itself; a client that begins at the pointer does not count it"
+    )
 
 
 def _signed_at(seconds: Any) -> Fact:

@@ -104,6 +104,16 @@ def test_a_key_has_no_certificate_so_that_all_is_claimed() -> None:
     assert facts(found, "attestation")["Signed at unproven"].value == "not known"
 
 
+@pytest.mark.parametrize("named", ["a" * 64, "b" * 64, None])
+def test_an_attestation_that_no_pointer_names_is_said_to_be_that(named: str | None) -> None:
+    """What verifies and is not covered by the signed metadata is evidence that clients may not see."""
+    bundle = "a" * 64
+    found = path(pointer={"attestation_sha256": named}, statement={"bundle_sha256": bundle}, identity=IDENTITY)
+    assert found.named is (named == bundle)
+    told = {fact.name: fact.value for station in found.stations for fact in station.facts}
+    assert told["Named by the signed pointer"] == ("yes" if named == bundle else "no")
+
+
 def test_a_time_stamp_says_when_without_a_log() -> None:
     """An own authority has no log: the step is left out, and when it was signed is proven all the same."""
     found = path(skipped=("log",), identity=IDENTITY | {"root_kind": "ca", "signed_at": 1_700_000_000})
