@@ -20,7 +20,7 @@ _PASSED = {
     "log": "log and times hold",
 }
 
-_WHO = ("root", "root_kind", "issuer", "san", "san_type", "certificate", "key")
+_WHO = ("root", "root_kind", "issuer", "san", "san_type", "certificate", "key", "signed_at")
 _WHEN = ("log", "log_index", "log_origin", "signed_at")
 """What is told of a bundle that verified."""
 

@@ -133,9 +133,10 @@ def test_nothing_attested() -> None:
 
 
 def test_no_log() -> None:
-    """What no log took in has no log to hold: the step is skipped, not passed."""
+    """What no log took in has no log to hold: the step is skipped; when it was signed is told all the same."""
     steps = noted(Judgement((bundle(log=LogKind.NONE),), ALLOWED, 0, "allowed", "policy"))
     assert steps["log"].result is Result.SKIPPED
+    assert steps["identity"].evidence["signed_at"] == 1
 
 
 def test_order() -> None:
