@@ -200,8 +200,9 @@ class Run:
         others = await self._others(pointer.attestation)
         now = int(self.now.timestamp())
         # What earlier releases had is not for a client to know, and this tells what a client ends with.
-        judgement = await self.judging.judge(material, asked, named, others, now, None)
-        note_judgement(self.chain, judgement, material)
+        clients = await self.judging.judge(material, asked, named, (), now, None)
+        judgement = await self.judging.judge(material, asked, named, others, now, None) if others else clients
+        note_judgement(self.chain, judgement, material, clients)
 
     async def _material(self, report: MetadataReport) -> TrustMaterial:
         """Return what this index's own trust file names, which may be an older one than the newest."""
