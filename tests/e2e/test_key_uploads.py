@@ -5,6 +5,7 @@ Source: trust contract section 5.2; ADR 0037; docs/attesting.md.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Site:
         environment = {
             "COUNTERMARK_REPOSITORY": f"{self.deployment.api}/root/stable",
             "COUNTERMARK_TOKEN": self.token,
+            "COUNTERMARK_HOME": str(self.key.parent / "home"),
             "GITHUB_ACTIONS": "",
             "GITLAB_CI": "",
         }
@@ -70,7 +72,10 @@ def site() -> Iterator[Site]:
             public = "".join(f"    {line}\n" for line in pem(key).decode().splitlines())
             (home / "policy.yaml").write_text(SETTINGS.format(key=public))
             Holders(running, home).sign({POLICY: home / "policy.yaml"})
-            yield Site(running, written(key, home / "machine.pem"), running.token())
+            made = Site(running, written(key, home / "machine.pem"), running.token())
+            pinned = made.run("root", "pin", f"{running.api}/root/stable", home / "1.root.json")
+            assert pinned.returncode == 0, pinned.stderr
+            yield made
         finally:
             running.process.end()
 
@@ -97,7 +102,7 @@ def built(site: Site, tmp_path: Path) -> list[Path]:
 
 
 def test_a_key_is_enough_for_an_index_that_demands_provenance(site: Site, built: list[Path], tmp_path: Path) -> None:
-    """Refused without and with another's key; with the key that the policy names both files are in, and named."""
+    """Refused without and with another's key; with the key that the policy names both are in, named, and proven."""
     without = site.run("upload", *built)
     assert without.returncode == 1
     assert without.stderr.count("demands an attestation") == 2
@@ -115,3 +120,8 @@ def test_a_key_is_enough_for_an_index_that_demands_provenance(site: Site, built:
         bundle = file.with_name(f"{file.name}.sigstore.json").read_bytes()
         assert (item["sha256"], item["origin"], item["named"]) == (sha256_of(bundle), "bundle", True)
         assert (item["log"], item["added_by"]) == ("none", "root")
+    dest = tmp_path / "dest"
+    proven = site.run("download", "firmware", "--dest", dest, "--json")
+    assert proven.returncode == 0, proven.stderr
+    links = [json.loads(line) for line in proven.stdout.splitlines() if line.startswith("{")]
+    assert [link["builder"] for link in links if link.get("number") == 13] == ["machine"]
