@@ -5,6 +5,8 @@ Works beside a running server: every name gets the bytes it had. Source: archite
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from pydantic import SecretStr
 
 from countermark.core.names import IndexName, InvalidName, parse_index_name
@@ -73,9 +75,12 @@ def beside_server(settings: Settings) -> Settings:
     running = DataFolder(settings.data).running()
     database = settings.database.url or SecretStr(running.database)
     queue = settings.queue.url or SecretStr(running.queue)
+    # Pages that are signed name the host they are read from, where no outside address is set: the one it was told.
+    port = urlsplit(running.api).port or settings.listen.api_port
     update = {
         "database": settings.database.model_copy(update={"url": database}),
         "queue": settings.queue.model_copy(update={"url": queue}),
+        "listen": settings.listen.model_copy(update={"api_port": port}),
     }
     return settings.model_copy(update=update)
 

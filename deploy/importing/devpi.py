@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from countermark.core.digest import Sha256
-from countermark.core.names import FileName, NormalizedName
+from countermark.core.names import FileName, IndexName, NormalizedName
 from deploy.errors import LaunchError, UsageError
 from deploy.importing.digesting import BadFile, digest_all
 from deploy.importing.export import DATA_INDEX, read_export
@@ -102,7 +102,7 @@ async def _check(target: Target, folder: Path, export: Export, most: int) -> _Ch
             continue
         good = checked[str(name)] = []
         for batch in batches(exported.files, BATCH):
-            good += await _check_files(target, folder, here, batch, most)
+            good += await _check_files(target, folder, name, here, batch, most)
         names = {one.file.file_name for one in good if one.file.kind == RELEASE_FILE}
         checked[str(name)] = [one for one in good if one.file.about is None or _has(target, name, one, names)]
     return checked
@@ -118,6 +118,7 @@ def _has(target: Target, index: object, one: CheckedFile, names: set[FileName]) 
 async def _check_files(
     target: Target,
     folder: Path,
+    name: IndexName,
     here: IndexRecord | None,
     files: Sequence[ExportedFile],
     most: int,
@@ -129,10 +130,9 @@ async def _check_files(
             target.report.line(KINDS[file.kind], file.path, REFUSED, str(digest))
         else:
             good.append(CheckedFile(file, digest))
-    if here is None:
-        return good
     releases = [one for one in good if one.file.kind == RELEASE_FILE]
-    standing = await target.imports.standing(here, [(one.file.coordinates, one.sha256) for one in releases])
+    pairs = [(one.file.coordinates, one.sha256) for one in releases]
+    standing = await target.imports.standing(name, here, pairs)
     refused = set()
     for one, outcome in zip(releases, standing, strict=True):
         if outcome is not None and outcome.status == REFUSED:

@@ -106,17 +106,19 @@ async def _check(
             modified = (await asyncio.to_thread((folder / path).stat)).st_mtime
             at_time = datetime.fromtimestamp(int(modified), UTC)
             good.append(Candidate(folder / path, at, digest, name.owner, at_time))
-    return good if here is None else await _standing(target, good, here)
+    return await _standing(target, good, name, here)
 
 
-async def _standing(target: Target, good: list[Candidate], here: IndexRecord) -> list[Candidate]:
-    """Return what an index that is there would take."""
+async def _standing(
+    target: Target, good: list[Candidate], name: IndexName, here: IndexRecord | None
+) -> list[Candidate]:
+    """Return what an index would take, which is there or not yet."""
     kept: list[Candidate] = []
     for batch in batches(good, BATCH):
         pairs = [(one.coordinates, one.sha256) for one in batch if one.sha256 is not None]
-        for one, outcome in zip(batch, await target.imports.standing(here, pairs), strict=True):
+        for one, outcome in zip(batch, await target.imports.standing(name, here, pairs), strict=True):
             why = outcome.why if outcome is not None and outcome.status == REFUSED else None
-            if outcome is None:
+            if outcome is None and here is not None:
                 try:
                     await asyncio.to_thread(inspected_for, here.admission, one.path, one.coordinates)
                 except InvalidFile as error:

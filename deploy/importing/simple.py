@@ -181,7 +181,7 @@ async def _new(target: Target, index: IndexRecord, wanted: list[_Wanted]) -> lis
     """Return what is not here yet; what is, and what cannot come in, is reported."""
     known = [one for one in wanted if "sha256" in one.listed.digests]
     standing = await target.imports.standing(
-        index, [(one.coordinates, Sha256(one.listed.digests["sha256"])) for one in known]
+        index.name, index, [(one.coordinates, Sha256(one.listed.digests["sha256"])) for one in known]
     )
     settled = {one.listed.file_name: outcome for one, outcome in zip(known, standing, strict=True) if outcome}
     for one in known:

@@ -17,9 +17,9 @@ from starlette.routing import BaseRoute, Route
 from gateway.dashboard.desk import Desk, index_url, project_of
 from gateway.dashboard.remote import api_path
 from gateway.dashboard.setup import Recipe
-from gateway.dashboard.shapes import File, Release
+from gateway.dashboard.shapes import File, Release, Verification
 from gateway.dashboard.trust_pages import RoleState, TrustState
-from gateway.dashboard.trust_path import Verification, trust_path
+from gateway.dashboard.trust_path import trust_path
 from gateway.words import bounded
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Verb

@@ -262,3 +262,26 @@ class MirrorList(Shape):
     """The mirrors of an index that the visitor may read."""
 
     items: list[MirrorLine]
+
+
+class StepLine(Shape):
+    """A step of the chain as the API tells it."""
+
+    number: int
+    name: str
+    result: str
+    reason: str
+    evidence: dict[str, Any] = Field(default_factory=dict)
+
+
+class Verification(Shape):
+    """What the API found of a file's chain."""
+
+    index: str
+    verified: bool
+    exit_code: int
+    failed: str | None = None
+    reason: str
+    serial: int
+    checked_at: datetime
+    steps: list[StepLine]

@@ -14,36 +14,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field
-
 from countermark.core.attestations.facts import EXTENSIONS
-from gateway.dashboard.shapes import Shape
+from gateway.dashboard.shapes import StepLine, Verification
 from gateway.words import bounded, utc
 
 Evidence = Mapping[str, Any]
-
-
-class StepLine(Shape):
-    """A step of the chain as the API tells it."""
-
-    number: int
-    name: str
-    result: str
-    reason: str
-    evidence: dict[str, Any] = Field(default_factory=dict)
-
-
-class Verification(Shape):
-    """What the API found of a file's chain."""
-
-    index: str
-    verified: bool
-    exit_code: int
-    failed: str | None = None
-    reason: str
-    serial: int
-    checked_at: datetime
-    steps: list[StepLine]
 
 
 class Mark(StrEnum):
@@ -52,6 +27,8 @@ class Mark(StrEnum):
     VERIFIED = "verified"
     CLAIM = "claim"
     CONTRADICTED = "contradicted"
+    UNPROVEN = "unproven"
+    """Nobody even claims it, or not so that it can be read."""
 
 
 class State(StrEnum):
@@ -127,6 +104,17 @@ class TrustPath:
     policy: PolicyView
     attested: bool | None
 
+    @property
+    def named(self) -> bool:
+        """Whether the pointer names the attestation that is shown."""
+        facts = [fact for station in self.stations for fact in station.facts]
+        return any(fact.name == _NAMED and fact.mark is Mark.VERIFIED for fact in facts)
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether the publisher claims something that its certificate denies."""
+        return any(fact.mark is Mark.CONTRADICTED for station in self.stations for fact in station.facts)
+
 
 _OF_BUNDLE = ("attestation digest", "statement", "subject", "signature", "identity", "log")
 _STATIONS = (
@@ -136,6 +124,7 @@ _STATIONS = (
     ("metadata", "Signed metadata (TUF)", ("root", "timestamp", "snapshot", "target", "pointer")),
     ("bytes", "Bytes", ("digest", "catalogue")),
 )
+_NAMED = "Named by the signed pointer"
 _CHECKS = 40
 _ROLES = 8
 _KEYS = 8
@@ -151,7 +140,6 @@ _CLAIMED = (
     ("Entry", "entry"),
     ("Run, by the predicate", "invocation"),
     ("Started", "started_on"),
-    ("Provenance", "unreadable"),
 )
 
 
@@ -255,7 +243,11 @@ def _build(steps: Mapping[str, StepLine]) -> Iterator[Fact]:
         if number in certificate:
             yield Fact(word, bounded(certificate[number]), note="the signer's certificate says so")
     san = str(identity.get("san") or "")
-    borne_out = {"builder_id": (san, san.partition("@")[0]), "invocation": (certificate.get(21),)}
+    borne_out = {
+        "builder_id": (san, san.partition("@")[0]),
+        "invocation": (certificate.get(21),),
+        "entry": _entry(certificate),
+    }
     for word, name in _CLAIMED:
         said = claims.get(name)
         if said is None:
@@ -264,6 +256,20 @@ def _build(steps: Mapping[str, StepLine]) -> Iterator[Fact]:
             yield Fact(word, bounded(said), note="the same as in the signer's certificate")
         else:
             yield Fact(word, bounded(said), Mark.CLAIM, "no certificate bears it out")
+    if "unreadable" in claims:
+        yield Fact("Predicate", bounded(claims["unreadable"]), Mark.UNPROVEN, "what it claims cannot be read")
+
+
+def _entry(certificate: Mapping[int, str]) -> tuple[str, ...]:
+    """Return what was run, as the certificate has it: the path between its repository and its ref.
+
+    Forges write one or two slashes behind the repository.
+    """
+    source, workflow, ref = (certificate.get(number, "") for number in (12, 18, 14))
+    if not (source and ref and workflow.startswith(f"{source}/") and workflow.endswith(f"@{ref}")):
+        return ()
+    path = workflow[len(source) + 1 : -len(ref) - 1]
+    return (path, path.removeprefix("/"))
 
 
 def _attestation(steps: Mapping[str, StepLine]) -> Iterator[Fact]:
@@ -275,6 +281,8 @@ def _attestation(steps: Mapping[str, StepLine]) -> Iterator[Fact]:
     ):
         if value:
             yield Fact(word, bounded(value))
+    if statement.get("bundle_sha256"):
+        yield _named(steps, statement["bundle_sha256"])
     if identity.get("root"):
         kind = {"ca": "an own authority, without a log", "key": "a key that the policy names"}
         words = kind.get(str(identity.get("root_kind")), "an authority with a transparency log")
@@ -285,13 +293,22 @@ def _attestation(steps: Mapping[str, StepLine]) -> Iterator[Fact]:
         if index is not None:
             yield Fact("Log index", bounded(index))
     if identity:
-        yield _signed_at(log.get("signed_at"))
+        yield _signed_at(identity.get("signed_at"))
+
+
+def _named(steps: Mapping[str, StepLine], bundle: Any) -> Fact:
+    """Return whether the metadata covers the bundle: clients begin at the pointer, and see no other."""
+    if _evidence(steps, "pointer").get("attestation_sha256") == bundle:
+        return Fact(_NAMED, "yes", note="so that the signed metadata covers it")
+    return Fact(
+        _NAMED, "no", Mark.UNPROVEN, "it verifies by itself; a client that begins at the pointer does not count it"
+    )
 
 
 def _signed_at(seconds: Any) -> Fact:
     if isinstance(seconds, int) and 0 < seconds < 1 << 36:
         return Fact("Signed at", utc(datetime.fromtimestamp(seconds, UTC)), note="log or time stamp prove it")
-    return Fact("Signed at", "not known", Mark.CLAIM, "no log and no time stamp says when")
+    return Fact("Signed at", "not known", Mark.UNPROVEN, "no log and no time stamp says when")
 
 
 def _pointer(steps: Mapping[str, StepLine]) -> Iterator[Fact]:

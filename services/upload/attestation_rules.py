@@ -1,7 +1,8 @@
 """Attestations as they arrive: taken apart before anything is verified, and whose they have to be. Pure.
 
-1. What arrives is one or two PEP 740 objects in the form's field, or one object or Sigstore bundle at the endpoint.
-2. Structure, statement and subject are read here by PEP 740's rules; everything signed is verified elsewhere.
+1. What arrives is up to four PEP 740 objects and Sigstore bundles in the form's field, or one of them at the endpoint.
+2. Of objects structure, statement and subject are read here by PEP 740's rules, of bundles the structure; everything
+   signed is verified elsewhere.
 3. Of a token that was made for a trusted publisher, the certificate must repeat the claims: repository, workflow, their
    ids and the commit of the very run that uploads.
 
@@ -10,6 +11,7 @@ Source: contract python-index sections 4.1 and 4.2; trust contract section 6 (ro
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,8 +30,8 @@ from shared.strict_json import read_json
 FIELD = "attestations"
 """The form's field. Source: PEP 740, "Upload endpoint changes"."""
 
-MOST_IN_FORM = 2
-"""Attestations of one form, one of each predicate type."""
+MOST_IN_FORM = 4
+"""Attestations of one form; of PEP 740 objects one of each predicate type, of which there are two."""
 
 MAX_FIELD_BYTES = 1 << 20
 """Bytes of the field; real ones have some 20,000."""
@@ -67,8 +69,11 @@ class Arrived:
 def read_field(fields: Fields, file_name: FileName, sha256: Sha256) -> list[Arrived]:
     """Return the attestations that a form brings along with a file; none where it has no such field.
 
+    Beside PEP 740 objects the field may hold Sigstore bundles as they are: what those objects have no place for could
+    otherwise come only once the file is there, which a policy may forbid.
+
     Raises:
-        NoAttestations: the field is not as PEP 740 has it, or one of them is not about this file.
+        NoAttestations: the field is no list of either, or an object is not about this file.
     """
     values = [value for value in fields.get(FIELD, ()) if value.strip()]
     if not values:
@@ -83,10 +88,18 @@ def read_field(fields: Fields, file_name: FileName, sha256: Sha256) -> list[Arri
         raise NoAttestations(f"the field {FIELD} is no JSON that can be read: {error}") from error
     if not isinstance(found, list) or not 1 <= len(found) <= MOST_IN_FORM:
         raise NoAttestations(f"the field {FIELD} must be a JSON array of 1 to {MOST_IN_FORM} attestations")
-    read = [_read_object(document, number, file_name, sha256) for number, document in enumerate(found, 1)]
-    if len({kind for kind, _ in read}) != len(read):
-        raise NoAttestations(f"there are two attestations of the predicate type {read[0][0]}: send one of each")
-    return [one for _, one in read]
+    read: list[Arrived] = []
+    kinds: set[str] = set()
+    for number, (document, text) in enumerate(zip(found, _elements(values[0], len(found)), strict=True), 1):
+        if _is_bundle(document):
+            read.append(_read_bundle(text.encode(), number))
+            continue
+        kind, one = _read_object(document, number, file_name, sha256)
+        if kind in kinds:
+            raise NoAttestations(f"there are two attestations of the predicate type {kind}: send one of each")
+        kinds.add(kind)
+        read.append(one)
+    return read
 
 
 def read_posted(body: bytes, file_name: FileName, sha256: Sha256) -> Arrived:
@@ -101,12 +114,8 @@ def read_posted(body: bytes, file_name: FileName, sha256: Sha256) -> Arrived:
         document = read_json(body)
     except ValueError as error:
         raise NoAttestations(f"the body is no JSON that can be read: {error}") from error
-    if isinstance(document, dict) and "mediaType" in document:
-        try:
-            read_bundle(body, read_json)
-        except Failed as failure:
-            raise refused(failure) from failure
-        return Arrived(body, pep740=False)
+    if _is_bundle(document):
+        return _read_bundle(body, None)
     if isinstance(document, dict) and "verification_material" in document:
         return _read_object(document, None, file_name, sha256)[1]
     raise NoAttestations("the body must be one Sigstore bundle (with mediaType), or one PEP 740 attestation object")
@@ -125,6 +134,33 @@ def refused(failure: Failed, number: int | None = None) -> NoAttestations:
 def ascii_of(text: str) -> str:
     """Return a text as every face can tell it."""
     return text.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _is_bundle(document: Any) -> bool:
+    return isinstance(document, dict) and "mediaType" in document
+
+
+def _elements(text: str, count: int) -> Iterator[str]:
+    """Yield the elements of a JSON array as they are written: a bundle's digest is that of its bytes.
+
+    Args:
+        text: an array of `count` elements, which was read before.
+    """
+    decoder, at = json.JSONDecoder(), text.index("[") + 1
+    for _ in range(count):
+        while text[at] in " \t\r\n,":
+            at += 1
+        begin, at = at, decoder.raw_decode(text, at)[1]
+        yield text[begin:at]
+
+
+def _read_bundle(body: bytes, number: int | None) -> Arrived:
+    """Read a Sigstore bundle as far as that needs no trust."""
+    try:
+        read_bundle(body, read_json)
+    except Failed as failure:
+        raise refused(failure, number) from failure
+    return Arrived(body, pep740=False)
 
 
 def _read_object(document: Any, number: int | None, file_name: FileName, sha256: Sha256) -> tuple[str, Arrived]:

@@ -1,7 +1,8 @@
 """Brings files of other registries into an index, hundreds at a time, by the way of every upload: bytes are stored
 under their digest, then one transaction holds the rows and the jobs that have them signed.
 
-1. Names that are there, were removed or have other bytes are told apart from free ones.
+1. Names that are there, were removed or have other bytes are told apart from free ones, and of these the files that the
+   signed policy takes from those that it does not.
 2. Each file is copied to the staging folder while it is hashed (its source may change under our hands), compared with
    the digest that it must have, read for its metadata, and stored. Some at a time, so that memory stays flat.
 3. One transaction: projects, releases, files, outbox.
@@ -23,8 +24,9 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import IntegrityError
 
 from countermark.core.digest import Length, Sha256, sha256_of
-from countermark.core.names import FileName, NormalizedName
+from countermark.core.names import FileName, IndexName, NormalizedName
 from services.upload.copying import Copied, Unreadable, copied_to
+from services.upload.importing_policy import ImportPolicy, Refusal
 from services.upload.spool import SUFFIX
 from shared.auth.directory import IndexRecord
 from shared.catalogue import audit
@@ -109,20 +111,35 @@ class Imports:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
+        self._policy = ImportPolicy(resources)
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._staging = resources.settings.data / "staging"
         self._most = resources.settings.uploads.max_file_bytes
 
-    async def standing(self, index: IndexRecord, files: Sequence[tuple[Coordinates, Sha256]]) -> list[Outcome | None]:
-        """Say what would become of files, None for those that would come in. Changes nothing."""
-        known = await self._known(index, [at.file_name for at, _ in files])
-        return [_verdict(known.get(at.file_name, ()), at.project, sha256) for at, sha256 in files]
+    async def standing(
+        self, name: IndexName, here: IndexRecord | None, files: Sequence[tuple[Coordinates, Sha256]]
+    ) -> list[Outcome | None]:
+        """Say what would become of files, None for those that would come in. Changes nothing.
+
+        Args:
+            here: the index; None when it is not made yet.
+
+        Raises:
+            ServiceError: unavailable; what trust signs cannot be used.
+        """
+        known = {} if here is None else await self._known(here, [at.file_name for at, _ in files])
+        refusal = await self._policy.about(name, here, [at for at, _ in files])
+        return [
+            _verdict(known.get(at.file_name, ()), at.project, sha256) or _refused(refusal(at, sha256))
+            for at, sha256 in files
+        ]
 
     async def add(self, index: IndexRecord, candidates: Sequence[Candidate]) -> list[Outcome]:
         """Bring files in and ask for their publication; returns what became of each, in their order.
 
         Raises:
             ObjectStoreError: the store cannot be used; nothing of this call is kept.
+            ServiceError: unavailable; what trust signs cannot be used.
         """
         try:
             return await self._add(index, candidates)
@@ -154,7 +171,8 @@ class Imports:
 
     async def _add(self, index: IndexRecord, candidates: Sequence[Candidate]) -> list[Outcome]:
         known = await self._known(index, [one.coordinates.file_name for one in candidates])
-        taken = await self._all(candidates, lambda one: self._take(index, one, known))
+        refusal = await self._policy.about(index.name, index, [one.coordinates for one in candidates])
+        taken = await self._all(candidates, lambda one: self._take(index, one, known, refusal))
         new: dict[FileName, ImportedFile] = {}
         outcomes: list[Outcome] = []
         for one in taken:
@@ -198,7 +216,7 @@ class Imports:
         return done
 
     async def _take(
-        self, index: IndexRecord, one: Candidate, known: Mapping[FileName, Sequence[KnownName]]
+        self, index: IndexRecord, one: Candidate, known: Mapping[FileName, Sequence[KnownName]], refusal: Refusal
     ) -> ImportedFile | Outcome:
         """Copy, check, read and store a file."""
         at = one.coordinates
@@ -210,7 +228,8 @@ class Imports:
             copied = await asyncio.to_thread(copied_to, one.path, target, self._most)
             if one.sha256 is not None and copied.sha256 != one.sha256:
                 return Outcome(REFUSED, f"its bytes changed: {copied.sha256} is not the recorded {one.sha256}.")
-            if (verdict := _verdict(before, at.project, copied.sha256)) is not None:
+            verdict = _verdict(before, at.project, copied.sha256) or _refused(refusal(at, copied.sha256))
+            if verdict is not None:
                 return verdict
             inspected = await asyncio.to_thread(inspected_for, index.admission, target, at)
             await self._store(index, copied, at.file_name, inspected)
@@ -309,6 +328,10 @@ def _verdict(known: Sequence[KnownName], project: NormalizedName, sha256: Sha256
         if one.this_life:
             return Outcome(REFUSED, "the index had this name with other bytes, which were removed.")
     return None
+
+
+def _refused(why: str | None) -> Outcome | None:
+    return None if why is None else Outcome(REFUSED, why)
 
 
 def _address_verdict(one: ImportedAttachment, taken: Mapping[tuple[str, FileName], Sha256]) -> Outcome:

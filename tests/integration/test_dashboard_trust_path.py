@@ -26,7 +26,7 @@ from tests.support.builds import Forge, body, policy, predicate
 from tests.support.dashboard import PASSWORD, signed_in
 from tests.support.factories import MadeIndex
 from tests.support.gateway import Servers, TestGateway, open_gateway
-from tests.support.kept_bundles import facts_of
+from tests.support.kept_bundles import Keeper, facts_of
 from tests.support.signed_index import SignedIndex
 from tests.support.sigstore.instance import SLSA, statement
 from tests.support.sigstore.tokens import github
@@ -108,13 +108,28 @@ async def test_the_path_of_an_attested_file(site: Site, forge: Forge) -> None:
     assert site.signed.files[WHEEL].sha256 in words
     named = site.signed.sim.pointers[WHEEL].attestation
     assert named is not None
-    assert named.digest in words
+    assert f"{named.digest} ✓ verified" in words
+    assert "Named by the signed pointer yes" in words
+    assert "does not name the attestation" not in words
     for role in ("root", "timestamp", "snapshot", "targets", "trust", "registry"):
         assert f'<th scope="row">{role}</th>' in page
     assert re.search(r'<th scope="row">b\d+-[0-9a-f]+</th>', page)
     assert f"countermark verify {WHEEL} --repository" in words
     assert f"countermark download thing==1.0 --file {WHEEL} --repository" in words
     assert words.count("✓ holds") >= 8
+
+
+async def test_an_attestation_that_no_pointer_names(site: Site, forge: Forge) -> None:
+    """It counts for the policy here, and the page says that a client that begins at the pointer does not see it."""
+    site.trust(forge, "thing")
+    made = await site.signed.add(WHEEL, CONTENT)
+    await site.signed.publish()
+    keeper = Keeper(site.signed.engine, site.signed.stores, site.signed.index)
+    await keeper.keep(made, body(forge.built(WHEEL, CONTENT)))
+    words = plain(await site.page())
+    assert "Every step holds." in words
+    assert "The signed pointer does not name the attestation" in words
+    assert "Named by the signed pointer no" in words
 
 
 async def test_a_file_without_attestations(site: Site) -> None:
@@ -166,6 +181,7 @@ async def test_a_predicate_that_contradicts_its_certificate(site: Site, forge: F
     assert "https://github.com/acme/thing ✓ verified" in words
     assert "https://github.com/other/repository ✗ contradicted" in words
     assert "Commit ✗ does not hold" in words
+    assert "the publisher’s claims contradict its certificate." in words
 
 
 async def test_claims_of_strangers_are_escaped_and_bounded(site: Site, forge: Forge) -> None:
@@ -202,7 +218,7 @@ async def test_provenance_that_is_gone_or_changed_is_warned_of(site: Site, forge
         facts = {} if claims is None else {"san": f"https://github.com/{claims['workflow_ref']}"}
         await site.signed.add(name, CONTENT, bundle, **facts)
     await site.signed.publish()
-    lost, changed = "Provenance was there before and is gone.", "Another signer than of the release before."
+    lost, changed = "Provenance was there before and is gone:", "Another signer than of the release before:"
     assert lost in (await site.browser.get(PROJECT)).text
     assert changed in (await site.browser.get(f"{PROJECT}/releases/1.1")).text
     first = (await site.browser.get(f"{PROJECT}/releases/1.0")).text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench.exporting import ExportFolder
-from countermark.core.names import page_target
+from countermark.core.attestations.trust_material import TrustMaterial
+from countermark.core.digest import sha256_of
+from countermark.core.names import page_target, parse_index_name
 from deploy.errors import LaunchError
 from deploy.importing.devpi import import_devpi
 from deploy.importing.folder import import_folder
@@ -24,14 +27,20 @@ from deploy.importing.running import Options
 from deploy.open_resources import open_resources
 from services.signing.ceremonies.trust_root import ensure_trust
 from services.signing.publication.usecases import Publisher
+from services.upload.importing import IMPORTED, REFUSED, Candidate, Imports
 from shared.auth.passwords import password_matches
-from shared.catalogue.tables import Account, Attachment, Audit, File, IndexRow, PublishedFile
+from shared.catalogue.tables import Account, Attachment, Audit, File, IndexRow, Outbox, PublishedFile
 from shared.clock import SystemClock
+from shared.formats.python.foreign import guessed_coordinates
 from shared.objects.keys import plain_target_key
 from shared.resources import Resources
 from shared.settings import Database, Queue, Settings
 from tests.support.archives import make_sdist, make_wheel, sdist_name, wheel_name
+from tests.support.builds import policy
 from tests.support.factories import make_index
+from tests.support.trust_targets import trust
+
+DEMANDED = "an import brings no attestations: "
 
 _PASSWORD = secrets.token_hex(8)
 _HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(_PASSWORD)
@@ -235,3 +244,69 @@ async def test_a_folder_comes_into_a_new_index_and_into_a_strict_one(
         "Old.Name-1.0.zip"
     ]
     assert len((await page_of(resources, "root/stable", "hello"))["files"]) == 1
+
+
+@pytest.fixture
+async def demanding(resources: Resources) -> None:
+    """A policy that demands build provenance of `hello` in alice/dev, and nothing else of anything."""
+    signed = policy("hello", more='    indexes: ["alice/dev", "root/stable"]\n')
+    await trust(resources.engine, TrustMaterial(signed, {"trusted_root.json": b"{}"}), version=100)
+
+
+@pytest.mark.usefixtures("demanding")
+async def test_what_the_policy_demands_stands_against_the_whole(
+    settings: Settings,
+    resources: Resources,
+    export: ExportFolder,
+) -> None:
+    """It is told before anything is written, for an index that is not made yet; --skip-bad imports the rest."""
+    with pytest.raises(LaunchError, match=r"nothing was imported[\s\S]*demands an attestation"):
+        await bring(settings, export)
+    assert [await count(resources.engine, table) for table in (File, Outbox)] == [0, 0]
+    lines = await bring(settings, export, skip_bad=True)
+    refused = [line for line in lines if line["status"] == "refused"]
+    assert [(line["kind"], DEMANDED in line["why"]) for line in refused if line["kind"] == "file"] == [
+        ("file", True)
+    ] * 2
+    assert [line["kind"] for line in refused if line["kind"] != "file"] == ["test-result"]
+    assert [await count(resources.engine, table) for table in (File, Attachment)] == [1, 1]
+
+
+async def test_what_is_there_already_is_not_asked_about(
+    settings: Settings,
+    resources: Resources,
+    export: ExportFolder,
+) -> None:
+    """A policy that came after an import does not stop the same import again."""
+    await bring(settings, export)
+    await trust(resources.engine, TrustMaterial(policy("hello"), {"trusted_root.json": b"{}"}), version=100)
+    lines = await bring(settings, export)
+    assert set(statuses(lines, "file").values()) == {"already there"}
+
+
+@pytest.mark.usefixtures("demanding")
+async def test_a_file_that_is_refused_leaves_nothing_behind(
+    settings: Settings,
+    resources: Resources,
+    tmp_path: Path,
+) -> None:
+    """Neither by way of a folder nor where only the copy's digest is known; no row, no job, no bytes."""
+    await make_index(resources.engine, "root/stable")
+    folder = tmp_path / "files"
+    folder.mkdir()
+    names = [wheel_name("hello", "1.0"), wheel_name("other", "1.0")]
+    for name, project in zip(names, ("hello", "other"), strict=True):
+        (folder / name).write_bytes(make_wheel(project, "1.0"))
+    with pytest.raises(LaunchError, match="demands an attestation"):
+        await import_folder(settings, folder, "root/stable", Options(wait=False), lambda _: None)
+    await resources.directory.refresh()
+    index = resources.directory.index(parse_index_name("root/stable"))
+    assert index is not None
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    some = [Candidate(folder / name, guessed_coordinates(name), None, "root", at) for name in names]
+    outcomes = await Imports(resources).add(index, some)
+    assert [one.status for one in outcomes] == [REFUSED, IMPORTED]
+    assert DEMANDED in outcomes[0].why
+    assert await count(resources.engine, File) == 1
+    sha256 = sha256_of((folder / names[0]).read_bytes())
+    assert not [path for path in settings.data.rglob("*") if sha256[2:] in str(path)]

@@ -22,7 +22,7 @@ from shared.auth.principal import Scope, Verb
 from shared.catalogue.tables import Attestation, Audit, IndexRow, Outbox
 from shared.objects.interface import Key
 from tests.support.archives import make_wheel
-from tests.support.builds import Forge, body, policy
+from tests.support.builds import Forge, policy
 from tests.support.factories import make_token
 from tests.support.sigstore.tokens import GITHUB, github
 from tests.support.trust_targets import publish_trust, trust
@@ -179,9 +179,9 @@ async def test_what_is_no_list_of_attestations_is_told(site: Site, field: str) -
 
 
 async def test_too_many_and_too_large_are_told(site: Site, forge: Forge) -> None:
-    """Three, two of one type, and a megabyte are refused before anything is verified."""
+    """Five, two of one type, and a megabyte are refused before anything is verified."""
     one, two = forge.build_attestation(WHEEL, CONTENT), forge.publish_attestation(WHEEL, CONTENT)
-    assert "array of 1 to 2" in (await site.post(one, two, two)).text
+    assert "array of 1 to 4" in (await site.post(one, two, two, two, two)).text
     assert "two attestations of the predicate type" in (await site.post(one, one)).text
     assert "longer than" in (await site.post(field=json.dumps([one]) + " " * (1 << 20))).text
 
@@ -286,9 +286,3 @@ async def test_what_is_no_file_takes_no_attestations(site: Site, forge: Forge, a
     assert answer.status_code == 400
     assert "belongs to the upload of a file" in answer.text
     assert await site.rows() == []
-
-
-async def test_a_bundle_posted_to_the_form_field_is_no_attestation(site: Site, forge: Forge) -> None:
-    """The field takes PEP 740 objects; bundles go to the endpoint."""
-    answer = await site.post(json.loads(body(forge.built(WHEEL, CONTENT))))
-    assert (answer.status_code, "structure" in answer.text) == (400, True)

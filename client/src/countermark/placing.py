@@ -31,6 +31,16 @@ class Part:
     path: Path
     file: BinaryIO
 
+    def clear(self) -> None:
+        """Forget what was written, to begin anew.
+
+        Raises:
+            LocalState: the folder does not take it.
+        """
+        with _as_local_state(self.path):
+            self.file.seek(0)
+            self.file.truncate()
+
     def place(self, name: FileName) -> Path:
         """Put the file under its name, durably and in one step; an older file of that name is replaced.
 

@@ -68,9 +68,15 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What is probed, from which root, and the cache that is kept for the warm refresh."""
+    """What is probed, from which root, and the cache that is kept for the warm refresh.
+
+    Attributes:
+        location: the repository, whose cache it is.
+        address: where it is read: there, or at a mirror.
+    """
 
     location: Location
+    address: Location
     root: TrustedRoot
     source: ByteSource
     cache: Cache
@@ -89,7 +95,7 @@ class Probe:
             return self._lives(Path(folder))
 
     def _lives(self, folder: Path) -> list[Life]:
-        index = TrustedIndex(Starting(self.location, self.root, folder), self.source)
+        index = TrustedIndex(Starting(self.address, self.root, folder), self.source)
         index.refresh()
         # Each look-up reads the roles on its way, checked as for a download.
         index.holds(POLICY_TARGET)

@@ -4,6 +4,7 @@
 |---|---|
 | `COUNTERMARK_HOME` | folder for roots, bases and metadata; else the user's configuration and cache folders |
 | `COUNTERMARK_REPOSITORY` | the index, when `--repository` or `--index` is not given |
+| `COUNTERMARK_MIRRORS` | other addresses of that index, separated by spaces, when `--mirror` is not given |
 | `COUNTERMARK_ROOT` | a root file to start from, when `--root` is not given |
 | `COUNTERMARK_DEADLINE` | seconds for all metadata of a run, and for a file before its rate counts; else 120 and 30 |
 | `COUNTERMARK_TOKEN` | a token; or `COUNTERMARK_USERNAME` with `COUNTERMARK_PASSWORD` |
@@ -15,7 +16,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -24,7 +25,7 @@ import platformdirs
 
 from countermark.core.errors import UsageFault
 from countermark.credentials import Secrets
-from countermark.location import origin_of, parse_url
+from countermark.location import Location, origin_of, parse_location, parse_url
 
 _MOST_SECONDS = 86_400
 
@@ -37,6 +38,7 @@ class Settings:
     cache_folder: Path
     views_folder: Path
     repository: str | None = None
+    mirrors: tuple[str, ...] = ()
     root: Path | None = None
     deadline: timedelta | None = None
     secrets: Secrets = field(default_factory=Secrets)
@@ -51,6 +53,16 @@ class Settings:
         if not chosen:
             raise UsageFault("no repository is named", f"Give {flag}, or set COUNTERMARK_REPOSITORY.")
         return chosen
+
+    def mirrors_of(self, home: Location, given: Sequence[str]) -> Sequence[str]:
+        """Return the mirrors from flags, else from the environment.
+
+        Those of the environment are of the repository of the environment when it names one: a repository that a flag
+        names has none of them.
+        """
+        if not given and self.repository and parse_location(self.repository) != home:
+            return ()
+        return given or self.mirrors
 
     def secrets_for(self, url: str, token: str | None = None) -> Secrets:
         """Return the secrets to use for `url`: a token from a flag first.
@@ -79,6 +91,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         cache_folder=Path(home, "cache") if home else platformdirs.user_cache_path("countermark") / "metadata",
         views_folder=Path(home, "views") if home else platformdirs.user_config_path("countermark") / "views",
         repository=values.get("COUNTERMARK_REPOSITORY"),
+        mirrors=tuple(values.get("COUNTERMARK_MIRRORS", "").split()),
         root=Path(root) if root else None,
         deadline=_seconds("COUNTERMARK_DEADLINE", values),
         secrets=Secrets(

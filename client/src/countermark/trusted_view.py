@@ -10,7 +10,8 @@ Source: architecture sections 11.3 and 11.5; ADR 0027.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +27,7 @@ from countermark.core.names import IndexName, page_target
 from countermark.core.page import MAX_PAGE_BYTES, MalformedPage, Page, parse_page
 from countermark.credentials import Notify
 from countermark.location import Location
+from countermark.mirrors import MirroredIndex
 from countermark.reading import Reading
 from countermark.roots import TrustedRoot
 from countermark.transport import ByteSource
@@ -56,8 +58,12 @@ class Read(Protocol):
         """Where it lies."""
 
     @property
+    def mirrors(self) -> Sequence[Location]:
+        """Where else it lies; nothing is believed of them."""
+
+    @property
     def source(self) -> ByteSource:
-        """Reads it."""
+        """Reads it, from everywhere."""
 
     @property
     def cache(self) -> Folders:
@@ -74,16 +80,18 @@ class TrustedView:
 
     Attributes:
         view: which, in which order.
-        starting: of each stage of the view.
+        starting: of each stage of the view, at each of its addresses: the repository first, then its mirrors.
         source: reads metadata and targets.
         refreshed: is told of each refresh.
+        notify: is told of each address that failed while another one is left.
     """
 
     view: View
-    starting: Mapping[IndexName, Starting]
+    starting: Mapping[IndexName, Sequence[Starting]]
     source: ByteSource
     refreshed: Refreshed
-    _indexes: dict[IndexName, TrustedIndex] = field(default_factory=dict)
+    notify: Notify
+    _indexes: dict[IndexName, MirroredIndex] = field(default_factory=dict)
     _failures: dict[IndexName, ClientError] = field(default_factory=dict)
     _material: dict[tuple[IndexName, bool], TrustMaterial] = field(default_factory=dict)
 
@@ -97,11 +105,12 @@ class TrustedView:
         """Whether it has no bases."""
         return len(self.view.stages) == 1 and not self.view.mirrors
 
-    def location_of(self, index: IndexName) -> Location:
-        """Return where an index of the view lies."""
-        return self.starting[index].location
+    def locations_of(self, name: IndexName) -> tuple[Location, ...]:
+        """Return where an index of the view lies: the address that its metadata was read from, then the others."""
+        proved = self.index(name).location
+        return tuple(dict.fromkeys((proved, *(each.location for each in self.starting[name]))))
 
-    def index(self, name: IndexName) -> TrustedIndex:
+    def index(self, name: IndexName) -> MirroredIndex:
         """Return one of the indexes, refreshed; one that failed once is not tried again for each further name.
 
         Raises:
@@ -112,9 +121,9 @@ class TrustedView:
         index = self._indexes.get(name)
         if index is None:
             try:
-                index = TrustedIndex(self.starting[name], self.source)
+                told = functools.partial(self.refreshed, name)
+                index = MirroredIndex(self.starting[name], self.source, self.notify, told)
                 index.refresh()
-                self.refreshed(name, index)
             except ClientError as error:
                 self._failures[name] = error
                 raise
@@ -185,7 +194,7 @@ def opened_view(view: View, here: Read, root: TrustedRoot, refreshed: Refreshed)
     """Open an index and its bases; their caches stay locked while the block runs.
 
     Args:
-        here: where the index lies and how it is read; bases lie beside it and are read alike.
+        here: where the index lies and how it is read; bases lie beside it, and beside its mirrors, and are read alike.
 
     Raises:
         LocalState: a cache cannot be used.
@@ -195,8 +204,9 @@ def opened_view(view: View, here: Read, root: TrustedRoot, refreshed: Refreshed)
         # In an order that is the same for all: two runs whose indexes are based on each other would wait for ever.
         for beside in sorted(map(here.location.beside, view.stages), key=lambda beside: beside.url):
             folder = locks.enter_context(here.cache.opened(beside, root.sha256, here.notify))
-            starting[beside.index] = Starting(beside, root, folder, here.cache.reading)
-        yield TrustedView(view, starting, here.source, refreshed)
+            places = (beside, *(mirror.beside(beside.index) for mirror in here.mirrors))
+            starting[beside.index] = [Starting(place, root, folder, here.cache.reading) for place in places]
+        yield TrustedView(view, starting, here.source, refreshed, here.notify)
 
 
 def read_page(index: TrustedIndex, name: IndexName, project: NormalizedName, *, keep: bool = False) -> Page:

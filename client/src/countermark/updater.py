@@ -91,10 +91,15 @@ class TrustedIndex:
     """
 
     def __init__(self, starting: Starting, source: FetcherInterface) -> None:
-        self._starting = starting
-        self._source = _Remembering(source if starting.reading is Reading.ONLINE else _kept(starting))
-        self._names_itself = False
+        self._fetcher = source
         self._asked: dict[str, None] = {}
+        self._begin(starting)
+
+    def _begin(self, starting: Starting) -> None:
+        """Begin with a repository, or anew with another address of it; nothing of it is refreshed then."""
+        self._starting = starting
+        self._source = _Remembering(self._fetcher if starting.reading is Reading.ONLINE else _kept(starting))
+        self._names_itself = False
         with self._translated():
             forget_other_index(starting.folder, starting.location.index)
             self._updater = self._start()

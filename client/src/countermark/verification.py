@@ -32,12 +32,13 @@ from countermark.core.digest import sha256_of
 from countermark.core.errors import PointerMismatch, PointerUnreadable, UsageFault
 from countermark.core.filenames import Distribution, parse_distribution
 from countermark.core.names import IndexName, InvalidName
-from countermark.core.pointer import MAX_POINTER_BYTES, MalformedPointer, Pointer, parse_pointer
+from countermark.core.pointer import MAX_POINTER_BYTES, MalformedPointer, Pointer, Resource, parse_pointer
 from countermark.credentials import Notify
 from countermark.evidence import EvidenceWriter
 from countermark.examining import Examiner
 from countermark.location import Location
-from countermark.placing import compare, fetch_resource, holds, measure_file, part_in, write_over
+from countermark.mirrors import FILE, first_good
+from countermark.placing import Part, compare, fetch_resource, holds, measure_file, part_in, write_over
 from countermark.progress import Meter, Silent
 from countermark.reading import Reading
 from countermark.roots import PinStore, RootChoice, choose_root
@@ -56,7 +57,8 @@ class PolicyMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """One index and all that is needed to read it; `cache` says whether anything but it is read."""
+    """One index and all that is needed to read it; `cache` says whether anything but it is read, `source` reads from
+    the mirrors too."""
 
     location: Location
     source: ByteSource
@@ -66,6 +68,7 @@ class Repository:
     notify: Notify
     views: ViewStore
     bases: ViewChoice = field(default_factory=ViewChoice)
+    mirrors: tuple[Location, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +86,10 @@ class Keeping:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """A pointer that is signed and about what was asked, where it lies, and what the trust role signs; `material` is
-    None when no policy is to be looked at."""
+    """A pointer that is signed and about what was asked, where its index lies (the address that proved it first), and
+    what the trust role signs; `material` is None when no policy is to be looked at."""
 
-    location: Location
+    locations: tuple[Location, ...]
     distribution: Distribution
     pointer: Pointer
     material: TrustMaterial | None
@@ -251,7 +254,7 @@ class Verifier:
         material = None
         if self.mode is PolicyMode.SIGNED:
             material = view.material(chosen.owner, with_roots=named is not None)
-        return Proven(view.location_of(chosen.owner), chosen.file, pointer, material)
+        return Proven(view.locations_of(chosen.owner), chosen.file, pointer, material)
 
     def fetch(self, proven: Proven, dest: Path, source: ByteSource) -> Path:
         """Do steps 5 to 8 of one file; files may be fetched by several threads, each with a source of its own.
@@ -259,11 +262,9 @@ class Verifier:
         Raises:
             ClientError: the first step that failed; nothing appeared in `dest`.
         """
-        resource, name = proven.pointer.file, proven.distribution.file_name
-        url = proven.location.artifact_url(resource.uri)
+        name = proven.distribution.file_name
         with part_in(dest) as part:
-            with during("artifact"), self.meter.task(name, resource.length) as advance:
-                fetch_resource(resource, url, source, part.file, advance)
+            self._fetch_into(part, proven, source)
             self._report_artifact(proven)
             bundle = self._check_evidence(proven, source)
             # The name is the one that was asked for, which the pointer was compared with; never one it brings along.
@@ -271,6 +272,18 @@ class Verifier:
         self._keep_beside(placed, bundle)
         self.report(Step("place", {"file": name, "path": str(placed)}))
         return placed
+
+    def _fetch_into(self, part: Part, proven: Proven, source: ByteSource) -> None:
+        """Do step 5: from the first address that has the signed bytes."""
+        resource, name = proven.pointer.file, proven.distribution.file_name
+
+        def fetch_from(place: Location) -> None:
+            part.clear()
+            with self.meter.task(name, resource.length) as advance:
+                fetch_resource(resource, place.artifact_url(resource.uri), source, part.file, advance)
+
+        with during("artifact"):
+            first_good(proven.locations, fetch_from, FILE, self.repository.notify)
 
     def fetch_or_keep(self, proven: Proven, dest: Path, source: ByteSource) -> Path:
         """Do as `fetch`; a file that lies there with the signed bytes stays, once its evidence was checked as ever."""
@@ -303,9 +316,8 @@ class Verifier:
         pointer, name = proven.pointer, proven.distribution.file_name
         bundle = None
         if pointer.attestation is not None:
-            url = proven.location.artifact_url(pointer.attestation.uri)
             with during("attestation"):
-                bundle = self.bundles.read(Sought(pointer.attestation, url, name, file), source)
+                bundle = self._read_bundle(pointer.attestation, proven, source, file)
             facts = {"file": name, "sha256": pointer.attestation.digest, "length": len(bundle)}
             self.report(Step("attestation", facts))
         judged = JudgedFile(str(pointer.index), pointer.name, pointer.version, name, pointer.file.digest)
@@ -313,6 +325,16 @@ class Verifier:
         if bundle is not None and pointer.attestation is not None and self.keeping.evidence is not None:
             self.keeping.evidence.keep_attestation(pointer.attestation, bundle)
         return bundle
+
+    def _read_bundle(self, named: Resource, proven: Proven, source: ByteSource, file: Path | None) -> bytes:
+        """Do step 6: from the first address that has the signed bytes, or from this machine."""
+
+        def read_from(place: Location) -> bytes:
+            url = place.artifact_url(named.uri)
+            return self.bundles.read(Sought(named, url, proven.distribution.file_name, file), source)
+
+        places = proven.locations if isinstance(self.bundles, Fetched) else proven.locations[:1]
+        return first_good(places, read_from, FILE, self.repository.notify)
 
     def _keep_beside(self, placed: Path, bundle: bytes | None) -> None:
         if self.keeping.beside and bundle is not None:

@@ -201,11 +201,12 @@ class Run:
         others = await self._others(pointer.attestation)
         now = int(self.now.timestamp())
         # What earlier releases had is not for a client to know, and this tells what a client ends with.
-        judgement = await self.judging.judge(material, asked, named, others, now, None)
+        clients = await self.judging.judge(material, asked, named, (), now, None)
+        judgement = await self.judging.judge(material, asked, named, others, now, None) if others else clients
         if not judgement.passed and self.judging.is_unreadable(material):
             self.chain.skip_to(POLICY, "not looked at, since the policy cannot be read")
             raise self.chain.failed(POLICY, judgement.exit_code, judgement.reason, policy=UNREADABLE)
-        note_judgement(self.chain, judgement, material)
+        note_judgement(self.chain, judgement, material, clients)
 
     async def _material(self, report: MetadataReport) -> TrustMaterial:
         """Return what this index's own trust file names, which may be an older one than the newest."""

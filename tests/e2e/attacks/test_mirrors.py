@@ -9,29 +9,55 @@ from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.metadata import DelegatedRole, Delegations, Targets
 
 from tests.e2e.attacks.conftest import Scene
-from tests.e2e.attacks.names import PAGE, WHEEL, WIDGET
-from tests.support.tampering.answers import halved, refused, replaced
+from tests.e2e.attacks.names import INDEX, PAGE, WHEEL, WIDGET
+from tests.support.tampering.answers import flipped, halved, refused, replaced
 from tests.support.tampering.forger import Forger, from_now
+from tests.support.tampering.server import tampering, through
 from tests.support.tampering.table import Case, attacks
 
 pytestmark = pytest.mark.embedded
 
 
+@attacks(14, Case("one mirror stale, one good", 0))
+def test_row_14_one_stale_one_good(case: Case, scene: Scene) -> None:
+    """Where one address has fallen behind, the file is proven by what the next one has."""
+    scene.warm_up()
+    scene.server.on(scene.path("timestamp"), replaced(scene.site.history[0]))
+    with tampering(through(scene.site.http)) as good:
+        scene.ends(case, scene.client.get("widget==1.10", "--mirror", f"{good.url}/{INDEX}"))
+        assert scene.path("timestamp") in good.seen
+
+
 @attacks(
     14,
-    Case(
-        "a stale mirror; 0 from the good one that the person names next",
-        22,
-        "timestamp.json",
-        gap="the contract asks that of two mirrors the good one is used: a run asks the one address it is given, and "
-        "refuses what is stale; to ask another is the person's to do",
-    ),
+    Case("the repository does not answer, one mirror stale, one good", 0, given=0),
+    Case("the repository does not answer, and all mirrors are stale", 22, "timestamp.json", given=22),
 )
-def test_row_14_stale_mirror(case: Case, scene: Scene) -> None:
-    """A mirror that has fallen behind is noticed, and the next one is as good as ever."""
+def test_row_14_stale_mirrors(case: Case, scene: Scene) -> None:
+    """A mirror that has fallen behind is noticed, whichever address the client saw the newer state at."""
     scene.warm_up()
-    timestamp = scene.path("timestamp")
-    scene.server.on(timestamp, replaced(scene.site.history[0]))
+    with tampering(through(scene.site.http)) as stale, tampering(through(scene.site.http)) as last:
+        stale.on(scene.path("timestamp"), replaced(scene.site.history[0]))
+        if case.given:
+            last.on(scene.path("timestamp"), replaced(scene.site.history[1]))
+        scene.server.on("*", refused(404))
+        mirrors = [word for each in (stale, last) for word in ("--mirror", f"{each.url}/{INDEX}")]
+        scene.ends(case, scene.client.get("widget==1.10", *mirrors))
+
+
+@attacks(14, Case("one mirror with swapped bytes of the file, one good", 0))
+def test_row_14_swapped_bytes(case: Case, scene: Scene) -> None:
+    """The metadata of one address proves the bytes of another."""
+    scene.server.on(scene.path("artifact"), flipped)
+    with tampering(through(scene.site.http)) as good:
+        scene.ends(case, scene.client.get("widget==1.10", "--mirror", f"{good.url}/{INDEX}"))
+
+
+@attacks(14, Case("a stale mirror, asked alone", 22, "timestamp.json"))
+def test_row_14_stale_mirror(case: Case, scene: Scene) -> None:
+    """A mirror that has fallen behind is noticed, and leaves the cache usable."""
+    scene.warm_up()
+    scene.server.on(scene.path("timestamp"), replaced(scene.site.history[0]))
     scene.ends(case, scene.client.get("widget==1.10"))
     scene.server.relent()
     assert scene.client.get("widget==1.10").code == 0

@@ -308,8 +308,9 @@ async def test_many_at_once(site: Verified) -> None:
         assert await site.broken() == ("digest", 41)
 
 
-async def test_other_bundles_are_evidence(site: Verified, forge: Forge) -> None:
-    """A bundle that no pointer names can be the evidence a policy demands; a damaged one is none."""
+async def test_what_no_pointer_names_is_no_evidence_for_clients(site: Verified, forge: Forge) -> None:
+    """A bundle that no pointer names is shown and cannot satisfy a policy, as it cannot for clients; a damaged one is
+    not shown."""
     trust(site, forge)
     made = await site.signed.add(WHEEL, CONTENT)
     await site.signed.publish()
@@ -317,6 +318,9 @@ async def test_other_bundles_are_evidence(site: Verified, forge: Forge) -> None:
     keeper = Keeper(site.signed.engine, site.signed.stores, site.signed.index)
     digest = await keeper.keep(made, body(forge.built(WHEEL, CONTENT)))
     found = await site.found()
-    assert found["verified"], found["reason"]
+    assert (found["verified"], found["exit_code"]) == (False, 62)
+    assert "clients have no attestation but what the pointer names" in found["reason"]
+    assert [step["result"] for step in found["steps"] if step["name"] == "identity"] == ["passed"]
     await site.signed.flip(f"files/{digest[:2]}/{digest[2:]}/{WHEEL}.sigstore.json")
-    assert await site.broken() == ("policy", 62)
+    found = await site.found()
+    assert (found["exit_code"], "clients have" in found["reason"]) == (62, False)

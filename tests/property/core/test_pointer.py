@@ -94,11 +94,15 @@ def test_one_changed_byte_never_passes_as_the_same(pointer: Pointer, data: st.Da
         assert chr(before) in "\" \n'" or chr(byte) in "\" \n\r'#"
 
 
-@given(pointers, st.sampled_from(["1.10", "010", "1:30", "no", "~", "null", "1e3", "0x10", "1_000"]))
+@given(pointers, st.sampled_from(["1.10", "010", "1:30", "no", "~", "null", "1e3", "0x10", "0o17", "1_000"]))
 def test_versions_stay_text(pointer: Pointer, version: str) -> None:
-    """ "All scalars read as strings": what YAML would turn into a number or a truth value stays what was written."""
-    text = pointer.to_bytes().replace(f'  version: "{pointer.version}"'.encode(), f"  version: {version}".encode())
-    assert parse_pointer(text).version == version
+    """ "All scalars read as strings": what YAML would turn into a number or a truth value stays what was written;
+    without quotes, where other readers would turn it into that, it is refused."""
+    written = f'  version: "{pointer.version}"'.encode()
+    quoted = pointer.to_bytes().replace(written, f'  version: "{version}"'.encode())
+    assert parse_pointer(quoted).version == version
+    with pytest.raises(MalformedPointer, match="without quotes"):
+        parse_pointer(pointer.to_bytes().replace(written, f"  version: {version}".encode()))
 
 
 @given(pointers)

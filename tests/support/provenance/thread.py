@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 
@@ -119,9 +118,7 @@ class Thread:
     def check(self) -> CompletedProcess[str]:
         """Compare every signed target with the catalogue, as an operator does."""
         self.tell(f"$ countermark-server index check {INDEX}")
-        # Pages name the port that the deployment was started with, which this one took as it found it free.
-        port = urlsplit(self.deployment.api).port
-        done = self.deployment.command("index", "check", INDEX, "--set", f"listen.api_port={port}")
+        done = self.deployment.command("index", "check", INDEX)
         self.tell(f"{done.stdout}{done.stderr}".strip() + f"\n[exit {done.returncode}]")
         return done
 

@@ -77,23 +77,49 @@ def test_what_fits_goes_with_the_file(run: Run, registry: Registry, file: Path) 
     assert registry.posted == []
 
 
-def test_what_does_not_fit_goes_to_the_endpoint(run: Run, registry: Registry, file: Path) -> None:
-    """The second log, keys, other predicates and a second bundle of one type are posted byte for byte."""
+def test_what_no_object_can_hold_goes_with_the_file_too(run: Run, registry: Registry, file: Path) -> None:
+    """The second log, keys, and other predicates are in the form as they are, build provenance first."""
     instance, data = Instance(), file.read_bytes()
     slsa = statement(file.name, data, SLSA)
-    bodies = [
-        beside(file, instance.sign(slsa, log="v2"), ".a.sigstore.json"),
-        beside(file, instance.sign_with_key(slsa, new_key()), ".b.sigstore.json"),
-        beside(file, instance.sign(statement(file.name, data, "https://spdx.dev/Document")), ".c.sigstore.json"),
-        beside(file, instance.sign(slsa), ".e.sigstore.json"),
-    ]
-    first = instance.sign(slsa)
-    beside(file, first, ".d.sigstore.json")
+    scan = instance.sign(statement(file.name, data, "https://spdx.dev/Document"))
+    second, keyed = instance.sign(slsa, log="v2"), instance.sign_with_key(slsa, new_key())
+    beside(file, scan, ".a.sigstore.json")
+    bodies = [beside(file, second, ".b.sigstore.json"), beside(file, keyed, ".c.sigstore.json")]
     done = run("upload", file, "--index", registry.url, "--token", "t", "--json")
     assert done.exit_code == 0, done.stderr
-    assert registry.in_form == [pep740(first)]
-    assert registry.posted == bodies
+    assert registry.in_form == [second, keyed, scan]
+    [field] = registry.form.fields["attestations"]
+    assert all(body in field for body in bodies)
+    assert registry.posted == []
+    assert json.loads(done.stdout)["attestations"] == 3
+
+
+def test_what_the_form_cannot_hold_goes_to_the_endpoint(run: Run, registry: Registry, file: Path) -> None:
+    """A fifth attestation, other predicates before build provenance, is posted byte for byte."""
+    instance, data = Instance(), file.read_bytes()
+    slsa = statement(file.name, data, SLSA)
+    second, keyed = instance.sign(slsa, log="v2"), instance.sign_with_key(slsa, new_key())
+    first, again = instance.sign(slsa), instance.sign(slsa)
+    beside(file, second, ".a.sigstore.json")
+    beside(file, keyed, ".b.sigstore.json")
+    scan = beside(file, instance.sign(statement(file.name, data, "https://spdx.dev/Document")), ".c.sigstore.json")
+    beside(file, first, ".d.sigstore.json")
+    beside(file, again, ".e.sigstore.json")
+    done = run("upload", file, "--index", registry.url, "--token", "t", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert registry.in_form == [pep740(first), second, keyed, again]
+    assert registry.posted == [scan]
     assert json.loads(done.stdout)["attestations"] == 5
+
+
+def test_what_is_too_long_for_the_form_goes_to_the_endpoint(run: Run, registry: Registry, file: Path) -> None:
+    """The field has a mebibyte; two bundles of more than half of one are sent one by one."""
+    slsa = statement(file.name, file.read_bytes(), SLSA, predicate={"buildDefinition": {"x": "y" * (400 << 10)}})
+    bundles = [Instance().sign(slsa, log="v2") for _ in range(2)]
+    bodies = [beside(file, bundle, f".{number}.sigstore.json") for number, bundle in enumerate(bundles)]
+    done = run("upload", file, "--index", registry.url, "--token", "t")
+    assert done.exit_code == 0, done.stderr
+    assert (registry.in_form, registry.posted) == (bundles[:1], bodies[1:])
 
 
 def test_none_are_sent_when_told_so(run: Run, registry: Registry, file: Path) -> None:
@@ -121,7 +147,9 @@ def test_what_is_none_of_the_file_stops_it(run: Run, registry: Registry, file: P
 def test_a_refused_attestation_is_told_with_the_file(run: Run, registry: Registry, file: Path) -> None:
     """When the endpoint refuses one, the run fails, says that the file is in, and which attestation is not."""
     registry.status, registry.answer = 403, json.dumps({"detail": "the check log fails"}).encode()
-    beside(file, Instance().sign(statement(file.name, file.read_bytes(), SLSA), log="v2"))
+    slsa = statement(file.name, file.read_bytes(), SLSA)
+    for number in range(5):
+        beside(file, Instance().sign(slsa, log="v2"), f".{number}.sigstore.json")
     done = run("upload", file, "--index", registry.url, "--token", "t")
     assert done.exit_code == 1
     assert f"{file.name} is in the index" in done.stderr

@@ -50,13 +50,13 @@ def bundle(failure: Failed | None = None, log: LogKind = LogKind.V1) -> BundleRe
     return BundleReport(SHA, steps, failure, None if failure else verified)
 
 
-def noted(judgement: Judgement) -> dict[str, Step]:
-    """Return the steps from the statement on, by name."""
+def noted(judgement: Judgement, clients: Judgement | None = None) -> dict[str, Step]:
+    """Return the steps from the statement on, by name; clients come to the same judgement where nothing is said."""
     chain = Chain()
     for name in NAMES[: NAMES.index("statement")]:
         chain.passed(name, "so far")
     try:
-        note_judgement(chain, judgement, TrustMaterial())
+        note_judgement(chain, judgement, TrustMaterial(), clients or judgement)
         chain.passed("catalogue", "and behind it")
     except Broken:
         pass
@@ -73,6 +73,14 @@ def test_verified() -> None:
     assert all("predicate" not in step.evidence for step in steps.values())
 
 
+def test_what_clients_lack() -> None:
+    """Where only a bundle that no pointer names satisfies the policy, the chain fails at the policy as for clients."""
+    passed = Judgement((bundle(),), ALLOWED, 0, "it is allowed", "policy")
+    refused = Verdict(False, True, 62, "policy", "no evidence")
+    step = noted(passed, Judgement((), refused, 62, "no evidence", "policy"))["policy"]
+    assert (step.result, step.reason.endswith("end here: no evidence")) == (Result.FAILED, True)
+
+
 def stated(predicate: dict[str, Any], predicate_type: str = SLSA_V1) -> dict[str, str]:
     """Return what is told of the claims of a bundle that verified."""
     verified = bundle().verified
@@ -83,10 +91,13 @@ def stated(predicate: dict[str, Any], predicate_type: str = SLSA_V1) -> dict[str
 def test_claims() -> None:
     """What the predicate says of the build is told as claims, in the fields of every dialect, and bounded."""
     workflow = {"repository": "https://forge.test/a/b", "ref": "refs/tags/v1", "path": "release.yml"}
-    definition = {"buildType": "https://t", "externalParameters": {"workflow": workflow}}
+    source = {"uri": "git+https://forge.test/a/b@refs/tags/v1", "digest": {"gitCommit": "c" * 40}}
+    definition: dict[str, Any] = {"buildType": "https://t", "externalParameters": {"workflow": workflow}}
+    definition["resolvedDependencies"] = [source]
     predicate = {"buildDefinition": definition, "runDetails": {"builder": {"id": "https://b"}}}
     told = {"builder_id": "https://b", "build_type": "https://t", "source": "https://forge.test/a/b"}
-    assert stated(predicate) == told | {"ref": "refs/tags/v1", "entry": "release.yml"}
+    told |= {"ref": "refs/tags/v1", "commit": "c" * 40, "entry": "release.yml"}
+    assert stated(predicate) == told
     assert stated(predicate, "https://other.test/v1") == {}
     definition["buildType"] = "x" * 10_000
     assert list(stated(predicate)) == ["unreadable"]
@@ -145,9 +156,10 @@ def test_nothing_attested() -> None:
 
 
 def test_no_log() -> None:
-    """What no log took in has no log to hold: the step is skipped, not passed."""
+    """What no log took in has no log to hold: the step is skipped; when it was signed is told all the same."""
     steps = noted(Judgement((bundle(log=LogKind.NONE),), ALLOWED, 0, "allowed", "policy"))
     assert steps["log"].result is Result.SKIPPED
+    assert steps["identity"].evidence["signed_at"] == 1
 
 
 def test_order() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.dashboard.file_pages import attest_recipes, check_recipes
-from gateway.dashboard.trust_path import Fact, Mark, State, TrustPath, Verification, trust_path
+from gateway.dashboard.shapes import Verification
+from gateway.dashboard.trust_path import Fact, Mark, State, TrustPath, trust_path
 from gateway.words import bounded
 
 OID = "1.3.6.1.4.1.57264.1."
@@ -19,7 +20,7 @@ NAMES = [
     *("statement", "subject", "signature", "identity", "log", "policy", "catalogue"),
 ]
 CLAIMS = {"source": REPOSITORY, "ref": "refs/tags/v1", "builder_id": WORKFLOW, "build_type": "https://t"}
-IDENTITY = {
+IDENTITY: dict[str, Any] = {
     "root": "private",
     "root_kind": "sigstore",
     "issuer": "https://issuer.test",
@@ -65,6 +66,22 @@ def test_what_a_certificate_says_is_verified_and_the_rest_is_a_claim() -> None:
     assert build["Build type claim"].note == "no certificate bears it out"
 
 
+@pytest.mark.parametrize(
+    ("entry", "mark"),
+    [
+        (".github/workflows/release.yml", Mark.VERIFIED),
+        ("/.github/workflows/release.yml", Mark.CLAIM),
+        ("release.yml", Mark.CLAIM),
+        (".github/workflows/release.yml@refs/tags/v1", Mark.CLAIM),
+    ],
+)
+def test_what_was_run_is_borne_out_by_the_certificates_workflow(entry: str, mark: Mark) -> None:
+    """The whole path between repository and ref, and no end of it."""
+    certificate = {**IDENTITY["certificate"], f"{OID}18": f"{WORKFLOW}@refs/tags/v1"}
+    found = path(statement={"claims": {"entry": entry}}, identity=IDENTITY | {"certificate": certificate})
+    assert facts(found, "build")[f"Entry {mark}"].value == entry
+
+
 def test_a_claim_that_the_certificate_contradicts_is_said_to_be_that() -> None:
     """Both stand there, and the station does not hold."""
     found = path(statement={"claims": CLAIMS | {"source": "https://github.com/evil/x"}}, identity=IDENTITY)
@@ -72,6 +89,8 @@ def test_a_claim_that_the_certificate_contradicts_is_said_to_be_that() -> None:
     assert commit["Repository verified"].value == REPOSITORY
     assert commit["Repository contradicted"].value == "https://github.com/evil/x"
     assert states(found)["commit"] is State.FAILED
+    assert found.contradicted
+    assert not path(statement={"claims": CLAIMS}, identity=IDENTITY).contradicted
 
 
 def test_a_key_has_no_certificate_so_that_all_is_claimed() -> None:
@@ -82,7 +101,31 @@ def test_a_key_has_no_certificate_so_that_all_is_claimed() -> None:
     assert {fact.mark for fact in facts(found, "commit").values()} == {Mark.CLAIM}
     assert states(found)["commit"] is State.CLAIMED
     assert facts(found, "build")["Signed by key verified"].value == "ab"
-    assert "Signed at claim" in facts(found, "attestation")
+    assert facts(found, "attestation")["Signed at unproven"].value == "not known"
+
+
+@pytest.mark.parametrize("named", ["a" * 64, "b" * 64, None])
+def test_an_attestation_that_no_pointer_names_is_said_to_be_that(named: str | None) -> None:
+    """What verifies and is not covered by the signed metadata is evidence that clients may not see."""
+    bundle = "a" * 64
+    found = path(pointer={"attestation_sha256": named}, statement={"bundle_sha256": bundle}, identity=IDENTITY)
+    assert found.named is (named == bundle)
+    told = {fact.name: fact.value for station in found.stations for fact in station.facts}
+    assert told["Named by the signed pointer"] == ("yes" if named == bundle else "no")
+
+
+def test_a_time_stamp_says_when_without_a_log() -> None:
+    """An own authority has no log: the step is left out, and when it was signed is proven all the same."""
+    found = path(skipped=("log",), identity=IDENTITY | {"root_kind": "ca", "signed_at": 1_700_000_000})
+    assert facts(found, "attestation")["Signed at verified"].value == "14 Nov 2023, 22:13 UTC"
+    assert "Log verified" not in facts(found, "attestation")
+    assert states(found)["attestation"] is State.VERIFIED
+
+
+def test_a_predicate_that_cannot_be_read_claims_nothing() -> None:
+    """The reason stands there, and it is not called a claim."""
+    found = path(statement={"claims": {"unreadable": "buildType is missing"}}, identity=IDENTITY)
+    assert facts(found, "build")["Predicate unproven"].value == "buildType is missing"
 
 
 @pytest.mark.parametrize("failed", ["attestation digest", "statement", "signature", "identity"])

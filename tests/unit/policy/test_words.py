@@ -66,6 +66,10 @@ NOTES = [
     (POLICY, "rule 'acme-*' takes whatever builder acme-release builds, of any repository"),
     (edited({'    source_refs: ["refs/tags/v{version}"]\n': ""}), "takes any branch and tag of"),
     (edited({"    min_level": '    predicates: ["https://x/y"]\n    min_level'}), "min_level is not asked of"),
+    (
+        edited({"    min_level": '    predicates: ["https://x/y"]\n    min_level'}),
+        "clients refuse all that it is about",
+    ),
     (edited({'"v1", "v2"': '"none"'}), "max_age_days refuses"),
     (KEYED.replace('["none"]', '["v1"]'), "seldom in a log"),
     (edited({"min_level: 3": "continuity: true"}), "continuity adds nothing"),

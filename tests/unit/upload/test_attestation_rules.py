@@ -101,6 +101,25 @@ def test_a_bundle_stays_as_it_is(forge: Forge) -> None:
     assert (one.bundle, one.pep740) == (content, False)
 
 
+def test_bundles_may_stand_beside_objects(forge: Forge) -> None:
+    """Byte for byte as they are written, several of one type too: the same bytes as at the endpoint."""
+    first = body(forge.built(NAME, CONTENT, log="v2"))
+    second = json.dumps(forge.built(NAME, CONTENT), indent=2).encode()
+    text = b" [\n" + b" ,\t".join([first, body(forge.build_attestation(NAME, CONTENT)), second]) + b"\r\n] "
+    found = read_field({"attestations": [text.decode()]}, NAME, SHA)
+    assert [one.pep740 for one in found] == [False, True, False]
+    assert (found[0], found[2]) == (read_posted(first, NAME, SHA), read_posted(second, NAME, SHA))
+
+
+def test_texts_in_bundles_may_look_like_lists(forge: Forge) -> None:
+    """Where an element ends is for JSON to say, not for its characters."""
+    odd = forge.built(NAME, CONTENT, log="v2")
+    odd["dsseEnvelope"]["signatures"][0]["keyid"] = '"], [{\\"\u00e9\u2028'
+    for written in (json.dumps(odd), json.dumps(odd, ensure_ascii=False)):
+        found = read_field({"attestations": [f"[{written},{written}]"]}, NAME, SHA)
+        assert [one.bundle for one in found] == [written.encode()] * 2
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -108,9 +127,10 @@ def test_a_bundle_stays_as_it_is(forge: Forge) -> None:
         (["[" + " " * (1 << 20) + "]"], "longer than"),
         (["{"], "no JSON"),
         ([chr(0xD800)], "no JSON"),
-        (["{}"], "array of 1 to 2"),
-        (["[]"], "array of 1 to 2"),
-        (["[1, 2, 3]"], "array of 1 to 2"),
+        (["{}"], "array of 1 to 4"),
+        (["[]"], "array of 1 to 4"),
+        (["[1, 2, 3, 4, 5]"], "array of 1 to 4"),
+        (['[{"mediaType": "x"}]'], "attestation 1 fails the check structure"),
         (["[1]"], "attestation 1 fails the check structure"),
     ],
 )

@@ -1,10 +1,12 @@
 """The attestations that lie beside a file, on their way to an index together with it.
 
-What fits into a PEP 740 attestation goes with the file, in the field of the form that every index reads: so it is there
-when a policy decides about the file. What does not (logs of the second version, keys, other predicates) goes to the
-registry's own endpoint, once the file is there. Nothing that lies there is left out silently.
+What a form can hold goes with the file, in its field: so it is there when a policy decides about the file. What fits
+into a PEP 740 attestation goes as one, which every index reads; what does not (logs of the second version, authorities
+without a log, keys, other predicates) goes beside those as the bundle that it is, which registries of ours read. What
+is too much for a form goes to the registry's own endpoint, once the file is there. Nothing that lies there is left out
+silently.
 
-Source: PEP 740, "Upload endpoint changes"; contract python-index section 4.1; trust contract section 5.2.
+Source: PEP 740, "Upload endpoint changes"; contract python-index section 4.1; trust contract section 5.2; ADR 0037.
 """
 
 from __future__ import annotations
@@ -29,11 +31,16 @@ from countermark.location import parse_location
 from countermark.registry import Registry, index_path, registry_base
 from countermark.strict_json import read_json
 
-MOST_IN_FORM = 2
-"""Attestations that an index takes with a file, one of each predicate type."""
+MOST_IN_FORM = 4
+"""Attestations that an index takes with a file; of PEP 740 objects one of each predicate type."""
+
+MAX_FIELD_BYTES = 1 << 20
+"""Bytes of all of them in the form."""
 
 MOST = 16
 """Attestations that are looked for beside a file."""
+
+_SLSA = "https://slsa.dev/provenance/"
 
 _AGAIN = "Run this again: what is there already is taken once more without harm."
 
@@ -43,12 +50,12 @@ class Beside:
     """What lies beside a file.
 
     Attributes:
-        in_form: PEP 740 objects, in the order of their files' names.
+        in_form: JSON of PEP 740 objects and of bundles, in the order in which they are sent.
         posted: file -> the bytes that are sent.
     """
 
     subject: Subject
-    in_form: tuple[Mapping[str, Any], ...] = ()
+    in_form: tuple[str, ...] = ()
     posted: Mapping[Path, bytes] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -57,7 +64,7 @@ class Beside:
     @property
     def fields(self) -> dict[str, str | list[str]]:
         """What the form says of them."""
-        return {"attestations": json.dumps(list(self.in_form))} if self.in_form else {}
+        return {"attestations": f"[{','.join(self.in_form)}]"} if self.in_form else {}
 
 
 class Sending:
@@ -86,18 +93,20 @@ class Sending:
         if len(found) > MOST:
             raise UsageFault(f"{len(found)} attestations lie beside {path}", f"Leave at most {MOST} there.")
         subject = subject_of(path)
-        in_form: dict[str, Mapping[str, Any]] = {}
-        posted: dict[Path, bytes] = {}
+        objects: dict[str, Mapping[str, Any]] = {}
+        others: dict[Path, tuple[str, bytes]] = {}
         for one in found:
             body = _content(one)
             kind, document = _understood(one, body, subject)
-            if document is not None and in_form.get(kind) == document:
+            if document is not None and objects.get(kind) == document:
                 continue  # The same, in both of its forms.
-            if document is None or kind in in_form or len(in_form) == MOST_IN_FORM:
-                posted[one] = body
+            if document is None or kind in objects:
+                others[one] = kind, body
             else:
-                in_form[kind] = document
-        return Beside(subject, tuple(in_form.values()), posted)
+                objects[kind] = document
+        in_form = [json.dumps(document) for document in objects.values()]
+        posted = _beside_objects(others, in_form)
+        return Beside(subject, tuple(in_form), posted)
 
     def send(self, path: Path, beside: Beside) -> None:
         """Send what the form did not hold; the file is in the index by now.
@@ -118,6 +127,20 @@ class Sending:
         except ClientError as error:
             problem = f"{path.name} is in the index, and {where} was not taken: {error.problem}"
             raise UploadRefused(problem, error.remedy or _AGAIN) from error
+
+
+def _beside_objects(others: Mapping[Path, tuple[str, bytes]], in_form: list[str]) -> dict[Path, bytes]:
+    """Add to a form the bundles that it can hold, build provenance first, which policies ask for; returns the rest."""
+    posted: dict[Path, bytes] = {}
+    room = MAX_FIELD_BYTES - len(f"[{','.join(in_form)}]".encode())
+    for path, (_, body) in sorted(others.items(), key=lambda one: (not one[1][0].startswith(_SLSA), one[0])):
+        # With the comma before it.
+        if path.name.endswith(BUNDLE) and len(in_form) < MOST_IN_FORM and len(body) < room:
+            in_form.append(body.decode())
+            room -= len(body) + 1
+        else:
+            posted[path] = body
+    return posted
 
 
 def _understood(path: Path, body: bytes, subject: Subject) -> tuple[str, Mapping[str, Any] | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -23,10 +23,11 @@ from countermark.cli.screen import Screen
 from countermark.core.errors import UsageFault
 from countermark.core.names import IndexName, InvalidName, parse_index_name
 from countermark.core.resolution import MOST_MEMBERS
-from countermark.credentials import Credentials, find_credentials
+from countermark.credentials import Credentials, Secrets, find_credentials
 from countermark.evidence import Evidence, EvidenceWriter
 from countermark.kept import Refusing
 from countermark.location import Location, parse_location
+from countermark.mirrors import Address, MirroredSource, read_mirrors
 from countermark.progress import Meter, Silent
 from countermark.reading import Reading
 from countermark.registry import Registry, registry_base
@@ -62,6 +63,15 @@ BaseOption = Annotated[
         "--base",
         metavar="OWNER/INDEX",
         help="An index to ask after this one, in the order given, instead of the recorded bases; 'none' for none.",
+    ),
+]
+MirrorOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mirror",
+        metavar="URL",
+        help="Another address of the same index, asked when the one before it fails; repeatable. "
+        "Default: COUNTERMARK_MIRRORS.",
     ),
 ]
 PolicyOption = Annotated[
@@ -120,6 +130,7 @@ class Asked:
     bases: Sequence[str] | None = None
     keeping: Keep = field(default_factory=Keep)
     given: Given = field(default_factory=Given)
+    mirrors: Sequence[str] | None = None
 
     def view(self) -> ViewChoice:
         """Return which bases are named.
@@ -137,6 +148,22 @@ class Connection:
     settings: Settings
     location: Location
     credentials: Credentials | None
+
+    def mirrors(self, named: Sequence[str] | None, screen: Screen) -> tuple[Address, ...]:
+        """Return the mirrors that options or the environment name.
+
+        Raises:
+            UsageFault: as `read_mirrors`.
+        """
+        settings = self.settings
+
+        def credentials_of(url: str) -> Credentials | None:
+            # What was given for the repository stays with its origin; URL and netrc file say whom they are for.
+            found = find_credentials(url, Secrets(netrc=settings.secrets.netrc), screen.notify)
+            given = self.credentials
+            return found or (given if given is not None and given.header_for(url) else None)
+
+        return read_mirrors(settings.mirrors_of(self.location, named or ()), self.location, credentials_of)
 
     def registry(self) -> Registry:
         """Return the API of the repository.
@@ -178,6 +205,7 @@ def opened(asked: Asked, screen: Screen, meter: Meter | None = None, *, names: i
         names: how many things will be asked for; more of them get more time for their metadata.
     """
     bases, bundles = asked.view(), asked.given.bundles()
+    mirrors: tuple[Address, ...] = ()
     with contextlib.ExitStack() as stack:
         if asked.given.offline:
             settings, location, folders = _without_network(asked, screen)
@@ -186,9 +214,10 @@ def opened(asked: Asked, screen: Screen, meter: Meter | None = None, *, names: i
         else:
             connection = connect(asked.repository, screen, asked.token)
             settings, location, folders = connection.settings, connection.location, _cache(connection.settings)
-            limits = _limits(settings.deadline, names)
-            first = stack.enter_context(Transport(limits, connection.credentials))
-            sources = stack.enter_context(Sources(lambda: Transport(limits, connection.credentials), first))
+            mirrors = connection.mirrors(asked.mirrors, screen)
+            make = _reading(connection, mirrors, _limits(settings.deadline, names))
+            first = stack.enter_context(make())
+            sources = stack.enter_context(Sources(make, first))
         repository = Repository(
             location=location,
             source=first,
@@ -198,6 +227,7 @@ def opened(asked: Asked, screen: Screen, meter: Meter | None = None, *, names: i
             notify=screen.notify,
             views=ViewStore(settings.views_folder),
             bases=bases,
+            mirrors=tuple(mirror.location for mirror in mirrors),
         )
         evidence = None if asked.keeping.evidence is None else EvidenceWriter(asked.keeping.evidence, location)
         if evidence is not None:
@@ -206,12 +236,24 @@ def opened(asked: Asked, screen: Screen, meter: Meter | None = None, *, names: i
         yield Opened(Verifier(repository, asked.policy, screen.step, meter or Silent(), bundles, keeping), sources)
 
 
+def _reading(
+    connection: Connection, mirrors: Sequence[Address], limits: Limits
+) -> Callable[[], contextlib.AbstractContextManager[ByteSource]]:
+    """Return what opens a source that reads the repository and its mirrors."""
+    if not mirrors:
+        return lambda: Transport(limits, connection.credentials)
+    addresses = (Address(connection.location, connection.credentials), *mirrors)
+    return lambda: MirroredSource(addresses, limits)
+
+
 def _without_network(asked: Asked, screen: Screen) -> tuple[Settings, Location, Folders]:
     """Return what a run reads that opens no connection.
 
     Raises:
         UsageFault: trust is to start from what is served, or no repository is named, not even by the evidence.
     """
+    if asked.mirrors:
+        raise UsageFault("--offline and --mirror exclude each other", "Leave one of them away.")
     if asked.first_use:
         raise UsageFault(
             "--offline and --trust-on-first-use exclude each other", "Pin a root, or name one with --root."

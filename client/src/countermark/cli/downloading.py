@@ -16,6 +16,7 @@ from countermark.cli.connecting import (
     FirstUseOption,
     JsonOption,
     Keep,
+    MirrorOption,
     PolicyOption,
     QuietOption,
     RepositoryOption,
@@ -54,6 +55,7 @@ def download(  # noqa: PLR0913, PLR0917 - a command has an argument for each of 
     dest: Annotated[Path, typer.Option("--dest", help="The folder to place files in.")] = Path(),
     file: Annotated[str | None, typer.Option("--file", metavar="NAME", help="This file, by its name.")] = None,
     all_files: Annotated[bool, typer.Option("--all", help="All files of each release.")] = False,
+    mirrors: MirrorOption = None,
     root: RootOption = None,
     first_use: FirstUseOption = False,
     bases: BaseOption = None,
@@ -78,7 +80,7 @@ def download(  # noqa: PLR0913, PLR0917 - a command has an argument for each of 
     """
     screen = Screen(as_json=as_json, full_table=True, quiet=quiet)
     selection = _Selection(requirements or [], from_files or [], file, all_files)
-    asked = Asked(repository, root, first_use, policy, bases=bases, keeping=Keep(bundle, evidence))
+    asked = Asked(repository, root, first_use, policy, bases=bases, keeping=Keep(bundle, evidence), mirrors=mirrors)
     with screen.guarded():
         wanted = _wanted(selection, screen)
         screen.chain = len(wanted) == 1 and not all_files

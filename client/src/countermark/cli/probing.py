@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from countermark.cache import Cache
-from countermark.cli.connecting import FirstUseOption, JsonOption, RootOption, TokenOption, connect
+from countermark.cli.connecting import FirstUseOption, JsonOption, MirrorOption, RootOption, TokenOption, connect
 from countermark.cli.screen import Screen
-from countermark.core.errors import Expired, UsageFault
+from countermark.core.errors import ClientError, Expired, UsageFault
+from countermark.mirrors import Address
 from countermark.probing import Life, Probe, Run, expired_by
 from countermark.roots import PinStore, RootChoice, choose_root
 from countermark.transport import Limits, Transport
@@ -32,16 +33,17 @@ AheadOption = Annotated[
 ]
 
 
-def probe(
+def probe(  # noqa: PLR0913, PLR0917 - a command has an argument for each of its options
     index: IndexArgument = None,
     ahead: AheadOption = "12h",
+    mirrors: MirrorOption = None,
     root: RootOption = None,
     first_use: FirstUseOption = False,
     token: TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Refresh an index's metadata with an empty cache and with the kept one, read every role and bin, say how long all
-    of it lasts.
+    of it lasts. Mirrors are looked at too, each for itself, over the same kept cache.
 
     Exit codes: 0 all is well, 1 something fails or will have expired with the clock --ahead, 2 usage.
     """
@@ -49,20 +51,44 @@ def probe(
     with screen.guarded():
         span = parse_span(ahead)
         connection = connect(index, screen, token)
-        settings = connection.settings
+        settings, others = connection.settings, connection.mirrors(mirrors, screen)
         choice = RootChoice(root or settings.root, first_use)
         with Transport(credentials=connection.credentials) as source:
             trusted = choose_root(connection.location, choice, PinStore(settings.pins_folder), source, screen.notify)
-        over: dict[str, Life] = {}
-        for run in Run:
-            with Transport(Limits(metadata_total=_PATIENCE), connection.credentials) as source:
-                looked = Probe(connection.location, trusted, source, Cache(settings.cache_folder), screen.notify)
-                lives = looked.run(run)
-            over |= {life.role: life for life in _shown(screen, run, lives, span)}
-        if over:
-            raise _will_have_expired(list(over.values()), ahead)
-        screen.tell(f"{connection.location.url} is well, and will be in {ahead}")
+        cache = Cache(settings.cache_folder)
+        failures: list[ClientError] = []
+        for address in (Address(connection.location, connection.credentials), *others):
+
+            def look(run: Run, address: Address = address) -> list[Life]:
+                with Transport(Limits(metadata_total=_PATIENCE), address.credentials) as source:
+                    place = address.location
+                    return Probe(connection.location, place, trusted, source, cache, screen.notify).run(run)
+
+            try:
+                _look_at(screen, look, ahead, span)
+            except ClientError as error:
+                failures.append(error)
+                if others:
+                    screen.notify(f"{address.location.url} failed: {error.link}: {error.problem}")
+            else:
+                screen.tell(f"{address.location.url} is well, and will be in {ahead}")
+        if failures:
+            raise failures[0]
         screen.object({"step": "done", "ok": True, "exit": 0})
+
+
+def _look_at(screen: Screen, look: Callable[[Run], list[Life]], ahead: str, span: timedelta) -> None:
+    """Show what both refreshes of one address find.
+
+    Raises:
+        Expired: something will have expired by then.
+        ClientError: the first step that failed.
+    """
+    over: dict[str, Life] = {}
+    for run in Run:
+        over |= {life.role: life for life in _shown(screen, run, look(run), span)}
+    if over:
+        raise _will_have_expired(list(over.values()), ahead)
 
 
 def parse_span(text: str) -> timedelta:

@@ -14,6 +14,7 @@ from countermark.cli.connecting import (
     FirstUseOption,
     Given,
     JsonOption,
+    MirrorOption,
     OfflineOption,
     PolicyOption,
     QuietOption,
@@ -32,6 +33,7 @@ def verify(  # noqa: PLR0913, PLR0917 - a command has an argument for each of it
         list[Path], typer.Argument(metavar="FILE...", help="Wheels and sdists under the names they have in the index.")
     ],
     repository: RepositoryOption = None,
+    mirrors: MirrorOption = None,
     root: RootOption = None,
     first_use: FirstUseOption = False,
     bases: BaseOption = None,
@@ -55,9 +57,8 @@ def verify(  # noqa: PLR0913, PLR0917 - a command has an argument for each of it
     """
     screen = Screen(as_json=as_json, full_table=True, quiet=quiet)
     screen.chain = len(files) == 1
-    asked = Asked(
-        repository, root, first_use, policy, bases=bases, given=Given(offline, evidence, attestation)
-    )  # fmt: skip
+    given = Given(offline, evidence, attestation)
+    asked = Asked(repository, root, first_use, policy, bases=bases, given=given, mirrors=mirrors)
     with screen.guarded():
         if attestation is not None and len(files) != 1:
             raise UsageFault("--attestation goes with exactly one file", "Name one file, or put each beside its file.")

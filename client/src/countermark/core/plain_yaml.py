@@ -6,6 +6,7 @@ Source: trust contract section 3.2 (the pointer's parsing rules), section 4 (pol
 
 from __future__ import annotations
 
+import re
 from typing import TypeAlias
 
 import yaml
@@ -20,7 +21,20 @@ _OPENING = (
     yaml.FlowMappingStartToken,
 )
 _CLOSING = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
+_NUMBER_1_2 = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z|0o[0-7]+\Z")
+"""Numbers of YAML 1.2 (its core schema); some of them are text in 1.1."""
+
+_TEXT = "tag:yaml.org,2002:str"
 _REFUSED = (yaml.AnchorToken, yaml.AliasToken, yaml.TagToken, yaml.DirectiveToken)
+
+
+class Ambiguous(str):
+    """Text without quotes that readers which follow YAML's own rules take for a number, a date, a truth or nothing.
+
+    Whoever reads a document decides whether that matters.
+    """
+
+    __slots__ = ()
 
 
 class NotPlain(ValueError):
@@ -75,7 +89,7 @@ def _plain(node: yaml.Node | None, depth: int, max_depth: int) -> Plain:
     if depth > max_depth:
         raise NotPlain(f"nested too deeply{_line(node.start_mark)}")
     if isinstance(node, yaml.ScalarNode):
-        return str(node.value)
+        return Ambiguous(node.value) if _is_ambiguous(node) else str(node.value)
     if isinstance(node, yaml.SequenceNode):
         return [_plain(child, depth + 1, max_depth) for child in node.value]
     fields: dict[str, Plain] = {}
@@ -85,6 +99,11 @@ def _plain(node: yaml.Node | None, depth: int, max_depth: int) -> Plain:
             raise NotPlain(f"duplicate or non-text key {str(key)[:50]!r}{_line(key_node.start_mark)}")
         fields[key] = _plain(value_node, depth + 1, max_depth)
     return fields
+
+
+def _is_ambiguous(node: yaml.ScalarNode) -> bool:
+    """Return whether a scalar is no text to readers of YAML 1.1, as this library is one, or of YAML 1.2."""
+    return node.tag != _TEXT or (node.style is None and _NUMBER_1_2.match(node.value) is not None)
 
 
 def _line(mark: yaml.Mark | None) -> str:

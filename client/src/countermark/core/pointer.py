@@ -20,7 +20,7 @@ from countermark.core.names import (
     parse_index_name,
     parse_project_name,
 )
-from countermark.core.plain_yaml import NotPlain, read_plain
+from countermark.core.plain_yaml import Ambiguous, NotPlain, read_plain
 
 MAX_POINTER_BYTES = 4096
 """Bytes. Source: trust contract section 3.2."""
@@ -152,7 +152,7 @@ def _resource(fields: _Fields) -> Resource:
         digest = parse_sha256(_text(fields, "digest"))
     except InvalidDigest as error:
         raise MalformedPointer(str(error)) from error
-    length = _text(fields, "length")
+    length = _text(fields, "length", is_number=True)
     if not _DIGITS.match(length) or not 1 <= int(length) <= MAX_FILE_LENGTH:
         raise MalformedPointer(f"length must be 1 to {MAX_FILE_LENGTH} in digits")
     return Resource(_uri(_text(fields, "uri")), digest, Length(int(length)))
@@ -167,10 +167,19 @@ def _uri(uri: str) -> str:
     return uri
 
 
-def _text(fields: _Fields, key: str) -> str:
+def _text(fields: _Fields, key: str, *, is_number: bool = False) -> str:
+    """Return a value as it is written.
+
+    What other readers would take for a number or a date is refused in the place of text: such a pointer means one
+    thing here and another there (trust contract section 6, row 27).
+    """
     value = fields.get(key)
     if not isinstance(value, str) or not value:
         raise MalformedPointer(f"{key} is missing or not a plain value")
+    if isinstance(value, Ambiguous) and not is_number:
+        raise MalformedPointer(
+            f"{key} stands without quotes, and many readers of YAML do not take {value[:80]} for text"
+        )
     if len(value) > 1024 or any(ord(character) < 32 or character in '"\\' for character in value):
         raise MalformedPointer(f"{key} holds characters that are not allowed")
     return value
