@@ -120,15 +120,15 @@ async def test_the_path_of_an_attested_file(site: Site, forge: Forge) -> None:
 
 
 async def test_an_attestation_that_no_pointer_names(site: Site, forge: Forge) -> None:
-    """It counts for the policy here, and the page says that a client that begins at the pointer does not see it."""
+    """It verifies and counts for no policy, and the page says that clients do not have it."""
     site.trust(forge, "thing")
     made = await site.signed.add(WHEEL, CONTENT)
     await site.signed.publish()
     keeper = Keeper(site.signed.engine, site.signed.stores, site.signed.index)
     await keeper.keep(made, body(forge.built(WHEEL, CONTENT)))
     words = plain(await site.page())
-    assert "Every step holds." in words
-    assert "The signed pointer does not name the attestation" in words
+    assert "clients have no attestation but what the pointer names" in words
+    assert "Every step holds." not in words
     assert "Named by the signed pointer no" in words
 
 
