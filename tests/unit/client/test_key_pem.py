@@ -25,5 +25,6 @@ def test_a_public_key_is_shown_as_a_policy_names_it(run: Run, tmp_path: Path) ->
     shown = run("key", "show", uri, "--pem")
     assert shown.exit_code == 0, shown.stderr
     assert shown.stdout == run("key", "show", public, "--pem").stdout
+    assert shown.stdout.splitlines()[0] == "-----BEGIN PUBLIC KEY-----"
     pem = "\n    ".join(shown.stdout.splitlines())
     assert list(parse_policy(_POLICY.format(pem=pem).encode()).keys) == ["release"]

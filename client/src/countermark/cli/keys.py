@@ -194,7 +194,8 @@ def _show(screen: Screen, found: FoundKey, holder: str, out: Path | None, *, pem
             raise LocalState(f"{out} cannot be written: {error.strerror}", "Show the key again.") from error
     screen.object({"keyid": found.key.keyid, "uri": found.uri, "public": document.to_document()})
     if pem:
-        screen.result(_pem(found.key))
+        for line in _pem(found.key):
+            screen.result(line)
     else:
         _describe(screen, found, holder)
     if out is not None:
@@ -210,9 +211,9 @@ def _describe(screen: Screen, found: FoundKey, holder: str) -> None:
         screen.result(f"uri     {found.uri}")
 
 
-def _pem(key: SSlibKey) -> str:
+def _pem(key: SSlibKey) -> list[str]:
     public = load_der_public_key(fingerprint(key))
-    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode().rstrip()
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode().splitlines()
 
 
 def _signing(read: PublicKeyFile) -> SSlibKey:
