@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from securesystemslib.signer import SSlibKey
 
 from countermark.cli.screen import Screen
 from countermark.core.ceremony.documents import PublicKeyFile, parse_public_key_file, to_bytes
 from countermark.core.ceremony.faults import CeremonyFault
+from countermark.core.ceremony.keys import fingerprint
 from countermark.core.errors import LocalState
 from countermark.core.signing.access import KeyAccess, SecretKind, Wanted, read_secret
 from countermark.core.signing.faults import KeyUnusable
@@ -73,10 +75,11 @@ def new(
 
 
 @app.command()
-def show(
+def show(  # noqa: PLR0913, PLR0917 - a command has an argument for each of its options
     place: Annotated[str, typer.Argument(metavar="URI|FILE", help="URI of a key, or file with a public key.")],
     holder: HolderOption = "",
     out: OutOption = None,
+    pem: Annotated[bool, typer.Option("--pem", help="Print it alone, as a policy has it under `keys:`.")] = False,
     secret_file: SecretFileOption = None,
     module: ModuleOption = None,
     as_json: JsonOption = False,
@@ -90,7 +93,7 @@ def show(
         else:
             read = read_public_key(Path(place))
             found, holder = FoundKey(_signing(read), ""), holder or read.holder
-        _show(screen, found, holder, out)
+        _show(screen, found, holder, out, pem=pem)
 
 
 @app.command()
@@ -181,7 +184,7 @@ def _check(holder: str, out: Path | None) -> None:
         raise LocalState(f"{out} {what}", "Name another file; nothing was made.")
 
 
-def _show(screen: Screen, found: FoundKey, holder: str, out: Path | None) -> None:
+def _show(screen: Screen, found: FoundKey, holder: str, out: Path | None, *, pem: bool = False) -> None:
     document = PublicKeyFile(holder, found.key)
     if out is not None:
         try:
@@ -190,14 +193,27 @@ def _show(screen: Screen, found: FoundKey, holder: str, out: Path | None) -> Non
         except OSError as error:
             raise LocalState(f"{out} cannot be written: {error.strerror}", "Show the key again.") from error
     screen.object({"keyid": found.key.keyid, "uri": found.uri, "public": document.to_document()})
+    if pem:
+        for line in _pem(found.key):
+            screen.result(line)
+    else:
+        _describe(screen, found, holder)
+    if out is not None:
+        screen.tell(f"Its public half is in {out}: hand that on, and read the key id to each other.")
+
+
+def _describe(screen: Screen, found: FoundKey, holder: str) -> None:
     screen.result(f"key     {found.key.keyid}")
     screen.result(f"kind    {found.key.scheme}")
     if holder:
         screen.result(f"holder  {holder}")
     if found.uri:
         screen.result(f"uri     {found.uri}")
-    if out is not None:
-        screen.tell(f"Its public half is in {out}: hand that on, and read the key id to each other.")
+
+
+def _pem(key: SSlibKey) -> list[str]:
+    public = load_der_public_key(fingerprint(key))
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode().splitlines()
 
 
 def _signing(read: PublicKeyFile) -> SSlibKey:
