@@ -200,8 +200,8 @@ async def _warnings(uploader: Uploader, version: str) -> list[str]:
         ("requires_python", ">=3," * 3000, "The field requires_python is longer than 8192 characters"),
         ("requires_dist", "a; " + "(" * 5000 + "x", "The field requires_dist differs"),
         ("requires_dist", "a" * 9000, "The field requires_dist is longer than 8192 characters"),
-        ("attestations", "[]", "This server does not verify attestations yet"),
-        ("attestations", '[{"version": 1}]', "upload without them"),
+        ("attestations", "[]", "Invalid attestations supplied during upload"),
+        ("attestations", '[{"version": 1}]', "Invalid attestations supplied during upload"),
     ],
 )
 async def test_a_field_that_cannot_be_is_refused_in_words(

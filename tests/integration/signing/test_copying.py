@@ -89,7 +89,9 @@ async def test_the_order_is_the_contracts_and_a_second_copy_moves_what_is_new(
     first = Noting(folder)
     done = await copy_tree(source.objects.public, first, index.name)
     assert (done.published, done.files, done.targets, done.metadata) == (True, 2, 7, 261)
-    assert [kind(key) for key in first.noted][-6:] == [2, 2, 2, 3, 4, 5]
+    # The last of the targets is the trust root, which comes before the role that names it.
+    assert [kind(key) for key in first.noted][-6:] == [1, 2, 2, 3, 4, 5]
+    assert first.noted[-6].endswith(".trusted_root.json")
     for name in ("widget-1.0-py3-none-any.whl", "gadget-1.0.tar.gz"):
         places = [place for place, key in enumerate(first.noted) if name in key]
         assert first.noted[places[0]].startswith("files/")
