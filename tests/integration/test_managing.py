@@ -241,7 +241,9 @@ async def test_a_release_tells_of_its_provenance(deployment: Deployment) -> None
     ]
     one = (await deployment.ask("GET", "/widget/releases/1.1"))["provenance"]
     assert one == listed[1]["provenance"]
-    assert (one["files"], one["attested"], one["identities"]) == (1, 1, ["https://forge.test/evil"])
+    # The issuer is told where it is not the forge's own.
+    issued = "https://forge.test/evil (https://token.actions.githubusercontent.com)"
+    assert (one["files"], one["attested"], one["identities"]) == (1, 1, [issued])
 
 
 async def test_doing_a_thing_twice_does_it_once(deployment: Deployment) -> None:
