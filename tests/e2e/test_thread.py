@@ -142,7 +142,10 @@ def test_the_client_builds_uploads_and_verifies(
     (source / "thread_built.py").write_text("ANSWER = 42\n")
     done = countermark("build", str(source), "--outdir", str(tmp_path / "dist"), "--no-isolation")
     assert done.returncode == 0, done.stderr
-    files = sorted(path for path in (tmp_path / "dist").iterdir() if path.suffix != ".pointer")
+    made = {path.name for path in (tmp_path / "dist").iterdir()}
+    names = sorted(name for name in made if not name.endswith((".pointer", ".statement.json")))
+    assert made == {f"{name}{more}" for name in names for more in ("", ".pointer", ".statement.json")}
+    files = [tmp_path / "dist" / name for name in names]
     assert len(files) == 2
     index = f"{deployment.api}/root/stable"
     done = countermark("upload", "--index", index, *map(str, files), token=deployment.token())
@@ -150,9 +153,9 @@ def test_the_client_builds_uploads_and_verifies(
     for file in files:
         done = countermark("verify", "--repository", index, "--trust-on-first-use", str(file))
         assert done.returncode == 0, done.stderr
-        made = (tmp_path / "dist" / f"{file.name}.pointer").read_bytes()
+        pointer = (tmp_path / "dist" / f"{file.name}.pointer").read_bytes()
         tree = deployment.tree / "indexes/root/stable/pointers/thread-built"
-        assert (tree / f"{file.name}.pointer").read_bytes() == made
+        assert (tree / f"{file.name}.pointer").read_bytes() == pointer
     files[0].write_bytes(files[0].read_bytes() + b"!")
     done = countermark("verify", "--repository", index, str(files[0]))
     assert done.returncode == 40, done.stderr

@@ -28,7 +28,8 @@ def test_a_copy_serves_installers_and_verifying_clients(deployment: Deployment, 
     assert deployment.command("rebuild", _INDEX).returncode == 0
     copied = deployment.command("tree", "copy", _INDEX, str(folder))
     assert copied.returncode == 0, copied.stderr
-    assert "copied 1 files, 3 targets" in copied.stdout
+    # Page, pointer and newest release, and the trust root that the profile signs.
+    assert "copied 1 files, 4 targets" in copied.stdout
     assert audit(folder_reader(folder, _INDEX)).faults == []
     client = VerifyingClient(tmp_path / "home")
     with static_server(folder) as url:

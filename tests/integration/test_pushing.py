@@ -260,7 +260,8 @@ async def test_a_hundred_files_are_a_constant_number_of_queries(site: Site) -> N
     with counted_queries(site.resources.engine) as many:
         assert (await site.push("root/dev", "widget==1.0", "root/more")).status_code == 200
     assert len(await site.rows("root/more")) == 100
-    assert len(many) == len(few) <= 34, [statement[:80] for statement in many]
+    # The first to ask reads what trust signs; it is remembered.
+    assert len(many) <= len(few) <= 34, [statement[:80] for statement in many]
 
 
 async def test_what_one_push_adds_is_one_publication_however_small_batches_are(site: Site) -> None:
