@@ -32,7 +32,6 @@ from bench.running import HOST, Running
 from bench.wheels import Wheel, make_wheel
 from countermark.core.attestations.bundle_verifying import BundleVerifier
 from countermark.core.digest import sha256_of
-from shared.strict_json import read_json
 from tests.support.sigstore.process import SigstoreProcess, sigstore_process
 from tests.support.sigstore.tokens import GITHUB
 from tests.support.trusting import POLICY, TRUSTED_ROOT, Holders
@@ -128,7 +127,7 @@ def _verified(signing: Signing) -> Iterator[Row]:
     body, root = signing.sign(wheel).to_json().encode(), signing.sigstore.trusted_root.read_bytes()
     stock = Verifier(trusted_root=signing.trust().trusted_root)
     identity = Identity(identity=f"{_WORKFLOW}@refs/tags/v1", issuer=GITHUB)
-    ours = BundleVerifier({"private": root}, {}, read_json, test_roots={"private"})
+    ours = BundleVerifier({"private": root}, {}, test_roots={"private"})
     parsed, sha256 = Bundle.from_json(body), sha256_of(wheel.content)
     if (failure := ours.verify(body, wheel.filename, sha256).failure) is not None:
         raise NotMeasured(f"the bundle does not verify: {failure.detail}")

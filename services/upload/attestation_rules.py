@@ -24,8 +24,8 @@ from countermark.core.attestations.results import Failed, Step
 from countermark.core.attestations.statement import check_subject, read_statement
 from countermark.core.digest import Sha256
 from countermark.core.names import FileName
+from countermark.core.strict_json import read_json
 from services.upload.rules import Fields
-from shared.strict_json import read_json
 
 FIELD = "attestations"
 """The form's field. Source: PEP 740, "Upload endpoint changes"."""
@@ -157,7 +157,7 @@ def _elements(text: str, count: int) -> Iterator[str]:
 def _read_bundle(body: bytes, number: int | None) -> Arrived:
     """Read a Sigstore bundle as far as that needs no trust."""
     try:
-        read_bundle(body, read_json)
+        read_bundle(body)
     except Failed as failure:
         raise refused(failure, number) from failure
     return Arrived(body, pep740=False)
@@ -166,7 +166,7 @@ def _read_bundle(body: bytes, number: int | None) -> Arrived:
 def _read_object(document: Any, number: int | None, file_name: FileName, sha256: Sha256) -> tuple[str, Arrived]:
     """Read a PEP 740 object as far as that needs no trust; returns its predicate type beside it."""
     try:
-        statement = read_statement(read_attestation(document).statement, read_json)
+        statement = read_statement(read_attestation(document).statement)
         check_subject(statement, file_name, sha256)
         return statement.predicate_type, Arrived(bundle_of_pep740(document), pep740=True)
     except Failed as failure:

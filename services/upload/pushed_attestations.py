@@ -32,7 +32,6 @@ from shared.catalogue.promotion_rows import Carried, CarriedAttestation
 from shared.errors import ErrorKind, ServiceError
 from shared.objects.keys import file_key
 from shared.resources import Resources
-from shared.strict_json import read_json
 
 _MOST_TOLD = 20
 """Files whose refusals are told."""
@@ -114,7 +113,7 @@ class PushedAttestations:
         """Return what verifies of a provenance object, each with whether the policy takes it as build provenance, and
         why each of the others stays behind."""
         try:
-            claimed = read_provenance(provenance, read_json)
+            claimed = read_provenance(provenance)
             bodies = list(dict.fromkeys(bundle_of_pep740(one.document) for one in claimed))
         except Failed as failure:
             return [], [f"the provenance object fails the check {failure.step}: {failure.detail}"]

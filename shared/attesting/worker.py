@@ -28,7 +28,6 @@ from countermark.core.attestations.verifying import ProvenanceVerifier
 from countermark.core.digest import Sha256, sha256_of
 from shared.attesting.frames import framed, read_frame
 from shared.attesting.metadata import metadata_answer
-from shared.strict_json import read_json
 
 MEMORY = 1 << 30
 """Bytes of address space; it uses some 70 MB of memory."""
@@ -58,7 +57,7 @@ class Answering:
 
     def __init__(self) -> None:
         self._verifiers: dict[Sha256, ProvenanceVerifier] = {}
-        self._judging = Judge(read_json)
+        self._judging = Judge()
 
     def answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a question, by its `ask`."""
@@ -100,7 +99,7 @@ class Answering:
         content = public_root() if own is None else base64.b64decode(own)
         root = sha256_of(content)
         try:
-            verifier = self._verifiers.get(root) or ProvenanceVerifier(Root(content), read_json)
+            verifier = self._verifiers.get(root) or ProvenanceVerifier(Root(content))
         except BadRoot as error:
             return {"bad_root": str(error)}
         if root not in self._verifiers and len(self._verifiers) >= _KEPT_ROOTS:

@@ -24,7 +24,6 @@ from countermark.core.attestations.judgements import JudgedFile
 from countermark.core.attestations.judging import judge
 from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.digest import sha256_of
-from countermark.strict_json import read_json
 from tests.support.processes import program, run
 from tests.support.sigstore.process import SigstoreProcess, sigstore_process
 from tests.support.sigstore.tokens import GITHUB, GITLAB, gitlab
@@ -273,7 +272,7 @@ def test_a_key_is_stamped_by_the_instances_authority(sigstore: SigstoreProcess, 
     assert (done.returncode, done.stderr) == (0, "")
     pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     roots = {"r": sigstore.trusted_root.read_bytes()}
-    verifier = BundleVerifier(roots, {"k": pem}, read_json, test_roots=roots)
+    verifier = BundleVerifier(roots, {"k": pem}, test_roots=roots)
     body = wheel.with_name(f"{WHEEL}.sigstore.json").read_bytes()
     report = verifier.verify(body, WHEEL, sha256_of(b"a wheel"))
     assert report.verified is not None, report.failure
@@ -309,5 +308,5 @@ def test_a_build_in_a_workflow_is_attested_as_it_was_built(sigstore: SigstorePro
         bundle = file.with_name(f"{file.name}.sigstore.json").read_bytes()
         judged = JudgedFile("root/stable", "thing", "1", file.name, sha256_of(file.read_bytes()))
         material = TrustMaterial(POLICY, {"trusted_root.json": sigstore.trusted_root.read_bytes()})
-        found = judge(material, judged, bundle, [], int(time.time()), None, read_json)
+        found = judge(material, judged, bundle, [], int(time.time()), None)
         assert (found.passed, found.verdict.level) == (True, 3), found.reason

@@ -19,7 +19,6 @@ from countermark.core.attestations.results import Step
 from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.attestations.trust_root import public_root
 from countermark.core.digest import sha256_of
-from shared.strict_json import read_json
 from tests.support.sigstore.public import NotPublished, published
 from tests.support.tools import CACHE
 
@@ -43,7 +42,7 @@ def assets() -> Path:
 @pytest.fixture(scope="module")
 def verifier() -> BundleVerifier:
     """One that trusts the public instance alone."""
-    return BundleVerifier({"public": public_root()}, {}, read_json)
+    return BundleVerifier({"public": public_root()}, {})
 
 
 @pytest.mark.parametrize(
@@ -74,7 +73,7 @@ def test_attestations(
     assert (found.issuer, found.san_type, found.log, found.signed_at) == (issuer, SanType.URI, LogKind.V1, signed_at)
     assert found.san is not None
     assert found.san.startswith(san)
-    assert pep740_of(read_bundle(body, read_json)) == document
+    assert pep740_of(read_bundle(body)) == document
 
 
 def test_a_bundle(assets: Path, verifier: BundleVerifier) -> None:
@@ -147,5 +146,5 @@ packages:
     material = TrustMaterial(policy.replace(replaced, by).encode(), {"trusted_root.json": public_root()})
     document: Any = json.loads((assets / f"{OWN}.slsa.attestation").read_bytes())
     file = JudgedFile("root/stable", "pypi-attestations", "0.0.19", OWN, sha256_of((assets / OWN).read_bytes()))
-    found = judge(material, file, bundle_of_pep740(document), (), 1_780_000_000, None, read_json)
+    found = judge(material, file, bundle_of_pep740(document), (), 1_780_000_000, None)
     assert found.exit_code == code, found.reason

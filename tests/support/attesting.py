@@ -13,7 +13,6 @@ from shared.jobs.messages import PublishIndex
 from shared.objects.interface import Put
 from shared.objects.keys import bundle_key
 from shared.resources import Resources
-from shared.strict_json import read_json
 from tests.support.factories import MadeFile, MadeIndex, now
 
 
@@ -33,7 +32,7 @@ async def attest(
         announce: whether the publication is asked for.
     """
     about = JudgedFile(str(index.name), file.project, file.version, file.file_name, file.sha256)
-    verified = judge(material, about, bundle, (), int(now().timestamp()), None, read_json).bundles[0].verified
+    verified = judge(material, about, bundle, (), int(now().timestamp()), None).bundles[0].verified
     assert verified is not None
     key = bundle_key(sha256_of(bundle), file.file_name)
     await resources.objects.side(public=index.public).put(key, bundle, Put.REPLACE)

@@ -27,7 +27,6 @@ from countermark.core.errors import (
     SubjectMismatch,
 )
 from countermark.core.policy import InvalidPolicy, Policy, PolicyFile, Verdict, evaluate, parse_policy
-from countermark.strict_json import read_json
 
 if TYPE_CHECKING:
     from countermark.core.attestations.judging import Judge
@@ -115,7 +114,7 @@ class Examiner:
                 # Deferred on purpose: what has no attestation does not wait for sigstore.
                 from countermark.core.attestations.judging import Judge  # noqa: PLC0415
 
-                self._judge = Judge(read_json)
+                self._judge = Judge()
             return self._judge
 
     def _report_policy(self, file: JudgedFile, facts: Mapping[str, object]) -> None:

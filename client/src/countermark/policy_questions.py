@@ -22,7 +22,6 @@ from countermark.core.policy import MAX_POLICY_BYTES, InvalidPolicy, Policy, par
 from countermark.core.policy.wording import about, rule_in_words
 from countermark.credentials import Notify
 from countermark.requirements import parse_requirement
-from countermark.strict_json import read_json
 from countermark.transport import CHUNK
 
 ANY_INDEX = "any index"
@@ -210,4 +209,4 @@ def _judge(question: Question, file: JudgedFile) -> Judgement:
     # sigstore takes longer to load than all else together, and only a bundle needs it.
     from countermark.core.attestations.judging import judge  # noqa: PLC0415
 
-    return judge(question.material, file, None, question.bundles, int(time.time()), None, read_json)
+    return judge(question.material, file, None, question.bundles, int(time.time()), None)

@@ -16,7 +16,6 @@ from countermark.core.attestations.results import document_of
 from countermark.core.attestations.trust_root import Root
 from countermark.core.attestations.verifying import ProvenanceVerifier
 from countermark.core.digest import sha256_of
-from shared.strict_json import read_json
 from tests.support.sigstore.instance import Instance, provenance
 
 NAME, CONTENT = "thing-1.0-py3-none-any.whl", b"a wheel"
@@ -49,7 +48,7 @@ def made() -> tuple[ProvenanceVerifier, Any, tuple[Path, ...]]:
     instance = Instance()
     document = json.loads(provenance(instance.attest(NAME, CONTENT)))
     paths = tuple(path for path in _paths(document, ()) if path[-1] not in UNPROVEN)
-    return ProvenanceVerifier(Root(instance.trusted_root()), read_json), document, paths
+    return ProvenanceVerifier(Root(instance.trusted_root())), document, paths
 
 
 def _paths(value: Any, path: Path) -> Iterator[Path]:

@@ -19,7 +19,6 @@ from countermark.core.attestations.facts import LogKind
 from countermark.core.attestations.judgements import BundleReport
 from countermark.core.attestations.results import Step
 from countermark.core.digest import sha256_of
-from shared.strict_json import read_json
 from tests.support.sigstore.instance import Instance, statement
 from tests.support.sigstore.keys import new_key
 from tests.unit.attestations.test_bundle_roots import pem
@@ -40,7 +39,6 @@ def made() -> tuple[BundleVerifier, dict[str, Any]]:
     verifier = BundleVerifier(
         {"private": instance.trusted_root(), "company": instance.company_root()},
         {"key": pem(key)},
-        read_json,
         test_roots=["private", "company"],
         without_log=["company"],
     )
@@ -58,7 +56,7 @@ def made() -> tuple[BundleVerifier, dict[str, Any]]:
 def keyed() -> tuple[Instance, ec.EllipticCurvePrivateKey, BundleVerifier]:
     """Return who signs with a key, the key, and a verifier that knows it."""
     key = new_key()
-    return Instance(), key, BundleVerifier({}, {"key": pem(key)}, read_json)
+    return Instance(), key, BundleVerifier({}, {"key": pem(key)})
 
 
 def _paths(value: Any, path: Path) -> Iterator[Path]:

@@ -10,7 +10,6 @@ from countermark.core.attestations.bundle_verifying import BundleVerifier
 from countermark.core.attestations.judgements import BundleReport
 from countermark.core.attestations.results import EXIT_CODES, Step
 from countermark.core.digest import Sha256, sha256_of
-from shared.strict_json import read_json
 from tests.support.sigstore.instance import SLSA, Instance, statement
 
 NAME, CONTENT = "thing-1.0-py3-none-any.whl", b"a wheel"
@@ -38,7 +37,7 @@ def verifier(
     if change is not None:
         change(document)
     options = {"test_roots": [ROOT], "without_log": [ROOT]} | options
-    return BundleVerifier({ROOT: json.dumps(document).encode()}, options.pop("keys", {}), read_json, **options)
+    return BundleVerifier({ROOT: json.dumps(document).encode()}, options.pop("keys", {}), **options)
 
 
 def check(

@@ -10,7 +10,6 @@ import pytest
 
 from countermark.core.attestations.bundle import MAX_BUNDLE_BYTES, V0_1, V0_2, V0_3, SigstoreBundle, read_bundle
 from countermark.core.attestations.results import Failed, Step
-from shared.strict_json import read_json
 from tests.support.sigstore.instance import IN_TOTO, Instance
 from tests.unit.attestations.bundles import ENTRY, STAMPS, payload, replaced, signed
 
@@ -25,7 +24,7 @@ def made() -> str:
 
 def read(document: Any) -> SigstoreBundle:
     """Read a bundle."""
-    return read_bundle(document if isinstance(document, bytes) else json.dumps(document).encode(), read_json)
+    return read_bundle(document if isinstance(document, bytes) else json.dumps(document).encode())
 
 
 def refused(document: Any) -> str:
@@ -135,12 +134,7 @@ def test_what_is_no_json(made: str) -> None:
 
 
 def test_too_large(made: str) -> None:
-    """Ten megabytes are refused before they are read."""
-
-    def never(_body: bytes) -> Any:
-        raise AssertionError("it was read")
-
-    body = made.encode() + b" " * 10_000_000
+    """Ten megabytes are refused before they are read: what they hold, which is no JSON, is not told."""
     with pytest.raises(Failed, match=f"more than {MAX_BUNDLE_BYTES} bytes"):
-        read_bundle(body, never)
+        read_bundle(b"{" * 10_000_000)
     assert read(made.encode() + b" " * (MAX_BUNDLE_BYTES - len(made))).payload_type == IN_TOTO

@@ -23,7 +23,6 @@ from countermark.core.attestations.facts import LogKind, RootKind
 from countermark.core.attestations.judgements import BundleReport
 from countermark.core.attestations.results import Step
 from countermark.core.attestations.trust_root import public_root
-from shared.strict_json import read_json
 from tests.support.sigstore.authority import usage
 from tests.support.sigstore.instance import IN_TOTO, Instance, Logged, _envelope
 from tests.support.sigstore.keys import b64, new_key
@@ -41,7 +40,7 @@ def instance() -> Instance:
 
 def against(roots: dict[str, bytes], bundle: Any, only: list[str] | None = None, **options: Any) -> BundleReport:
     """Verify a bundle against some roots."""
-    made = BundleVerifier(roots, options.pop("keys", {}), read_json, **options)
+    made = BundleVerifier(roots, options.pop("keys", {}), **options)
     return made.verify(json.dumps(bundle).encode(), NAME, SHA, only)
 
 
@@ -389,4 +388,4 @@ class TestKeys:
     def test_no_keys(self) -> None:
         """What is no key is told when the verifier is made."""
         with pytest.raises(ValueError, match="PEM"):
-            BundleVerifier({}, {"mine": b"-----BEGIN PUBLIC KEY-----"}, read_json)
+            BundleVerifier({}, {"mine": b"-----BEGIN PUBLIC KEY-----"})

@@ -13,7 +13,6 @@ from countermark.core.attestations.converting import bundle_of_pep740, pep740_of
 from countermark.core.attestations.results import Failed, Step
 from countermark.core.attestations.trust_root import Root
 from countermark.core.attestations.verifying import ProvenanceVerifier
-from shared.strict_json import read_json
 from tests.support.sigstore.instance import Instance, pep740, provenance
 from tests.unit.attestations.bundles import NAME, SHA, check, payload, signed
 
@@ -30,15 +29,15 @@ def test_there_and_back(instance: Instance) -> None:
     body = bundle_of_pep740(document)
     assert body == bundle_of_pep740(json.loads(json.dumps(dict(reversed(document.items())))))
     assert check(instance, body).failure is None
-    assert pep740_of(read_bundle(body, read_json)) == document
+    assert pep740_of(read_bundle(body)) == document
 
 
 def test_an_object_of_a_bundle(instance: Instance) -> None:
     """What is made of a bundle verifies here, and is one for the library that clients use."""
-    document = pep740_of(read_bundle(json.dumps(signed(instance, stamped=True)).encode(), read_json))
+    document = pep740_of(read_bundle(json.dumps(signed(instance, stamped=True)).encode()))
     assert document is not None
     root = Root(instance.trusted_root())
-    assert ProvenanceVerifier(root, read_json).verify(provenance(document), NAME, SHA).verified
+    assert ProvenanceVerifier(root).verify(provenance(document), NAME, SHA).verified
     assert Attestation.model_validate(document).to_bundle().signing_certificate
 
 
@@ -53,7 +52,7 @@ def test_what_has_no_object(instance: Instance) -> None:
         unpromised,
         signed(instance, payload_type="text/plain"),
     ):
-        assert pep740_of(read_bundle(json.dumps(made).encode(), read_json)) is None
+        assert pep740_of(read_bundle(json.dumps(made).encode())) is None
 
 
 def test_no_objects() -> None:

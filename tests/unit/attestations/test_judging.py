@@ -12,7 +12,6 @@ from countermark.core.attestations.judgements import JudgedFile, Judgement, Malf
 from countermark.core.attestations.judging import MAX_BUNDLES, Judge, judge
 from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.attestations.trust_root import public_root
-from shared.strict_json import read_json
 from tests.support.sigstore.instance import PUBLISH, SLSA, Instance
 from tests.support.sigstore.keys import new_key
 from tests.support.sigstore.tokens import GITHUB, GOOGLE, Provider, github
@@ -110,7 +109,7 @@ def judged(
 ) -> Judgement:
     """Judge the file, and what is found as JSON as well."""
     file = JudgedFile(FILE.index, project, FILE.version, FILE.file_name, FILE.sha256)
-    found = judge(material, file, named, others, NOW, had, read_json)
+    found = judge(material, file, named, others, NOW, had)
     again = Judgement.from_document(json.loads(json.dumps(found.to_document())))
     assert again.to_document() == found.to_document()
     assert again.passed is found.passed
@@ -348,7 +347,7 @@ class TestJudge:
 
     def test_keeps_what_it_read(self, instance: Instance) -> None:
         """Another policy is another judge, and the old one's answers stay the same."""
-        kept, named = Judge(read_json), made(instance)
+        kept, named = Judge(), made(instance)
         denying = 'schema: "policy/v1"\npackages: [{match: "*", deny: true}]\n'
         for _ in range(3):
             assert kept.judge(of(instance), FILE, named, (), NOW, None).passed

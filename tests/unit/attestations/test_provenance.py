@@ -9,7 +9,6 @@ import pytest
 
 from countermark.core.attestations.provenance import MAX_BYTES, read_attestation, read_provenance
 from countermark.core.attestations.results import Failed, Step
-from shared.strict_json import read_json
 
 ATTESTATION = {
     "version": 1,
@@ -27,7 +26,7 @@ def of(*attestations: Any, bundles: int = 1, **more: Any) -> bytes:
 
 def test_good() -> None:
     """Each attestation comes with the publisher of its bundle, and is decoded apart from the others."""
-    [claimed] = read_provenance(of(ATTESTATION), read_json)
+    [claimed] = read_provenance(of(ATTESTATION))
     assert claimed.publisher == PUBLISHER
     found = read_attestation(claimed.document)
     assert (found.certificate, found.statement, found.signature) == (b"AAA", b"{}", b"AAA")
@@ -64,7 +63,7 @@ def test_good() -> None:
 def test_bad_objects(body: bytes) -> None:
     """Anything else is refused as a whole, as its structure."""
     with pytest.raises(Failed) as failed:
-        read_provenance(body, read_json)
+        read_provenance(body)
     assert failed.value.step is Step.STRUCTURE
     assert len(failed.value.detail) <= 300
 

@@ -17,7 +17,6 @@ from countermark.core.attestations.results import Report, Step, document_of
 from countermark.core.attestations.trust_root import BadRoot, Root, public_root
 from countermark.core.attestations.verifying import ProvenanceVerifier
 from countermark.core.digest import Sha256, sha256_of
-from shared.strict_json import read_json
 from tests.support.sigstore.instance import SLSA, Instance, pep740, provenance, statement
 from tests.support.sigstore.keys import BEGAN, LogKey
 from tests.support.sigstore.log import TransparencyLog
@@ -40,7 +39,7 @@ def check(
     document = json.loads(root.trusted_root())
     if change is not None:
         change(document)
-    return ProvenanceVerifier(Root(json.dumps(document).encode()), read_json).verify(body, name, sha256)
+    return ProvenanceVerifier(Root(json.dumps(document).encode())).verify(body, name, sha256)
 
 
 def failed_at(report: Report) -> Step | None:
@@ -109,7 +108,7 @@ class TestGood:
 
     def test_the_root_that_comes_with_the_library(self, instance: Instance) -> None:
         """It can be read without a network, and does not know the test instance."""
-        verifier = ProvenanceVerifier(Root(public_root()), read_json)
+        verifier = ProvenanceVerifier(Root(public_root()))
         report = verifier.verify(provenance(instance.attest(NAME, CONTENT)), NAME, SHA)
         assert failed_at(report) == Step.CERTIFICATE
 

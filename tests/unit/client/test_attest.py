@@ -26,7 +26,6 @@ from cryptography.hazmat.primitives.serialization import (
 from countermark.core.attestations.bundle_verifying import BundleVerifier
 from countermark.core.attestations.facts import RootKind
 from countermark.core.digest import sha256_of
-from countermark.strict_json import read_json
 from tests.support.sigstore.instance import Instance
 from tests.support.sigstore.stamps import StampAuthority
 from tests.unit.client.conftest import Run
@@ -79,7 +78,7 @@ def test_a_statement_is_signed_as_it_lies_there(run: Run, wheel: Path, tmp_path:
     told = json.loads(done.stdout)
     body = Path(told["bundle"]).read_bytes()
     assert told["bundle"] == f"{wheel}.sigstore.json"
-    report = BundleVerifier({}, {"release": public(private)}, read_json).verify(body, WHEEL, sha256_of(b"a wheel"))
+    report = BundleVerifier({}, {"release": public(private)}).verify(body, WHEEL, sha256_of(b"a wheel"))
     assert report.verified is not None, report.failure
     assert (report.verified.root, report.verified.root_kind, report.verified.signed_at) == ("release", RootKind.KEY, 0)
     document = json.loads(body)
@@ -245,7 +244,7 @@ def test_a_stamp_proves_when(run: Run, wheel: Path, tmp_path: Path, server: Loop
     root.write_bytes(instance.trusted_root())
     done = run("attest", wheel, *options, "--trust-config", root, "--force")
     assert (done.exit_code, done.stderr) == (0, "")
-    verifier = BundleVerifier({"r": instance.trusted_root()}, {"k": public(private)}, read_json, test_roots=["r"])
+    verifier = BundleVerifier({"r": instance.trusted_root()}, {"k": public(private)}, test_roots=["r"])
     report = verifier.verify(Path(f"{wheel}.sigstore.json").read_bytes(), WHEEL, sha256_of(b"a wheel"))
     assert report.verified is not None, report.failure
     assert report.verified.signed_at == 1_800_000_000

@@ -16,7 +16,6 @@ from countermark.core.attestations.bundle_verifying import BundleVerifier
 from countermark.core.attestations.facts import VerifiedBundle
 from countermark.core.attestations.making import Subject
 from countermark.core.digest import sha256_of
-from countermark.strict_json import read_json
 
 _NAME = "signed against"
 
@@ -35,7 +34,7 @@ class Checker:
         keys: Mapping[str, bytes] = {} if key is None else {_NAME: key}
         # Whether a test's root is to be trusted is not asked here: whoever signs has named it.
         self._trusts_stamps = root is not None
-        self._verifier = BundleVerifier(roots, keys, read_json, test_roots=roots, without_log=roots)
+        self._verifier = BundleVerifier(roots, keys, test_roots=roots, without_log=roots)
 
     def check(self, body: bytes, subject: Subject, payload: bytes) -> VerifiedBundle:
         """Return what a bundle proves about a file.
@@ -54,7 +53,7 @@ class Checker:
                 "Nothing was written. Check this machine's clock, and that trust config and services are of one "
                 "instance.",
             )
-        if read_bundle(body, read_json).payload != payload:
+        if read_bundle(body).payload != payload:
             raise AttestFailed(f"something else was signed than what is said of {subject.name}", "Nothing was written.")
         # Of the bundle as it is, not as it was looked at.
         return replace(report.verified, bundle_sha256=sha256_of(body))

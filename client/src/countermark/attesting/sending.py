@@ -26,10 +26,10 @@ from countermark.core.attestations.provenance import read_attestation
 from countermark.core.attestations.results import Failed
 from countermark.core.attestations.statement import check_subject, find_subject, read_any_statement, read_statement
 from countermark.core.errors import ClientError, UploadRefused, UsageFault
+from countermark.core.strict_json import read_json
 from countermark.credentials import Credentials
 from countermark.location import parse_location
 from countermark.registry import Registry, index_path, registry_base
-from countermark.strict_json import read_json
 
 MOST_IN_FORM = 4
 """Attestations that an index takes with a file; of PEP 740 objects one of each predicate type."""
@@ -151,18 +151,18 @@ def _understood(path: Path, body: bytes, subject: Subject) -> tuple[str, Mapping
     """
     try:
         if path.name.endswith(BUNDLE):
-            bundle = read_bundle(body, read_json)
+            bundle = read_bundle(body)
             payload, document = bundle.payload, pep740_of(bundle)
         else:
             document = read_json(body)
             payload = read_attestation(document).statement
-        statement = read_any_statement(payload, read_json)
+        statement = read_any_statement(payload)
         find_subject(statement, subject.name, subject.sha256)
     except (Failed, ValueError) as error:
         remedy = "Attest the file anew, or take this away; --no-attestations sends none."
         raise UsageFault(f"{path} cannot be sent with {subject.name}: {error}", remedy) from error
     try:
-        check_subject(read_statement(payload, read_json), subject.name, subject.sha256)
+        check_subject(read_statement(payload), subject.name, subject.sha256)
     except Failed:
         # Good, and nothing that PEP 740 knows.
         return statement.predicate_type, None

@@ -21,7 +21,7 @@ from countermark.core.attestations.results import Failed
 from countermark.core.digest import measure
 from countermark.core.errors import LocalState, UsageFault
 from countermark.core.names import InvalidName, parse_file_name
-from countermark.strict_json import read_json
+from countermark.core.strict_json import read_json
 from countermark.transport import CHUNK
 
 
@@ -86,7 +86,7 @@ def prepared_for(file: Path, subject: Subject, wanted: Wanted) -> Prepared:
             "Build it with `countermark build`, or give --statement FILE, or --predicate FILE with --predicate-type.",
         )
     try:
-        return prepare(_content(path), subject, read_json)
+        return prepare(_content(path), subject)
     except Failed as failed:
         raise AttestFailed(f"{path} cannot be signed for {file.name}: {failed.detail}") from failed
 

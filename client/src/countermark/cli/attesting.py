@@ -25,7 +25,6 @@ from countermark.core.attestations.converting import pep740_of
 from countermark.core.attestations.making import Prepared, Subject
 from countermark.core.errors import UsageFault
 from countermark.placing import write_over
-from countermark.strict_json import read_json
 
 if TYPE_CHECKING:
     from countermark.attesting.checking import Checker
@@ -232,7 +231,7 @@ def _signed(one: Todo, sign: Sign, checker: Checker) -> tuple[bytes, VerifiedBun
 
 
 def _pep740(one: Todo, body: bytes) -> bytes:
-    made = pep740_of(read_bundle(body, read_json))
+    made = pep740_of(read_bundle(body))
     if made is None:
         raise AttestFailed(
             f"the bundle of {one.file.name} cannot be a PEP 740 attestation",

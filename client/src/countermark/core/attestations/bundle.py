@@ -15,10 +15,10 @@ from countermark.core.attestations.provenance import (
     MAX_CERTIFICATE,
     MAX_HASHES,
     MAX_SIGNATURE,
-    ReadJson,
     decoded,
 )
 from countermark.core.attestations.results import Failed, Step
+from countermark.core.strict_json import read_json
 
 MAX_BUNDLE_BYTES = 1 << 20
 """Bytes of a bundle; real ones have some 10,000, and rarely a tenth of this."""
@@ -74,7 +74,7 @@ class SigstoreBundle:
     document: Mapping[str, Any]
 
 
-def read_bundle(body: bytes, read_json: ReadJson) -> SigstoreBundle:
+def read_bundle(body: bytes) -> SigstoreBundle:
     """Return a bundle, decoded.
 
     Exactly one signature is taken and at most one log entry: verifiers look at no more, and what is not looked at is

@@ -23,7 +23,6 @@ from countermark.core.attestations.dsse import check_signature, key_sha256, pae
 from countermark.core.attestations.facts import LogKind, RootKind, VerifiedBundle
 from countermark.core.attestations.judgements import BundleReport
 from countermark.core.attestations.key_entries import check_key_entry
-from countermark.core.attestations.provenance import ReadJson
 from countermark.core.attestations.results import Failed, Step
 from countermark.core.attestations.roots import KnownRoot, read_roots
 from countermark.core.attestations.statement import PAYLOAD_TYPE, Statement, find_subject, read_any_statement
@@ -61,7 +60,6 @@ class BundleVerifier:
         self,
         roots: Mapping[str, bytes],
         keys: Mapping[str, bytes],
-        read_json: ReadJson,
         *,
         test_roots: Collection[str] = (),
         without_log: Collection[str] = (),
@@ -71,7 +69,6 @@ class BundleVerifier:
         Args:
             roots: name, which becomes `VerifiedBundle.root` -> `TrustedRoot` document.
             keys: name -> public key, PEM.
-            read_json: for bundles and statements.
             test_roots: names of roots that may be those of a test instance.
             without_log: names of roots that may be an organisation's own authority without a log.
 
@@ -80,7 +77,6 @@ class BundleVerifier:
         """
         self._roots = read_roots(roots, test_roots, without_log)
         self._keys = {name: load_pem_public_key(pem) for name, pem in keys.items()}
-        self._read_json = read_json
 
     def verify(
         self, body: bytes, file_name: str, sha256: Sha256, only_roots: Collection[str] | None = None
@@ -110,11 +106,11 @@ class BundleVerifier:
 
     def _about(self, digest: Sha256, body: bytes, file: tuple[str, Sha256], course: _Course) -> _Asked:
         """Read what the bundle says, and that it says it of the file."""
-        bundle = read_bundle(body, self._read_json)
+        bundle = read_bundle(body)
         if bundle.payload_type != PAYLOAD_TYPE:
             raise Failed(Step.STRUCTURE, f"its payload is no statement but {bundle.payload_type[:60]!r}")
         course.passed.append(Step.STRUCTURE)
-        statement = read_any_statement(bundle.payload, self._read_json)
+        statement = read_any_statement(bundle.payload)
         course.predicate_type = statement.predicate_type
         course.passed.append(Step.STATEMENT)
         name = find_subject(statement, *file)
@@ -136,7 +132,7 @@ class BundleVerifier:
             return Proven(name, RootKind.KEY, times, key=key_sha256(key))
         roots = (known.root for known in self._roots if known.refusal is None)
         logs = [root for root in roots if isinstance(root, Root)]
-        entry, times = check_key_entry(bundle, key, logs, times, self._read_json)
+        entry, times = check_key_entry(bundle, key, logs, times)
         course.passed += [Step.LOG, Step.WINDOWS]
         return Proven(name, RootKind.KEY, times, key=key_sha256(key), entry=entry)
 

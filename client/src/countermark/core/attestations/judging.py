@@ -15,7 +15,6 @@ from threading import Lock
 from countermark.core.attestations.bundle_verifying import BundleVerifier
 from countermark.core.attestations.facts import LogKind
 from countermark.core.attestations.judgements import CHAIN_STEPS, BundleReport, JudgedFile, Judgement
-from countermark.core.attestations.provenance import ReadJson
 from countermark.core.attestations.results import EXIT_CODES, Failed, Step
 from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.digest import Sha256, sha256_of
@@ -46,8 +45,7 @@ class _Ready:
 class Judge:
     """Judges many files, and keeps what it read of the last materials. It may be asked by several threads."""
 
-    def __init__(self, read_json: ReadJson) -> None:
-        self._read_json = read_json
+    def __init__(self) -> None:
         self._warm: OrderedDict[Sha256, _Ready | InvalidPolicy] = OrderedDict()
         self._lock = Lock()
 
@@ -85,38 +83,37 @@ class Judge:
         with self._lock:
             found = self._warm.get(key)
             if found is None:
-                found = self._warm[key] = _read(material, self._read_json)
+                found = self._warm[key] = _read(material)
             self._warm.move_to_end(key)
             if len(self._warm) > _WARM:
                 self._warm.popitem(last=False)
             return found
 
 
-def judge(  # noqa: PLR0913, PLR0917 - a question of `Judge`, and what it is made of
+def judge(
     material: TrustMaterial,
     file: JudgedFile,
     named: bytes | None,
     others: Sequence[bytes],
     now: int,
     had_provenance: bool | None,
-    read_json: ReadJson,
 ) -> Judgement:
     """Judge one file; see `Judge.judge`, which is made for more."""
-    return Judge(read_json).judge(material, file, named, others, now, had_provenance)
+    return Judge().judge(material, file, named, others, now, had_provenance)
 
 
-def _read(material: TrustMaterial, read_json: ReadJson) -> _Ready | InvalidPolicy:
+def _read(material: TrustMaterial) -> _Ready | InvalidPolicy:
     """Read material: the roots that the policy names, under its names for them; without one all, by their paths."""
     if material.policy is None:
-        return _Ready(BundleVerifier(material.roots, {}, read_json), None)
+        return _Ready(BundleVerifier(material.roots, {}), None)
     try:
         policy = parse_policy(material.policy)
     except InvalidPolicy as error:
         return error
-    return _Ready(_verifier(policy, material, read_json), policy)
+    return _Ready(_verifier(policy, material), policy)
 
 
-def _verifier(policy: Policy, material: TrustMaterial, read_json: ReadJson) -> BundleVerifier:
+def _verifier(policy: Policy, material: TrustMaterial) -> BundleVerifier:
     # What is named and not signed is no root: it is told as one that cannot be read. What is signed and not named is
     # no builder's, and still verifies what a pointer names where nothing is demanded; names are never paths.
     roots = {name: material.roots.get(path, b"") for name, path in policy.roots.items()}
@@ -127,7 +124,6 @@ def _verifier(policy: Policy, material: TrustMaterial, read_json: ReadJson) -> B
     return BundleVerifier(
         roots,
         {name: pem.encode() for name, pem in policy.keys.items()},
-        read_json,
         test_roots=policy.test_roots,
         without_log={name for name in logless if name is not None},
     )

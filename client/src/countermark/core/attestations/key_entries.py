@@ -23,9 +23,9 @@ from countermark.core.attestations.bundle import SigstoreBundle
 from countermark.core.attestations.dsse import pae
 from countermark.core.attestations.entries import Entry, read_entry
 from countermark.core.attestations.facts import LogKind
-from countermark.core.attestations.provenance import ReadJson
 from countermark.core.attestations.results import Failed, Step
 from countermark.core.attestations.trust_root import Root
+from countermark.core.strict_json import read_json
 
 _DETAILS = {"secp256r1": ("PKIX_ECDSA_P256_SHA_256", "SHA2_256", hashlib.sha256)}
 """Curve -> how logs of the second version name its keys and their hash. The other kinds of keys are hashed in ways
@@ -33,7 +33,7 @@ that they do not take for envelopes, or that nobody agrees on: contract 5.3, the
 
 
 def check_key_entry(
-    bundle: SigstoreBundle, key: PublicKeyTypes, roots: Iterable[Root], stamped: Sequence[datetime], read_json: ReadJson
+    bundle: SigstoreBundle, key: PublicKeyTypes, roots: Iterable[Root], stamped: Sequence[datetime]
 ) -> tuple[Entry, Sequence[datetime]]:
     """Check that a log of one of the roots has a key's signature; returns the entry, and when the log was there.
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from countermark.core.attestations.provenance import ReadJson
 from countermark.core.attestations.results import Failed, Step
 from countermark.core.attestations.statement import (
     MAX_TYPE,
@@ -22,6 +21,7 @@ from countermark.core.attestations.statement import (
     read_any_statement,
 )
 from countermark.core.digest import Sha256
+from countermark.core.strict_json import read_json
 
 MAX_STATEMENT_BYTES = 512 << 10
 """Bytes of a statement: no verifier of ours takes a larger payload."""
@@ -142,7 +142,7 @@ def statement(subjects: Sequence[Subject], predicate_type: str, predicate: Mappi
     return _written([subject.to_document() for subject in subjects], predicate_type, predicate)
 
 
-def prepare(payload: bytes, subject: Subject, read_json: ReadJson) -> Prepared:
+def prepare(payload: bytes, subject: Subject) -> Prepared:
     """Check that a statement is about a file and return what is to be signed of it.
 
     A Statement v1 is signed as it is, byte for byte. A v0.1 is written anew as v1, with the predicate it has and all
@@ -153,7 +153,7 @@ def prepare(payload: bytes, subject: Subject, read_json: ReadJson) -> Prepared:
     """
     if len(payload) > MAX_STATEMENT_BYTES:
         raise Failed(Step.STATEMENT, f"it has more than {MAX_STATEMENT_BYTES} bytes")
-    found = read_any_statement(payload, read_json)
+    found = read_any_statement(payload)
     if not is_predicate_type(found.predicate_type):
         raise Failed(Step.STATEMENT, "its predicate type is no URI")
     find_subject(found, subject.name, subject.sha256)

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from countermark.core.attestations.results import Failed, Step
-
-ReadJson = Callable[[bytes], Any]
-"""Reads JSON that means one thing to every reader: keys once, few levels, finite numbers. It raises ValueError."""
+from countermark.core.strict_json import read_json
 
 MAX_BYTES = 512 << 10
 """Bytes of a provenance object; real ones have some 10,000 for each attestation."""
@@ -63,7 +61,7 @@ class Claimed:
     document: Any
 
 
-def read_provenance(body: bytes, read_json: ReadJson) -> list[Claimed]:
+def read_provenance(body: bytes) -> list[Claimed]:
     """Return the attestations that a provenance object holds, in its order.
 
     Raises:

@@ -13,9 +13,9 @@ from typing import Any
 
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 
-from countermark.core.attestations.provenance import ReadJson
 from countermark.core.attestations.results import Failed, Step
 from countermark.core.digest import InvalidDigest, Sha256, parse_sha256
+from countermark.core.strict_json import read_json
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 """Of the DSSE envelopes that hold statements."""
@@ -47,13 +47,13 @@ class Statement:
     subjects: Sequence[Any]
 
 
-def read_statement(payload: bytes, read_json: ReadJson) -> Statement:
+def read_statement(payload: bytes) -> Statement:
     """Read a statement as PEP 740 takes them, whatever it is about.
 
     Raises:
         Failed: STATEMENT.
     """
-    document = _read(payload, read_json)
+    document = _read(payload)
     if document.get("_type") != STATEMENT_V1:
         raise _bad("it is no in-toto Statement v1")
     kind, predicate, subjects = document.get("predicateType"), document.get("predicate"), document.get("subject")
@@ -71,7 +71,7 @@ def read_statement(payload: bytes, read_json: ReadJson) -> Statement:
     return Statement(kind, predicate, subjects)
 
 
-def read_any_statement(payload: bytes, read_json: ReadJson) -> Statement:
+def read_any_statement(payload: bytes) -> Statement:
     """Read a statement of a Sigstore bundle: v1, or v0.1 as old pipelines make them, with any predicate.
 
     A statement of the old version with a predicate of the first version or later is refused: nobody makes that, so it
@@ -82,7 +82,7 @@ def read_any_statement(payload: bytes, read_json: ReadJson) -> Statement:
 
     Source: trust contract sections 4 and 6 (21).
     """
-    document = _read(payload, read_json)
+    document = _read(payload)
     version, kind, predicate = document.get("_type"), document.get("predicateType"), document.get("predicate")
     if version not in (STATEMENT_V1, STATEMENT_V0_1):
         raise _bad("it is no in-toto Statement, neither v1 nor v0.1")
@@ -101,7 +101,7 @@ def read_any_statement(payload: bytes, read_json: ReadJson) -> Statement:
     return Statement(kind, predicate, subjects)
 
 
-def _read(payload: bytes, read_json: ReadJson) -> Mapping[str, Any]:
+def _read(payload: bytes) -> Mapping[str, Any]:
     try:
         document = read_json(payload)
     except ValueError as error:

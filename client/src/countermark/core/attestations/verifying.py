@@ -17,7 +17,7 @@ from sigstore.verify import Verifier
 
 from countermark.core.attestations.dsse import check_signature, is_p256, pae
 from countermark.core.attestations.identity import check_identity, unproven
-from countermark.core.attestations.provenance import Attestation, Claimed, ReadJson, read_attestation, read_provenance
+from countermark.core.attestations.provenance import Attestation, Claimed, read_attestation, read_provenance
 from countermark.core.attestations.results import Checked, Failed, Report, Step
 from countermark.core.attestations.statement import PAYLOAD_TYPE, Statement, check_subject, read_statement
 from countermark.core.attestations.timed import Reached
@@ -37,10 +37,9 @@ class _Found:
 class ProvenanceVerifier:
     """Verifies against one trust root; made once, used for many files."""
 
-    def __init__(self, root: Root, read_json: ReadJson) -> None:
+    def __init__(self, root: Root) -> None:
         self._root = root
         self._verifier = Verifier(trusted_root=root.sigstore)
-        self._read_json = read_json
 
     def verify(self, body: bytes, file_name: str, sha256: Sha256) -> Report:
         """Verify every attestation of a provenance object. Blocking, some 5 ms for each.
@@ -50,7 +49,7 @@ class ProvenanceVerifier:
             file_name: the wheel or sdist that it is to be about.
         """
         try:
-            claimed = read_provenance(body, self._read_json)
+            claimed = read_provenance(body)
         except Failed as failure:
             return Report((), failure)
         return Report(tuple(self._checked(one, file_name, sha256) for one in claimed))
@@ -67,7 +66,7 @@ class ProvenanceVerifier:
     def _check(self, claimed: Claimed, file_name: str, sha256: Sha256, found: _Found) -> None:
         attestation = read_attestation(claimed.document)
         bundled = _Bundled(attestation)
-        statement: Statement = read_statement(attestation.statement, self._read_json)
+        statement: Statement = read_statement(attestation.statement)
         found.predicate_type = statement.predicate_type
         check_subject(statement, file_name, sha256)
         bundled.check_signature()

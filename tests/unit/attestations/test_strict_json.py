@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from countermark.strict_json import MAX_LEVELS, read_json
+from countermark.core.strict_json import MAX_LEVELS, read_json
 
 
 def test_what_it_reads() -> None:
@@ -25,6 +25,9 @@ def test_what_it_reads() -> None:
         b'{"a": NaN}',
         b"[Infinity]",
         b"[1e999]",
+        b"[9223372036854775808]",
+        b"[" + b"9" * 100_000 + b"]",
+        b"{" + b"".join(b'"%d":0,' % number for number in range(200_000)) + b'"199999":0}',
         b'"\\ud800"',
         b'{"\\u0000": 1}',
         b'"a\\u0000"',
