@@ -36,12 +36,12 @@ from services.index.mirrored_releases import (
 )
 from services.index.rules import JsonWanted
 from services.index.settings import Limits
-from services.index.usecases import outside_url
 from shared.auth.directory import IndexRecord
 from shared.catalogue.reading import FileDetails, file_details, release_details
 from shared.formats.python.json_facts import JsonFacts
 from shared.formats.python.names import release_key
 from shared.formats.python.versions import parsed
+from shared.outside_address import outside_url
 from shared.reading.access import Place
 from shared.reading.advisories import vulnerabilities
 from shared.reading.resolution import MIRROR
@@ -88,7 +88,7 @@ async def load_json(
         release = with_known(release, await vulnerabilities(connection, project, version))
     for name, files in mirrored.items():
         details |= await asyncio.to_thread(detailed, files, told.files.get(name))
-    composer = Composer(Addresses(f"{outside_url(resources)}/{record.name}/", project), page, details)
+    composer = Composer(Addresses(f"{outside_url(resources.settings)}/{record.name}/", project), page, details)
     body = await asyncio.to_thread(composer.compose, version, release, all_releases=wanted.version is None)
     stale = [since for since in (signed.shape.stale_since, told.stale_since) if since is not None]
     shape = Shape(place.open, PAGE_CACHING, page.serial, stale_since=min(stale, default=None))

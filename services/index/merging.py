@@ -15,7 +15,6 @@ import asyncio
 import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from urllib.parse import urlsplit
 
 from countermark.core.names import FileName, page_target
 from services.index.documents import Document
@@ -23,7 +22,7 @@ from services.index.mirrored_parts import mirrored_parts, unavailable
 from services.index.mirroring import Mirroring
 from services.index.rules import PageWanted
 from services.index.settings import Limits
-from services.index.usecases import empty_page, no_project, outside_url, page_of_signed
+from services.index.usecases import empty_page, no_project, page_of_signed
 from shared.auth.directory import IndexRecord
 from shared.catalogue.heads import PageRef
 from shared.catalogue.merged import InIndex, held_names, in_indexes
@@ -31,7 +30,7 @@ from shared.errors import ErrorKind, ServiceError
 from shared.formats.python.merged import Part, merged_document, with_provenance
 from shared.ids import IndexId
 from shared.objects.keys import target_key
-from shared.outside import is_loopback
+from shared.outside_address import index_url
 from shared.reading.access import Place
 from shared.reading.loading import load_checked
 from shared.reading.merging import members_showing
@@ -77,7 +76,7 @@ async def load_merged_page(
     weight = sum(len(part.document) for part in parts)
     body = await sized(weight, merged_document, record.name, project, serial, parts, hidden)
     if mirrored.parts or any(part.index != record.name for part in parts):
-        body = await sized(weight, with_provenance, body, _own_url(resources, record))
+        body = await sized(weight, with_provenance, body, index_url(resources.settings, record.name))
     document = _lasting(page_of_signed(place, project, serial, body, mirrored.stale_since), mirrored.until, now)
     document.upstreams = mirrored.upstreams
     if hidden or len(parts) < len(holders) + len(mirrored.parts):
@@ -93,13 +92,6 @@ def _lasting(document: Document, until: datetime | None, now: datetime) -> Docum
         moment = time.monotonic() + max(0.0, (until - now).total_seconds())
         document.until = moment if document.until is None else min(moment, document.until)
     return document
-
-
-def _own_url(resources: Resources, record: IndexRecord) -> str | None:
-    """Return an index's absolute URL; None where it is no secure one. Source: PEP 740; architecture section 11.4."""
-    outside = outside_url(resources)
-    parts = urlsplit(outside)
-    return f"{outside}/{record.name}/" if parts.scheme == "https" or is_loopback(parts.hostname or "") else None
 
 
 def _pages(holders: Sequence[IndexRecord], there: Mapping[IndexId, InIndex]) -> list[tuple[IndexRecord, PageRef]]:

@@ -183,13 +183,6 @@ async def load_timestamp(resources: Resources, limits: Limits, place: Place) -> 
     return Document(Shape(place.open, TIMESTAMP_CACHING), head.timestamp, ())
 
 
-def outside_url(resources: Resources) -> str:
-    """Return the API host as clients see it, else as this process is told it listens."""
-    settings = resources.settings
-    host = f"[{settings.listen.host}]" if ":" in settings.listen.host else settings.listen.host
-    return (settings.outside_url or f"http://{host}:{settings.listen.api_port}").rstrip("/")
-
-
 def _immutable(place: Place, body: bytes) -> Document:
     return Document(Shape(place.open, IMMUTABLE_CACHING), body, ())
 

@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Page, StorageState
 
 from tests.support.company import ASKING_HERE
+from tests.support.looks import LOOKS, a_browser, sign_in
 from tests.support.processes import Deployment, start_deployment, start_stack
-from tests.support.real import find_programs
+from tests.support.real import CHROMIUM, find_programs
 from tests.support.tools import CACHE, NotReachable, Tools, install_devpi_server, install_tools
 
 
@@ -33,6 +35,44 @@ def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
             yield running
         finally:
             running.process.end()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A real headless Chromium."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"there is no {CHROMIUM}")
+    with a_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def signed_in(seeded: Deployment, chromium: Browser) -> StorageState:
+    """The cookies of the owner's browser; a module's `seeded` is the deployment that has its data."""
+    return sign_in(seeded, chromium)
+
+
+@pytest.fixture(params=LOOKS)
+def look(request: pytest.FixtureRequest) -> str:
+    """Light, dark, and a phone."""
+    return str(request.param)
+
+
+@pytest.fixture
+def page(look: str, chromium: Browser, signed_in: StorageState) -> Iterator[Page]:
+    """A signed-in tab, in each look."""
+    scheme, viewport = LOOKS[look]
+    context = chromium.new_context(storage_state=signed_in, color_scheme=scheme, viewport=viewport)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def plain(chromium: Browser, signed_in: StorageState) -> Iterator[Page]:
+    """A signed-in tab of a browser whose scripts are off."""
+    context = chromium.new_context(storage_state=signed_in, java_script_enabled=False)
+    yield context.new_page()
+    context.close()
 
 
 @pytest.fixture

@@ -5,17 +5,15 @@ Screenshots go to the folder that `SCREENSHOTS` names, if it does. Without Chrom
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, Page, StorageState, sync_playwright
+from playwright.sync_api import Browser, Page, StorageState
 
 from tests.support.archives import Project, make_wheel
-from tests.support.looks import DESK, FAULTS, LOOKS, picture
+from tests.support.looks import DESK, FAULTS, LOOKS, assert_stands, picture
 from tests.support.processes import Deployment
-from tests.support.real import CHROMIUM, CHROMIUM_FLAGS
 from tests.support.team import INDEX, ORCHARD, VAULT, seed, upload
 from tests.support.uploading import basic, post_file
 from tests.support.waiting import until
@@ -80,69 +78,10 @@ def let_wait(deployment: Deployment) -> None:
     until("a file that waits", lambda: httpx2.get(f"{base}/approvals").json()["items"])
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """A real headless Chromium."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"there is no {CHROMIUM}")
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def signed_in(seeded: Deployment, chromium: Browser) -> StorageState:
-    """The cookies of the owner's browser after a one-time link."""
-    link = re.search(r"http://\S+", seeded.command("user", "link", "root").stdout)
-    assert link is not None
-    context = chromium.new_context()
-    page = context.new_page()
-    page.goto(link[0])
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(f"{seeded.ui}/")
-    state = context.storage_state()
-    context.close()
-    return state
-
-
-@pytest.fixture(params=LOOKS)
-def look(request: pytest.FixtureRequest) -> str:
-    """Light, dark, and a phone."""
-    return str(request.param)
-
-
-@pytest.fixture
-def page(look: str, chromium: Browser, signed_in: StorageState) -> Iterator[Page]:
-    """A signed-in tab."""
-    scheme, viewport = LOOKS[look]
-    context = chromium.new_context(storage_state=signed_in, color_scheme=scheme, viewport=viewport)
-    yield context.new_page()
-    context.close()
-
-
-@pytest.fixture
-def plain(chromium: Browser, signed_in: StorageState) -> Iterator[Page]:
-    """A signed-in tab of a browser whose scripts are off."""
-    context = chromium.new_context(storage_state=signed_in, java_script_enabled=False)
-    yield context.new_page()
-    context.close()
-
-
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_stands_in_every_look(seeded: Deployment, page: Page, look: str, name: str) -> None:
     """It answers, fits the window, breaks no policy, and can be read: labels, headings, contrast of 4.5 to 1."""
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("requestfailed", lambda request: complaints.append(request.url))
-    answer = page.goto(f"{seeded.ui}{PAGES[name]}")
-    picture(page, f"{name}-{look}")
-    assert answer is not None
-    assert answer.status == 200, page.content()
-    assert answer.text().count("<script") == answer.text().count("<script src=") == 1
-    assert re.search(r"<style|\s(style|on\w+)=", answer.text()) is None
-    assert page.evaluate(FAULTS) == []
-    assert complaints == []
+    assert_stands(page, f"{seeded.ui}{PAGES[name]}", f"{name}-{look}")
     assert "taken over" not in page.title()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import re
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -16,12 +15,11 @@ from pathlib import Path
 import httpx2
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, StorageState, sync_playwright
+from playwright.sync_api import Page
 from starlette.types import ASGIApp
 
-from tests.support.looks import FAULTS, LOOKS, picture
+from tests.support.looks import assert_stands
 from tests.support.processes import Deployment, program, run, start_deployment
-from tests.support.real import CHROMIUM, CHROMIUM_FLAGS
 from tests.support.upstream import Upstream
 from tests.support.waiting import until
 
@@ -105,59 +103,10 @@ def _seed(deployment: Deployment, upstream: str) -> None:
             assert page.status_code == 200, page.text
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """A real headless Chromium."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"there is no {CHROMIUM}")
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def signed_in(seeded: Deployment, chromium: Browser) -> StorageState:
-    """The cookies of the owner's browser after a one-time link."""
-    link = re.search(r"http://\S+", seeded.command("user", "link", "root").stdout)
-    assert link is not None
-    context = chromium.new_context()
-    page = context.new_page()
-    page.goto(link[0])
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(f"{seeded.ui}/")
-    state = context.storage_state()
-    context.close()
-    return state
-
-
-@pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_stands_in_every_look(
-    seeded: Deployment, chromium: Browser, signed_in: StorageState, look: str, name: str
-) -> None:
+def test_every_page_stands_in_every_look(seeded: Deployment, page: Page, look: str, name: str) -> None:
     """It answers, fits the window, breaks no policy, and can be read: labels, headings, contrast of 4.5 to 1."""
-    scheme, viewport = LOOKS[look]
-    context = chromium.new_context(storage_state=signed_in, color_scheme=scheme, viewport=viewport)
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text))
-    answer = page.goto(f"{seeded.ui}{PAGES[name]}")
-    picture(page, f"{name}-{look}")
-    assert answer is not None
-    assert answer.status == 200, page.content()
-    assert re.search(r"<style|\s(style|on\w+)=", answer.text()) is None
-    assert page.evaluate(FAULTS) == []
-    assert complaints == []
-    context.close()
-
-
-@pytest.fixture
-def plain(chromium: Browser, signed_in: StorageState) -> Iterator[Page]:
-    """A signed-in tab of a browser whose scripts are off."""
-    context = chromium.new_context(storage_state=signed_in, java_script_enabled=False)
-    yield context.new_page()
-    context.close()
+    assert_stands(page, f"{seeded.ui}{PAGES[name]}", f"{name}-{look}")
 
 
 def test_a_release_is_let_through_and_held_back_again(seeded: Deployment, plain: Page) -> None:

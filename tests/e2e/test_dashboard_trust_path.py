@@ -5,7 +5,6 @@ Screenshots go to the folder that `SCREENSHOTS` names, if it does. Without Chrom
 
 from __future__ import annotations
 
-import re
 import shlex
 import tempfile
 from collections.abc import Iterator
@@ -13,14 +12,13 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, Page, StorageState, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from countermark.core.digest import sha256_of
 from tests.support.archives import make_wheel
 from tests.support.builds import Forge, body, policy, predicate
-from tests.support.looks import FAULTS, LOOKS, picture
+from tests.support.looks import assert_stands, sign_in
 from tests.support.processes import Deployment, program, run, start_deployment
-from tests.support.real import CHROMIUM, CHROMIUM_FLAGS
 from tests.support.sigstore.instance import SLSA, statement
 from tests.support.sigstore.tokens import github
 from tests.support.trusting import POLICY, TRUSTED_ROOT, Holders
@@ -92,64 +90,10 @@ def _published(deployment: Deployment, project: str) -> bool:
     return httpx2.get(f"{deployment.api}/root/stable/+simple/{project}/", timeout=20).status_code == 200
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """A real headless Chromium."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"there is no {CHROMIUM}")
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
-
-
-def sign_in(deployment: Deployment, chromium: Browser) -> StorageState:
-    """Return the cookies of the owner's browser after a one-time link."""
-    link = re.search(r"http://\S+", deployment.command("user", "link", "root").stdout)
-    assert link is not None
-    context = chromium.new_context()
-    page = context.new_page()
-    page.goto(link[0])
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(f"{deployment.ui}/")
-    state = context.storage_state()
-    context.close()
-    return state
-
-
-@pytest.fixture(scope="module")
-def signed_in(seeded: Deployment, chromium: Browser) -> StorageState:
-    """The cookies of the owner's browser."""
-    return sign_in(seeded, chromium)
-
-
-@pytest.fixture
-def plain(chromium: Browser, signed_in: StorageState) -> Iterator[Page]:
-    """A signed-in tab of a browser whose scripts are off."""
-    context = chromium.new_context(storage_state=signed_in, java_script_enabled=False)
-    yield context.new_page()
-    context.close()
-
-
-@pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_stands_in_every_look(
-    seeded: Deployment, chromium: Browser, signed_in: StorageState, look: str, name: str
-) -> None:
+def test_every_page_stands_in_every_look(seeded: Deployment, page: Page, look: str, name: str) -> None:
     """It answers, fits the window, breaks no policy, and can be read: labels, headings, contrast of 4.5 to 1."""
-    scheme, viewport = LOOKS[look]
-    context = chromium.new_context(storage_state=signed_in, color_scheme=scheme, viewport=viewport)
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text))
-    answer = page.goto(f"{seeded.ui}{PAGES[name]}")
-    picture(page, f"{name}-{look}")
-    assert answer is not None
-    assert answer.status == 200, page.content()
-    assert re.search(r"<style|<b |\s(style|on\w+)=", answer.text().replace("&lt;b onclick=", "")) is None
-    assert page.evaluate(FAULTS) == []
-    assert complaints == []
-    context.close()
+    assert_stands(page, f"{seeded.ui}{PAGES[name]}", f"{name}-{look}", escaped="&lt;b onclick=")
 
 
 def test_the_path_is_walked_without_a_script(seeded: Deployment, plain: Page) -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import Page, ViewportSize
+from playwright.sync_api import Browser, Page, StorageState, ViewportSize, sync_playwright
+
+from tests.support.processes import Deployment
+from tests.support.real import CHROMIUM, CHROMIUM_FLAGS
 
 DESK, PHONE = ViewportSize(width=1200, height=800), ViewportSize(width=390, height=800)
 LOOKS: dict[str, tuple[Literal["light", "dark"], ViewportSize]] = {
@@ -56,3 +62,48 @@ def picture(page: Page, name: str) -> None:
     if folder := os.environ.get("SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+
+
+@contextmanager
+def a_browser() -> Iterator[Browser]:
+    """Yield a real headless Chromium."""
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+def sign_in(deployment: Deployment, browser: Browser) -> StorageState:
+    """Return the cookies of the owner's browser after a one-time link."""
+    link = re.search(r"http://\S+", deployment.command("user", "link", "root").stdout)
+    assert link is not None
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(link[0])
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{deployment.ui}/")
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+def assert_stands(page: Page, url: str, name: str, *, escaped: str = "") -> None:
+    """Assert that a page answers, fits the window, breaks no policy of its own, and can be read.
+
+    Args:
+        page: a tab in one of `LOOKS`.
+        name: of its picture.
+        escaped: text of others that the page shows and that would be markup were it not escaped.
+    """
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("requestfailed", lambda request: complaints.append(request.url))
+    answer = page.goto(url)
+    picture(page, name)
+    assert answer is not None
+    assert answer.status == 200, page.content()
+    text = answer.text().replace(escaped, "") if escaped else answer.text()
+    assert text.count("<script") == text.count("<script src=") == 1
+    assert re.search(r"<style|<b |\s(style|on\w+)=", text) is None
+    assert page.evaluate(FAULTS) == []
+    assert complaints == []

@@ -3,7 +3,7 @@
 import pytest
 
 from countermark.core.names import IndexName
-from shared.provenance_address import index_url
+from shared.outside_address import index_url
 from shared.settings import Listen, Settings
 
 INDEX = IndexName("root", "stable")

@@ -29,7 +29,7 @@ from shared.catalogue.publication_rows import FileState, ProjectState
 from shared.formats.interface import Listing
 from shared.formats.registry import FORMATS
 from shared.ids import FileId, OutboxId, ProjectId
-from shared.provenance_address import index_url
+from shared.outside_address import index_url
 from shared.resources import Resources
 
 log = structlog.get_logger()

@@ -21,7 +21,7 @@ from shared.catalogue import file_states, publications, signing_events, trust
 from shared.catalogue.publication_rows import IndexFacts, NewTufFile
 from shared.formats.registry import FORMATS
 from shared.ids import IndexId, ProjectId
-from shared.provenance_address import index_url
+from shared.outside_address import index_url
 from shared.resources import Resources
 from shared.trust.metadata import read_bin, succinct_roles_of, verify_with
 
@@ -135,7 +135,7 @@ async def rendered_targets(
     Pointers name the attestations that they were signed with, whatever was added since.
 
     Args:
-        address: what the addresses of provenance objects begin with (`shared.provenance_address`).
+        address: what the addresses of provenance objects begin with (`shared.outside_address`).
     """
     states = await publications.project_states(connection, list(serials))
     files = await file_states.file_states(connection, list(serials), ())

@@ -29,7 +29,7 @@ from shared.catalogue.unit_of_work import UnitOfWork
 from shared.ids import IndexId, ProjectId
 from shared.jobs.messages import PublishIndex
 from shared.objects.interface import ObjectStore, Put
-from shared.provenance_address import index_url
+from shared.outside_address import index_url
 from shared.resources import Resources
 from shared.trust.roles import Role
 

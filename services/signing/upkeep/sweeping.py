@@ -29,7 +29,7 @@ from shared.catalogue import publications, tidying, trust
 from shared.catalogue.publication_rows import HeadState, IndexFacts
 from shared.objects.interface import Key, ObjectInfo, ObjectStore, Put
 from shared.objects.keys import index_prefix, metadata_key, target_key, timestamp_key
-from shared.provenance_address import index_url
+from shared.outside_address import index_url
 from shared.resources import Resources
 from shared.trust.metadata import read_bin
 from shared.trust.roles import SHARED, Role

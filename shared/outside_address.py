@@ -1,0 +1,26 @@
+"""Where clients see this deployment: the one address that documents print whole.
+
+Source: architecture section 11.4; PEP 740 (a secure origin for provenance objects).
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from countermark.core.names import IndexName
+from shared.outside import is_loopback
+from shared.settings import Settings
+
+
+def outside_url(settings: Settings) -> str:
+    """Return the API host as clients see it, else as this process is told it listens; without a slash at its end."""
+    host = f"[{settings.listen.host}]" if ":" in settings.listen.host else settings.listen.host
+    return (settings.outside_url or f"http://{host}:{settings.listen.api_port}").rstrip("/")
+
+
+def index_url(settings: Settings, index: IndexName) -> str | None:
+    """Return an index's absolute URL with a slash at its end; None when it is neither https nor of this machine."""
+    outside = outside_url(settings)
+    parts = urlsplit(outside)
+    secure = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+    return f"{outside}/{index}/" if secure and parts.hostname else None
