@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import copy
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -19,17 +16,14 @@ from countermark.core.attestations.facts import LogKind
 from countermark.core.attestations.judgements import BundleReport
 from countermark.core.attestations.results import Step
 from countermark.core.digest import sha256_of
+from tests.support.changing import changed as change
+from tests.support.changing import paths
 from tests.support.sigstore.instance import Instance, statement
 from tests.support.sigstore.keys import new_key
 from tests.unit.attestations.test_bundle_roots import pem
 
 NAME, CONTENT = "thing-1.0-py3-none-any.whl", b"a wheel"
 SHA = sha256_of(CONTENT)
-ODD: tuple[Any, ...] = (
-    *(None, "", 0, -1, 1.0, True, 1e300, [], {}, [None], {"a": 1}),
-    *("A" * 1000, "9" * 20, "-1", "\u2028", "AAAA"),
-)
-Path = tuple[str | int, ...]
 
 
 @cache
@@ -57,24 +51,6 @@ def keyed() -> tuple[Instance, ec.EllipticCurvePrivateKey, BundleVerifier]:
     """Return who signs with a key, the key, and a verifier that knows it."""
     key = new_key()
     return Instance(), key, BundleVerifier({}, {"key": pem(key)})
-
-
-def _paths(value: Any, path: Path) -> Iterator[Path]:
-    if path:
-        yield path
-    for key, part in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from _paths(part, (*path, key))
-
-
-def _flipped(text: str, bit: int) -> str:
-    """Return a text with one bit changed, of what it means where it is base64."""
-    try:
-        raw = bytearray(base64.b64decode(text, validate=True))
-        raw[bit // 8 % len(raw)] ^= 1 << bit % 8
-        return base64.b64encode(raw).decode()
-    except (ValueError, ZeroDivisionError):
-        at = bit % len(text)
-        return f"{text[:at]}{chr(ord(text[at]) ^ 1)}{text[at + 1 :]}"
 
 
 def _said(bundle: Any) -> Any:
@@ -107,17 +83,7 @@ def test_nothing_that_was_changed_verifies(data: st.DataObject) -> None:
     verifier, bundles = made()
     kind = data.draw(st.sampled_from(sorted(bundles)))
     good = bundles[kind]
-    changed = copy.deepcopy(good)
-    *way, last = data.draw(st.sampled_from(list(_paths(good, ()))))
-    holder = changed
-    for key in way:
-        holder = holder[key]
-    if isinstance(holder[last], str) and holder[last] and data.draw(st.booleans()):
-        holder[last] = _flipped(holder[last], data.draw(st.integers(0, 40_000)))
-    elif data.draw(st.booleans()):
-        del holder[last]
-    else:
-        holder[last] = data.draw(st.sampled_from(ODD))
+    changed = change(data, good, paths(good))
     report = verifier.verify(json.dumps(changed).encode(), NAME, SHA)
     check(report)
     if changed == good:
