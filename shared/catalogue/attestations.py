@@ -6,7 +6,7 @@ Source: architecture sections 11.1 and 11.8; ADR 0037.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NewType
@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName, NormalizedName
+from shared.catalogue.attestation_rows import AttestationRow
 from shared.catalogue.projects import FORMAT
 from shared.catalogue.tables import Attestation, File, Project, Release, StoredObject, Token
 from shared.ids import FileId, IndexId, ProjectId, TokenId, new_uuid
@@ -34,50 +35,19 @@ MOST = 16
 """Attestations that one file may have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """An attestation of a file, as kept.
-
-    Attributes:
-        sha256: of the bundle's bytes, which lie at `file_key(sha256, object_name(file_name))` on the index's side.
-        length: of them, in bytes.
-        publisher: what a PEP 740 object calls so, with `claims`; None for bundles that came as such.
-        facts: what verification found, as `VerifiedBundle.to_document` has it; never evidence by itself.
-        named: whether it is the one build provenance that the file's pointer is to name.
-        added_by: the account, None for nobody known.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored(AttestationRow):
+    """An attestation that is kept."""
 
     id: AttestationId
-    file_id: FileId
-    sha256: Sha256
-    length: Length
-    predicate_type: str
-    origin: str
-    publisher: Mapping[str, Any] | None
-    facts: Mapping[str, Any]
-    named: bool
-    added_at: datetime
-    added_by: str | None
-    token_id: TokenId | None
 
 
-@dataclass(frozen=True, slots=True)
-class NewAttestation:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAttestation(AttestationRow):
     """An attestation that was verified and whose bytes are stored."""
 
     index_id: IndexId
-    file_id: FileId
     file_name: FileName
-    sha256: Sha256
-    length: Length
-    predicate_type: str
-    origin: str
-    publisher: Mapping[str, Any] | None
-    facts: Mapping[str, Any]
-    named: bool
-    added_at: datetime
-    added_by: str | None
-    token_id: TokenId | None
 
 
 @dataclass(frozen=True, slots=True)

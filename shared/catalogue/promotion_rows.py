@@ -14,6 +14,7 @@ from packaging.utils import NormalizedName
 
 from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName
+from shared.catalogue.attestation_rows import AttestationRow
 from shared.ids import FileId, ReleaseId, TokenId
 
 History = Sequence[Mapping[str, Any]]
@@ -78,20 +79,9 @@ class CarriedAttachment:
     history: History
 
 
-@dataclass(frozen=True, slots=True)
-class CarriedAttestation:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarriedAttestation(AttestationRow):
     """An attestation of a file of the source; `file_name` is that of its bytes. Who added it, when and by which token
     goes along: it was verified then."""
 
-    file_id: FileId
     file_name: FileName
-    sha256: Sha256
-    length: Length
-    predicate_type: str
-    origin: str
-    publisher: Mapping[str, Any] | None
-    facts: Mapping[str, Any]
-    named: bool
-    added_at: datetime
-    added_by: str | None
-    token_id: TokenId | None
