@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.support.pipelines import Pipeline
+from tests.support.builds import Pipeline
 from tests.support.simulator import Deployment, RepositorySimulator
 from tests.unit.client.conftest import WHEEL, Run
 from tests.unit.client.loopback import Loopback

@@ -13,7 +13,7 @@ from tuf.api.exceptions import SlowRetrievalError
 from tuf.api.metadata import Metadata, Timestamp
 
 from countermark.verification import PolicyMode
-from tests.support.pipelines import Pipeline
+from tests.support.builds import Pipeline
 from tests.support.simulator import RepositorySimulator, signed_bytes, soon
 from tests.unit.client.conftest import WHEEL, WHEEL_TARGET, Client
 

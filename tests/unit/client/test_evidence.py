@@ -17,7 +17,7 @@ import pytest
 
 from countermark.core.digest import Length, sha256_of
 from countermark.core.pointer import Resource
-from tests.support.pipelines import Pipeline
+from tests.support.builds import Pipeline
 from tests.support.simulator import RepositorySimulator, soon
 from tests.unit.client.conftest import WHEEL, WHEEL_TARGET, Run
 from tests.unit.client.family import Family
