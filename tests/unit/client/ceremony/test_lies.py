@@ -21,15 +21,7 @@ from countermark.roots import read_root
 from tests.support.ceremonies import NOW, first_files, signer
 from tests.unit.client.ceremony_server import CeremonyServer, event_file, key_file, now, pinned
 from tests.unit.client.conftest import Run
-from tests.unit.client.loopback import Loopback, reply
-
-
-@pytest.fixture
-def ceremony(server: Loopback) -> CeremonyServer:
-    """A deployment whose first ceremony is over."""
-    made = CeremonyServer(server)
-    made.bootstrap()
-    return made
+from tests.unit.client.loopback import reply
 
 
 def kept_folder(ceremony: CeremonyServer, root: Path, tmp_path: Path) -> Path:
