@@ -127,6 +127,7 @@ def _verifier(policy: Policy, material: TrustMaterial) -> BundleVerifier:
     return BundleVerifier(
         roots,
         {name: pem.encode() for name, pem in policy.keys.items()},
+        own_keys={name for name, sha256 in policy.key_ids.items() if sha256 in material.own_keys},
         test_roots=policy.test_roots,
         without_log={name for name in logless if name is not None},
     )
