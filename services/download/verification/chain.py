@@ -63,7 +63,7 @@ class Looked:
 
     Attributes:
         until: when the first of the metadata files expires; None where the chain broke before that was known.
-        objects: what the store said of the objects that were read: file, pointer, named bundle.
+        objects: what the store said of the objects that were read: file, pointer, bundles.
     """
 
     verification: Verification
@@ -201,12 +201,12 @@ class Run:
         others = await self._others(pointer.attestation)
         now = int(self.now.timestamp())
         # What earlier releases had is not for a client to know, and this tells what a client ends with.
-        clients = await self.judging.judge(material, asked, named, (), now, None)
-        judgement = await self.judging.judge(material, asked, named, others, now, None) if others else clients
+        judged = await self.judging.judge(material, asked, named, others, now, None)
+        judgement = judged.for_clients(is_named=named is not None)
         if not judgement.passed and self.judging.is_unreadable(material):
             self.chain.skip_to(POLICY, "not looked at, since the policy cannot be read")
             raise self.chain.failed(POLICY, judgement.exit_code, judgement.reason, policy=UNREADABLE)
-        note_judgement(self.chain, judgement, material, clients)
+        note_judgement(self.chain, judgement, material)
 
     async def _material(self, report: MetadataReport) -> TrustMaterial:
         """Return what this index's own trust file names, which may be an older one than the newest."""
@@ -235,9 +235,9 @@ class Run:
         """Return the file's other bundles whose bytes are those that were kept; another is no evidence of anything."""
         digests = [one for one in self.rows.bundles if named is None or one != named.digest]
         found = await asyncio.gather(*(self._bundle(one) for one in digests))
-        return [
-            one.body for digest, one in zip(digests, found, strict=True) if one is not None and one.sha256 == digest
-        ]
+        kept = [one for digest, one in zip(digests, found, strict=True) if one is not None and one.sha256 == digest]
+        self.objects += kept
+        return [one.body for one in kept]
 
     async def _bundle(self, digest: Sha256) -> Found | None:
         return await read_object(

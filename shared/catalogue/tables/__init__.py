@@ -22,7 +22,15 @@ from shared.catalogue.tables.gateway import (
     Token,
     TokenUse,
 )
-from shared.catalogue.tables.index import Advisory, AdvisoryAffected, AdvisorySnapshot, Laid, MirrorJson, MirrorPage
+from shared.catalogue.tables.index import (
+    Advisory,
+    AdvisoryAffected,
+    AdvisorySnapshot,
+    Laid,
+    LaidProvenance,
+    MirrorJson,
+    MirrorPage,
+)
 from shared.catalogue.tables.signing import (
     AuditChain,
     AuditHead,
@@ -69,6 +77,7 @@ __all__ = [
     "KeyHandle",
     "KeyHolder",
     "Laid",
+    "LaidProvenance",
     "Lease",
     "MirrorFault",
     "MirrorFile",

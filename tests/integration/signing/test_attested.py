@@ -294,7 +294,7 @@ async def test_another_team_takes_the_summary(site: Site) -> None:
     material = TrustMaterial(await own_verifier(site, "root/stable"), site.forge.material().roots, 1)
     taken = judge(material, about, content, (), int(now().timestamp()), None)
     assert (taken.exit_code, taken.verdict.verifier, taken.verdict.level) == (0, "team-a", 2), taken.reason
-    changes: list[dict[str, Any]] = [{"version": "1.1"}, {"file_name": "widget-1.0.tar.gz"}, {"sha256": sha256_of(b"x")}]
+    changes: list[dict[str, Any]] = [{"version": "1.1"}, {"file_name": "widget-1.0.zip"}, {"sha256": sha256_of(b"x")}]
     for other in (replace(about, **change) for change in changes):
         assert not judge(material, other, content, (), int(now().timestamp()), None).passed
     own = replace(material, own_keys=frozenset([taken.bundles[0].evidence[0].key or ""]))

@@ -97,7 +97,7 @@ NOTES = [
     (edited({"    min_level": '    predicates: ["https://x/y"]\n    min_level'}), "min_level is not asked of"),
     (
         edited({"    min_level": '    predicates: ["https://x/y"]\n    min_level'}),
-        "clients refuse all that it is about",
+        "clients fetch what else a file has",
     ),
     (edited({'"v1", "v2"': '"none"'}), "max_age_days refuses"),
     (KEYED.replace('["none"]', '["v1"]'), "seldom in a log"),

@@ -115,7 +115,10 @@ class Given:
             raise UsageFault("--evidence goes with --offline", "Add --offline, or leave --evidence away.")
         if not self.offline and self.attestation is None:
             return Fetched()
-        return Local(self.attestation, None if self.evidence is None else Evidence(self.evidence).attestation)
+        if self.evidence is None:
+            return Local(self.attestation)
+        evidence = Evidence(self.evidence)
+        return Local(self.attestation, evidence.attestation, evidence.further)
 
 
 @dataclass(frozen=True, slots=True)

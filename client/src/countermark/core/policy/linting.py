@@ -60,7 +60,7 @@ def _rule(policy: Policy, rule: Rule) -> Iterator[str]:
         yield f"{where} demands an attestation of every file, so continuity adds nothing"
     provenance = [kind for kind in rule.predicates if kind in SLSA]
     if not provenance and not rule.verifiers:
-        yield f"{where} takes no SLSA provenance, and pointers name nothing else: clients refuse all that it is about"
+        yield f"{where} takes no SLSA provenance, and pointers name nothing else: clients fetch what else a file has"
     if rule.min_level and len(provenance) < len(rule.predicates):
         yield f"{where}: min_level is not asked of predicates that are no SLSA provenance, and it takes one"
     if rule.max_age_days is not None and LogKind.NONE in rule.log_kinds and (rule.builders or not rule.verifiers):
