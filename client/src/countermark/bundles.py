@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from countermark.core.attestations.bundle import MAX_BUNDLE_BYTES
+from countermark.core.attestations.bundle import MAX_BUNDLE_BYTES, read_bundle
+from countermark.core.attestations.results import Failed
+from countermark.core.attestations.statement import read_any_statement
+from countermark.core.attestations.summary import SUMMARY
 from countermark.core.digest import Length, Measured, sha256_of
 from countermark.core.errors import ArtifactRefused, AttestationAltered, LocalState, NotAtHand
 from countermark.core.names import FileName
@@ -82,12 +85,19 @@ class Bundles(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
 class Fetched:
-    """Reads them from the registry."""
+    """Reads them from the registry.
+
+    Attributes:
+        summary: a verification summary that is at hand, further evidence.
+    """
+
+    summary: bytes | None = None
 
     def further(self, about: About, file: Path | None, source: ByteSource) -> Further:
-        """Fetch what lies beside the named one; see `Bundles.further`."""
-        return gather(about, source)
+        """Return the summary, and fetch what lies beside the named one; see `Bundles.further`."""
+        return joined([_given(self.summary), gather(about, source)])
 
     def read(self, sought: Sought, source: ByteSource) -> bytes:
         """Fetch one; see `Bundles.read`."""
@@ -109,11 +119,13 @@ class Local:
         given: the file that is named.
         kept: returns where evidence has an attestation, by what the pointer names.
         kept_further: returns where it has those that no pointer names, by the file's name.
+        summary: a verification summary that is at hand, further evidence.
     """
 
     given: Path | None = None
     kept: Callable[[Resource], Path] | None = None
     kept_further: Callable[[FileName], Iterable[Path]] | None = None
+    summary: bytes | None = None
 
     def read(self, sought: Sought, source: ByteSource) -> bytes:
         """Read one; see `Bundles.read`."""
@@ -148,11 +160,26 @@ class Local:
                     bundles.append(opened.read(MAX_BUNDLE_BYTES + 1))
             except OSError as error:
                 faults.append(f"{path}: {error.strerror or error}")
-        return joined([Further(tuple(bundles), tuple(faults))])
+        return joined([_given(self.summary), Further(tuple(bundles), tuple(faults))])
 
     def _places(self, sought: Sought) -> list[Path]:
         beside = [] if sought.file is None else [sought.file.with_name(sought.file.name + SUFFIX)]
         return beside + ([] if self.kept is None else [self.kept(sought.named)])
+
+
+def summary_in(path: Path) -> bytes | None:
+    """Return the bundle in a file, if it is a verification summary: no pointer's own attestation then, but further
+    evidence; None for anything else, which whoever needs it tells."""
+    try:
+        with path.open("rb") as opened:
+            data = opened.read(MAX_BUNDLE_BYTES + 1)
+        return data if read_any_statement(read_bundle(data).payload).predicate_type == SUMMARY else None
+    except (OSError, Failed):
+        return None
+
+
+def _given(summary: bytes | None) -> Further:
+    return Further() if summary is None else Further((summary,))
 
 
 def _check_length(sought: Sought) -> None:

@@ -111,6 +111,14 @@ class Examiner:
             return False
         return rule is not None and not rule.deny and rule.attested
 
+    def takes_summaries(self, policy: bytes | None, index: str, project: str) -> bool:
+        """Return whether the policy takes of a file what some verifier found; as `wants_evidence`."""
+        try:
+            rule = None if policy is None else self._read(policy).rule_for(index, project)
+        except PolicyRefused:
+            return False
+        return rule is not None and bool(rule.verifiers)
+
     def _first(
         self, file: JudgedFile, material: TrustMaterial, policy: Policy | None, bundle: bytes | None
     ) -> Judgement:
@@ -285,6 +293,7 @@ def _of_verdict(verdict: Verdict) -> Mapping[str, object]:
         "demanded": verdict.demanded,
         "rule": verdict.rule,
         "builder": verdict.builder,
+        "verifier": verdict.verifier,
         "level": verdict.level,
         "source": verdict.source,
         "ref": verdict.ref,

@@ -45,6 +45,7 @@ from countermark.reading import Reading
 from countermark.roots import PinStore, RootChoice, choose_root
 from countermark.transport import ByteSource
 from countermark.trusted_view import Folders, TrustedView, opened_view
+from countermark.trusting import read_summary
 from countermark.updater import TrustedIndex
 from countermark.views import ViewChoice, ViewStore, choose_view, recorded_view
 
@@ -88,12 +89,14 @@ class Keeping:
 @dataclass(frozen=True, slots=True)
 class Proven:
     """A pointer that is signed and about what was asked, where its index lies (the address that proved it first), and
-    what the trust role signs; `material` is None when no policy is to be looked at."""
+    what the trust role signs; `material` is None when no policy is to be looked at. `summary` is the index's own, read
+    where the policy takes what a verifier found."""
 
     locations: tuple[Location, ...]
     distribution: Distribution
     pointer: Pointer
     material: TrustMaterial | None
+    summary: Further | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +258,10 @@ class Verifier:
         material = None
         if self.mode is PolicyMode.SIGNED:
             material = self._material(view, chosen, is_named=named is not None)
-        return Proven(view.locations_of(chosen.owner), chosen.file, pointer, material)
+        summary, file = None, chosen.file
+        if material and self._examiner.takes_summaries(material.policy, str(chosen.owner), file.project):
+            summary = read_summary(index, file.project, file.file_name)
+        return Proven(view.locations_of(chosen.owner), file, pointer, material, summary)
 
     def _material(self, view: TrustedView, chosen: Chosen, *, is_named: bool) -> TrustMaterial:
         """Return what the trust role signs, with the roots where there may be evidence."""
@@ -341,7 +347,9 @@ class Verifier:
         return Attested(bundle, further)
 
     def _further(self, proven: Proven, source: ByteSource, file: Path | None) -> Iterator[Further]:
-        """Look for further evidence, at each address of the index or on this machine."""
+        """Look for further evidence: the signed summary, then at each address of the index or on this machine."""
+        if proven.summary is not None:
+            yield proven.summary
         for place in proven.locations if isinstance(self.bundles, Fetched) else proven.locations[:1]:
             about = About(place, proven.pointer.name, proven.distribution.file_name)
             yield self.bundles.further(about, file, source)

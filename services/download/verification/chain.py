@@ -19,6 +19,7 @@ from countermark.core.binding import Asked, check_pointer
 from countermark.core.digest import Sha256
 from countermark.core.errors import PointerRefused
 from countermark.core.filenames import Distribution
+from countermark.core.names import summary_target
 from countermark.core.pointer import MAX_POINTER_BYTES, MalformedPointer, Pointer, Resource, parse_pointer
 from services.download.verification.hashes import Hashes
 from services.download.verification.judged import note_judgement
@@ -41,6 +42,7 @@ from services.download.verification.stored import Found, read_object
 from shared.attesting.judging import Judging
 from shared.auth.directory import IndexRecord
 from shared.catalogue.attestations import object_name
+from shared.catalogue.tidying import newest_digests
 from shared.catalogue.trust_material import POLICY as POLICY_TARGET
 from shared.catalogue.trust_material import named_material
 from shared.objects.interface import Key, ObjectStore
@@ -198,7 +200,7 @@ class Run:
         asked = JudgedFile(
             str(pointer.index), pointer.name, pointer.version, self.file.distribution.file_name, pointer.file.digest
         )
-        others = await self._others(pointer.attestation)
+        others = [*await self._others(pointer.attestation), *await self._summary(material, asked)]
         now = int(self.now.timestamp())
         # What earlier releases had is not for a client to know, and this tells what a client ends with.
         judged = await self.judging.judge(material, asked, named, others, now, None)
@@ -238,6 +240,22 @@ class Run:
         kept = [one for digest, one in zip(digests, found, strict=True) if one is not None and one.sha256 == digest]
         self.objects += kept
         return [one.body for one in kept]
+
+    async def _summary(self, material: TrustMaterial, asked: JudgedFile) -> Sequence[bytes]:
+        """Return the signed summary of the file, where the policy takes what a verifier found; it proves itself."""
+        rule = self.judging.rule_for(material, asked)
+        if rule is None or not rule.verifiers:
+            return ()
+        path = summary_target(self.file.distribution.project, self.file.distribution.file_name)
+        async with self.resources.engine.connect() as connection:
+            digest = (await newest_digests(connection, self.file.index.id, [path])).get(path)
+        if digest is None:
+            return ()
+        found = await read_object(self._store, target_key(self.file.index.name, path, digest), MAX_BUNDLE_BYTES)
+        if found is None or found.sha256 != digest:
+            return ()
+        self.objects.append(found)
+        return (found.body,)
 
     async def _bundle(self, digest: Sha256) -> Found | None:
         return await read_object(
