@@ -70,16 +70,12 @@ class TrustMaterial:
         return Sha256(digest.hexdigest())
 
     def to_document(self) -> dict[str, Any]:
-        """Return this in JSON, bytes in base64."""
-        return {
-            "policy": None if self.policy is None else base64.b64encode(self.policy).decode(),
-            "roots": {path: base64.b64encode(content).decode() for path, content in self.roots.items()},
-            "version": self.version,
-        }
+        """Return this in JSON, but that its bytes are for whoever writes it to put in base64: there may be many."""
+        return {"policy": self.policy, "roots": dict(self.roots), "version": self.version}
 
     @classmethod
     def from_document(cls, document: Any) -> TrustMaterial:
-        """Read what `to_document` made.
+        """Read what `to_document` made, once its bytes are in base64.
 
         Raises:
             BadTrustMaterial: it is something else, or out of bounds.
