@@ -77,7 +77,7 @@ class _Worker:
         pipe = asyncio.subprocess.PIPE
         # Isolated: nothing of the folder that the server was started in, nor of the account's own packages.
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-m", "shared.attesting.worker"),
+            *(sys.executable, "-I", "-m", "shared.attesting.program"),
             stdin=pipe,
             stdout=pipe,
             stderr=pipe,

@@ -138,7 +138,3 @@ def _bound_time() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + CPU_SECONDS, hard))
-
-
-if __name__ == "__main__":
-    main()
