@@ -19,8 +19,10 @@ from shared.catalogue.tables.gateway import (
     IndexRow,
     OwnerLink,
     PolicyExemption,
+    Publisher,
     Token,
     TokenUse,
+    UsedIdentity,
 )
 from shared.catalogue.tables.index import Advisory, AdvisoryAffected, AdvisorySnapshot, Laid, MirrorJson, MirrorPage
 from shared.catalogue.tables.signing import (
@@ -81,6 +83,7 @@ __all__ = [
     "Project",
     "Publication",
     "PublishedFile",
+    "Publisher",
     "Release",
     "SigningEvent",
     "StoredObject",
@@ -91,4 +94,5 @@ __all__ = [
     "TrustTarget",
     "TufFile",
     "TufHead",
+    "UsedIdentity",
 ]
