@@ -337,7 +337,7 @@ class Publishing(Section):
     audience: str | None = Field(
         None,
         max_length=100,
-        pattern=r"^[A-Za-z0-9._-]*\Z",
+        pattern=r"^[A-Za-z0-9._-]*$",
         description="whom identity tokens must be made for; unset: the host of outside_url, or countermark without "
         "one; empty: no trusted publishing",
     )
