@@ -495,7 +495,9 @@ async def test_what_cannot_be_registered_is_told(site: Site) -> None:
     """The same twice, what is no identity, and a mirror."""
     await site.added()
     assert (await site.add()).status_code == 409
-    for payload in ({"workflow": "x"}, {"repository": "thing"}, {"issuer": "http://ci.acme.test"}, {"project": "-"}):
+    wrong: dict[str, str] = {"workflow": "x", "repository": "thing", "issuer": "http://ci.acme.test", "project": "-"}
+    for name, value in wrong.items():
+        payload: dict[str, Any] = {name: value}
         answer = await site.add(**payload)
         assert answer.status_code == 400, answer.text
     assert (await site.add(more="x")).status_code == 422

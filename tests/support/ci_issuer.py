@@ -78,7 +78,7 @@ class CiIssuer:
         if path == "/keys":
             return _json({"keys": [key.as_dict(private=False) for key in self.keys]})
         if path == "/job-token":
-            return _json({"value": self.token(self.job | {"aud": query["audience"][0]})})
+            return _json({"value": self.token(dict(self.job) | {"aud": query["audience"][0]})})
         return 404, {}, b""
 
 

@@ -128,12 +128,12 @@ BAD: list[tuple[str, Identity, dict[str, Any], str]] = [
     ("1 is not true", own(protected=True), {"sub": "job:1", "protected": 1}, "protected"),
     ("a list that holds it", own(tenant="a"), {"sub": "job:1", "tenant": ["a"]}, "tenant"),
     *[
-        (f"without {name}", hub(), github_job(**{name: None}), name)
+        (f"without {name}", hub(), github_job() | {name: None}, name)
         for name in ("repository_owner", "repository_id", "repository_owner_id", "workflow_ref", "job_workflow_ref")
     ],
     *[(f"without {name}", hub(), github_job(**{name: ""}), name) for name in ("event_name", "sha", "run_id")],
     *[
-        (f"gitlab without {name}", lab(), gitlab_job(**{name: None}), name)
+        (f"gitlab without {name}", lab(), gitlab_job() | {name: None}, name)
         for name in (
             "project_id",
             "namespace_id",

@@ -23,7 +23,7 @@ def upgrade() -> None:
         "publisher",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("index_id", sa.Uuid(), nullable=False),
-        sa.Column("life", sa.Integer(), nullable=False),
+        sa.Column("life", sa.BigInteger(), nullable=False),
         _text("project"),
         _text("kind"),
         _text("issuer"),
