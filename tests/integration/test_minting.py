@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import IndexName
 from gateway.accounts import NewIndex
+from gateway.dashboard.token_sweep import KEPT, TokenSweep
 from gateway.trusted_publishing.forgetting import Forgetting
 from gateway.trusted_publishing.identities import parse_identity
+from gateway.trusted_publishing.issuers import Issuers
+from gateway.trusted_publishing.refusals import MintRefused
 from gateway.trusted_publishing.registry import NewPublisher, Publishers
 from shared.auth.permissions import Decision, authorize
 from shared.auth.principal import Principal, Verb
@@ -125,6 +129,7 @@ async def site(
             await gateway.accounts.create_account(name, password=PASSWORD)
         await gateway.accounts.create_index(NewIndex(SHUT, "private"))
         await gateway.resources.directory.refresh()
+        issuer.now = lambda: int(gateway.clock.now().timestamp())
         yield Site(gateway, issuer)
 
 
@@ -262,16 +267,22 @@ async def test_a_refused_token_is_not_used_up(site: Site) -> None:
 
 
 async def test_what_has_expired_is_forgotten(site: Site) -> None:
-    """Not before it could no longer be exchanged."""
+    """The identity token not before it could no longer be exchanged; the upload token a day after its end."""
     await site.added()
     await site.mint()
-    forgetting = Forgetting(site.gateway.resources.engine, site.gateway.clock)
+    engine = site.gateway.resources.engine
+    forgetting = Forgetting(engine, site.gateway.clock)
     site.gateway.clock.advance(timedelta(seconds=300 + 34))
     assert await forgetting.forget() == 0
     site.gateway.clock.advance(timedelta(seconds=2))
     assert await forgetting.forget() == 1
-    async with site.gateway.resources.engine.connect() as connection:
+    async with engine.connect() as connection:
         assert await connection.scalar(select(UsedIdentity.sha256)) is None
+    sweep = TokenSweep(engine, site.gateway.clock)
+    assert await sweep.sweep() == 0
+    site.gateway.clock.advance(KEPT + timedelta(minutes=15))
+    assert await sweep.sweep() == 1
+    assert len(await site.audit("publisher.mint")) == 1
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------
@@ -386,6 +397,7 @@ async def test_another_issuers_key_is_not_taken(site: Site, tmp_path: Path) -> N
     await site.added()
     tls, _ = server_tls(tmp_path / "other")
     with ci_issuer(tls) as other:
+        other.keys[:] = [new_key()]
         await site.added(project="mine", issuer=other.url, repository="evil/mine")
         forged = other.token(github_job() | {"iss": site.issuer.url}, kid=site.issuer.keys[0].kid)
         assert code_of(await site.exchange(forged)) == ("invalid-token", "The token's signature is not its issuer's.")
@@ -430,6 +442,60 @@ async def test_keys_elsewhere_without_tls_are_not_fetched(site: Site) -> None:
     assert site.issuer.asked == ["/.well-known/openid-configuration"]
 
 
+@dataclass(slots=True)
+class Ticks:
+    """A monotonic clock that tests move."""
+
+    at: float = 1000.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.at
+
+
+async def test_keys_are_used_for_a_while(issuer: CiIssuer) -> None:
+    """A new one is found after a minute, one that was withdrawn is good for ten; a failure takes no known ones away."""
+    ticks = Ticks()
+    async with Outgoing(Outside(networks=LOOPBACK)) as outgoing:
+        issuers = Issuers(outgoing, ticks)
+        first, second = issuer.keys[0], new_key()
+        await issuers.key(issuer.url, str(first.kid))
+        issuer.keys[:] = [second]
+        ticks.at += 59
+        with pytest.raises(MintRefused, match="does not publish"):
+            await issuers.key(issuer.url, str(second.kid))
+        await issuers.key(issuer.url, str(first.kid))
+        assert issuer.asked.count("/keys") == 1
+        issuer.answers["/keys"] = (500, {}, b"")
+        ticks.at += 1
+        with pytest.raises(MintRefused, match="does not publish"):
+            await issuers.key(issuer.url, str(second.kid))
+        await issuers.key(issuer.url, str(first.kid))
+        del issuer.answers["/keys"]
+        ticks.at += 60
+        await issuers.key(issuer.url, str(second.kid))
+        with pytest.raises(MintRefused, match="does not publish"):
+            await issuers.key(issuer.url, str(first.kid))
+        issuer.answers["/keys"] = (500, {}, b"")
+        ticks.at += 600
+        for _ in range(3):
+            with pytest.raises(MintRefused, match="cannot be fetched"):
+                await issuers.key(issuer.url, str(second.kid))
+        assert issuer.asked.count("/keys") == 4
+        del issuer.answers["/keys"]
+        ticks.at += 10
+        await asyncio.gather(*(issuers.key(issuer.url, str(second.kid)) for _ in range(5)))
+        assert issuer.asked.count("/keys") == 5
+
+
+async def test_a_private_address_is_not_asked(issuer: CiIssuer) -> None:
+    """An issuer whose name leads inside is silent, unless the operator allows its network."""
+    async with Outgoing() as outgoing:
+        with pytest.raises(MintRefused, match="cannot be fetched"):
+            await Issuers(outgoing).key(issuer.url, "x")
+    assert issuer.asked == []
+
+
 # --- pending ------------------------------------------------------------------------------------------------------
 
 
@@ -472,7 +538,6 @@ async def test_waiting_ends_after_thirty_days(site: Site) -> None:
     """Then it is as if it had never been registered, and can be registered again."""
     await site.added()
     site.gateway.clock.advance(timedelta(days=30))
-    site.issuer.now = lambda: int(site.gateway.clock.now().timestamp())
     assert code_of(await site.mint())[0] == "invalid-publisher"
     await site.added()
     assert (await site.mint()).status_code == 200

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -37,6 +38,12 @@ def new_key() -> RSAKey:
     return RSAKey.generate_key(2048, {"kid": secrets.token_hex(8), "use": "sig", "alg": "RS256"})
 
 
+@cache
+def _first_key() -> RSAKey:
+    # Making one takes a good part of a second.
+    return new_key()
+
+
 @dataclass(slots=True)
 class CiIssuer:
     """The issuer.
@@ -50,7 +57,7 @@ class CiIssuer:
     """
 
     url: str
-    keys: list[RSAKey] = field(default_factory=lambda: [new_key()])
+    keys: list[RSAKey] = field(default_factory=lambda: [_first_key()])
     answers: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     job: Mapping[str, Any] = field(default_factory=dict)
