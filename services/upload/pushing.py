@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.upload import push_rules as rules
 from services.upload.approving import refuse_replacing
 from services.upload.carrying import AnyCarried, Carrier
+from services.upload.indexes import keep_index
 from services.upload.parcel import MAX_FILES, Parcel
 from services.upload.push_rules import ActionLine, Push
 from services.upload.pushed_attestations import PushedAttestations
@@ -206,6 +207,7 @@ class Pushes:
         """
         target = order.target
         async with UnitOfWork(self._resources.engine) as work:
+            await keep_index(work.connection, target)
             release = await _opened(work, order, parcel.release)
             await look_again(work.connection, order.source, parcel)
             plan = await _planned(work, order, release, parcel)
