@@ -31,6 +31,7 @@ from services.upload.attaching import Attaching, Documentation
 from services.upload.attestation_rules import FIELD, Arrived
 from services.upload.attestations import Attested, Attesting, Proven
 from services.upload.form import ContentMissing, ReceivedForm, receive_form
+from services.upload.indexes import keep_index
 from services.upload.inspecting import Inspector, sentences
 from services.upload.registering import Registry
 from services.upload.rules import Action
@@ -266,6 +267,7 @@ class Uploads:
     async def _keep(self, sent: Sent, new: NewFile, expecting: Expecting, proven: Sequence[Proven]) -> Added:
         index, at = sent.index, new.coordinates
         async with UnitOfWork(self._resources.engine) as work:
+            await keep_index(work.connection, index)
             try:
                 added = await overwriting.add_file(work.connection, index, new)
             except NameTaken as error:

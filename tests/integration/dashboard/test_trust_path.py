@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -215,7 +216,7 @@ async def test_provenance_that_is_gone_or_changed_is_warned_of(site: Site, forge
     for version, claims in (("1.0", github()), ("1.1", github("other/home")), ("1.2", None)):
         name = f"thing-{version}-py3-none-any.whl"
         bundle = None if claims is None else body(forge.built(name, CONTENT, claims))
-        facts = {} if claims is None else {"san": f"https://github.com/{claims['workflow_ref']}"}
+        facts: dict[str, Any] = {} if claims is None else {"san": f"https://github.com/{claims['workflow_ref']}"}
         await site.signed.add(name, CONTENT, bundle, **facts)
     await site.signed.publish()
     lost, changed = "Provenance was there before and is gone:", "Another signer than of the release before:"
