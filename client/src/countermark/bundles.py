@@ -28,6 +28,12 @@ from countermark.transport import ByteSource
 SUFFIX = ".sigstore.json"
 """Of an attestation that lies beside its file."""
 
+_OTHER = (
+    "It is not, byte for byte, the attestation that the pointer names: one of another build, one that the index "
+    "keeps in another form, or one that was altered. Take the right one where there is a network, by `countermark "
+    "download --bundle` or `--evidence FOLDER`, or name it with --attestation FILE."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Sought:
@@ -143,7 +149,7 @@ class Local:
         try:
             compare(sought.named, Measured(sha256_of(data), Length(len(data))), str(path))
         except ArtifactRefused as error:
-            raise AttestationAltered(error.problem) from error
+            raise AttestationAltered(error.problem, _OTHER) from error
         return data
 
     def further(self, about: About, file: Path | None, source: ByteSource) -> Further:
@@ -185,5 +191,7 @@ def _given(summary: bytes | None) -> Further:
 def _check_length(sought: Sought) -> None:
     if sought.named.length > MAX_BUNDLE_BYTES:
         raise AttestationAltered(
-            f"the attestation of {sought.file_name} has {sought.named.length} bytes, and {MAX_BUNDLE_BYTES} are allowed"
+            f"the attestation of {sought.file_name} has {sought.named.length} bytes by its pointer, and "
+            f"{MAX_BUNDLE_BYTES} are allowed",
+            "Tell the people who run this registry: it signed what no client may accept.",
         )

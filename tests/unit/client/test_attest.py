@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler
@@ -206,6 +207,19 @@ def test_contradictions_are_usage(run: Run, wheel: Path, arguments: tuple[str, .
     done = run("attest", wheel, *arguments)
     assert done.exit_code == 2
     assert words in done.stderr
+
+
+def test_without_a_network_it_says_what_to_give(wheel: Path, tmp_path: Path) -> None:
+    """Whoever signs by an identity where there is no network is told of the options that do without this one."""
+    write_statement(wheel)
+    alone = ("unshare", "--map-root-user", "--net")
+    if shutil.which("unshare") is None or subprocess.run((*alone, "true"), check=False).returncode:
+        pytest.skip("this machine gives no namespaces without a network")
+    argv = (*alone, sys.executable, "-m", "countermark", "attest", str(wheel), "--identity-token", "x.y.z")
+    environment = {"HOME": str(tmp_path / "home"), "PATH": os.environ["PATH"]}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert all(option in done.stderr for option in ("network", "--trust-config FILE", "--key")), done.stderr
 
 
 def test_other_commands_do_not_wait_for_what_signs() -> None:

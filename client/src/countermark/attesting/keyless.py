@@ -31,6 +31,12 @@ _NO_IDENTITY = (
     "or --key."
 )
 
+_NO_PUBLIC = (
+    "Signing by an identity needs the network, without --trust-config that of the public instance: check it and try "
+    "again. For another instance give --trust-config FILE, which whoever runs it hands out; with --key nothing but a "
+    "time stamp needs the network."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Instance:
@@ -103,7 +109,7 @@ def read_instance(path: Path | None, rekor: int | None = None) -> Instance:
     except OSError as error:
         raise LocalState(f"cannot read {name}: {error.strerror or error}") from error
     except Exception as error:
-        remedy = "Check the network." if path is None else "It holds trustedRoot and signingConfig; ask who runs it."
+        remedy = _NO_PUBLIC if path is None else "It holds trustedRoot and signingConfig; ask who runs it."
         raise AttestFailed(f"{name} has no usable client trust config: {words(error)}", remedy) from error
     for version in (1, None) if rekor is None else (rekor,):
         config.force_tlog_version = version
