@@ -34,6 +34,11 @@ _OTHER = (
     "download --bundle` or `--evidence FOLDER`, or name it with --attestation FILE."
 )
 
+_NOWHERE = (
+    "Where there is a network, `countermark download --bundle` places it beside the file, and --evidence FOLDER writes "
+    "it with all else; or name it with --attestation FILE."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Sought:
@@ -140,7 +145,7 @@ class Local:
         path = next((place for place in places if place.is_file()), None)
         if path is None:
             looked = " and ".join(str(place) for place in places) or "nothing"
-            raise NotAtHand(f"the attestation of {sought.file_name} is not at hand: {looked} was looked for")
+            raise NotAtHand(f"the attestation of {sought.file_name} is not at hand: {looked} was looked for", _NOWHERE)
         try:
             with path.open("rb") as file:
                 data = file.read(sought.named.length + 1)

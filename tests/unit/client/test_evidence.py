@@ -396,3 +396,15 @@ def test_many_files_are_verified_together(shop: Shop) -> None:
     assert "step 6 of 13 (digest) failed: artifact: " in done.stderr
     assert "1 file(s) proven, 2 failed [exit 41]" in done.stderr
     assert sum(path.endswith("timestamp.json") for path, _ in shop.server.seen) == 1
+
+
+def test_what_is_not_there_is_said_at_once(shop: Shop, tmp_path: Path) -> None:
+    """A file or attestation that does not exist is told as that, whatever the index has under its name."""
+    for name in (WHEEL, "nothing-1.0.tar.gz"):
+        done = shop.check(tmp_path / name)
+        assert (done.exit_code, f"there is no file {tmp_path / name}" in done.stderr) == (70, True), done.stderr
+    assert shop.get("widget==1.10").exit_code == 0
+    done = shop.check(shop.dest / WHEEL, "--attestation", tmp_path / "nothing.json")
+    assert (done.exit_code, "there is no attestation" in done.stderr) == (2, True), done.stderr
+    done = shop.check(shop.dest / WHEEL, "--offline")
+    assert (done.exit_code, "download --bundle" in done.stderr) == (10, True), done.stderr
