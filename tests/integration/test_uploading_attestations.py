@@ -90,6 +90,7 @@ async def test_both_attestations_of_a_build_are_verified_and_kept(site: Site, fo
     answer = await site.post(*pair)
     assert answer.status_code == 200, answer.text
     assert "Attestations verified and kept: 2." in answer.text
+    assert answer.headers["X-Countermark-Attestations"] == "kept=2, new=2"
     rows = await site.rows()
     assert [(row.predicate_type.rpartition("/")[0][-10:], row.named, row.origin) for row in rows] == [
         ("ns/publish", False, "pep740"),

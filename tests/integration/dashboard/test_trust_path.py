@@ -141,6 +141,9 @@ async def test_a_file_without_attestations(site: Site) -> None:
     assert re.findall(r'<h3 id="at-(\w+)">', page) == ["metadata", "bytes"]
     assert "nobody attests" in page
     assert "countermark attest dist/" in page
+    # dist/* would have twine send statements as if they were files.
+    assert "countermark attest --pep740 dist/" in page
+    assert "dist/*" not in page
     release = await site.browser.get(f"{PROJECT}/releases/1.0")
     assert f'href="{PROJECT}/releases/1.0/files/{WHEEL}"' in release.text
 
