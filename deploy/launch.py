@@ -29,6 +29,7 @@ from deploy.cli_mirrors import mirrors
 from deploy.cli_operations import bins, check_config, configuration, jobs, rebuild, trees
 from deploy.cli_osv import advisories
 from deploy.cli_policy import policies
+from deploy.cli_publishers import publishers
 from deploy.cli_trust import trust
 from deploy.errors import LaunchError, UsageError
 from deploy.supervisor import first_cause
@@ -39,6 +40,7 @@ from shared.settings import Settings
 app = new_group("Countermark, a package registry whose every download can be proven.")
 app.add_typer(users, name="user")
 app.add_typer(tokens, name="token")
+app.add_typer(publishers, name="publisher")
 app.add_typer(indexes, name="index")
 app.add_typer(keys, name="keys")
 app.add_typer(jobs, name="jobs")

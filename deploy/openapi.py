@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from starlette.types import ASGIApp
 
 from deploy import assembly
+from gateway.limits import Limits
 from gateway.v1.app import create_v1
 from shared.auth.directory import Directory
 from shared.catalogue.engine import open_engine
@@ -57,7 +58,8 @@ def main(folder: Path) -> None:
 
 async def _descriptions() -> dict[str, dict[str, Any]]:
     with _unconnected() as resources:
-        sources: dict[str, tuple[ASGIApp, str]] = {"gateway": (create_v1(resources), "/api/v1/openapi.json")}
+        limits = Limits(resources.redis, resources.settings.rate_limits)
+        sources: dict[str, tuple[ASGIApp, str]] = {"gateway": (create_v1(resources, limits), "/api/v1/openapi.json")}
         for name, service in assembly.create_services(resources).items():
             sources[name] = (service.app, "/openapi.json")
         found = {name: await _asked(app, path) for name, (app, path) in sources.items()}

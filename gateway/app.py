@@ -27,6 +27,7 @@ from gateway.oidc import OidcClient, OidcConfig
 from gateway.sessions import Sessions
 from gateway.settings import Addresses, addresses_of, external_issuer, uses_local_provider
 from gateway.templates import Pages
+from gateway.trusted_publishing.forgetting import Forgetting
 from gateway.ui import UiParts, build_ui
 from gateway.upstream import Upstream
 from gateway.v1.app import bounded, create_v1
@@ -62,7 +63,7 @@ def create_app(
     client, routes = _signing_in(resources, addresses, pages, limits)
     sessions = Sessions(resources.redis, resources.clock, resources.directory)
     login = Login(LoginParts(client, sessions, resources.redis, limits, resources.directory), https=addresses.https)
-    v1 = bounded(create_v1(resources), resources)
+    v1 = bounded(create_v1(resources, limits), resources)
     proxies = resources.settings.listen.proxies
     verifier = Verifier(resources.directory, resources.clock)
     api = build_api(
@@ -92,7 +93,8 @@ def create_app(
     desk = Desk(backing, addresses, login, pages, Remote(api))
     sweep = TokenSweep(resources.engine, resources.clock)
     ui = build_ui(UiParts(addresses, login, desk, pages, proxies), routes)
-    return GatewayApps(api=api, ui=ui, loops=(sweep.run,))
+    forgetting = Forgetting(resources.engine, resources.clock)
+    return GatewayApps(api=api, ui=ui, loops=(sweep.run, forgetting.run))
 
 
 def _signing_in(

@@ -62,6 +62,9 @@ LINK_BY_ADDRESS = Limit("link-address", "passwords_by_address", timedelta(minute
 LOGIN_BY_ADDRESS = Limit("login-address", "logins_by_address", timedelta(minutes=5))
 """Logins begun from one address: each keeps a little in Redis for ten minutes."""
 
+MINT_BY_ADDRESS = Limit("mint-address", "mints_by_address", timedelta(minutes=5))
+"""Identity tokens of CI jobs that one address exchanges, or tries to."""
+
 WRITE_BY_ADDRESS = Limit("write-address", "writes_by_address", timedelta(minutes=1), closed=False)
 """Uploads and changes from one address, with whatever credentials."""
 

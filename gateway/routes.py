@@ -16,7 +16,7 @@ from shared.faces import DOWNLOAD, GATEWAY, INDEX, SIGNING, UPLOAD, Face, parse_
 SERVICES = (UPLOAD, INDEX, DOWNLOAD, SIGNING)
 """Names of the services that answer requests."""
 
-OWN_API_PREFIXES = ("/api/v1/", "/_/secrets/")
+OWN_API_PREFIXES = ("/api/v1/", "/_/secrets/", "/_/oidc/", "/.well-known/")
 """Where the gateway itself answers machines, unless a service does below."""
 
 QUERY_PREFIX = "/v1/"

@@ -27,6 +27,7 @@ from gateway.dashboard.operator_pages import OperatorPages
 from gateway.dashboard.own_account_pages import OwnAccountPages
 from gateway.dashboard.policy_pages import PolicyPages
 from gateway.dashboard.project_pages import ProjectPages
+from gateway.dashboard.publisher_pages import PublisherPages
 from gateway.dashboard.rights_pages import RightsPages
 from gateway.dashboard.token_pages import TokenPages
 from gateway.dashboard.trust_pages import TrustPages
@@ -139,6 +140,7 @@ def build_ui(parts: UiParts, extra_routes: list[Route]) -> ASGIApp:
         ApprovalPages,
         HoldPages,
         PolicyPages,
+        PublisherPages,
         OwnAccountPages,
         AccountPages,
         OperatorPages,

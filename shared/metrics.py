@@ -132,6 +132,10 @@ class Metrics:
             "countermark_reads_refused", "Files not served, as their chain broke when they were read.", ["step"],
             registry=registry,
         )  # fmt: skip
+        self._refused_trust = Counter(
+            "countermark_trust_refused", "Times that what the trust role signs could not be used.", ["why"],
+            registry=registry,
+        )  # fmt: skip
         self._catalogue(registry)
         self._upstreams(registry)
         self.signing = SigningMetrics(registry, _SECONDS)
@@ -187,6 +191,11 @@ class Metrics:
     def refused_read(self, step: str) -> None:
         """Count that a file was not served, by the step at which its chain broke when it was read."""
         self.reads_refused.labels(step).inc()
+
+    def refused_trust(self, why: str) -> None:
+        """Count that nothing was judged, as what trust signs cannot be used: `signature`, `anchor`, `older`, `bytes` or
+        `expired`."""
+        self._refused_trust.labels(why).inc()
 
     def _catalogue(self, registry: CollectorRegistry) -> None:
         """Make what one look at the catalogue finds; the same in every process that looks (workers)."""

@@ -127,12 +127,14 @@ class Outgoing:
         *,
         authorization: str | None = None,
         patience: Patience | None = None,
+        stays: bool = False,
     ) -> AsyncIterator[Answer]:
         """Ask for a URL.
 
         Args:
             authorization: header for the place that the URL names, and for no other.
             patience: how long to wait.
+            stays: whether redirects to another server are refused.
 
         Raises:
             Unreachable: there is no answer, or there may be none.
@@ -144,6 +146,8 @@ class Outgoing:
             async with limit:
                 for _ in range(MOST_REDIRECTS + 1):
                     place = _server(url)
+                    if stays and place != first:
+                        raise Unreachable("it redirects to another server, which is not followed", refused=True)
                     own = dict(headers) | ({"authorization": authorization} if authorization and place == first else {})
                     async with self._asked(place, url, own, waits) as response:
                         if response.status_code not in _REDIRECTS or "location" not in response.headers:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from countermark.core.digest import Sha256, parse_sha256
 from shared.key_settings import checked_key_secret, checked_key_uri, parse_table
 from shared.outside import Outside, parse_outside
 from shared.reading.policy import checked_prefix
@@ -184,6 +185,16 @@ class Attestations(Section):
         "unset: that of the public instance, as the installed sigstore library brings it along",
     )
     seconds: float = Field(20.0, ge=1, le=300, description="seconds that verifying the attestations of a file may take")
+    first_root: Sha256 | None = Field(
+        None,
+        description="sha256 of the deployment's 1.root.json, from which upload and signing verify what the trust role "
+        "signs; unset: that which a process finds first",
+    )
+
+    @field_validator("first_root")
+    @classmethod
+    def _is_digest(cls, value: str | None) -> Sha256 | None:
+        return None if value is None else parse_sha256(value)
 
 
 class Signing(Section):
@@ -300,10 +311,18 @@ class RateLimits(Section):
     logins_by_address: int = Field(60, ge=0, description="logins begun per five minutes from one address")
     passwords_by_address: int = Field(30, ge=0, description="passwords or owner links per five minutes, one address")
     passwords_by_account: int = Field(10, ge=0, description="passwords per five minutes for one account")
+    mints_by_address: int = Field(
+        300, ge=0, description="identity tokens per five minutes that one address exchanges or tries to"
+    )
 
 
 NO_LIMITS = RateLimits(
-    writes_by_address=0, writes_by_token=0, logins_by_address=0, passwords_by_address=0, passwords_by_account=0
+    writes_by_address=0,
+    writes_by_token=0,
+    logins_by_address=0,
+    passwords_by_address=0,
+    passwords_by_account=0,
+    mints_by_address=0,
 )
 
 
@@ -320,6 +339,18 @@ class Leaks(Section):
 
     keys: dict[str, str] = Field(
         default_factory=dict, description="id -> PEM of the ECDSA P-256 keys that sign such lists; none: no intake"
+    )
+
+
+class Publishing(Section):
+    """Trusted publishing: CI jobs exchange their identity tokens for upload tokens."""
+
+    audience: str | None = Field(
+        None,
+        max_length=100,
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="whom identity tokens must be made for; unset: the host of outside_url, or countermark without "
+        "one; empty: no trusted publishing",
     )
 
 
@@ -360,6 +391,7 @@ class Settings(Section):
     limits: RateLimits = RateLimits()
     indexes: Indexes = Indexes()
     leaks: Leaks = Leaks()
+    publishing: Publishing = Publishing()
     logging: Logging = Logging()
 
     @property

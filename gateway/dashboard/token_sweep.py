@@ -1,5 +1,5 @@
-"""Forgets the pages' own tokens, and those of the devpi client's logins, after they expired: each would else leave a
-row for ever.
+"""Forgets the pages' own tokens, those of the devpi client's logins and those of trusted publishers, after they
+expired: each would else leave a row for ever.
 
 Tokens that people made are left alone, expired or not: their owners see them in their list, and whoever still uses one
 is told that it expired. That these tokens were made stays in the audit log.
@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.dashboard.session_tokens import own_tokens
-from shared.auth.tokens import LOGIN_FORMAT_VERSIONS
+from shared.auth.tokens import LOGIN_FORMAT_VERSIONS, PUBLISHER_FORMAT_VERSION
 from shared.catalogue.tables import Token, TokenUse
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import Clock
@@ -33,7 +33,7 @@ BATCH = 1000
 
 
 class TokenSweep:
-    """Removes expired tokens of the dashboard and of logins; several processes may do it at once."""
+    """Removes expired tokens of the dashboard, of logins and of publishers; several processes may do it at once."""
 
     def __init__(self, engine: AsyncEngine, clock: Clock) -> None:
         self._engine = engine
@@ -60,7 +60,7 @@ class TokenSweep:
     async def _batch(self) -> int:
         old = (
             select(Token.id)
-            .where(own_tokens() | Token.format_version.in_(LOGIN_FORMAT_VERSIONS))
+            .where(own_tokens() | Token.format_version.in_([*LOGIN_FORMAT_VERSIONS, PUBLISHER_FORMAT_VERSION]))
             .where(Token.expires_at < self._clock.now() - KEPT)
             .order_by(Token.id)
             .limit(BATCH)

@@ -1,4 +1,5 @@
-"""Wires the gateway's own routes for machines: `/api/v1` but for what services answer, and the intake of leaks.
+"""Wires the gateway's own routes for machines: `/api/v1` but for what services answer, the exchange of trusted
+publishing, and the intake of leaks.
 
 Source: architecture sections 3 and 11.8.
 """
@@ -11,11 +12,14 @@ from fastapi import FastAPI, Request
 from starlette.types import ASGIApp
 
 from gateway.leaks import KEY_HEADER, SIGNATURE_HEADER, Key, LeakedTokens, leak_keys, signed_leaks
+from gateway.limits import Limits
+from gateway.trusted_publishing.routes import exchange_routes
 from gateway.v1.accounts import AccountRoutes
 from gateway.v1.callers import Callers
 from gateway.v1.indexes import IndexRoutes
 from gateway.v1.operations import OperationRoutes
 from gateway.v1.policies import PolicyRoutes
+from gateway.v1.publishers import PublisherRoutes
 from gateway.v1.tokens import TokenRoutes
 from shared.auth.verifier import Verifier
 from shared.bodies import BoundedBodies, OwnPagesOnly, own_origin
@@ -43,7 +47,7 @@ _PROBLEM: dict[str, Any] = {
 }
 
 
-def create_v1(resources: Resources) -> FastAPI:
+def create_v1(resources: Resources, limits: Limits) -> FastAPI:
     """Return the application; its lists and changes are described at `/api/v1/openapi.json`.
 
     Raises:
@@ -58,9 +62,10 @@ def create_v1(resources: Resources) -> FastAPI:
         redoc_url=None,
         responses={"4XX": _PROBLEM},
     )
-    for routes in (TokenRoutes, AccountRoutes, IndexRoutes, PolicyRoutes, OperationRoutes):
+    for routes in (TokenRoutes, AccountRoutes, IndexRoutes, PolicyRoutes, PublisherRoutes, OperationRoutes):
         app.include_router(routes(callers).router, prefix="/api/v1")
     _add_intake(app, resources, leak_keys(resources.settings.leaks))
+    app.include_router(exchange_routes(resources, limits).router)
     install_problem_handlers(app, problem_answer)
     return app
 

@@ -40,7 +40,6 @@ from services.upload.attestation_rules import (
     refused,
 )
 from services.upload.rules import Fields
-from services.upload.trusting import Trusting
 from shared.attesting.judging import Judging
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Principal
@@ -103,7 +102,6 @@ class Attesting:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._judging = Judging(resources.settings.attestations, resources.verifying)
-        self._trusting = Trusting()
 
     def read(self, fields: Fields, file_name: FileName, sha256: Sha256) -> list[Arrived]:
         """Return the attestations of a form.
@@ -266,8 +264,8 @@ class Attesting:
             ServiceError: unavailable.
         """
         index, publisher, had = file.index, None, None
+        material = await self._resources.trusted.material()
         async with self._resources.engine.connect() as connection:
-            material = await self._trusting.material(connection)
             if material.policy is not None:
                 had = await attestations.project_had_provenance(connection, index.id, index.life, file.project)
             if bound and principal.token_id is not None:

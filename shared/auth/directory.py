@@ -21,7 +21,12 @@ from countermark.core.names import IndexName, parse_index_name
 from shared.auth.index_settings import ROW_VERSION, IndexSettings
 from shared.auth.last_use import LastUse
 from shared.auth.principal import Grant, Resource, Scope, Verb
-from shared.auth.tokens import LOGIN_FORMAT_VERSION, LOGIN_FORMAT_VERSIONS, OPEN_LOGIN_FORMAT_VERSION
+from shared.auth.tokens import (
+    LOGIN_FORMAT_VERSION,
+    LOGIN_FORMAT_VERSIONS,
+    OPEN_LOGIN_FORMAT_VERSION,
+    PUBLISHER_FORMAT_VERSION,
+)
 from shared.catalogue.tables import Account, Deployment, IndexBase, IndexRow, PolicyExemption, Token
 from shared.catalogue.tables import Grant as GrantRow
 from shared.ids import IndexId, TokenId
@@ -59,6 +64,8 @@ class TokenRecord:
     expires_at: datetime
     login: bool = False
     """Whether a login of the devpi client made it: good with its account's own name only."""
+    publisher: str | None = None
+    """The name of the trusted publisher that it was made for; `account` is who registered that one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +225,13 @@ class Directory:
             living = {row.name: AccountRecord(row.name, row.password_hash or self.no_password) for row in accounts}
             tokens = await connection.execute(
                 select(
-                    Token.secret_sha256, Token.id, Token.account, Token.scopes, Token.expires_at, Token.format_version
+                    Token.secret_sha256,
+                    Token.id,
+                    Token.account,
+                    Token.scopes,
+                    Token.expires_at,
+                    Token.format_version,
+                    Token.publisher["name"].astext.label("publisher"),
                 ).where(Token.revoked_at.is_(None), Token.expires_at > func.now() - _EXPIRED_KEPT)
             )
             grants: dict[object, set[Grant]] = {}
@@ -283,6 +296,7 @@ class Directory:
                     tuple(map(scope_from, row.scopes)),
                     row.expires_at,
                     login=row.format_version in LOGIN_FORMAT_VERSIONS,
+                    publisher=row.publisher if row.format_version == PUBLISHER_FORMAT_VERSION else None,
                 )
                 for row in tokens
                 if row.account in living and self._holds(row.format_version, living[row.account])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import Enum
 
-from shared.auth.principal import ANONYMOUS, AUTHENTICATED, Principal, Resource, Scope, Verb
+from shared.auth.principal import ANONYMOUS, AUTHENTICATED, Grant, Principal, Resource, Scope, Verb
 
 
 class Decision(Enum):
@@ -24,10 +24,12 @@ def authorize(principal: Principal, verb: Verb, resource: Resource) -> Decision:
     """Decide whether `principal` may do `verb` to `resource`. Denies unless a grant and, for a token, a scope allow it.
 
     1. Some grant on the index names the verb and the principal: the account, one of its groups, everyone known,
-    everyone.
+    everyone. A trusted publisher has no account: whoever may configure the index gave it what its scopes say.
     2. A token's scopes narrow what its account may do. Reading what everyone may read needs no scope,
        so that a token for one index does not lock its bearer out of public ones.
     """
+    if principal.publisher:
+        return _authorize_publisher(principal, verb, resource)
     subjects = {ANONYMOUS}
     if principal.account is not None:
         subjects |= {AUTHENTICATED, principal.account, *(f":{group}" for group in principal.groups)}
@@ -39,6 +41,13 @@ def authorize(principal: Principal, verb: Verb, resource: Resource) -> Decision:
     if any(_covers(scope, verb, resource) for scope in principal.scopes):
         return Decision.ALLOWED
     return Decision.OUT_OF_SCOPE
+
+
+def _authorize_publisher(principal: Principal, verb: Verb, resource: Resource) -> Decision:
+    if any(_covers(scope, verb, resource) for scope in principal.scopes or ()):
+        return Decision.ALLOWED
+    open_to_all = verb is Verb.READ and Grant(ANONYMOUS, Verb.READ) in resource.grants
+    return Decision.ALLOWED if open_to_all else Decision.OUT_OF_SCOPE
 
 
 def authorize_some_project(principal: Principal, verb: Verb, resource: Resource) -> Decision:

@@ -41,16 +41,19 @@ class Principal:
     """Who makes a request.
 
     Attributes:
-        account: the account's name; None for the anonymous principal.
+        account: the account's name; None for the anonymous principal. Of a trusted publisher its own name, which no
+            account has.
         groups: group names without the leading colon.
         scopes: limits of the token used; None when the account itself signed in (password or session).
         token_id: the token used, if one was.
+        publisher: whether it is a trusted publisher: the scopes are all its rights, and no grants are asked for.
     """
 
     account: str | None
     groups: frozenset[str] = frozenset()
     scopes: tuple[Scope, ...] | None = None
     token_id: TokenId | None = None
+    publisher: bool = False
 
     @property
     def is_anonymous(self) -> bool:

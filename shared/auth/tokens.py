@@ -16,6 +16,9 @@ import zlib
 PREFIX = "cmk_1"
 """`cmk_` and the format's version."""
 
+MINTED_PREFIX = "pypi-"
+"""Stands before the tokens of trusted publishers, and is no part of them. Source: contract python-index 3.2 and 3.6."""
+
 LOGIN_PREFIX = "cms_1"
 """Begins the tokens of `+login`: good for the account's own name only, and for hours. Source: contract devpi 23."""
 
@@ -27,6 +30,9 @@ LOGIN_FORMAT_VERSION = 2
 
 OPEN_LOGIN_FORMAT_VERSION = 3
 """Of those that were made while the deployment was an open devpi, perhaps without a password: good while it is one."""
+
+PUBLISHER_FORMAT_VERSION = 4
+"""Of those that a trusted publisher's exchange made: what it may do is in its scopes, whatever accounts may."""
 
 LOGIN_FORMAT_VERSIONS = frozenset([LOGIN_FORMAT_VERSION, OPEN_LOGIN_FORMAT_VERSION])
 """Of all tokens of `+login`."""
@@ -46,7 +52,7 @@ def token_sha256(text: str) -> str | None:
 
     A leading `pypi-` is ignored: minted tokens carry it because CI actions look for it.
     """
-    bare = text.removeprefix("pypi-")
+    bare = text.removeprefix(MINTED_PREFIX)
     match = _TOKEN.match(bare)
     if match is None or _checksum(match[1]) != match[2]:
         return None
@@ -55,7 +61,7 @@ def token_sha256(text: str) -> str | None:
 
 def looks_like_token(text: str) -> bool:
     """Return whether `text` begins as our tokens do, whether or not it is one."""
-    return text.removeprefix("pypi-").startswith((PREFIX, LOGIN_PREFIX))
+    return text.removeprefix(MINTED_PREFIX).startswith((PREFIX, LOGIN_PREFIX))
 
 
 def is_login_token(text: str) -> bool:

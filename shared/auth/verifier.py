@@ -101,7 +101,12 @@ class Verifier:
 
     def _accepted(self, record: TokenRecord, now: datetime) -> Principal:
         self._directory.last_use.saw(record.id, now)
-        return Principal(account=record.account, scopes=record.scopes, token_id=record.id)
+        return Principal(
+            account=record.publisher or record.account,
+            scopes=record.scopes,
+            token_id=record.id,
+            publisher=record.publisher is not None,
+        )
 
     async def _password(self, header: str) -> Principal:
         pair = _basic(header)

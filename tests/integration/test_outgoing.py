@@ -176,6 +176,29 @@ async def test_redirects_are_bounded_and_take_no_credentials_along() -> None:
                 await _read(f"{url}/loop")
 
 
+async def test_whoever_must_not_leave_a_server_does_not() -> None:
+    """Redirects of the same server are followed; the other one is not even asked."""
+    seen: list[str] = []
+
+    def other(path: str, headers: dict[str, str]) -> bytes:
+        seen.append(path)
+        return _answer(b"there")
+
+    async with _server(other) as there:
+
+        def here(path: str, headers: dict[str, str]) -> bytes:
+            target = {"/1": "/2", "/away": f"{there}/3"}.get(path)
+            return _answer(b"here") if target is None else _answer(b"", f"location: {target}", status="302 Found")
+
+        async with _server(here) as url, Outgoing(_LOOPBACK) as outgoing:
+            async with outgoing.get(f"{url}/1", {}, stays=True) as answer:
+                assert await answer.read(100) == b"here"
+            with pytest.raises(Unreachable, match="redirects to another server"):
+                async with outgoing.get(f"{url}/away", {}, stays=True):
+                    pass
+    assert seen == []
+
+
 async def test_size_and_silence_are_bounded() -> None:
     """A body larger than wanted, one that inflates, a head that never comes and a body that breaks off."""
     async with _server(lambda path, headers: _answer(b"x" * 1001)) as url:

@@ -23,6 +23,7 @@ from shared.catalogue.listener import Listener
 from shared.jobs.memory_queue import MemoryQueue
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import ObjectStores
+from shared.outgoing import Outgoing
 from shared.resources import Resources
 from shared.settings import Settings
 from tests.support.browser import Browser
@@ -62,9 +63,17 @@ class TestGateway:
 
 @asynccontextmanager
 async def open_gateway(
-    servers: Servers, settings: Settings | None = None, upstreams: Mapping[str, Upstream] | None = None
+    servers: Servers,
+    settings: Settings | None = None,
+    upstreams: Mapping[str, Upstream] | None = None,
+    *,
+    outgoing: Outgoing | None = None,
 ) -> AsyncIterator[TestGateway]:
-    """Wire a gateway as the launcher does, with a clock that tests move."""
+    """Wire a gateway as the launcher does, with a clock that tests move.
+
+    Args:
+        outgoing: asks what is outside; what is not public stays out of reach unless it says otherwise.
+    """
     clock = SettableClock()
     no_password = hash_password("") if settings is not None and settings.is_open_devpi else None
     settings = settings or Settings(data=servers.folder)
@@ -81,6 +90,7 @@ async def open_gateway(
         directory=directory,
         heads=Heads(servers.engine),
         listener=Listener(servers.database_url, tick=timedelta(seconds=2)),
+        outgoing=outgoing or Outgoing(),
     )
     await directory.refresh()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import http.server
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,11 +52,13 @@ class Recorder:
 
 
 @contextmanager
-def recording(upstream: str) -> Iterator[Recorder]:
-    """Run a proxy in front of `upstream`."""
+def recording(upstream: str, tls: ssl.SSLContext | None = None) -> Iterator[Recorder]:
+    """Run a proxy in front of `upstream`, over TLS with the certificate of `tls`."""
     server = _Server(("127.0.0.1", 0), _Handler)
     server.upstream = urlsplit(upstream).netloc
-    server.recorder = Recorder(f"http://127.0.0.1:{server.server_port}")
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    server.recorder = Recorder(f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -19,8 +19,10 @@ from shared.catalogue.tables.gateway import (
     IndexRow,
     OwnerLink,
     PolicyExemption,
+    Publisher,
     Token,
     TokenUse,
+    UsedIdentity,
 )
 from shared.catalogue.tables.index import (
     Advisory,
@@ -90,6 +92,7 @@ __all__ = [
     "Project",
     "Publication",
     "PublishedFile",
+    "Publisher",
     "Release",
     "SigningEvent",
     "StoredObject",
@@ -100,4 +103,5 @@ __all__ = [
     "TrustTarget",
     "TufFile",
     "TufHead",
+    "UsedIdentity",
 ]

@@ -75,6 +75,59 @@ class Token(Base):
     publisher: Mapped[Json | None] = mapped_column(JSONB(none_as_null=True))
 
 
+class Publisher(Base):
+    """Writer: gateway. A trusted publisher: a CI identity that may upload to one project of one life of an index.
+
+    `identity` is what its identity tokens must say (`gateway.trusted_publishing.identities`), `subject` the part of it
+    by which it is found, `pinned` the ids of repository and owner, as registered or as the first token said them. Until
+    `pending_until` it waits for a project that does not exist; null once it was used, or where there was one.
+    `account` registered it. A row is never deleted.
+    """
+
+    __tablename__ = "publisher"
+    __table_args__ = (
+        CheckConstraint("kind in ('github', 'gitlab', 'generic')", name="kind"),
+        Index("ix_publisher_subject", "issuer", "subject", postgresql_where=text("removed_at is null")),
+        Index(
+            "uq_publisher_living",
+            "index_id",
+            "life",
+            "project",
+            "kind",
+            "issuer",
+            "identity",
+            unique=True,
+            postgresql_where=text("removed_at is null"),
+        ),
+    )
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"))
+    life: Mapped[int]
+    project: Mapped[str]
+    kind: Mapped[str]
+    issuer: Mapped[str]
+    subject: Mapped[str]
+    identity: Mapped[Json] = mapped_column(JSONB())
+    pinned: Mapped[Json] = mapped_column(JSONB())
+    pending_until: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    account: Mapped[str] = mapped_column(ForeignKey("account.name"))
+    used_at: Mapped[datetime | None]
+    removed_at: Mapped[datetime | None]
+    removed_by: Mapped[str | None]
+
+
+class UsedIdentity(Base):
+    """Writer: gateway. An identity token that was exchanged, by the sha256 of issuer and `jti`: it is good once. The
+    row is deleted when the token has expired."""
+
+    __tablename__ = "used_identity"
+    __table_args__ = (Index("ix_used_identity_forget_at", "forget_at"),)
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    used_at: Mapped[datetime]
+    forget_at: Mapped[datetime]
+
+
 class TokenUse(Base):
     """Writers: all, each at most once a minute per token. When a token was used last."""
 

@@ -23,6 +23,12 @@ known = st.builds(
     Principal, accounts, st.frozensets(groups), st.one_of(st.none(), st.lists(scopes, max_size=3).map(tuple))
 )
 principals = st.one_of(st.just(NOBODY), known)
+publishers = st.builds(
+    Principal,
+    st.just("github:root/stable"),
+    scopes=st.lists(scopes, max_size=3).map(tuple),
+    publisher=st.just(True),
+)
 
 
 def allowed(principal: Principal, verb: Verb, resource: Resource) -> bool:
@@ -72,3 +78,21 @@ def test_the_check_before_the_body_never_refuses_what_would_be_allowed(
     if allowed(principal, verb, replace(resource, project=project)):
         early = authorize_some_project(principal, verb, replace(resource, project=None))
         assert early is Decision.ALLOWED
+
+
+@given(publishers, verbs, resources)
+def test_a_publisher_has_what_its_scopes_say_and_what_everybody_may_read(
+    publisher: Principal, verb: Verb, resource: Resource
+) -> None:
+    """No grant gives it more, also none of all who are known; and none is needed."""
+    bare = replace(resource, grants=frozenset())
+    opened = verb is Verb.READ and allowed(NOBODY, verb, resource)
+    assert allowed(publisher, verb, resource) == (allowed(publisher, verb, bare) or opened)
+    within = any(
+        verb in scope.verbs
+        and scope.index in {None, resource.index}
+        and (scope.project in {None, resource.project} or verb is Verb.READ)
+        for scope in publisher.scopes or ()
+    )
+    assert allowed(publisher, verb, bare) == within
+    assert not allowed(replace(publisher, scopes=()), verb, bare)

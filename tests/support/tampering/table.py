@@ -102,6 +102,36 @@ class Line:
 
 
 ELSEWHERE = (
+    *(
+        Elsewhere(13, what, ends, f"tests/integration/{test}")
+        for what, ends, test in (
+            (
+                "the catalogue names another policy that the trust role did not sign, then an upload",
+                "HTTP 503, nothing is taken",
+                "test_uploading_attestations.py::test_a_policy_that_nobody_signed_takes_nothing",
+            ),
+            (
+                "the same, then a publication",
+                "the new file is refused",
+                "signing/test_attested.py::test_a_policy_that_nobody_signed_is_not_applied",
+            ),
+            (
+                "the catalogue names another policy, signed by keys that its own `targets` list",
+                "nothing is judged",
+                "test_trust_material.py::TestWhoeverWritesTheCatalogue::test_targets_that_name_other_holders",
+            ),
+            (
+                "the catalogue names an older policy of the trust role",
+                "nothing is judged by a process that saw the newer one",
+                "test_trust_material.py::TestWhoeverWritesTheCatalogue::test_an_older_version",
+            ),
+            (
+                "the catalogue holds a whole tree of other keys, from the first root on",
+                "nothing is judged where the settings name the first root",
+                "test_trust_material.py::TestWhoeverWritesTheCatalogue::test_another_first_root",
+            ),
+        )
+    ),
     Elsewhere(
         18,
         "kill -9 between every two steps of upload and publication",
@@ -225,9 +255,9 @@ _TEXT = """# Attacks, and what the client says
 
 Each row of section 6 of the trust contract, as it is tested: the client's real command against a running deployment,
 with a server in between that tampers, or with keys of the deployment in the wrong hands.
-`tests/unit/client/test_attacks.py` goes through most rows once more in memory. The bundles of rows 10 and 16 to 26 are
-signed by a Sigstore instance of the tests' own (`tests/support/sigstore`). The registry refuses such bundles when they
-are uploaded, so it is a thief of the bins' key who lets a pointer name them.
+`tests/unit/client/test_attacks.py` and `test_attacks_on_documents.py` go through most rows once more in memory. The
+bundles of rows 10 and 16 to 26 are signed by a Sigstore instance of the tests' own (`tests/support/sigstore`). The
+registry refuses such bundles when they are uploaded, so it is a thief of the bins' key who lets a pointer name them.
 
 This file is written by `python -m tests.support.tampering --write` from the tests themselves, and a test fails when it
 differs. `python -m tests.support.tampering` runs all of it and prints what the client said.

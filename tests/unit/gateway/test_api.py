@@ -129,6 +129,7 @@ async def test_the_rest_of_the_api_is_the_gateways_own() -> None:
         for path, service in [
             ("/api/v1/tokens", "gateway"),
             ("/_/secrets/disclose-token", "gateway"),
+            ("/_/oidc/mint-token", "gateway"),
             ("/api/v1/indexes/root/stable/grants", "gateway"),
             ("/api/v1/indexes/root/stable/projects/demo", "upload"),
             ("/api/v1/indexes/root/stable/head", "index"),
