@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.errors import NotMeasured
 from bench.report import SECONDS, Figure, Row
-from tests.support.pipelines import Pipeline
+from tests.support.builds import Pipeline
 from tests.support.simulator import Deployment, RepositorySimulator
 
 LIMIT = 20.0

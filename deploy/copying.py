@@ -42,6 +42,7 @@ async def copy_to_folder(settings: Settings, index: str, folder: Path, *, pages:
             done = await copy_tree(resources.objects.side(public=facts.public), destination, wanted, pages=pages)
         except (CopyFailed, ObjectStoreError) as error:
             raise LaunchError(f"{wanted}: {error}") from error
-    counts = f"{done.files} files, {done.targets} targets, {done.metadata} metadata files, {done.pages} pages"
+    counts = f"{done.files} files, {done.targets} targets, {done.metadata} metadata files, {done.pages} pages, "
+    counts += f"{done.attested} documents about attestations"
     state = "" if done.published else " (a newer timestamp lies there and was left)"
     return f"{wanted}: version {done.version}{state}; copied {counts}"

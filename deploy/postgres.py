@@ -23,6 +23,7 @@ import asyncpg
 from deploy.errors import LaunchError
 from deploy.processes import (
     SOCKET_PATH_LIMIT,
+    OwnServer,
     Server,
     ServerCommand,
     ServerUser,
@@ -100,7 +101,7 @@ class PostgresRelease:
     options: Mapping[str, str | None] = field(default_factory=dict)
 
 
-class PostgresServer:
+class PostgresServer(OwnServer):
     """A Postgres server of our own in `folder`; made at the first start, reused later.
 
     Args:
@@ -115,8 +116,7 @@ class PostgresServer:
         self._folder = folder.absolute()
         self._cluster = self._folder / "cluster"
         self._run = self._folder / "run"
-        self._log = self._folder / "postgres.log"
-        self._server: Server | None = None
+        super().__init__(self._folder / "postgres.log", *_ENDING)
         self._host = ""
         self._port = _PORT
 
@@ -142,7 +142,7 @@ class PostgresServer:
             self._folder.mkdir(mode=0o711, parents=True, exist_ok=True)
         except OSError as error:
             raise LaunchError(f"{self._folder} cannot be made: {error.strerror}") from error
-        await end_orphan(self._cluster / "postmaster.pid", self._cluster, *_ENDING)
+        await end_orphan(self._cluster / "postmaster.pid", self._cluster, *self._ending)
         user = server_user(self._folder, self._cluster)
         if user is not None and not user.reach and not reachable(binaries):
             binaries = await asyncio.to_thread(_copy_binaries, binaries, self._folder / "binaries")
@@ -158,33 +158,6 @@ class PostgresServer:
         if not (self._folder / "prepared").exists():
             await self._prepare()
             (self._folder / "prepared").touch()
-
-    async def wait(self) -> None:
-        """Return never, while the server runs.
-
-        Raises:
-            LaunchError: the server ended by itself.
-        """
-        assert self._server is not None, "start the server first"
-        await self._server.wait()
-        raise self._server.failure()
-
-    @property
-    def log(self) -> Path:
-        """File with what it wrote."""
-        return self._log
-
-    @property
-    def pid(self) -> int:
-        """Process id of the running server."""
-        assert self._server is not None, "start the server first"
-        return self._server.pid
-
-    async def stop(self) -> None:
-        """End the server in order; connections are cut. Nothing happens when it does not run."""
-        if self._server is not None:
-            await self._server.stop(*_ENDING)
-            self._server = None
 
     def _arguments(self, binaries: Path, changed: Mapping[str, str | None]) -> tuple[str, ...]:
         options: dict[str, str | None] = {**_OPTIONS, **changed}

@@ -113,6 +113,50 @@ class Server:
         return LaunchError(f"{self._command.name} ended: {killed}{last_line(log)} (log: {log})")
 
 
+class OwnServer:
+    """A server that a deployment keeps for itself: however it is started, it is waited for and ended alike.
+
+    Args:
+        log: the file that it writes.
+        ending: signals that end it in order, each with its seconds of patience.
+    """
+
+    def __init__(self, log: Path, *ending: tuple[signal.Signals, float]) -> None:
+        self._log = log
+        self._ending = ending
+        self._server: Server | None = None
+
+    @property
+    def log(self) -> Path:
+        """File with what it wrote."""
+        return self._log
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running server."""
+        return self._running().pid
+
+    async def wait(self) -> None:
+        """Return never, while the server runs.
+
+        Raises:
+            LaunchError: the server ended by itself.
+        """
+        server = self._running()
+        await server.wait()
+        raise server.failure()
+
+    async def stop(self) -> None:
+        """End the server in order; connections are cut. Nothing happens when it does not run."""
+        if self._server is not None:
+            await self._server.stop(*self._ending)
+            self._server = None
+
+    def _running(self) -> Server:
+        assert self._server is not None, "start the server first"
+        return self._server
+
+
 def end_with_parent() -> None:
     """Ask the kernel for SIGTERM when the process that started this one ends; elsewhere than on Linux do nothing."""
     if sys.platform == "linux":

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from deploy.errors import LaunchError
 from deploy.processes import (
     SOCKET_PATH_LIMIT,
+    OwnServer,
     Server,
     ServerCommand,
     end_orphan,
@@ -32,7 +33,7 @@ _START_TIMEOUT = 30.0
 _ENDING = ((signal.SIGTERM, 5.0),)
 
 
-class ValkeyServer:
+class ValkeyServer(OwnServer):
     """A Valkey server of our own in `folder`; made at the first start, reused later.
 
     Args:
@@ -46,8 +47,7 @@ class ValkeyServer:
         self._binary = binary
         self._name = "Redis" if binary is not None and binary.name.startswith("redis") else "Valkey"
         self._socket = self._folder / "socket"
-        self._log = self._folder / f"{self._name.lower()}.log"
-        self._server: Server | None = None
+        super().__init__(self._folder / f"{self._name.lower()}.log", *_ENDING)
         self._port = port
         self._password = "" if port is None else secrets.token_urlsafe(24)
 
@@ -69,7 +69,7 @@ class ValkeyServer:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise LaunchError(f"{self._folder} cannot be made: {error.strerror}") from error
-        await end_orphan(self._folder / "pid", self._folder, *_ENDING)
+        await end_orphan(self._folder / "pid", self._folder, *self._ending)
         self._socket.unlink(missing_ok=True)
         if self._port is None and len(os.fsencode(self._socket)) >= SOCKET_PATH_LIMIT:
             self._port, self._password = free_port(), secrets.token_urlsafe(24)
@@ -78,33 +78,6 @@ class ValkeyServer:
         argv = (str(binary), str(configuration))
         self._server = await start_server(ServerCommand(self._name, argv, self._log, signal.SIGTERM))
         await self._until_ready(self._server)
-
-    async def wait(self) -> None:
-        """Return never, while the server runs.
-
-        Raises:
-            LaunchError: the server ended by itself.
-        """
-        assert self._server is not None, "start the server first"
-        await self._server.wait()
-        raise self._server.failure()
-
-    @property
-    def log(self) -> Path:
-        """File with what it wrote."""
-        return self._log
-
-    @property
-    def pid(self) -> int:
-        """Process id of the running server."""
-        assert self._server is not None, "start the server first"
-        return self._server.pid
-
-    async def stop(self) -> None:
-        """End the server in order. Nothing happens when it does not run."""
-        if self._server is not None:
-            await self._server.stop(*_ENDING)
-            self._server = None
 
     def _configuration(self) -> str:
         """Return the configuration file: a file, since the password must not stand on the command line."""

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import httpx2
+import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
@@ -20,6 +21,8 @@ from shared.asking import current_source
 from shared.errors import ErrorKind, ServiceError
 from shared.reason import REASON, is_phrase, offered
 from shared.service import HotReader, Service
+
+log = structlog.get_logger()
 
 CONNECT_TIMEOUT = 2.0
 """Seconds to reach a service."""
@@ -93,7 +96,11 @@ class Proxied:
         self._name = name
         self._url = url
         self._transport = httpx2.AsyncHTTPTransport(
-            trust_env=False, limits=httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=20)
+            trust_env=False,
+            limits=httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=20),
+            # Connecting alone is tried again: nothing was sent yet, so a service that just starts, or a stall of this
+            # process, loses no upload.
+            retries=1,
         )
 
     @property
@@ -176,6 +183,7 @@ class Proxied:
         try:
             return await self._transport.handle_async_request(request)
         except httpx2.TransportError as error:
+            log.warning("service_unreachable", service=self._name, error=f"{type(error).__name__}: {error}"[:500])
             raise self._unreachable() from error
 
     def _unreachable(self) -> ServiceError:

@@ -119,7 +119,7 @@ def service_for(face: Face, method: str = "GET") -> str:
         case FaceKind.INTEGRITY:
             return DOWNLOAD
         case FaceKind.TUF:
-            return DOWNLOAD if face.rest.startswith("files/") else INDEX
+            return DOWNLOAD if face.rest.startswith(("files/", "attestations/")) else INDEX
 
 
 def _below_default(base: str, rest: str) -> Face | None:

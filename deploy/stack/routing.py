@@ -26,7 +26,7 @@ _BASE = rf"(?:/legacy|{_INDEX})?"
 _READ = rf"^(?:GET|HEAD) {_PLAIN}"
 
 ROUTES: tuple[tuple[str, str], ...] = (
-    (rf"{_READ}{_BASE}/{_PLUS}tuf/files/", "download"),
+    (rf"{_READ}{_BASE}/{_PLUS}tuf/(?:files|attestations)/", "download"),
     (rf"{_READ}{_BASE}/{_PLUS}tuf/", "index"),
     (rf"{_READ}{_BASE}/{_PLUS}(?:f|integrity)/", "download"),
     (rf"{_READ}{_BASE}/{_PLUS}simple{_END}", "index"),

@@ -297,12 +297,10 @@ def _attestation(steps: Mapping[str, StepLine]) -> Iterator[Fact]:
 
 
 def _named(steps: Mapping[str, StepLine], bundle: Any) -> Fact:
-    """Return whether the metadata covers the bundle: clients begin at the pointer, and see no other."""
+    """Return whether the metadata covers the bundle: clients begin with that one."""
     if _evidence(steps, "pointer").get("attestation_sha256") == bundle:
         return Fact(_NAMED, "yes", note="so that the signed metadata covers it")
-    return Fact(
-        _NAMED, "no", Mark.UNPROVEN, "it verifies by itself; a client that begins at the pointer does not count it"
-    )
+    return Fact(_NAMED, "no", Mark.UNPROVEN, "it verifies by itself; a client looks for it where the policy demands it")
 
 
 def _signed_at(seconds: Any) -> Fact:

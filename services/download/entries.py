@@ -21,7 +21,8 @@ ABSENT = "absent"
 """Group of what is known not to exist in an index; it ends with the index's next head."""
 
 OCTETS, PROVENANCE = b"application/octet-stream", b"application/vnd.pypi.integrity.v1+json"
-"""Content-Type of files and of provenance objects. Source: contract python-index section 1.8."""
+JSON = b"application/json"
+"""Content-Type of files, of provenance objects and of lists of bundles. Source: contract python-index section 1.8."""
 
 LASTING, PASSING = b"max-age=31536000, immutable", b"max-age=600"
 """How long what never changes under its address may be kept, and a provenance object, to which bundles are added."""

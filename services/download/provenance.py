@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from countermark.core.attestations.bundle import MAX_BUNDLE_BYTES
 from countermark.core.digest import Length, sha256_of
-from services.download.entries import ABSENT, OCTETS, PASSING, PROVENANCE, Entry, Refused, Stored, make_entry
-from services.download.rules import FileWanted, Named, refusal
+from services.download.entries import ABSENT, JSON, OCTETS, PASSING, PROVENANCE, Entry, Refused, Stored, make_entry
+from services.download.rules import AttestedAt, FileWanted, Named, refusal
 from services.download.settings import Limits
 from shared.auth.directory import IndexRecord
 from shared.catalogue.attestations import Stored as StoredAttestation
@@ -25,10 +26,10 @@ from shared.errors import ErrorKind, ServiceError
 from shared.formats.python.names import release_key
 from shared.objects.keys import file_key
 from shared.reading.access import Place
+from shared.reading.attested import other_bundles, provenance_of
 from shared.reading.facts import FileFacts
 from shared.reading.loading import load_checked
 from shared.reading.mirrored import judged_file
-from shared.reading.provenance import Publisher, attestation_of, provenance_object, publisher_in_object
 from shared.reading.resolution import MIRROR
 from shared.resources import Resources
 
@@ -46,35 +47,75 @@ async def hosted_provenance(
     """
     async with resources.engine.connect() as connection:
         rows = await of_file(connection, facts.id)
-    shown = [(row, publisher) for row in rows if (publisher := _publisher(row)) is not None]
-    groups = place.groups(facts.project)
-    until = time.monotonic() + limits.absent_seconds
-    if not shown:
-        detail = f"There is no provenance for {facts.file_name}."
-        return Refused(ServiceError(ErrorKind.NOT_FOUND, detail), groups, until)
-    bodies = await asyncio.gather(*(_bundle(resources, owner, facts, row) for row, _ in shown))
+    store = resources.objects.side(public=owner.public)
+
+    async def read(row: StoredAttestation) -> bytes:
+        key = file_key(row.sha256, object_name(facts.file_name))
+        return await load_checked(store, key, row.sha256, MAX_BUNDLE_BYTES)
+
     try:
-        found = [(publisher, attestation_of(body)) for (_, publisher), body in zip(shown, bodies, strict=True)]
+        body = await provenance_of(rows, read)
     except ValueError as error:
         detail = f"An attestation of {facts.file_name} cannot be shown: {error}."
         raise ServiceError(ErrorKind.UNAVAILABLE, detail) from error
-    body = provenance_object(found)
-    modified = max(row.added_at for row, _ in shown)
-    key = file_key(facts.sha256, facts.file_name)
-    stored = Stored(None, key, owner.public, sha256_of(body), Length(len(body)), modified, PROVENANCE, PASSING)
-    entry = make_entry(stored, body, groups, open_=place.open)
+    if body is None:
+        return _none(limits, place, facts, f"There is no provenance for {facts.file_name}.")
+    return _document(limits, place, owner, (facts, rows), _Made(body, PROVENANCE))
+
+
+async def hosted_bundle_list(
+    resources: Resources, limits: Limits, place: Place, owner: IndexRecord, facts: FileFacts
+) -> Entry | Refused:
+    """Return the list of the bundles of a hosted file that is shown which are in no provenance object, or that there
+    is none.
+
+    Args:
+        owner: the index that the file belongs to.
+    """
+    async with resources.engine.connect() as connection:
+        rows = await of_file(connection, facts.id)
+    body = other_bundles(rows, facts.file_name)
+    if body is None:
+        return _none(limits, place, facts, f"No bundle of {facts.file_name} is outside of its provenance object.")
+    return _document(limits, place, owner, (facts, rows), _Made(body, JSON))
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A document that was put together, and its Content-Type."""
+
+    body: bytes
+    kind: bytes
+
+
+def _none(limits: Limits, place: Place, facts: FileFacts, words: str) -> Refused:
+    until = time.monotonic() + limits.absent_seconds
+    return Refused(ServiceError(ErrorKind.NOT_FOUND, words), place.groups(facts.project), until)
+
+
+def _document(
+    limits: Limits, place: Place, owner: IndexRecord, of: tuple[FileFacts, Sequence[StoredAttestation]], made: _Made
+) -> Entry:
+    facts, rows = of
+    key, digest = file_key(facts.sha256, facts.file_name), sha256_of(made.body)
+    modified = max(row.added_at for row in rows)
+    stored = Stored(None, key, owner.public, digest, Length(len(made.body)), modified, made.kind, PASSING)
+    entry = make_entry(stored, made.body, place.groups(facts.project), open_=place.open)
     # Rows show when they are committed; the publication that follows is what drops this, and may be late.
-    entry.until = until
+    entry.until = time.monotonic() + limits.absent_seconds
     return entry
 
 
-def _publisher(row: StoredAttestation) -> Publisher | None:
-    return publisher_in_object(row.publisher, row.predicate_type, row.facts)
+async def address_in_tree(resources: Resources, place: Place, named: AttestedAt) -> FileWanted | None:
+    """Return what the tree's name of a document about attestations means in an index, None where it has no such file.
 
-
-async def _bundle(resources: Resources, owner: IndexRecord, facts: FileFacts, row: StoredAttestation) -> bytes:
-    store = resources.objects.side(public=owner.public)
-    return await load_checked(store, file_key(row.sha256, object_name(facts.file_name)), row.sha256, MAX_BUNDLE_BYTES)
+    Of several files of the name, removed ones and another, the one that is shown counts.
+    """
+    if place.record.type == MIRROR:
+        return None
+    async with resources.engine.connect() as connection:
+        found = await files_called(connection, place.record.id, named.project, named.file_name)
+    return named.of(found[0].path_key, found[0].facts.sha256) if found else None
 
 
 async def bundle_entry(resources: Resources, limits: Limits, place: Place, wanted: FileWanted) -> Entry | Refused:

@@ -15,8 +15,9 @@ from starlette.types import Receive, Scope, Send
 
 from services.download.counting import Downloads
 from services.download.entries import Entry
+from services.download.provenance import address_in_tree
 from services.download.reader import Reader
-from services.download.rules import Extent, Span, extent, wanted_at
+from services.download.rules import Extent, Span, attested_at, extent, wanted_at
 from services.download.settings import Limits
 from services.download.usecases import BrokenOff, ahead, checked, open_file, presigned
 from services.download.uses import Uses
@@ -48,7 +49,8 @@ class Reading:
 
 
 class DownloadRoutes:
-    """The routes `+f/` and `+tuf/files/` of every index, and their aliases for the default index."""
+    """The routes `+f/`, `+tuf/files/` and `+tuf/attestations/` of every index, and their aliases for the
+    default index."""
 
     def __init__(self, resources: Resources, limits: Limits, access: Access, reading: Reading) -> None:
         self._resources = resources
@@ -124,7 +126,8 @@ class DownloadRoutes:
         if face is None or service_for(face) != "download":
             raise ServiceError(ErrorKind.NOT_FOUND, "There is nothing at this address.")
         where = await self._access.enter(face, asked.authorization)
-        wanted = wanted_at(face)
+        named = attested_at(face)
+        wanted = wanted_at(face) if named is None else await address_in_tree(self._resources, where, named)
         if wanted is None:
             raise ServiceError(ErrorKind.NOT_FOUND, f"There is nothing at this address of index {where.record.name}.")
         entry = await self._reader.entry(where, wanted)

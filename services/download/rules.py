@@ -14,6 +14,7 @@ from countermark.core.names import FileName, InvalidName, NormalizedName, parse_
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, FaceKind
 from shared.formats.python.pages import PROVENANCE_SUFFIX
+from shared.objects.keys import BUNDLE_LIST, PROVENANCE_DOCUMENT
 from shared.reading.facts import FileFacts
 from shared.reading.headers import MAX_HEADER, Asked, parse_http_date
 
@@ -33,17 +34,20 @@ _DOCUMENTATION = ".doc.zip"
 _DEVPI_PATH = re.compile(r"([0-9a-f]{3})/([0-9a-f]{13})/([^/]+)\Z")
 _POINTER_PATH = re.compile(r"files/([0-9a-f]{2})/([0-9a-f]{62})/([^/]+)\Z")
 _INTEGRITY_PATH = re.compile(r"([^/]{1,200})/([^/]{1,200})/([^/]{1,255})/provenance\Z")
+_ATTESTED_PATH = re.compile(r"attestations/([^/]{1,200})/([^/]{1,255})\Z")
 _SPAN = re.compile(r"([0-9]{0,18})-([0-9]{0,18})\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class FileWanted:
-    """A file of an index, or its `.metadata`, or its provenance object, or a bundle about it.
+    """A file of an index, or its `.metadata`, or its provenance object, or the list of its other bundles, or a bundle
+    about it.
 
     Attributes:
         path_key: the first 16 hex digits of the file's sha256; of a bundle's own where that is wanted.
         sha256: all of them, when the path held them.
         bundle: whether a Sigstore bundle about the file is wanted.
+        others: whether the list of the bundles is wanted that stand in no provenance object.
     """
 
     path_key: str
@@ -52,11 +56,12 @@ class FileWanted:
     sha256: Sha256 | None = None
     provenance: bool = False
     bundle: bool = False
+    others: bool = False
 
     @property
     def beside(self) -> bool:
         """Whether it is not the file itself that is wanted."""
-        return self.metadata or self.provenance or self.bundle
+        return self.metadata or self.provenance or self.bundle or self.others
 
     @property
     def own(self) -> bool:
@@ -71,6 +76,24 @@ class Named:
     project: NormalizedName
     version: str
     file_name: FileName
+
+
+@dataclass(frozen=True, slots=True)
+class AttestedAt:
+    """A document about the attestations of an index's own file, as the tree names it.
+
+    Attributes:
+        ending: `PROVENANCE_DOCUMENT` or `BUNDLE_LIST`.
+    """
+
+    project: NormalizedName
+    file_name: FileName
+    ending: str
+
+    def of(self, path_key: str, sha256: Sha256) -> FileWanted:
+        """Return what is wanted of the file that has the name."""
+        listed = self.ending == BUNDLE_LIST
+        return FileWanted(path_key, self.file_name, False, sha256, provenance=not listed, others=listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +156,19 @@ def named_at(face: Face) -> Named | None:
     """Return which file's provenance object a path of the integrity API means, None when it can mean none."""
     found = _INTEGRITY_PATH.match(face.rest) if face.kind is FaceKind.INTEGRITY else None
     return None if found is None else named_by(found[1], found[2], found[3])
+
+
+def attested_at(face: Face) -> AttestedAt | None:
+    """Return which document about attestations a path below `+tuf/` means, None when it can mean none."""
+    found = _ATTESTED_PATH.match(face.rest) if face.kind is FaceKind.TUF else None
+    for ending in (PROVENANCE_DOCUMENT, BUNDLE_LIST) if found is not None else ():
+        if found is not None and found[2].endswith(ending):
+            try:
+                project, name = parse_project_name(found[1]), parse_file_name(found[2].removesuffix(ending))
+            except InvalidName:
+                return None
+            return AttestedAt(project, name, ending) if found[1] == project else None
+    return None
 
 
 def named_by(project: str, version: str, file_name: str) -> Named | None:

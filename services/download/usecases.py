@@ -15,7 +15,7 @@ import structlog
 from services.download.entries import ABSENT, Entry, Hosted, Refused, Stored, make_entry
 from services.download.inheriting import InView, in_view
 from services.download.mirrored import held_back, mirrored_entry, remembered_until
-from services.download.provenance import bundle_entry, hosted_provenance
+from services.download.provenance import bundle_entry, hosted_bundle_list, hosted_provenance
 from services.download.rules import FileWanted, Span, refusal
 from services.download.settings import Limits
 from shared.auth.directory import IndexRecord
@@ -86,6 +86,8 @@ async def find(finding: Finding, place: Place, wanted: FileWanted) -> Entry | Re
         assert refused is not None, "what is not known is refused"
         what = ABSENT if shown is None or refused.kind is ErrorKind.NOT_FOUND else shown.project
         return Refused(refused, place.groups(what), remembered_until(limits, seen, now))
+    if wanted.others:
+        return await hosted_bundle_list(resources, limits, place, seen.owner, shown)
     if wanted.provenance:
         return await hosted_provenance(resources, limits, place, seen.owner, shown)
     return await _hosted_entry(finding, place, wanted, seen.owner, shown)

@@ -1,4 +1,5 @@
-"""Lays the static pages of an index: what readers of the bare bucket or folder see.
+"""Lays the static tree of an index, pages and documents about attestations: what readers of the bare bucket or folder
+see.
 
 The static tree follows the head and never leads. Any number of processes may lay at the same time, be killed, or wake
 up late: a page is replaced only on condition that the one there is the one that was looked at and is not newer, and an
@@ -14,8 +15,10 @@ from collections.abc import Generator, Iterator
 
 import structlog
 
-from countermark.core.names import IndexName, page_target, parse_project_name
+from countermark.core.names import page_target, parse_project_name
+from services.index.laying_attested import AttestedLayer
 from services.index.lists import ProjectLists
+from services.index.replacing import TRIES, condition_of, lying_at
 from services.index.settings import Limits
 from shared.catalogue.heads import PageRef
 from shared.catalogue.reading import laid_state, mark_laid, pages_since
@@ -26,23 +29,17 @@ from shared.formats.python.pages import project_list_json, static_link
 from shared.formats.python.static import static_pages
 from shared.ids import IndexId
 from shared.objects.interface import (
-    IfMatch,
     Key,
     ObjectExists,
-    ObjectNotFound,
     ObjectStore,
     ObjectStoreError,
     PreconditionFailed,
-    Put,
 )
 from shared.objects.keys import static_page_key, target_key
 from shared.reading.loading import load_checked
 from shared.resources import Resources
 
 log = structlog.get_logger()
-
-_TRIES = 20
-"""Replacements of one page that may fail because another process was faster; each of those laid a page itself."""
 
 _SERIALS = {
     "json": re.compile(rb'\A\{"meta":\{[^{}]{0,300}?"_last-serial":([0-9]{1,18})[,}]'),
@@ -73,10 +70,10 @@ async def lay(
         due = await pages_since(connection, index_id, -1 if full else state.laid)
         projects = await (lists or ProjectLists()).current(connection, index_id, state.serial)
     store = resources.objects.side(public=state.public)
-    rest = iter(due)
+    rest, attested = iter(due), AttestedLayer(resources.engine, store, index_id, state.name)
     async with asyncio.TaskGroup() as group:
         for _ in range(min(limits.laid_at_once, len(due))):
-            group.create_task(_lay_pages(store, limits, state.name, rest))
+            group.create_task(_lay_pages(store, limits, attested, rest, full=full))
     for extension, render in (("json", project_list_json), ("html", project_list_html)):
         body = await asyncio.to_thread(render, state.serial, projects)
         await _lay(store, limits, static_page_key(state.name, None, extension), body)
@@ -88,8 +85,11 @@ async def lay(
     return len(due)
 
 
-async def _lay_pages(store: ObjectStore, limits: Limits, name: IndexName, pages: Iterator[PageRef]) -> None:
-    """Lay one page after the other of those that other tasks have not taken yet."""
+async def _lay_pages(
+    store: ObjectStore, limits: Limits, attested: AttestedLayer, pages: Iterator[PageRef], *, full: bool
+) -> None:
+    """Lay one page after the other of those that other tasks have not taken yet, and what is attested of its files."""
+    name = attested.index
     for page in pages:
         project = parse_project_name(page.project)
         key = target_key(name, page_target(project), page.sha256)
@@ -97,6 +97,7 @@ async def _lay_pages(store: ObjectStore, limits: Limits, name: IndexName, pages:
         forms = await _in_steps(static_pages(document, static_link))
         for extension, body in zip(("json", "html"), forms, strict=True):
             await _lay(store, limits, static_page_key(name, project, extension), body)
+        await attested.lay(project, full=full)
         reached(FaultPoint.LAY_PAGE)
 
 
@@ -118,14 +119,12 @@ async def _in_steps(steps: Generator[None, None, tuple[bytes, bytes]]) -> tuple[
 
 async def _lay(store: ObjectStore, limits: Limits, key: Key, body: bytes) -> None:
     """Put a static page unless the one there is newer, or the same."""
-    for _ in range(_TRIES):
-        there = await _there(store, key, limits.document)
-        if there is not None:
-            etag, current = there
-            if current == body or serial_in(key, current) > serial_in(key, body):
-                return
+    for _ in range(TRIES):
+        found = await lying_at(store, key, limits.document)
+        if found is not None and (found.body == body or serial_in(key, found.body) > serial_in(key, body)):
+            return
         try:
-            await store.put(key, body, Put.ABSENT if there is None else IfMatch(etag))
+            await store.put(key, body, condition_of(found))
         except (ObjectExists, PreconditionFailed):
             continue
         return
@@ -136,18 +135,3 @@ def serial_in(key: Key, body: bytes) -> int:
     """Return the serial a static page says it is of, -1 when it does not say: such a page is never in the way."""
     match = _SERIALS[key.rpartition(".")[2]].search(body)
     return -1 if match is None else int(match[1])
-
-
-async def _there(store: ObjectStore, key: Key, most: int) -> tuple[str, bytes] | None:
-    """Return ETag and bytes of what lies under a key, None when nothing does; of what is too long, the beginning."""
-    try:
-        async with store.open(key) as opened:
-            chunks, length = [], 0
-            async for chunk in opened.chunks:
-                chunks.append(chunk)
-                length += len(chunk)
-                if length > most:
-                    break
-            return opened.info.etag, b"".join(chunks)
-    except ObjectNotFound:
-        return None

@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from countermark.core.attestations.facts import VerifiedBundle
+from countermark.core.attestations.facts import MalformedFacts, VerifiedBundle
 from countermark.core.attestations.judgements import JudgedFile, Judgement
 from countermark.core.attestations.results import Failed
+from countermark.core.attestations.summary import SUMMARY
 from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.digest import Length, Sha256, sha256_of
 from countermark.core.names import FileName, NormalizedName
@@ -65,6 +66,7 @@ class Attested:
 
     Attributes:
         there: whether the index has it already; then the policy is asked about what arrives and not about the file.
+        named: what was verified of the attestation that its pointer is to name already; None without one.
     """
 
     index: IndexRecord
@@ -73,6 +75,7 @@ class Attested:
     file_name: FileName
     sha256: Sha256
     there: bool = False
+    named: VerifiedBundle | None = None
 
     @property
     def judged(self) -> JudgedFile:
@@ -147,15 +150,31 @@ class Attesting:
             facts = report.verified
             assert facts is not None
             named = False
-            if facts.predicate_type in BUILD_PROVENANCE:
+            is_summary = facts.predicate_type == SUMMARY
+            if facts.predicate_type in BUILD_PROVENANCE or (is_summary and self._takes_summaries(material, file)):
                 verdict = self._judging.evaluate(material, file.judged, report.evidence, now, had)
                 if file.there and not verdict.allowed:
                     raise ServiceError(ErrorKind.FORBIDDEN, ascii_of(f"{verdict.reason}."))
-                named = verdict.allowed
+                named = verdict.allowed if not is_summary else verdict.verifier is not None
             origin = PEP740 if one.pep740 else BUNDLE
             who = publisher_of(facts, environment if isinstance(environment, str) else None)
             found.append(Proven(one.bundle, origin, facts, who, named))
+        if any(one.named and one.facts.predicate_type != SUMMARY for one in found) or self._stands(
+            material, file, now, had
+        ):
+            # Build provenance says more than that somebody else looked at it.
+            found = [replace(one, named=one.named and one.facts.predicate_type != SUMMARY) for one in found]
         return found
+
+    def _takes_summaries(self, material: TrustMaterial, file: Attested) -> bool:
+        rule = self._judging.rule_for(material, file.judged)
+        return rule is not None and bool(rule.verifiers)
+
+    def _stands(self, material: TrustMaterial, file: Attested, now: int, had: bool | None) -> bool:
+        """Return whether the pointer is to name build provenance already, which the policy takes."""
+        if file.named is None or file.named.predicate_type == SUMMARY:
+            return False
+        return self._judging.evaluate(material, file.judged, [file.named], now, had).allowed
 
     async def store(self, file: Attested, proven: Sequence[Proven]) -> None:
         """Put the bundles under their digests: what is there already is the same.
@@ -209,10 +228,12 @@ class Attesting:
             found = living(
                 index, file_name, await attestations.file_at(connection, index.id, index.life, sha256, file_name)
             )
+            kept = await attestations.of_file(connection, found.id)
         if found.status in {"archived", "quarantined"}:
             words = f"Project {found.project} is {found.status}: it takes no attestations."
             raise ServiceError(ErrorKind.FORBIDDEN, words)
-        file = Attested(index, found.project, found.version, file_name, sha256, there=True)
+        named = next((_facts_of(one) for one in kept if one.named), None)
+        file = Attested(index, found.project, found.version, file_name, sha256, there=True, named=named)
         proven = await self.prove(file, arrived, by)
         await self.store(file, proven)
         async with UnitOfWork(self._resources.engine) as work:
@@ -269,6 +290,14 @@ def living(index: IndexRecord, file_name: FileName, found: AttestedFile | None) 
 
 def _gone(index: IndexRecord, file_name: FileName) -> ServiceError:
     return ServiceError(ErrorKind.GONE, f"{file_name} was removed from {index.name}.")
+
+
+def _facts_of(row: Stored) -> VerifiedBundle | None:
+    """Return what was found of an attestation when it was kept; None for what cannot be read any more."""
+    try:
+        return VerifiedBundle.from_document(row.facts)
+    except MalformedFacts:
+        return None
 
 
 def _verified(judgement: Judgement, *, many: bool) -> list[VerifiedBundle]:

@@ -31,12 +31,14 @@ from services.upload.spool import SUFFIX
 from shared.auth.directory import IndexRecord
 from shared.catalogue import audit
 from shared.catalogue import importing as rows
-from shared.catalogue.importing import ImportedAttachment, ImportedFile, ImportedRelease, KnownName, Place, Version
+from shared.catalogue.attachments import NewAttachment
+from shared.catalogue.importing import ImportedFile, ImportedRelease, KnownName, Place, Version
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.formats.interface import Coordinates, Inspected, InvalidFile
 from shared.formats.python.foreign import comparable_text, read_metadata
 from shared.formats.python.names import parse_name
 from shared.formats.registry import FORMATS
+from shared.ids import IndexId
 from shared.objects.interface import Key, LocalFile, ObjectExists, Put
 from shared.objects.keys import core_metadata_key, file_key
 from shared.resources import Resources
@@ -259,18 +261,18 @@ class Imports:
         async with self._resources.engine.connect() as connection:
             found = await rows.ids_of_names(connection, place, versions, about)
         copies = await self._all(annexes, lambda one: self._take_annex(index, one))
-        made: list[ImportedAttachment | Outcome] = [
-            copied if isinstance(copied, Outcome) else _attachment(one, copied, found)
+        made: list[NewAttachment | Outcome] = [
+            copied if isinstance(copied, Outcome) else _attachment(index.id, one, copied, found)
             for one, copied in zip(annexes, copies, strict=True)
         ]
-        addresses = {(one.path_key, one.file_name) for one in made if isinstance(one, ImportedAttachment)}
+        addresses = {(one.path_key, one.file_name) for one in made if isinstance(one, NewAttachment)}
         async with UnitOfWork(self._resources.engine) as work:
             taken = await rows.known_addresses(work.connection, place, addresses) if addresses else {}
-            new: list[ImportedAttachment] = []
+            new: list[NewAttachment] = []
             outcomes = []
             for one in made:
                 outcome = one if isinstance(one, Outcome) else _address_verdict(one, taken)
-                if isinstance(one, ImportedAttachment) and outcome.status == IMPORTED:
+                if isinstance(one, NewAttachment) and outcome.status == IMPORTED:
                     new.append(one)
                     taken[one.path_key, one.file_name] = one.sha256
                 outcomes.append(outcome)
@@ -334,14 +336,14 @@ def _refused(why: str | None) -> Outcome | None:
     return None if why is None else Outcome(REFUSED, why)
 
 
-def _address_verdict(one: ImportedAttachment, taken: Mapping[tuple[str, FileName], Sha256]) -> Outcome:
+def _address_verdict(one: NewAttachment, taken: Mapping[tuple[str, FileName], Sha256]) -> Outcome:
     there = taken.get((one.path_key, one.file_name))
     if there is None:
         return Outcome(IMPORTED)
     return Outcome(THERE) if there == one.sha256 else Outcome(REFUSED, f"its address has other bytes ({there}).")
 
 
-def _attachment(one: Annex, copied: Copied, found: rows.Found) -> ImportedAttachment | Outcome:
+def _attachment(index_id: IndexId, one: Annex, copied: Copied, found: rows.Found) -> NewAttachment | Outcome:
     file_id = None
     if one.about is None:
         release_id = found.releases.get(one.version)
@@ -353,7 +355,8 @@ def _attachment(one: Annex, copied: Copied, found: rows.Found) -> ImportedAttach
         if of is None or of[2] != one.about[1]:
             return Outcome(REFUSED, f"the file it is about, {one.about[0]}, is not in the index.")
         file_id, release_id, path_key = of[0], of[1], one.about[1][:16]
-    return ImportedAttachment(
+    return NewAttachment(
+        index_id=index_id,
         kind=one.kind,
         release_id=release_id,
         file_id=file_id,

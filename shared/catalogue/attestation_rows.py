@@ -23,7 +23,8 @@ class AttestationRow:
         length: bytes of the bundle.
         publisher: what a PEP 740 object calls so, with `claims`; None for bundles that came as such.
         facts: what verification found, as `VerifiedBundle.to_document` has it; never evidence by itself.
-        named: whether it is the one build provenance that the file's pointer is to name.
+        named: whether it is the one build provenance, or the one summary in its place, that the file's pointer is to
+            name.
         added_by: the account, None for nobody known.
     """
 

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName
+from shared.catalogue.attachments import NewAttachment
 from shared.catalogue.outbox import CHANNEL
 from shared.catalogue.tables import Attachment, File, Outbox, Project, Release, StoredObject
 from shared.formats.interface import Coordinates
@@ -83,22 +84,6 @@ class ImportedFile:
     uploaded_at: datetime
     history: Sequence[Mapping[str, Any]] = ()
     yanked: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ImportedAttachment:
-    """Documentation of a release, or a test result of a file, with its bytes stored."""
-
-    kind: str
-    release_id: ReleaseId
-    file_id: FileId | None
-    file_name: FileName
-    path_key: str
-    sha256: Sha256
-    length: Length
-    added_at: datetime
-    added_by: str | None
-    history: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +217,7 @@ async def known_addresses(
     return {(row.path_key, FileName(row.file_name)): Sha256(row.sha256) for row in rows}
 
 
-async def add_attachments(connection: AsyncConnection, place: Place, attachments: Sequence[ImportedAttachment]) -> None:
+async def add_attachments(connection: AsyncConnection, place: Place, attachments: Sequence[NewAttachment]) -> None:
     """Add attachments whose addresses are free.
 
     Raises:
@@ -241,7 +226,7 @@ async def add_attachments(connection: AsyncConnection, place: Place, attachments
     rows = [
         {
             "id": new_uuid(),
-            "index_id": place.index_id,
+            "index_id": one.index_id,
             "release_id": one.release_id,
             "file_id": one.file_id,
             "kind": one.kind,

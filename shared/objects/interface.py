@@ -1,6 +1,6 @@
 """The object store: five methods that a folder and any S3 can both keep.
 
-Every adapter passes the one suite in `tests/contract/test_object_store.py`.
+Every adapter passes the one suite in `tests/contract/object_store`.
 Source: architecture section 6.
 """
 

@@ -21,6 +21,10 @@ FILES = "files/"
 MIRRORED = "mirror/"
 """What the keys begin with of bytes that were fetched from upstreams; they lie on the private side of the store."""
 
+PROVENANCE_DOCUMENT, BUNDLE_LIST = ".provenance.json", ".bundles.json"
+"""What follows a file's name in the names of the static documents about its attestations: the PEP 740 object, and the
+list of the bundles that such an object cannot hold."""
+
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._!+~-]{0,254}\Z")
 
 
@@ -119,3 +123,17 @@ def static_page_key(index: IndexName, project: NormalizedName | None, extension:
     """
     folder = "simple/" if project is None else f"simple/{project}/"
     return Key(f"{index_prefix(index)}{folder}index.{extension}")
+
+
+def attested_prefix(index: IndexName) -> str:
+    """Return the prefix of the static documents about attestations of an index, with its trailing slash."""
+    return f"{index_prefix(index)}attestations/"
+
+
+def attested_key(index: IndexName, project: NormalizedName, file_name: FileName, document: str) -> Key:
+    """Return the key of a static document about a file's attestations.
+
+    Args:
+        document: `PROVENANCE_DOCUMENT` or `BUNDLE_LIST`.
+    """
+    return Key(f"{attested_prefix(index)}{project}/{file_name}{document}")

@@ -100,3 +100,16 @@ def provenance_object(found: Iterable[tuple[Publisher, Mapping[str, Any]]]) -> b
         bundle = bundles.setdefault(key, {"publisher": {"claims": None} | dict(publisher), "attestations": []})
         bundle["attestations"].append(attestation)
     return orjson.dumps({"version": 1, "attestation_bundles": list(bundles.values())})
+
+
+def bundle_list(found: Iterable[tuple[str, str, int, str]]) -> bytes:
+    """Return the list of bundles that stand in no provenance object: where each lies, as a pointer says it.
+
+    Args:
+        found: key, sha256 and length of each bundle, and the type of its predicate, in order.
+    """
+    bundles = [
+        {"uri": f"/{key}", "digest": sha256, "length": length, "predicate_type": predicate_type}
+        for key, sha256, length, predicate_type in found
+    ]
+    return orjson.dumps({"version": 1, "bundles": bundles})

@@ -32,9 +32,8 @@ def test_every_service_has_the_same_files(service: str) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_modules_stay_readable(path: Path) -> None:
-    """No module is longer than 400 lines but tests, which may tell longer stories."""
-    limit = 700 if "tests" in path.parts else 400
-    assert len(path.read_text().splitlines()) <= limit
+    """No module is longer than 400 lines, tests and what they stand on among them."""
+    assert len(path.read_text().splitlines()) <= 400
 
 
 def test_lock_files_hold_no_addresses() -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -26,13 +26,6 @@ from tests.support.uploading import form_fields
 
 WHEEL = "widget-1.0-py3-none-any.whl"
 INFO = "widget-1.0.dist-info"
-
-
-@pytest.fixture
-async def uploader(engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[Uploader]:
-    """The service, its default index, and the owner's token for it."""
-    async with open_uploader(engine, tmp_path) as opened:
-        yield opened
 
 
 def _changed(members: Mapping[str, bytes]) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import orjson
 import pytest
@@ -22,20 +21,13 @@ from shared.objects.keys import file_key
 from tests.support.archives import make_wheel, zip_of
 from tests.support.attached import attached_rows, grant, send_docs, set_index
 from tests.support.factories import make_index, make_token
-from tests.support.uploader import Uploader, open_uploader
+from tests.support.uploader import Uploader
 from tests.support.uploading import basic
 
 WHEEL = "widget-1.0-py3-none-any.whl"
 DOCS = zip_of({"index.html": b"<h1>Widget</h1>"})
 OTHER_DOCS = zip_of({"index.html": b"<h1>Widget, again</h1>"})
 REPORT = b'{"testenvs": {"py311": {"test": [{"retcode": 0}]}} , "platform": "linux"}'
-
-
-@pytest.fixture
-async def uploader(engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[Uploader]:
-    """The service, its default index, and the owner's token for it."""
-    async with open_uploader(engine, tmp_path) as opened:
-        yield opened
 
 
 class TestDocumentation:

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
+from structlog.testing import capture_logs
 
 from gateway.upstream import Proxied, Upstream
 from shared.auth.directory import Directory, TokenRecord
@@ -223,17 +224,21 @@ async def test_half_an_answer_is_not_taken_for_a_whole_one() -> None:
 
 
 async def test_a_service_that_is_away_is_503_with_words() -> None:
-    """Nobody listens: the client hears which service, and when to try again; readiness names it."""
+    """Nobody listens: the client hears which service, and when to try again; readiness names it, and the log why."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         async with Proxied("index", f"http://127.0.0.1:{taken.getsockname()[1]}") as upstream:
             api = api_host({"index": upstream, "upload": upstream}, {"index": upstream.ping})
             async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=api), base_url="http://x") as client:
-                page = await client.get("/simple/demo/")
+                with capture_logs() as logged:
+                    page = await client.get("/simple/demo/")
                 form = await client.post("/legacy/", files={"content": b"x"})
                 ready = await client.get("/readyz")
     assert (page.status_code, page.headers["retry-after"]) == (503, "1")
     assert "index service cannot be reached" in page.json()["detail"]
+    (why,) = (entry for entry in logged if entry["event"] == "service_unreachable")
+    assert why["service"] == "index"
+    assert why["error"].startswith("ConnectError")
     assert (form.status_code, form.headers["content-type"].partition(";")[0]) == (503, "text/plain")
     assert (ready.status_code, ready.json()["failed"]) == (503, {"index": "ServiceError"})
 

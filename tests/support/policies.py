@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from countermark.core.attestations.facts import EXTENSIONS, LogKind, RootKind, SanType, VerifiedBundle
+from countermark.core.attestations.summary import SUMMARY
 from countermark.core.digest import Sha256
 from countermark.core.policy import PolicyFile, Verdict, evaluate, parse_policy
 
@@ -52,6 +53,37 @@ packages:
     deny: true
 """
 """The example of trust contract section 4, and a second builder."""
+
+VERIFIER = "https://verify.example/acme"
+RESOURCE = "countermark:root/stable/widget/1.0/widget-1.0-py3-none-any.whl"
+PINNED = "a" * 64
+"""Digest of the verifier's policy."""
+
+VERIFIED = f"""
+schema: "policy/v1"
+roots: {{private: "trusted_root.json"}}
+verifiers:
+  other-team:
+    verifier_id: "{VERIFIER}"
+    root: "private"
+    issuer: "{ISSUER}"
+    san: {{workflow: "https://ci.example/other/verify/.ci/verify.yml", refs: ["refs/heads/main"]}}
+    level: 3
+  third:
+    verifier_id: "https://verify.example/third"
+    root: "private"
+    issuer: "{ISSUER}"
+    san: {{workflow: "https://ci.example/third/verify/.ci/verify.yml", refs: ["refs/heads/main"]}}
+    level: 3
+packages:
+  - match: "widget"
+    verifiers: ["other-team"]
+    min_level: 3
+    log: {{max_age_days: 30}}
+  - match: "*"
+    deny: true
+"""
+"""A policy that takes what another team verified."""
 
 FILE = PolicyFile("root/stable", "widget", "1.0", "widget-1.0-py3-none-any.whl")
 
@@ -99,6 +131,31 @@ GOOD = VerifiedBundle(
     subject_name=FILE.file_name,
 )
 """Evidence that satisfies the policy."""
+
+
+def summary(**changes: Any) -> dict[str, Any]:
+    """Return what the other team says of the widget, with fields changed; those that are None are left out."""
+    said = {
+        "verifier": {"id": VERIFIER, "version": {"verify": "1"}},
+        "timeVerified": "2030-03-16T00:00:00Z",
+        "resourceUri": RESOURCE,
+        "policy": {"uri": "https://verify.example/acme/policy", "digest": {"sha256": PINNED}},
+        "inputAttestations": [{"uri": "https://x", "digest": {"sha256": "b" * 64}}],
+        "verificationResult": "PASSED",
+        "verifiedLevels": ["SLSA_BUILD_LEVEL_3", "ACME_REVIEWED"],
+        "dependencyLevels": {"SLSA_BUILD_LEVEL_1": 4},
+        "slsaVersion": "1.1",
+    } | changes
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def summarised(**changes: Any) -> VerifiedBundle:
+    """Return evidence that satisfies the rule of `VERIFIED`, with something changed, also of what it says."""
+    of_bundle = {name: changes.pop(name) for name in list(changes) if name in VerifiedBundle.__slots__}
+    san = "https://ci.example/other/verify/.ci/verify.yml@refs/heads/main"
+    source = claims(source="https://ci.example/other/verify", ref="refs/heads/main")
+    usual = {"predicate_type": SUMMARY, "predicate": summary(**changes), "san": san, "certificate": source}
+    return replace(GOOD, **(usual | of_bundle))
 
 
 def evidence(**changes: Any) -> VerifiedBundle:

@@ -46,6 +46,9 @@ LINKS = tuple(
 )
 """The chain, in the order in which it is checked; 7 to 12 of files that come with an attestation."""
 
+FURTHER = "further"
+"""The step beside the chain at which attestations were looked at that no pointer names."""
+
 _BY_STEP: Mapping[str, Link] = {link.step: link for link in LINKS}
 
 
@@ -57,6 +60,9 @@ class Step:
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
+_UNTOLD = frozenset(["file", "bundles", "faults"])
+"""Facts that stand in JSON alone."""
+
 Report = Callable[[Step], None]
 """Is told of each finished step."""
 
@@ -67,13 +73,15 @@ def link_of(step: str) -> Link | None:
 
 
 def line_of(step: Step) -> str | None:
-    """Return a link that holds in one line, without the file that it is about; None for a step beside the chain."""
+    """Return a link that holds in one line, without the file that it is about, or a look at further evidence; None for
+    other steps beside the chain."""
     link = link_of(step.name)
-    if link is None:
+    if link is None and step.name != FURTHER:
         return None
-    told = {name: value for name, value in step.facts.items() if value is not None and name != "file"}
+    told = {name: value for name, value in step.facts.items() if value is not None and name not in _UNTOLD}
     facts = ", ".join(_fact(name, value) for name, value in told.items())
-    return f"{link.number:2} {link.name:<18}  {facts}"
+    number, name = ("  ", "further evidence") if link is None else (f"{link.number:2}", link.name)
+    return f"{number} {name:<18}  {facts}"
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@
     indexes/OWNER/NAME/{timestamp,snapshot,targets,trust,registry,...}.json
     indexes/OWNER/NAME/targets/SHA256-OF-PATH      pointers, pages, policy and trust roots
     attestations/SHA256.sigstore.json              the attestations that the pointers name
+    further/FILE/SHA256.sigstore.json              those that no pointer names, where a file was allowed by them
 
 Nothing of it is believed: whoever reads it starts from a root that is pinned on that machine, and checks signatures,
 versions, digests and, by the clock of that moment, expiry. What cannot be known without the network is whether the
@@ -25,9 +26,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from countermark.bundles import SUFFIX
-from countermark.core.digest import Sha256
+from countermark.core.digest import Sha256, sha256_of
 from countermark.core.errors import LocalState, NotAtHand, UsageFault
-from countermark.core.names import IndexName
+from countermark.core.names import FileName, IndexName
 from countermark.core.page import MAX_PAGE_BYTES
 from countermark.core.pointer import Resource
 from countermark.credentials import Notify
@@ -87,6 +88,15 @@ class EvidenceWriter:
         """
         write_over(_attestation(self.folder, named), data)
 
+    def keep_further(self, file_name: FileName, bundles: Iterable[bytes]) -> None:
+        """Keep attestations that no pointer names.
+
+        Raises:
+            LocalState: it cannot be written.
+        """
+        for bundle in bundles:
+            write_over(_further(self.folder, file_name) / f"{sha256_of(bundle)}{SUFFIX}", bundle)
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -114,6 +124,11 @@ class Evidence:
     def attestation(self, named: Resource) -> Path:
         """Return where it has an attestation, if it has it."""
         return _attestation(self.folder, named)
+
+    def further(self, file_name: FileName) -> list[Path]:
+        """Return where it has attestations of a file that no pointer names; a link could lead anywhere, and is none."""
+        found = _further(self.folder, file_name).glob(f"*{SUFFIX}")
+        return [path for path in found if path.is_file() and not path.is_symlink()]
 
     @contextlib.contextmanager
     def opened(self, location: Location, _root: Sha256, _notify: Notify) -> Iterator[Path]:
@@ -171,3 +186,7 @@ def _folder_of(folder: Path, index: IndexName) -> Path:
 
 def _attestation(folder: Path, named: Resource) -> Path:
     return folder / "attestations" / f"{named.digest}{SUFFIX}"
+
+
+def _further(folder: Path, file_name: FileName) -> Path:
+    return folder / "further" / file_name

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from countermark.core.errors import UsageFault
-from countermark.core.names import IndexName, InvalidName, parse_index_name
+from countermark.core.names import FileName, IndexName, InvalidName, NormalizedName, parse_index_name
 
 _HTTP = frozenset({"http", "https"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -84,6 +84,15 @@ class Location:
         Source: trust contract section 3.2 ("it is the plain object key").
         """
         return self.artifact_base + "/".join(quote(segment, safe="~") for segment in uri.split("/"))
+
+    def attested_url(self, project: NormalizedName, file_name: FileName, ending: str) -> str:
+        """Return the URL of a document about a file's attestations, beside `metadata/` and `targets/`.
+
+        Args:
+            ending: what follows the file's name in that of the document.
+        """
+        tree = self.metadata_url.rpartition("/")[0]
+        return f"{tree}/attestations/{project}/{quote(file_name, safe='~')}{ending}"
 
 
 def parse_location(text: str) -> Location:

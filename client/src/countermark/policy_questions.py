@@ -6,7 +6,7 @@ Source: trust contract sections 3.3 and 4; ADR 0038.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from countermark.core.names import InvalidName
 from countermark.core.policy import MAX_POLICY_BYTES, InvalidPolicy, Policy, parse_policy
 from countermark.core.policy.wording import about, rule_in_words
 from countermark.credentials import Notify
+from countermark.further import Further
 from countermark.requirements import parse_requirement
 from countermark.transport import CHUNK
 
@@ -37,12 +38,14 @@ class Question:
         policy: what `material.policy` says; None where none is signed.
         index: `owner/name`, or `ANY_INDEX`.
         bundles: each is tried for each file.
+        further: returns what else may be had of a file, where nobody gave bundles; None where nobody is to be asked.
     """
 
     material: TrustMaterial
     policy: Policy | None
     index: str
     bundles: tuple[bytes, ...] = ()
+    further: Callable[[JudgedFile], Further] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +129,18 @@ def question_of_files(
     return Question(material, policy, index or ANY_INDEX, bundles)
 
 
-def question_of_index(material: TrustMaterial, index: str, bundle_files: Sequence[Path]) -> Question:
-    """Return a question about what the trust role of an index signs.
+def question_of_index(
+    material: TrustMaterial, index: str, bundle_files: Sequence[Path], further: Callable[[JudgedFile], Further]
+) -> Question:
+    """Return a question about what the trust role of an index signs; `further` as `Question` has it.
 
     Raises:
         UsageFault: a bundle cannot be read.
         PolicyUnusable: the signed policy is none.
     """
     policy = None if material.policy is None else _parsed(material.policy, "what the trust role signs")
-    return Question(material, policy, index, tuple(read_bounded(path, MAX_BUNDLE_BYTES) for path in bundle_files))
+    bundles = tuple(read_bounded(path, MAX_BUNDLE_BYTES) for path in bundle_files)
+    return Question(material, policy, index, bundles, further)
 
 
 def explain_file(question: Question, what: str, notify: Notify) -> Explained:
@@ -151,7 +157,7 @@ def explain_file(question: Question, what: str, notify: Notify) -> Explained:
     file = _of_path(question, path) if path.is_file() else _of_release(question, what, notify)
     if question.bundles and not file.file_name:
         raise UsageFault(f"{what} is no file here", "A bundle is about the bytes of one file: name it by its path.")
-    judgement = _judge(question, file) if question.bundles else None
+    judgement = _judge(question, file, question.bundles) if question.bundles else _of_further(question, file, notify)
     return Explained(file, *_demanded(question.policy, file), judgement)
 
 
@@ -205,8 +211,22 @@ def _demanded(policy: Policy | None, file: JudgedFile) -> tuple[str, tuple[str, 
     return f"the rule about {about(rule)}", words
 
 
-def _judge(question: Question, file: JudgedFile) -> Judgement:
+def _of_further(question: Question, file: JudgedFile, notify: Notify) -> Judgement | None:
+    """Return the judgement over what is to be had of a file of which the policy demands evidence; None without any."""
+    rule = None if question.policy is None else question.policy.rule_for(file.index, file.project)
+    if question.further is None or not file.file_name or rule is None or rule.deny or not rule.attested:
+        return None
+    found = question.further(file)
+    for fault in found.faults:
+        notify(f"not looked at: {fault}")
+    if not found.bundles:
+        notify(f"no attestation of {file.file_name} is to be had there")
+        return None
+    return _judge(question, file, found.bundles).for_clients(is_named=False)
+
+
+def _judge(question: Question, file: JudgedFile, bundles: Sequence[bytes]) -> Judgement:
     # sigstore takes longer to load than all else together, and only a bundle needs it.
     from countermark.core.attestations.judging import judge  # noqa: PLC0415
 
-    return judge(question.material, file, None, question.bundles, int(time.time()), None)
+    return judge(question.material, file, None, bundles, int(time.time()), None)

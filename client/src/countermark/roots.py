@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -31,6 +29,7 @@ from countermark.core.errors import BelowThreshold, InvalidMetadata, LocalState,
 from countermark.credentials import Notify
 from countermark.location import Location
 from countermark.newest_root import NewestRoot
+from countermark.records import write_record
 
 MAX_ROOT_BYTES = 512_000
 """Bytes. Source: trust contract section 1.3 (the TUF library's own cap)."""
@@ -216,7 +215,6 @@ class PinStore:
         Raises:
             LocalState: it cannot be written.
         """
-        path = self._path(pin.deployment)
         document = {
             "deployment": pin.deployment,
             "origin": pin.origin.value,
@@ -224,17 +222,7 @@ class PinStore:
             "version": pin.root.version,
             "root": base64.b64encode(pin.root.data).decode("ascii"),
         }
-        try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=self._folder)
-            with os.fdopen(descriptor, "w") as file:
-                json.dump(document, file, indent=1)
-            Path(temporary).replace(path)
-        except OSError as error:
-            raise LocalState(
-                f"cannot write {path}: {error.strerror or error}", "Set COUNTERMARK_HOME to a folder of your own."
-            ) from error
-        return path
+        return write_record(self._path(pin.deployment), document)
 
     def _path(self, deployment: str) -> Path:
         return self._folder / f"{repository_key(deployment)}.json"

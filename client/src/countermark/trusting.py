@@ -1,4 +1,4 @@
-"""What an index's trust role signs about attestations: the policy and the trust roots, read as targets.
+"""What an index signs about attestations: policy and roots by its trust role, and summaries of files. Read as targets.
 
 Source: trust contract sections 2.3 and 4.
 """
@@ -6,6 +6,7 @@ Source: trust contract sections 2.3 and 4.
 from __future__ import annotations
 
 from countermark.chain import during
+from countermark.core.attestations.bundle import MAX_BUNDLE_BYTES
 from countermark.core.attestations.trust_material import (
     MAX_POLICY_BYTES,
     MAX_ROOT_BYTES,
@@ -13,7 +14,9 @@ from countermark.core.attestations.trust_material import (
     BadTrustMaterial,
     TrustMaterial,
 )
-from countermark.core.errors import PointerUnreadable, PolicyRefused
+from countermark.core.errors import ClientError, PointerUnreadable, PolicyRefused
+from countermark.core.names import FileName, NormalizedName, summary_target
+from countermark.further import Further
 from countermark.updater import POLICY_TARGET, TrustedIndex
 
 DEFAULT_ROOT = "trusted_root.json"
@@ -41,6 +44,18 @@ def read_material(index: TrustedIndex, *, with_roots: bool) -> TrustMaterial:
             return TrustMaterial(policy, {path: index.read_target(path, MAX_ROOT_BYTES) for path in wanted}, version)
         except (BadTrustMaterial, PointerUnreadable) as error:
             raise PolicyRefused(f"what the trust role signs cannot be used: {error}") from error
+
+
+def read_summary(index: TrustedIndex, project: NormalizedName, file_name: FileName) -> Further:
+    """Return the verification summary that the index signs of a file, as evidence that proves itself or is none.
+
+    It is listed beside the pointer: what cannot be read of it is a fault, and no error.
+    """
+    path = summary_target(project, file_name)
+    try:
+        return Further((index.read_target(path, MAX_BUNDLE_BYTES),)) if index.holds(path) else Further()
+    except ClientError as error:
+        return Further(faults=(f"{path}: {error.problem}",))
 
 
 def _is_root(path: str, *, with_policy: bool) -> bool:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
-from countermark.bundles import SUFFIX, Bundles, Fetched, Sought
+from countermark.bundles import Attested, Bundles, Fetched, Sought
 from countermark.chain import Report, Step, during
 from countermark.choosing import NOBODY, Chooser, Chosen, Interpreter, Wanted
 from countermark.core.attestations.judgements import JudgedFile
@@ -36,14 +36,16 @@ from countermark.core.pointer import MAX_POINTER_BYTES, MalformedPointer, Pointe
 from countermark.credentials import Notify
 from countermark.evidence import EvidenceWriter
 from countermark.examining import Examiner
+from countermark.further import About, Further
 from countermark.location import Location
 from countermark.mirrors import FILE, first_good
-from countermark.placing import Part, compare, fetch_resource, holds, measure_file, part_in, write_over
+from countermark.placing import Part, compare, fetch_resource, holds, measure_file, part_in
 from countermark.progress import Meter, Silent
 from countermark.reading import Reading
 from countermark.roots import PinStore, RootChoice, choose_root
 from countermark.transport import ByteSource
 from countermark.trusted_view import Folders, TrustedView, opened_view
+from countermark.trusting import read_summary
 from countermark.updater import TrustedIndex
 from countermark.views import ViewChoice, ViewStore, choose_view, recorded_view
 
@@ -87,12 +89,14 @@ class Keeping:
 @dataclass(frozen=True, slots=True)
 class Proven:
     """A pointer that is signed and about what was asked, where its index lies (the address that proved it first), and
-    what the trust role signs; `material` is None when no policy is to be looked at."""
+    what the trust role signs; `material` is None when no policy is to be looked at. `summary` is the index's own, read
+    where the policy takes what a verifier found."""
 
     locations: tuple[Location, ...]
     distribution: Distribution
     pointer: Pointer
     material: TrustMaterial | None
+    summary: Further | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,8 +257,19 @@ class Verifier:
             self.repository.notify(f"{name} is {chosen.owner}'s, a base of {view.asked}: proven there")
         material = None
         if self.mode is PolicyMode.SIGNED:
-            material = view.material(chosen.owner, with_roots=named is not None)
-        return Proven(view.locations_of(chosen.owner), chosen.file, pointer, material)
+            material = self._material(view, chosen, is_named=named is not None)
+        summary, file = None, chosen.file
+        if material and self._examiner.takes_summaries(material.policy, str(chosen.owner), file.project):
+            summary = read_summary(index, file.project, file.file_name)
+        return Proven(view.locations_of(chosen.owner), file, pointer, material, summary)
+
+    def _material(self, view: TrustedView, chosen: Chosen, *, is_named: bool) -> TrustMaterial:
+        """Return what the trust role signs, with the roots where there may be evidence."""
+        if not is_named:
+            material = view.material(chosen.owner, with_roots=False)
+            if not self._examiner.wants_evidence(material.policy, str(chosen.owner), chosen.file.project):
+                return material
+        return view.material(chosen.owner, with_roots=True)
 
     def fetch(self, proven: Proven, dest: Path, source: ByteSource) -> Path:
         """Do steps 5 to 8 of one file; files may be fetched by several threads, each with a source of its own.
@@ -266,10 +281,11 @@ class Verifier:
         with part_in(dest) as part:
             self._fetch_into(part, proven, source)
             self._report_artifact(proven)
-            bundle = self._check_evidence(proven, source)
+            attested = self._check_evidence(proven, source)
             # The name is the one that was asked for, which the pointer was compared with; never one it brings along.
             placed = part.place(name)
-        self._keep_beside(placed, bundle)
+        if self.keeping.beside:
+            attested.place_beside(placed)
         self.report(Step("place", {"file": name, "path": str(placed)}))
         return placed
 
@@ -292,7 +308,9 @@ class Verifier:
         if not holds(there, proven.pointer.file):
             return self.fetch(proven, dest, source)
         self._report_artifact(proven)
-        self._keep_beside(there, self._check_evidence(proven, source, there))
+        attested = self._check_evidence(proven, source, there)
+        if self.keeping.beside:
+            attested.place_beside(there)
         self.report(Step("place", {"file": name, "path": str(there), "kept": True}))
         return there
 
@@ -301,8 +319,8 @@ class Verifier:
         facts = {"file": proven.distribution.file_name, "sha256": resource.digest, "length": resource.length}
         self.report(Step("artifact", facts))
 
-    def _check_evidence(self, proven: Proven, source: ByteSource, file: Path | None = None) -> bytes | None:
-        """Do steps 6 and 7; return the attestation, None without one.
+    def _check_evidence(self, proven: Proven, source: ByteSource, file: Path | None = None) -> Attested:
+        """Do steps 6 and 7; return the attestations that the file was allowed by.
 
         Args:
             file: where the file lies, when it was not just fetched.
@@ -312,7 +330,7 @@ class Verifier:
             EvidenceRefused: it does not hold, or the policy does not allow the file.
         """
         if proven.material is None:
-            return None
+            return Attested()
         pointer, name = proven.pointer, proven.distribution.file_name
         bundle = None
         if pointer.attestation is not None:
@@ -321,10 +339,20 @@ class Verifier:
             facts = {"file": name, "sha256": pointer.attestation.digest, "length": len(bundle)}
             self.report(Step("attestation", facts))
         judged = JudgedFile(str(pointer.index), pointer.name, pointer.version, name, pointer.file.digest)
-        self._examiner.examine(judged, proven.material, bundle)
-        if bundle is not None and pointer.attestation is not None and self.keeping.evidence is not None:
-            self.keeping.evidence.keep_attestation(pointer.attestation, bundle)
-        return bundle
+        further = self._examiner.examine(judged, proven.material, bundle, lambda: self._further(proven, source, file))
+        if self.keeping.evidence is not None:
+            if bundle is not None and pointer.attestation is not None:
+                self.keeping.evidence.keep_attestation(pointer.attestation, bundle)
+            self.keeping.evidence.keep_further(name, further)
+        return Attested(bundle, further)
+
+    def _further(self, proven: Proven, source: ByteSource, file: Path | None) -> Iterator[Further]:
+        """Look for further evidence: the signed summary, then at each address of the index or on this machine."""
+        if proven.summary is not None:
+            yield proven.summary
+        for place in proven.locations if isinstance(self.bundles, Fetched) else proven.locations[:1]:
+            about = About(place, proven.pointer.name, proven.distribution.file_name)
+            yield self.bundles.further(about, file, source)
 
     def _read_bundle(self, named: Resource, proven: Proven, source: ByteSource, file: Path | None) -> bytes:
         """Do step 6: from the first address that has the signed bytes, or from this machine."""
@@ -335,10 +363,6 @@ class Verifier:
 
         places = proven.locations if isinstance(self.bundles, Fetched) else proven.locations[:1]
         return first_good(places, read_from, FILE, self.repository.notify)
-
-    def _keep_beside(self, placed: Path, bundle: bytes | None) -> None:
-        if self.keeping.beside and bundle is not None:
-            write_over(placed.with_name(placed.name + SUFFIX), bundle)
 
 
 def distribution_of(file: Path) -> Distribution:

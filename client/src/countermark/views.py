@@ -13,8 +13,6 @@ Source: architecture section 11.5; contract devpi sections 6 and 15; ADR 0027.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -29,6 +27,7 @@ from countermark.core.names import IndexName, InvalidName, parse_index_name
 from countermark.core.resolution import MIRROR, MOST_MEMBERS, STAGE, resolution_order
 from countermark.credentials import Notify
 from countermark.location import Location
+from countermark.records import write_record
 
 MAX_DOCUMENT = 256 * 1024
 """Bytes of an index's document: room for 200 bases, whitelists and words about it."""
@@ -105,24 +104,13 @@ class ViewStore:
         Raises:
             LocalState: it cannot be written.
         """
-        path = self._path(location)
         document = {
             "index": location.url,
             "origin": view.origin.value,
             "stages": list(map(str, view.stages)),
             "mirrors": list(map(str, view.mirrors)),
         }
-        try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=self._folder)
-            with os.fdopen(descriptor, "w") as file:
-                json.dump(document, file, indent=1)
-            Path(temporary).replace(path)
-        except OSError as error:
-            raise LocalState(
-                f"cannot write {path}: {error.strerror or error}", "Set COUNTERMARK_HOME to a folder of your own."
-            ) from error
-        return path
+        return write_record(self._path(location), document)
 
     def _path(self, location: Location) -> Path:
         return self._folder / f"{repository_key(location.url)}.json"

@@ -19,6 +19,7 @@ from countermark.core.binding import Asked, check_pointer
 from countermark.core.digest import Sha256
 from countermark.core.errors import PointerRefused
 from countermark.core.filenames import Distribution
+from countermark.core.names import summary_target
 from countermark.core.pointer import MAX_POINTER_BYTES, MalformedPointer, Pointer, Resource, parse_pointer
 from services.download.verification.hashes import Hashes
 from services.download.verification.judged import note_judgement
@@ -41,6 +42,7 @@ from services.download.verification.stored import Found, read_object
 from shared.attesting.judging import Judging
 from shared.auth.directory import IndexRecord
 from shared.catalogue.attestations import object_name
+from shared.catalogue.tidying import newest_digests
 from shared.catalogue.trust_material import POLICY as POLICY_TARGET
 from shared.catalogue.trust_material import named_material
 from shared.objects.interface import Key, ObjectStore
@@ -63,7 +65,7 @@ class Looked:
 
     Attributes:
         until: when the first of the metadata files expires; None where the chain broke before that was known.
-        objects: what the store said of the objects that were read: file, pointer, named bundle.
+        objects: what the store said of the objects that were read: file, pointer, bundles.
     """
 
     verification: Verification
@@ -198,15 +200,15 @@ class Run:
         asked = JudgedFile(
             str(pointer.index), pointer.name, pointer.version, self.file.distribution.file_name, pointer.file.digest
         )
-        others = await self._others(pointer.attestation)
+        others = [*await self._others(pointer.attestation), *await self._summary(material, asked)]
         now = int(self.now.timestamp())
         # What earlier releases had is not for a client to know, and this tells what a client ends with.
-        clients = await self.judging.judge(material, asked, named, (), now, None)
-        judgement = await self.judging.judge(material, asked, named, others, now, None) if others else clients
+        judged = await self.judging.judge(material, asked, named, others, now, None)
+        judgement = judged.for_clients(is_named=named is not None)
         if not judgement.passed and self.judging.is_unreadable(material):
             self.chain.skip_to(POLICY, "not looked at, since the policy cannot be read")
             raise self.chain.failed(POLICY, judgement.exit_code, judgement.reason, policy=UNREADABLE)
-        note_judgement(self.chain, judgement, material, clients)
+        note_judgement(self.chain, judgement, material)
 
     async def _material(self, report: MetadataReport) -> TrustMaterial:
         """Return what this index's own trust file names, which may be an older one than the newest."""
@@ -235,9 +237,25 @@ class Run:
         """Return the file's other bundles whose bytes are those that were kept; another is no evidence of anything."""
         digests = [one for one in self.rows.bundles if named is None or one != named.digest]
         found = await asyncio.gather(*(self._bundle(one) for one in digests))
-        return [
-            one.body for digest, one in zip(digests, found, strict=True) if one is not None and one.sha256 == digest
-        ]
+        kept = [one for digest, one in zip(digests, found, strict=True) if one is not None and one.sha256 == digest]
+        self.objects += kept
+        return [one.body for one in kept]
+
+    async def _summary(self, material: TrustMaterial, asked: JudgedFile) -> Sequence[bytes]:
+        """Return the signed summary of the file, where the policy takes what a verifier found; it proves itself."""
+        rule = self.judging.rule_for(material, asked)
+        if rule is None or not rule.verifiers:
+            return ()
+        path = summary_target(self.file.distribution.project, self.file.distribution.file_name)
+        async with self.resources.engine.connect() as connection:
+            digest = (await newest_digests(connection, self.file.index.id, [path])).get(path)
+        if digest is None:
+            return ()
+        found = await read_object(self._store, target_key(self.file.index.name, path, digest), MAX_BUNDLE_BYTES)
+        if found is None or found.sha256 != digest:
+            return ()
+        self.objects.append(found)
+        return (found.body,)
 
     async def _bundle(self, digest: Sha256) -> Found | None:
         return await read_object(

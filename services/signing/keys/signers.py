@@ -15,7 +15,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner, Key, Signature, Signer
 from tuf.api.metadata import Metadata
 
+from countermark.core.attestations.dsse import pae
+from countermark.core.attestations.keyed import bundle_of_key
+from countermark.core.attestations.statement import PAYLOAD_TYPE
 from countermark.core.ceremony.key_lists import key_lists
+from countermark.core.ceremony.keys import fingerprint
 from countermark.core.ceremony.payload import read_published
 from countermark.core.ceremony.tree import DELEGATOR
 from countermark.core.signing.access import KeyAccess
@@ -90,6 +94,21 @@ class Signers:
         for signer in signers if role in ONLINE else signers[:threshold]:
             metadata.signatures[signer.public_key.keyid] = signer.sign(payload)
         return to_publish(signed, metadata.signatures)
+
+    def attest(self, role: Role, statement: bytes) -> bytes:
+        """Return the Sigstore bundle of a statement that a role's key signs: the first that is at hand.
+
+        No metadata can be mistaken for it, nor it for metadata: what a DSSE envelope signs begins with `DSSEv1`, and
+        metadata with `{`.
+
+        Raises:
+            KeyUnusable: there is none, or its signature does not verify.
+        """
+        signers = self._by_role.get(role, [])
+        if not signers:
+            raise KeyUnusable(f"role {role} has no key at hand to sign an attestation")
+        signature = bytes.fromhex(signers[0].sign(pae(PAYLOAD_TYPE, statement)).signature)
+        return bundle_of_key(statement, fingerprint(signers[0].public_key), signature)
 
     def signatures(self, role: Role, payload: bytes, threshold: int) -> list[Signature]:
         """Return the signatures of a threshold of a role's keys over the exact bytes of a payload.

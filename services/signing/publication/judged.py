@@ -200,6 +200,6 @@ async def _questions(
         if rule is not None and rule.continuity:
             had = await attestations.had_provenance(connection, file.project_id, before=file.uploaded_at)
         about = JudgedFile(index, project, file.version, file.file_name, file.sha256)
-        wanted = rule.predicates if rule is not None and rule.attested else ()
+        wanted = rule.types if rule is not None and rule.attested else ()
         questions.append(_Question(file, about, named, others, had, wanted))
     return questions

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.names import TargetPath, page_target, summary_target
+from services.signing.keys.signers import Signers
 from services.signing.publication import rules, tree
 from services.signing.publication.approved import approved
 from services.signing.publication.batch import Batch, Rendered
@@ -31,6 +32,7 @@ from shared.formats.registry import FORMATS
 from shared.ids import FileId, OutboxId, ProjectId
 from shared.outside_address import index_url
 from shared.resources import Resources
+from shared.trust.roles import Role
 
 log = structlog.get_logger()
 
@@ -68,16 +70,22 @@ class Renderer:
         self._verified = VerifiedFiles()
         self._judge = Judge(resources)
 
-    async def render(self, batch: Batch) -> Rendered:
+    async def render(self, batch: Batch, signers: Signers) -> Rendered:
         """Check the new files' bytes and render what the batch signs.
 
+        Args:
+            signers: sign the summaries of files that a policy took.
+
         Raises:
+            KeyUnusable: they cannot.
             ObjectStoreError: the store cannot be read.
         """
         projects = {w.message.project_id for w in batch.waiting if w.message.project_id is not None}
         if not projects:
             return Rendered([], {}, {}, [], {}, {})
         work, context = await self._read(batch, projects)
+        if context.summaries:
+            context = replace(context, summaries=await asyncio.to_thread(_signed, signers, context.summaries))
         if sum(len(files) + len(listing) for _, files, listing, _ in work) > _INLINE:
             return await asyncio.to_thread(_render, batch, work, context)
         return _render(batch, work, context)
@@ -154,6 +162,10 @@ class Renderer:
         found |= said.faults
         stay = [file.as_signed() if file.id in found else file for file in files]
         return [file for file in stay if file.published or file.id not in found], found, said.summaries
+
+
+def _signed(signers: Signers, summaries: Mapping[FileId, bytes]) -> dict[FileId, bytes]:
+    return {file_id: signers.attest(Role.BINS, statement) for file_id, statement in summaries.items()}
 
 
 def _refusals(

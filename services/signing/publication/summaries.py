@@ -1,9 +1,9 @@
-"""Verification summaries: what the policy said of a file when it was signed, as a statement that TUF vouches for. Pure.
+"""Verification summaries: what the policy said of a file when it was signed, as a statement. Pure.
 
-A summary is a target beside the pointer, `{file name}.vsa.json`: no signature of its own is needed, since the bins that
-list it are signed. It says what was found then, under the policy with that digest, and stays true when the policy
-becomes another one.
-Source: trust contract section 4 (VSA); architecture section 11.8; ADR 0040.
+A summary is a target beside the pointer, `{file name}.vsa.json`: the statement in a Sigstore bundle that the key of the
+bins signs, so that others whose policy names that key as a verifier's can take it without this registry's metadata. It
+says what was found then, under the policy with that digest, and stays true when the policy becomes another one.
+Source: trust contract section 4 (VSA); architecture section 11.8; ADR 0040 and 0043.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any
 import orjson
 
 from countermark.core.attestations.judgements import JudgedFile, Judgement
+from countermark.core.attestations.statement import STATEMENT_V1
+from countermark.core.attestations.summary import OWN_RESOURCE, PASSED, SUMMARY, resource_uri
 from countermark.core.digest import Sha256
 from countermark.core.names import FileName, TargetPath
 from shared.objects.keys import bundle_key
 
-STATEMENT, SUMMARY = "https://in-toto.io/Statement/v1", "https://slsa.dev/verification_summary/v1"
-
 SUFFIX = ".vsa.json"
 """What the names of summaries end with."""
 
-_VERIFIER = "countermark:signing"
-"""Who says so: whichever deployment's metadata list the target."""
+VERIFIER = "countermark:signing"
+"""Who says so; of which deployment tells the key."""
 
 _MOST = 3
 """The highest level of SLSA's build track."""
@@ -41,7 +41,7 @@ def pointer_of_summary(path: str) -> TargetPath:
 
 
 def summary(file: JudgedFile, judgement: Judgement, policy: Sha256, at: datetime) -> bytes | None:
-    """Return the summary of a file; None where the policy demanded nothing, so that nothing was shown.
+    """Return the statement of a file's summary; None where the policy demanded nothing, so that nothing was shown.
 
     Args:
         judgement: one that the file has passed.
@@ -54,9 +54,11 @@ def summary(file: JudgedFile, judgement: Judgement, policy: Sha256, at: datetime
     name = FileName(file.file_name)
     verified = [report for report in judgement.bundles if report.verified is not None]
     predicate: dict[str, Any] = {
-        "verifier": {"id": _VERIFIER},
+        "verifier": {"id": VERIFIER},
         "timeVerified": at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "resourceUri": f"countermark:{file.index}/{file.project}/{file.version}/{name}".replace("+", "%2B"),
+        "resourceUri": resource_uri(
+            OWN_RESOURCE, index=file.index, project=file.project, version=file.version, file_name=name
+        ),
         "policy": {"uri": "countermark:trust/policy.yaml", "digest": {"sha256": policy}},
         "inputAttestations": [
             {
@@ -65,12 +67,12 @@ def summary(file: JudgedFile, judgement: Judgement, policy: Sha256, at: datetime
             }
             for report in verified
         ],
-        "verificationResult": "PASSED",
+        "verificationResult": PASSED,
         "verifiedLevels": [_level(verdict.level)],
         "slsaVersion": "1.1",
     }
     subject = [{"name": name, "digest": {"sha256": file.sha256}}]
-    document = {"_type": STATEMENT, "subject": subject, "predicateType": SUMMARY, "predicate": predicate}
+    document = {"_type": STATEMENT_V1, "subject": subject, "predicateType": SUMMARY, "predicate": predicate}
     return orjson.dumps(document)
 
 

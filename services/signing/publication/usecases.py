@@ -146,7 +146,7 @@ class Publisher:
         batch = await self._gather(held)
         if batch is None:
             return False
-        rendered = with_head(await self._renderer.render(batch), batch.audit_head)
+        rendered = await self._render(batch)
         reached(FaultPoint.SIGN_RENDERED)
         batch = await self._number(batch, rendered)
         reached(FaultPoint.SIGN_NUMBERED)
@@ -194,6 +194,14 @@ class Publisher:
             former = None if head is None else await former_root(connection, index.id, head, shared, custody.ids)
         batch = Batch(index, held, head, waiting, requests, shared, bins, now, custody, audit_head=audit_head)
         return batch if former is None else batch.with_former_root(former)
+
+    async def _render(self, batch: Batch) -> Rendered:
+        signers = await self._signers_of(batch.custody)
+        try:
+            return with_head(await self._renderer.render(batch, signers), batch.audit_head)
+        except KeyUnusable:
+            self._signers = None
+            raise
 
     async def _number(self, batch: Batch, rendered: Rendered) -> Batch:
         """Give the batch a version and store what it is about to sign, in one commit, before any signature.

@@ -3,7 +3,8 @@ whole index at any moment.
 
 1. Read the source's timestamp, and the snapshot it names: that is what is copied, whatever is published meanwhile.
 2. Bin by bin: the files its pointers name, its targets, then the bin.
-3. Static pages, the shared metadata, the snapshot, the roots, and the timestamp, last of all.
+3. Documents about attestations and the bundles they list, static pages, the shared metadata, the snapshot, the roots,
+   and the timestamp, last of all.
 What lies at the destination already is not copied again, and a bin that lies there has all it names: so a copy that was
 cut short goes on, and one that is run each hour moves what is new. What is copied is checked: targets and files against
 their digests, metadata against length and digest where the signed files give them, and else by being what a client
@@ -29,12 +30,22 @@ from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import Metadata, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 
+from countermark.core.attestations.listed import MalformedList, read_bundle_list
 from countermark.core.digest import Sha256, sha256_of
 from countermark.core.names import IndexName, TargetPath
 from countermark.core.pointer import MalformedPointer, Resource, parse_pointer
 from services.signing.publication import tree
 from shared.objects.interface import Key, LocalFile, ObjectNotFound, ObjectStore, Put
-from shared.objects.keys import InvalidKey, check_key, index_prefix, metadata_key, target_key, timestamp_key
+from shared.objects.keys import (
+    BUNDLE_LIST,
+    InvalidKey,
+    attested_prefix,
+    check_key,
+    index_prefix,
+    metadata_key,
+    target_key,
+    timestamp_key,
+)
 from shared.trust.metadata import SHARED_META, read_bin
 
 _AT_ONCE = 8
@@ -57,6 +68,7 @@ class Copied:
     targets: int = 0
     files: int = 0
     pages: int = 0
+    attested: int = 0
     published: bool = False
 
 
@@ -101,8 +113,9 @@ class _Copy:
         versions = {name.removesuffix(".json"): meta.version for name, meta in named.meta.items()}
         for role in sorted(versions.keys() - set(SHARED_META)):
             await self._bin(role, versions[role])
+        self._done.attested = await self._documents(attested_prefix(self._index))
         if pages:
-            await self._pages()
+            self._done.pages = await self._documents(f"{index_prefix(self._index)}simple/")
         for role in SHARED_META:
             await self._shared(role, versions[role])
         await self._metadata("snapshot", version, snapshot)
@@ -215,13 +228,19 @@ class _Copy:
         if version == 1:
             raise _gone(metadata_key(self._index, "root", 1))
 
-    async def _pages(self) -> None:
-        """Copy the static pages that have another length or are younger than those at the destination."""
-        async for info in self._source.list(f"{index_prefix(self._index)}simple/"):
+    async def _documents(self, prefix: str) -> int:
+        """Copy the static documents that have another length or are younger than those at the destination, each behind
+        the bundles that it lists; returns how many."""
+        copied = 0
+        async for info in self._source.list(prefix):
             there = await self._destination.head(info.key)
             if there is None or there.length != info.length or there.modified <= info.modified:
-                await self._put(info.key, await self._read(info.key), Put.REPLACE)
-                self._done.pages += 1
+                content = await self._read(info.key)
+                for bundle in _listed(info.key, content):
+                    await self._file(bundle)
+                await self._put(info.key, content, Put.REPLACE)
+                copied += 1
+        return copied
 
     async def _put(self, key: Key, body: bytes | LocalFile, condition: Put = Put.ABSENT) -> None:
         await tree.put_object(self._destination, key, body, condition)
@@ -234,6 +253,16 @@ class _Copy:
                 return b"".join([chunk async for chunk in opened.chunks])
         except ObjectNotFound:
             raise _gone(key) from None
+
+
+def _listed(key: Key, content: bytes) -> list[Resource]:
+    """Return the bundles that a document lists, when it is one that does."""
+    if not key.endswith(BUNDLE_LIST):
+        return []
+    try:
+        return read_bundle_list(content)
+    except MalformedList as error:
+        raise CopyFailed(f"{key} of the source lists no bundles: {error}") from error
 
 
 def _signed(content: bytes, what: str) -> Any:

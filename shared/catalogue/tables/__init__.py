@@ -24,7 +24,15 @@ from shared.catalogue.tables.gateway import (
     TokenUse,
     UsedIdentity,
 )
-from shared.catalogue.tables.index import Advisory, AdvisoryAffected, AdvisorySnapshot, Laid, MirrorJson, MirrorPage
+from shared.catalogue.tables.index import (
+    Advisory,
+    AdvisoryAffected,
+    AdvisorySnapshot,
+    Laid,
+    LaidProvenance,
+    MirrorJson,
+    MirrorPage,
+)
 from shared.catalogue.tables.signing import (
     AuditChain,
     AuditHead,
@@ -71,6 +79,7 @@ __all__ = [
     "KeyHandle",
     "KeyHolder",
     "Laid",
+    "LaidProvenance",
     "Lease",
     "MirrorFault",
     "MirrorFile",

@@ -20,6 +20,19 @@ class Laid(Base):
     serial: Mapped[int]
 
 
+class LaidProvenance(Base):
+    """Writer: index. Of which file, and of how many of its attestations, the static documents under a file's name were
+    laid, and how far the head was then. `file_id` is null when no file of the name was shown."""
+
+    __tablename__ = "laid_provenance"
+    index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)
+    project_name: Mapped[str] = mapped_column(primary_key=True)
+    file_name: Mapped[str] = mapped_column(primary_key=True)
+    serial: Mapped[int]
+    file_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("file.id"))
+    attestations: Mapped[int]
+
+
 class MirrorPage(Base):
     """Writer: index. What a mirror last saw of a project at its upstream, and how it stands with asking again.
 

@@ -12,7 +12,7 @@ from countermark.core.digest import Length, Sha256, sha256_of
 from countermark.core.pointer import Pointer, Resource, parse_pointer
 from tests.e2e.attacks.conftest import Scene
 from tests.e2e.attacks.names import WHEEL, WIDGET
-from tests.support.pipelines import ROOT, Pipeline, encoded
+from tests.support.builds import ROOT_PATH, Pipeline, body
 from tests.support.tampering.table import Case
 
 Document = dict[str, Any]
@@ -71,7 +71,7 @@ def attested(scene: Scene, pipeline: Pipeline | None = None) -> Attested:
     assert content is not None
     made = Attested(scene, pipeline or Pipeline(), content)
     made.trust(made.pipeline.trusted())
-    made.name(encoded(made.genuine()))
+    made.name(body(made.genuine()))
     return made
 
 
@@ -80,7 +80,7 @@ def attack(case: Case, scene: Scene) -> None:
     forge: Forge = case.given
     made = attested(scene)
     bundle = forge(made)
-    made.name(bundle if isinstance(bundle, bytes) else encoded(bundle))
+    made.name(bundle if isinstance(bundle, bytes) else body(bundle))
     made.ends(case)
 
 
@@ -97,4 +97,4 @@ def flipped(text: str) -> str:
     return base64.b64encode(data[:-1] + bytes([data[-1] ^ 1])).decode()
 
 
-__all__ = ["ROOT", "Attested", "Document", "Forge", "attack", "attested", "entry_of", "flipped"]
+__all__ = ["ROOT_PATH", "Attested", "Document", "Forge", "attack", "attested", "entry_of", "flipped"]

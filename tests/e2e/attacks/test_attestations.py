@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.attacks.attested import Attested, Document, attack, attested
 from tests.e2e.attacks.conftest import Scene
 from tests.e2e.attacks.names import INDEX, OLDER, OTHER, WHEEL
-from tests.support.pipelines import BUILDER, STATEMENT_V0_1, Pipeline, encoded
+from tests.support.builds import BUILDER, STATEMENT_V0_1, Pipeline, body
 from tests.support.sigstore.instance import PUBLISH, statement
 from tests.support.tampering.table import Case, attacks
 
@@ -37,7 +37,7 @@ def _by_the_thief(made: Attested) -> bytes:
         "bins' key signs a pointer to other bytes, and names the genuine attestation",
         52,
         "about other bytes",
-        lambda made: encoded(made.genuine()),
+        lambda made: body(made.genuine()),
     ),
     Case(
         "bins' key signs a pointer to other bytes, attested by a pipeline of the thief's own",
@@ -103,7 +103,7 @@ def test_row_19_old_attestation(case: Case, scene: Scene) -> None:
     made = attested(scene)
     made.trust({"trust/policy.yaml": made.pipeline.policy(more="    log: {max_age_days: 30}\n")})
     at = 1_700_000_000
-    made.name(encoded(made.genuine(at=at)))
+    made.name(body(made.genuine(at=at)))
     made.ends(case)
 
 
@@ -203,10 +203,10 @@ def _altered_payload(made: Attested) -> Document:
     Case("Statement v0.1 with a predicate of v1", 51, _STATEMENT, _old_statement),
     Case("`_type` twice", 51, "twice", _type_twice),
     Case("two signatures in the envelope", 51, "signatures", _signed_twice),
-    Case("half a bundle", 51, _STATEMENT, lambda made: encoded(made.genuine())[:2000]),
+    Case("half a bundle", 51, _STATEMENT, lambda made: body(made.genuine())[:2000]),
     Case("JSON nested 100,000 deep", 51, _STATEMENT, lambda _made: b"[" * 100_000),
     Case("no bundle at all", 51, _STATEMENT, lambda _made: b'{"mediaType": "text/plain"}'),
-    Case("a bundle of 10 MB", 50, "allowed", lambda made: encoded(made.genuine()) + b" " * (10 << 20)),
+    Case("a bundle of 10 MB", 50, "allowed", lambda made: body(made.genuine()) + b" " * (10 << 20)),
     Case("a payload that was altered after it was signed", 60, "signature", _altered_payload),
 )
 def test_row_21_type_confusion(case: Case, scene: Scene) -> None:

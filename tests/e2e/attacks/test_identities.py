@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.attacks.attested import Attested, attack, attested
 from tests.e2e.attacks.conftest import Scene
 from tests.e2e.attacks.names import WHEEL
-from tests.support.pipelines import BUILD_TYPE, encoded
+from tests.support.builds import RELEASE_BUILD_TYPE, body
 from tests.support.sigstore.tokens import GITHUB
 from tests.support.tampering.table import Case, attacks
 
@@ -97,14 +97,14 @@ def test_row_23_builder_forgery(case: Case, scene: Scene) -> None:
     made = attested(scene)
     if case.given:
         nightly = f"""  nightly:
-    root: "test"
+    root: "private"
     issuer: "{GITHUB}"
     san: {{workflow: "{_WORKFLOW.replace("release", "nightly")}", refs: ["refs/tags/*"]}}
     builder_ids: ["https://ci.example/acme/builders/nightly"]
-    build_types: ["{BUILD_TYPE}"]
+    build_types: ["{RELEASE_BUILD_TYPE}"]
     level: 1
 """
         rest = 'builders: ["nightly"]'
         made.trust({"trust/policy.yaml": made.pipeline.policy(builders=nightly, rest=rest)})
-    made.name(encoded(made.genuine(claims=made.pipeline.claims("1.10", workflow="nightly.yml"))))
+    made.name(body(made.genuine(claims=made.pipeline.claims("1.10", workflow="nightly.yml"))))
     made.ends(case)

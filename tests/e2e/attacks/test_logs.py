@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.attacks.attested import ROOT, Attested, Document, attack, attested, entry_of, flipped
+from tests.e2e.attacks.attested import ROOT_PATH, Attested, Document, attack, attested, entry_of, flipped
 from tests.e2e.attacks.conftest import Scene
 from tests.e2e.attacks.names import WHEEL
-from tests.support.pipelines import Pipeline, encoded
+from tests.support.builds import Pipeline, body
 from tests.support.sigstore.keys import LogKey
 from tests.support.sigstore.log import TransparencyLog
 from tests.support.sigstore.log_v2 import TiledLog
@@ -123,8 +123,8 @@ def test_row_24_closed_log(case: Case, scene: Scene) -> None:
     """What a log takes in after its end does not count."""
     made = attested(scene)
     made.pipeline.instance.log.key.end = datetime.now(UTC) - timedelta(days=1)
-    made.trust({ROOT: made.pipeline.instance.trusted_root()})
-    made.name(encoded(made.genuine()))
+    made.trust({ROOT_PATH: made.pipeline.instance.trusted_root()})
+    made.name(body(made.genuine()))
     made.ends(case)
 
 
@@ -173,7 +173,7 @@ def test_row_26_no_logs(case: Case, scene: Scene) -> None:
     """Without a log that it names, a trust root proves nothing."""
     made = attested(scene)
     root = json.loads(made.pipeline.instance.trusted_root())
-    made.trust({ROOT: json.dumps(root | {"tlogs": []}).encode()})
+    made.trust({ROOT_PATH: json.dumps(root | {"tlogs": []}).encode()})
     made.ends(case)
 
 
@@ -181,7 +181,7 @@ def test_row_26_no_logs(case: Case, scene: Scene) -> None:
 def test_row_26_test_double(case: Case, scene: Scene) -> None:
     """What says of itself that it is a test's is no root, unless the policy names it as that."""
     made = attested(scene)
-    policy = made.pipeline.policy().replace(b'test_roots: ["test"]\n', b"")
+    policy = made.pipeline.policy().replace(b'test_roots: ["private"]\n', b"")
     made.trust({"trust/policy.yaml": policy})
     made.ends(case)
 
@@ -202,8 +202,8 @@ def test_row_26_expired_authority(case: Case, scene: Scene) -> None:
     """An authority counts for the time in which it was trusted."""
     made = attested(scene)
     made.pipeline.instance.authority.end = datetime.now(UTC) - timedelta(days=1)
-    made.trust({ROOT: made.pipeline.instance.trusted_root()})
-    made.name(encoded(made.genuine(at=int(time.time()) - 60)))
+    made.trust({ROOT_PATH: made.pipeline.instance.trusted_root()})
+    made.name(body(made.genuine(at=int(time.time()) - 60)))
     made.ends(case)
 
 

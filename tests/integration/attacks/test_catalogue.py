@@ -11,8 +11,8 @@ from shared.objects.interface import Put
 from shared.objects.keys import file_key
 from tests.integration.attacks.conftest import NEW, OLD, Ledger
 from tests.integration.signing.changes import enqueue
+from tests.support.builds import Pipeline
 from tests.support.factories import make_file
-from tests.support.pipelines import Pipeline
 from tests.support.tampering.table import Case, attacks
 
 Record = Callable[[str, object], None]

@@ -11,6 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.objects.interface import ObjectStores
 from tests.integration.reading.constants import METADATA, WHEEL
+from tests.integration.reading.family import Family
+from tests.integration.reading.library import SITE, Library
+from tests.support.archives import (
+    zip_of,
+)
 from tests.support.devpi_reading import DEVPI
 from tests.support.factories import make_default, make_index
 from tests.support.published import Published
@@ -62,3 +67,29 @@ async def devpi(reading: Reading, stable: Published) -> AsyncIterator[httpx2.Asy
     async with reading.client() as client:
         client.headers.update(DEVPI)
         yield client
+
+
+@pytest.fixture
+async def family(engine: AsyncEngine, reading: Reading, stores: ObjectStores) -> Family:
+    """Three stages above each other and a mirror; nothing is published."""
+    family = Family(engine, reading, stores)
+    await family.make("a/top", "a/mid")
+    await family.make("a/mid", "a/low", "root/pypi")
+    await family.make("a/low")
+    await family.make("root/pypi", kind="mirror")
+    await reading.news()
+    return family
+
+
+@pytest.fixture
+async def top(family: Family) -> httpx2.AsyncClient:
+    """A client that nobody knows."""
+    return family.reading.client()
+
+
+@pytest.fixture
+async def library(engine: AsyncEngine, stores: ObjectStores, stable: Published) -> Library:
+    """The public index, with documentation of version 1.0."""
+    made = Library(engine, stores, stable.index)
+    await made.add("1.0", zip_of(SITE))
+    return made

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import httpx2
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.catalogue.tables import Project
 from shared.objects.interface import ObjectStores
+from tests.integration.reading.constants import JSON
 from tests.support.factories import MadeFile, make_index, set_bases
 from tests.support.published import Published
 from tests.support.reading import Reading
@@ -67,3 +69,13 @@ class Family:
         async with self.engine.begin() as connection:
             marked = update(Project).where(Project.index_id == published.index.id)
             await connection.execute(marked.values(status=status, status_reason=reason))
+
+
+PAGE = "/a/top/+simple/thing/"
+SDIST = "thing-0.9.tar.gz"
+
+
+async def listed(client: httpx2.AsyncClient, path: str = PAGE) -> list[str]:
+    """Return the file names of a page, in its order; an absent page has none."""
+    answer = await client.get(path, headers={"accept": JSON})
+    return [file["filename"] for file in answer.json()["files"]] if answer.status_code == 200 else []

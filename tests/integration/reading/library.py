@@ -64,3 +64,15 @@ class Library:
         """Mark an attachment as removed."""
         async with self.engine.begin() as connection:
             await attachments.remove(connection, [attachment], at=now(), by="root")
+
+
+PAGE = b"<!doctype html><h1>Thing</h1>"
+SITE = {
+    "index.html": PAGE,
+    "install/index.html": b"<h1>Install</h1>",
+    "_static/theme.css": b"body {}",
+    "_static/font.woff2": b"wOF2",
+    "searchindex.js": b"Search.setIndex({})" * 50_000,
+    "picture.svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "objects.inv": b"# Sphinx inventory version 2",
+}

@@ -308,9 +308,9 @@ async def test_many_at_once(site: Verified) -> None:
         assert await site.broken() == ("digest", 41)
 
 
-async def test_what_no_pointer_names_is_no_evidence_for_clients(site: Verified, forge: Forge) -> None:
-    """A bundle that no pointer names is shown and cannot satisfy a policy, as it cannot for clients; a damaged one is
-    not shown."""
+async def test_what_no_pointer_names_is_evidence(site: Verified, forge: Forge) -> None:
+    """A bundle that no pointer names satisfies a policy, as it does for clients; one that is damaged, or does not
+    verify, is no evidence, and no failure of its own."""
     trust(site, forge)
     made = await site.signed.add(WHEEL, CONTENT)
     await site.signed.publish()
@@ -318,9 +318,12 @@ async def test_what_no_pointer_names_is_no_evidence_for_clients(site: Verified, 
     keeper = Keeper(site.signed.engine, site.signed.stores, site.signed.index)
     digest = await keeper.keep(made, body(forge.built(WHEEL, CONTENT)))
     found = await site.found()
-    assert (found["verified"], found["exit_code"]) == (False, 62)
-    assert "clients have no attestation but what the pointer names" in found["reason"]
+    assert (found["verified"], found["exit_code"]) == (True, 0)
     assert [step["result"] for step in found["steps"] if step["name"] == "identity"] == ["passed"]
     await site.signed.flip(f"files/{digest[:2]}/{digest[2:]}/{WHEEL}.sigstore.json")
     found = await site.found()
-    assert (found["exit_code"], "clients have" in found["reason"]) == (62, False)
+    assert (found["failed"], found["exit_code"]) == ("policy", 62)
+    await keeper.keep(made, body(Forge().built(WHEEL, CONTENT)))
+    found = await site.found()
+    assert (found["failed"], found["exit_code"]) == ("policy", 62)
+    assert "1 attestation(s) that no pointer names do not verify" in found["reason"]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.catalogue.tables import Outbox
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.jobs.messages import PublishIndex
 from shared.objects.interface import Put
@@ -23,3 +27,12 @@ async def upload(resources: Resources, index: MadeIndex, name: str, content: byt
     await resources.objects.side(public=index.public).put(file_key(file.sha256, file.file_name), content, Put.REPLACE)
     await enqueue(resources, PublishIndex(index.id, file.project_id, file.id))
     return file
+
+
+async def open_jobs(engine: AsyncEngine) -> int:
+    """Count the changes that still wait."""
+    async with engine.connect() as connection:
+        query = select(func.count()).where(
+            Outbox.done_at.is_(None), Outbox.dead_at.is_(None), Outbox.kind == PublishIndex.kind
+        )
+        return await connection.scalar(query) or 0

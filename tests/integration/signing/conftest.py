@@ -21,7 +21,7 @@ from tests.integration.signing.ceremony_deployment import Deployment
 from tests.integration.signing.changes import enqueue
 from tests.support.approving import Desk, open_desk
 from tests.support.clock import SettableClock
-from tests.support.factories import make_default, make_index, make_token
+from tests.support.factories import MadeIndex, make_default, make_index, make_token
 from tests.support.holders import CeremonyApi, Holders, in_profile
 from tests.support.resources import service_resources
 from tests.support.uploading import basic
@@ -70,3 +70,11 @@ async def deployment(engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[Deplo
             admin, plain = (CeremonyApi(http, basic(token)) for token in tokens)
             tree = tmp_path / "public/indexes/root/stable"
             yield Deployment(resources, clock, index, holders, admin, plain, tree)
+
+
+@pytest.fixture
+async def index(resources: Resources) -> MadeIndex:
+    """A stage index whose first publication waits."""
+    made = await make_index(resources.engine)
+    await enqueue(resources, PublishIndex(made.id))
+    return made

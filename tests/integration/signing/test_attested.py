@@ -6,11 +6,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 from sqlalchemy import select, update
 
+from countermark.core.attestations.bundle import read_bundle
+from countermark.core.attestations.judgements import JudgedFile
+from countermark.core.attestations.judging import judge
+from countermark.core.attestations.trust_material import TrustMaterial
+from countermark.core.ceremony.keys import fingerprint
 from countermark.core.digest import sha256_of
 from countermark.core.pointer import Pointer, parse_pointer
 from services.signing.ceremonies.own_trust import set_trust_targets
@@ -38,6 +44,7 @@ from tests.support.builds import Forge, body, policy
 from tests.support.factories import MadeFile, MadeIndex, make_index, now
 from tests.support.sigstore.tokens import github
 from tests.support.tuf_reader import TreeReader
+from tests.support.verifiers import pem_of, verified
 
 WHEEL, BYTES = "widget-1.0-py3-none-any.whl", b"bytes"
 
@@ -86,6 +93,11 @@ class Site:
         """Return the signed pointer of a file."""
         content = self.target(f"{file.file_name}.pointer")
         return None if content is None else parse_pointer(content)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the statement of the wheel's signed summary."""
+        said: dict[str, Any] = orjson.loads(read_bundle(self.target(f"{WHEEL}.vsa.json") or b"").payload)
+        return said
 
     def listed(self) -> dict[str, str | None]:
         """Return the files of the signed page, name -> address of the provenance object."""
@@ -222,7 +234,7 @@ async def test_a_policy_that_was_satisfied_leaves_a_summary_beside_the_pointer(s
     await upload(site.resources, site.index, "gadget-1.0-py3-none-any.whl")
     await site.publish()
     content = site.target(f"{WHEEL}.vsa.json")
-    told = orjson.loads(content or b"")
+    told = site.summary()
     assert told["subject"] == [{"name": WHEEL, "digest": {"sha256": file.sha256}}]
     assert told["predicateType"] == "https://slsa.dev/verification_summary/v1"
     predicate = told["predicate"]
@@ -260,11 +272,62 @@ async def test_a_new_attestation_is_a_new_summary(site: Site) -> None:
     for ref in ("refs/tags/v1.0", "refs/tags/v1.0.1"):
         sha256 = await site.attest(file, site.bundle(file, ref=ref))
         await site.publish()
-        told = orjson.loads(site.target(f"{WHEEL}.vsa.json") or b"")
+        told = site.summary()
         assert sha256 in [one["digest"]["sha256"] for one in told["predicate"]["inputAttestations"]]
         seen.add(sha256)
     assert len(seen) == 2
     assert await site.agree()
+
+
+async def test_another_team_takes_the_summary(site: Site) -> None:
+    """Whoever names the key of the bins can take it as it is, for the very file of this index, and for no other.
+
+    The registry itself never does: what its own key signed is no evidence for it, whatever its policy names.
+    """
+    await site.policy(policy())
+    file = await site.upload()
+    await site.attest(file, site.bundle(file))
+    await site.publish()
+    content = site.target(f"{WHEEL}.vsa.json")
+    assert content is not None
+    about = JudgedFile("team-b/stable", "widget", "1.0", WHEEL, file.sha256)
+    material = TrustMaterial(await own_verifier(site, "root/stable"), site.forge.material().roots, 1)
+    taken = judge(material, about, content, (), int(now().timestamp()), None)
+    assert (taken.exit_code, taken.verdict.verifier, taken.verdict.level) == (0, "team-a", 2), taken.reason
+    changes: list[dict[str, Any]] = [{"version": "1.1"}, {"file_name": "widget-1.0.zip"}, {"sha256": sha256_of(b"x")}]
+    for other in (replace(about, **change) for change in changes):
+        assert not judge(material, other, content, (), int(now().timestamp()), None).passed
+    own = replace(material, own_keys=frozenset([taken.bundles[0].evidence[0].key or ""]))
+    refused = judge(own, about, content, (), int(now().timestamp()), None)
+    assert (refused.exit_code, "no evidence for itself" in refused.reason) == (60, True)
+
+
+async def test_own_summaries_let_nothing_be_signed(site: Site) -> None:
+    """A policy that names the own key takes no file by it, even where somebody put the summary into the catalogue."""
+    await site.policy(policy())
+    file = await site.upload()
+    await site.attest(file, site.bundle(file))
+    await site.publish()
+    signed = await own_verifier(site, "root/stable")
+    await site.policy(signed)
+    circle = await site.upload("widget-1.1-py3-none-any.whl")
+    said = orjson.dumps(site.summary()).replace(file.sha256.encode(), circle.sha256.encode())
+    said = said.replace(WHEEL.encode(), circle.file_name.encode()).replace(b"/1.0/", b"/1.1/")
+    signers = Signers(await load_handles(site.resources), site.resources.settings.data / "keys")
+    material = TrustMaterial(signed, site.forge.material().roots, 1)
+    await attest(site.resources, site.index, circle, signers.attest(Role.BINS, said), material)
+    await site.publish()
+    state, words = await site.state(circle)
+    assert (state, "no evidence for itself" in words) == ("failed", True), words
+    assert site.target(f"{circle.file_name}.pointer") is None
+    assert site.pointer(file) is not None
+
+
+async def own_verifier(site: Site, index: str) -> bytes:
+    """Return a policy that takes of widget what this registry verified in an index by the policy of `builds`."""
+    [bins] = [one for one in await load_handles(site.resources) if one.role is Role.BINS]
+    signed = verified(pem_of(fingerprint(bins.key)), verifier_id="countermark:signing", index=index)
+    return signed.replace(b"a" * 64, sha256_of(policy()).encode())
 
 
 async def sign_unseen(resources: Resources, policy: bytes) -> None:

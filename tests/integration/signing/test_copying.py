@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from countermark.core.attestations.listed import read_bundle_list
+from services.index.laying import lay
+from services.index.settings import Limits
 from services.signing.publication.usecases import Publisher
 from services.signing.upkeep.copying import CopyFailed, copy_tree
 from services.signing.upkeep.retention import remove_superseded
@@ -16,11 +19,13 @@ from shared.catalogue import publications
 from shared.jobs.messages import PublishIndex
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import IfMatch, Key, LocalFile, ObjectInfo, ObjectStoreError, Put
-from shared.objects.keys import file_key, metadata_key, timestamp_key
+from shared.objects.keys import bundle_key, file_key, metadata_key, timestamp_key
 from shared.resources import Resources
 from tests.integration.signing.changes import enqueue, upload
 from tests.support.factories import MadeFile, MadeIndex, make_index
+from tests.support.kept_bundles import Keeper
 from tests.support.resources import with_public_store
+from tests.support.sigstore.instance import SLSA, Instance, statement
 from tests.support.simulator import RepositorySimulator
 from tests.support.tree_audit import audit, folder_reader
 from tests.support.tuf_reader import TreeReader
@@ -214,3 +219,24 @@ async def test_everything_that_another_signer_laid_comes_along(tmp_path: Path) -
     assert (done.published, done.files) == (True, 2)
     for key, content in sim.objects.items():
         assert (tmp_path / "mirror" / key).read_bytes() == content, key
+
+
+async def test_documents_about_attestations_come_behind_what_they_list(
+    source: Resources, index: MadeIndex, tmp_path: Path
+) -> None:
+    """Also without pages: the object, the list, and before it the bundles that no pointer names; only what is new."""
+    (file,) = await publish(source, index, "widget-6.0-py3-none-any.whl")
+    keeper = Keeper(source.engine, source.objects, index)
+    digest = await keeper.keep(file, Instance().sign(statement(file.file_name, file.content, SLSA)), log="v2")
+    await lay(source, Limits(), index.id)
+    folder, name = tmp_path / "mirror", file.file_name
+    noting = Noting(folder)
+    done = await copy_tree(source.objects.public, noting, index.name, pages=False)
+    assert (done.attested, done.pages) == (2, 0)
+    listed = f"indexes/root/stable/attestations/widget/{name}.bundles.json"
+    assert noting.noted.index(bundle_key(digest, name)) < noting.noted.index(Key(listed))
+    assert [found.digest for found in read_bundle_list((folder / listed).read_bytes())] == [digest]
+    assert (await copy_tree(source.objects.public, FolderStore(folder), index.name, pages=False)).attested == 0
+    await source.objects.public.put(Key(listed), b'{"version": 1, "bundles": [{"uri": "/../x"}]}', Put.REPLACE)
+    with pytest.raises(CopyFailed, match="lists no bundles"):
+        await copy_tree(source.objects.public, FolderStore(folder), index.name, pages=False)

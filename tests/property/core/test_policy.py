@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from countermark.core.attestations.facts import LogKind, RootKind, SanType, VerifiedBundle
+from countermark.core.attestations.summary import SUMMARY, UnreadableSummary, read_summary
 from countermark.core.plain_yaml import NotPlain, read_plain
 from countermark.core.policy import (
     InvalidPolicy,
@@ -23,11 +24,11 @@ from countermark.core.policy import (
     normal_form,
     parse_policy,
 )
-from countermark.core.policy.model import SLSA, SLSA_V02
+from countermark.core.policy.model import SLSA, SLSA_V02, SLSA_V1
 from countermark.core.policy.patterns import InvalidPattern, check_ref_pattern, ref_fits
-from tests.support.policies import GOOD, NOW, POLICY, REF, WORKFLOW, claims, slsa_v1
+from tests.support.policies import GOOD, NOW, POLICY, REF, VERIFIED, WORKFLOW, claims, slsa_v1, summarised, summary
 
-BUILDERS = parse_policy(POLICY.encode())
+BUILDERS, VERIFIERS = parse_policy(POLICY.encode()), parse_policy(VERIFIED.encode())
 
 segments = st.sampled_from(["acme", "acme-tool", "acme-tool-kit", "acme-x", "widget", "b"])
 indexes = st.sampled_from(["root/stable", "root/dev", "team/x"])
@@ -40,6 +41,7 @@ strict = st.builds(
     attested=st.booleans(),
     continuity=st.booleans(),
     builders=st.sampled_from([("acme-release",), ("acme-nightly",), ("acme-nightly", "acme-release"), ()]),
+    verifiers=st.sampled_from([(), ("other-team",), ("third", "other-team")]),
     source=st.sampled_from([None, "https://ci.example/acme/widget", "https://ci.example/eve/widget"]),
     source_refs=st.sampled_from([(), ("refs/tags/v{version}",), ("refs/heads/*", "refs/tags/*")]),
     predicates=st.sampled_from([SLSA, (SLSA_V02,), ("https://docs.example/attestations/publish/v1",)]),
@@ -50,7 +52,14 @@ strict = st.builds(
 
 # Good evidence satisfies these: without them, laws about what passes would speak of nothing.
 plain = st.builds(Rule, match=matches, builders=st.just(("acme-release",)))
-rules = plain | strict
+verified = st.builds(
+    Rule,
+    match=matches,
+    builders=st.sampled_from([(), ("acme-nightly",)]),
+    verifiers=st.sampled_from([("other-team",), ("third", "other-team")]),
+    min_level=st.integers(0, 3),
+)
+rules = plain | verified | strict
 
 
 @st.composite
@@ -64,7 +73,7 @@ def policies(draw: st.DrawFn) -> Policy:
             seen |= places
             found.append(rule)
     ordered = tuple(sorted(found, key=lambda rule: rule.weight, reverse=True))
-    return replace(BUILDERS, rules=ordered)
+    return replace(BUILDERS, verifiers=VERIFIERS.verifiers, rules=ordered)
 
 
 files = st.builds(
@@ -91,7 +100,32 @@ def evidence(draw: st.DrawFn) -> VerifiedBundle:
     return replace(GOOD, **{name: draw(st.sampled_from(CHANGES[name])) for name in names})
 
 
-evidences = st.just(GOOD) | evidence()
+SUMMARIES: dict[str, list[Any]] = {
+    "verifier": [{"id": "https://verify.example/third"}, {}, None],
+    "verificationResult": ["FAILED", "passed"],
+    "verifiedLevels": [[], ["SLSA_BUILD_LEVEL_1"], ["SLSA_BUILD_LEVEL_3", "FAILED"], ["SLSA_BUILD_LEVEL_9"]],
+    "resourceUri": ["countermark:root/dev/widget/1.0/widget-1.0-py3-none-any.whl", "x"],
+    "policy": [{"uri": "x"}, {}],
+    "timeVerified": [None, "2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"],
+    "log": list(LogKind),
+    "signed_at": [0, NOW - 86_400 * 100],
+    "san": [GOOD.san, "https://ci.example/third/verify/.ci/verify.yml@refs/heads/main"],
+    "predicate_type": ["https://slsa.dev/verification_summary/v0.2", SLSA_V1],
+}
+
+
+@st.composite
+def summaries(draw: st.DrawFn) -> VerifiedBundle:
+    """A good summary with up to two things changed."""
+    names = draw(st.lists(st.sampled_from(sorted(SUMMARIES)), max_size=2, unique=True))
+    said = {name: draw(st.sampled_from(SUMMARIES[name])) for name in names}
+    asked = draw(st.sampled_from(["root/stable", "root/dev"]))
+    project = draw(st.sampled_from(["widget", "acme-tool"]))
+    uri = f"countermark:{asked}/{project}/1.0/widget-1.0-py3-none-any.whl"
+    return summarised(**({"resourceUri": uri} | said))
+
+
+evidences = st.just(GOOD) | evidence() | summaries()
 hads = st.none() | st.booleans()
 
 
@@ -125,6 +159,26 @@ def test_more_evidence_refuses_nothing(
         assert after.rule == before.rule
         assert after.allowed or not before.allowed
         assert after.demanded == before.demanded
+
+
+@given(policies(), files, summaries(), hads)
+def test_what_a_summary_needs(policy: Policy, file: PolicyFile, found: VerifiedBundle, had: bool | None) -> None:
+    """A summary is evidence of a rule with verifiers alone; a taken one says PASSED of this very file, by a verifier of
+    the rule, and is as high as the rule asks."""
+    with_it, without = evaluate(policy, file, [found], NOW, had), evaluate(policy, file, [], NOW, had)
+    if without.allowed or not with_it.allowed or found.predicate_type != SUMMARY:
+        return
+    rule = policy.rule_for(str(file.index), file.project)
+    assert rule is not None
+    assert with_it.verifier in rule.verifiers
+    assert with_it.level is not None
+    assert with_it.level >= rule.min_level
+    read = read_summary(found.predicate)
+    assert read.passed
+    assert read.resource_uri.startswith(f"countermark:{file.index}/{file.project}/{file.version}/")
+    assert read.verifier_id == policy.verifiers[with_it.verifier].verifier_id
+    assert rule.source is None
+    assert not rule.source_refs
 
 
 @given(policies(), files, st.lists(evidences, max_size=3))
@@ -207,6 +261,18 @@ def test_hostile_predicates(kind: str, data: st.DataObject) -> None:
         inner = inner[key]
     with suppress(UnreadablePredicate):
         normal_form(kind, document)
+
+
+@given(st.data())
+def test_hostile_summaries(data: st.DataObject) -> None:
+    """Whatever a summary holds at any place, it is read or refused."""
+    document = summary()
+    key = data.draw(st.sampled_from(sorted(document)))
+    document[key] = data.draw(values)
+    if isinstance(document[key], dict):
+        document[key] |= {"id": data.draw(values), "uri": data.draw(values), "digest": data.draw(values)}
+    with suppress(UnreadableSummary):
+        read_summary(document)
 
 
 @given(

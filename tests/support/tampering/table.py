@@ -225,9 +225,9 @@ _TEXT = """# Attacks, and what the client says
 
 Each row of section 6 of the trust contract, as it is tested: the client's real command against a running deployment,
 with a server in between that tampers, or with keys of the deployment in the wrong hands.
-`tests/unit/client/test_attacks.py` goes through most rows once more in memory. The bundles of rows 10 and 16 to 26 are
-signed by a Sigstore instance of the tests' own (`tests/support/sigstore`). The registry refuses such bundles when they
-are uploaded, so it is a thief of the bins' key who lets a pointer name them.
+`tests/unit/client/test_attacks.py` and `test_attacks_on_documents.py` go through most rows once more in memory. The
+bundles of rows 10 and 16 to 26 are signed by a Sigstore instance of the tests' own (`tests/support/sigstore`). The
+registry refuses such bundles when they are uploaded, so it is a thief of the bins' key who lets a pointer name them.
 
 This file is written by `python -m tests.support.tampering --write` from the tests themselves, and a test fails when it
 differs. `python -m tests.support.tampering` runs all of it and prints what the client said.

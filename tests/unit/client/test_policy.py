@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.pipelines import Pipeline
+from tests.support.builds import Pipeline
 from tests.support.policies import POLICY, edited
 from tests.support.sigstore.instance import SLSA, Instance, statement
 from tests.support.sigstore.tokens import GITHUB, github

@@ -13,7 +13,7 @@ from countermark.core.attestations.facts import LogKind
 from countermark.core.policy import MAX_POLICY_BYTES, InvalidPolicy, parse_policy
 from countermark.core.policy.model import SLSA
 from tests.support.json_schema import faults
-from tests.support.policies import POLICY, edited
+from tests.support.policies import POLICY, VERIFIED, VERIFIER, edited
 
 SCHEMA = json.loads((Path(package.__file__).parent / "schema.json").read_text("utf-8"))
 
@@ -48,6 +48,16 @@ def test_the_example() -> None:
     assert policy.builders["acme-release"].level == 3
 
 
+def verifier(text: str) -> str:
+    """Return the policy with verifiers, one of which says something more."""
+    return edited({"    level: 3\n  third": f"    level: 3\n    {text}\n  third"}, VERIFIED)
+
+
+def verified(text: str) -> str:
+    """Return the policy with verifiers, and another rule."""
+    return VERIFIED + f"  - {{{text}}}\n"
+
+
 GOOD = [
     POLICY,
     MINIMAL,
@@ -57,6 +67,10 @@ GOOD = [
     rule('match: "widget", builders: ["acme-release"], source_refs: ["refs/heads/release/v*", "refs/tags/{version}"]'),
     rule('match: "a-b-*", indexes: ["root/stable"], builders: ["acme-release"]'),
     edited({"    min_level": '    predicates: ["https://slsa.dev/provenance/v0.2", "https://x/sbom"]\n    min_level'}),
+    VERIFIED,
+    verifier('resource_uris: ["pkg:generic/{project}@{version}?f={file}", "{index}{file}"]'),
+    verifier(f'policies: ["{"a" * 64}", "{"b" * 64}"]'),
+    verified('match: "w", attested: false, continuity: true, verifiers: ["third", "other-team"]'),
     builder('root: "company", san: {uri: "spiffe://acme/x"}'),
     builder('root: "company", issuer: "https://x/", san: {email: "a@acme.example"}, level: 0'),
     builder(f'root: "company", issuer: "x", san: {{workflow: "https://x/y", refs: ["{"a" * 40}"]}}'),
@@ -75,7 +89,20 @@ BAD = [
     ('schema: "policy/v1"\n', "packages must be a list"),
     ('schema: "policy/v1"\npackages: []\n', "packages must be a list"),
     ("[]", "must be a mapping"),
-    (MINIMAL + "verifiers: {}\n", "unknown key 'verifiers'; known are"),
+    (MINIMAL + "verifyers: {}\n", "unknown key 'verifyers'; known are"),
+    (VERIFIED.replace("    verifier_id", "    verifier_ids"), "unknown key 'verifier_ids'"),
+    (VERIFIED.replace(f'    verifier_id: "{VERIFIER}"\n', ""), "verifier_id is missing"),
+    (verifier('resource_uris: ["countermark:{index}/{project}"]'), "name every file alike"),
+    (verifier('resource_uris: ["x:{file}{", "x:{file}"]'), "may be in braces"),
+    (verifier('resource_uris: ["x:{file}{sha}"]'), "may be in braces"),
+    (verifier(f'policies: ["sha256:{"a" * 64}"]'), "64 digits alone"),
+    (verifier('policies: ["abc"]'), "not a sha256"),
+    (verifier("policies: []"), "list of 1 to 64"),
+    (verifier('key: "k"'), "a key has no root"),
+    (verifier('builder_ids: ["x"]'), "unknown key 'builder_ids'"),
+    (verified('match: "w", verifiers: ["third"], predicates: ["https://x/y"]'), "the rule names none"),
+    (verified('match: "w", verifiers: ["third"], deny: true'), "remove verifiers"),
+    (verified('match: "w", verifiers: ["third", "third"]'), "something twice"),
     (edited({"min_level": "min_lvl"}), r"packages\[0\]: unknown key 'min_lvl'"),
     (edited({"level: 2": "levels: 2"}), r"builders.acme-nightly: unknown key"),
     (edited({"rekor:": "reckor:"}), r"packages\[0\].log: unknown key"),
@@ -118,7 +145,7 @@ BAD = [
     (rule('builders: ["acme-release"]'), "match is missing"),
     (
         edited({"    min_level": '    predicates: ["https://slsa.dev/verification_summary/v1"]\n    min_level'}),
-        "not read here",
+        "taken of verifiers alone",
     ),
     (edited({"    min_level": '    predicates: ["https://slsa.dev/provenance/v0.1"]\n    min_level'}), "not read here"),
     (edited({"    san:": "    sans:"}), "unknown key"),

@@ -7,8 +7,9 @@ import pytest
 from countermark.core.policy import parse_policy
 from countermark.core.policy.linting import lint
 from countermark.core.policy.wording import policy_in_words
-from tests.support.policies import POLICY, edited
+from tests.support.policies import ISSUER, PINNED, POLICY, VERIFIED, VERIFIER, edited
 from tests.unit.policy.test_evaluating import KEYED, OPTIONAL
+from tests.unit.policy.test_summarised import BOTH, KEY_VERIFIER, PIN, SOURCED
 
 
 def words(text: str) -> str:
@@ -53,7 +54,35 @@ def test_other_demands_in_words() -> None:
     assert "built from any repository at" in words(edited({'    source: "https://ci.example/acme/widget"\n': ""}))
 
 
+def test_verifiers_in_words() -> None:
+    """Who signs for which verifier, up to which level, under which name of the file and by which policies."""
+    told = words(SOURCED)
+    for line in (
+        "  a verification summary that says PASSED of this very file\n  by other-team: the workflow https://ci.example/other",
+        "level 3 at most\n",
+        f"which calls itself {VERIFIER} and the file countermark:{{index}}/{{project}}/{{version}}/{{file}}\n",
+        "whose summary counts for level 3 or more",
+        "a summary says nothing of that: one counts only by a policy",
+    ):
+        assert line in told
+    assert "an attestation of type" not in told
+    assert f"by its policy with the sha256 {PINNED}" in words(PIN)
+    told = words(BOTH)
+    assert "an attestation of type SLSA provenance v1" in told
+    assert "  or a verification summary" in told
+    assert "whose builder or summary counts for level 3 or more" in told
+
+
 NOTES = [
+    (VERIFIED, "verifier third is named by no rule"),
+    (
+        VERIFIED.replace("level: 3\n  third", "level: 2\n  third"),
+        "verifier other-team can never satisfy it: level 2 of 3",
+    ),
+    (SOURCED, "verifier other-team can never satisfy it: a summary says nothing of the source"),
+    (VERIFIED.replace(f'    issuer: "{ISSUER}"\n', ""), "verifier other-team names no issuer"),
+    (VERIFIED.replace("//ci.example/other", "//CI.example/other"), "verifier other-team: https://CI.example/other"),
+    (KEY_VERIFIER.replace('rekor: ["none"], ', ""), "what verifier other-team signs with a key is seldom in a log"),
     (edited({'["acme-nightly", "acme-release"]': '["acme-release"]'}), "builder acme-nightly is named by no rule"),
     (POLICY, "root company is used by no rule"),
     (KEYED.replace('builders: ["by-key", "by-ca"]', 'builders: ["by-ca"]'), "key release is used by no rule"),
@@ -68,7 +97,7 @@ NOTES = [
     (edited({"    min_level": '    predicates: ["https://x/y"]\n    min_level'}), "min_level is not asked of"),
     (
         edited({"    min_level": '    predicates: ["https://x/y"]\n    min_level'}),
-        "clients refuse all that it is about",
+        "clients fetch what else a file has",
     ),
     (edited({'"v1", "v2"': '"none"'}), "max_age_days refuses"),
     (KEYED.replace('["none"]', '["v1"]'), "seldom in a log"),
@@ -82,6 +111,11 @@ NOTES = [
 def test_notes(text: str, note: str) -> None:
     """What is probably not meant is noted, by the name of what it is about."""
     assert any(note in one for one in lint(parse_policy(text.encode())))
+
+
+def test_a_verifier_is_no_reason_for_notes() -> None:
+    """A rule that takes what one key verified, whatever recorded it and not too long ago, has no notes."""
+    assert lint(parse_policy(KEY_VERIFIER.encode())) == []
 
 
 def test_nothing_to_note() -> None:

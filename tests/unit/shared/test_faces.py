@@ -93,6 +93,7 @@ def test_other_paths_belong_to_no_face(path: str) -> None:
         ("/root/stable/+tuf/metadata/timestamp.json", "index"),
         ("/root/stable/+tuf/targets/x", "index"),
         ("/root/stable/+tuf/files/ab/cd/demo-1.0.tar.gz", "download"),
+        ("/root/stable/+tuf/attestations/demo/demo-1.0.tar.gz.bundles.json", "download"),
     ],
 )
 def test_each_face_has_one_service(path: str, service: str) -> None:

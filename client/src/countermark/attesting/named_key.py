@@ -6,9 +6,6 @@ Source: trust contract sections 2.4 (keys), 4 (DSSE) and 5.1; sigstore/protobuf-
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from securesystemslib.signer import Signer
 
 from countermark.attesting.faults import AttestFailed
-from countermark.core.attestations.bundle import V0_3
 from countermark.core.attestations.dsse import pae
+from countermark.core.attestations.keyed import bundle_of_key, hint_of
 from countermark.core.attestations.statement import PAYLOAD_TYPE
 from countermark.core.ceremony.keys import fingerprint
 from countermark.core.signing.access import KeyAccess, asked_once
@@ -47,7 +44,7 @@ class NamedKey:
     @property
     def hint(self) -> str:
         """What bundles call it: the sha256 of its public half."""
-        return hashlib.sha256(self.public).hexdigest()
+        return hint_of(self.public)
 
     @property
     def pem(self) -> bytes:
@@ -63,21 +60,8 @@ class NamedKey:
         """
         # What it signed was verified with its public half before it came here.
         signature = bytes.fromhex(self.signer.sign(pae(PAYLOAD_TYPE, payload)).signature)
-        stamps = [] if self.stamp is None else [{"signedTimestamp": _b64(self.stamp(signature))}]
-        document = {
-            "mediaType": V0_3,
-            "verificationMaterial": {
-                "publicKey": {"hint": self.hint},
-                "tlogEntries": [],
-                "timestampVerificationData": {"rfc3161Timestamps": stamps},
-            },
-            "dsseEnvelope": {
-                "payload": _b64(payload),
-                "payloadType": PAYLOAD_TYPE,
-                "signatures": [{"sig": _b64(signature), "keyid": self.hint}],
-            },
-        }
-        return json.dumps(document, separators=(",", ":")).encode()
+        stamps = [] if self.stamp is None else [self.stamp(signature)]
+        return bundle_of_key(payload, self.public, signature, stamps)
 
 
 def open_key(uri: str, access: KeyAccess, stamp: Stamp | None = None) -> NamedKey:
@@ -93,7 +77,3 @@ def open_key(uri: str, access: KeyAccess, stamp: Stamp | None = None) -> NamedKe
     if found.key.scheme not in _SCHEMES:
         raise AttestFailed(f"a key of the kind {found.key.scheme} signs no attestations", "Take Ed25519 or P-256.")
     return NamedKey(load_signer(found.uri, found.key, access), fingerprint(found.key), stamp)
-
-
-def _b64(data: bytes) -> str:
-    return base64.b64encode(data).decode()

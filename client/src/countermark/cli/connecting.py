@@ -16,7 +16,7 @@ from packaging.tags import sys_tags
 from packaging.version import Version
 
 from countermark.batch import MAX_WORKERS, Sources
-from countermark.bundles import Bundles, Fetched, Local
+from countermark.bundles import Bundles, Fetched, Local, summary_in
 from countermark.cache import Cache
 from countermark.choosing import Interpreter
 from countermark.cli.screen import Screen
@@ -113,9 +113,14 @@ class Given:
         """
         if self.evidence is not None and not self.offline:
             raise UsageFault("--evidence goes with --offline", "Add --offline, or leave --evidence away.")
-        if not self.offline and self.attestation is None:
-            return Fetched()
-        return Local(self.attestation, None if self.evidence is None else Evidence(self.evidence).attestation)
+        summary = None if self.attestation is None else summary_in(self.attestation)
+        named = self.attestation if summary is None else None
+        if not self.offline and named is None:
+            return Fetched(summary)
+        if self.evidence is None:
+            return Local(named, summary=summary)
+        evidence = Evidence(self.evidence)
+        return Local(named, evidence.attestation, evidence.further, summary)
 
 
 @dataclass(frozen=True, slots=True)

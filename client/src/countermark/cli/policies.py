@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -11,9 +12,12 @@ import typer
 
 from countermark.cli.connecting import Asked, FirstUseOption, JsonOption, RepositoryOption, RootOption, opened
 from countermark.cli.screen import Screen
+from countermark.core.attestations.judgements import JudgedFile
 from countermark.core.errors import PolicyUnusable, UsageFault
+from countermark.core.names import FileName, NormalizedName
 from countermark.core.policy.linting import lint
 from countermark.core.policy.wording import policy_in_words
+from countermark.further import About, Further, gather
 from countermark.policy_questions import (
     Explained,
     Question,
@@ -84,19 +88,20 @@ def explain(  # noqa: PLR0913, PLR0917 - each is an option of the command line
 ) -> None:
     """Say which rule is about a file and what it demands; with a bundle, the verdict and every check.
 
-    The policy is the one that the trust role of the repository signs, roots included, or the one in --policy.
+    The policy is the one that the trust role of the repository signs, roots included, or the one in --policy. Of a file
+    here that needs evidence, what the repository has of it is judged where no bundle is given.
     Ends as `countermark verify` would at the policy: 0, 60, 61 or 62 (51, 52 for the bundle itself); without a bundle
     with 0.
     """
     screen = Screen(as_json=as_json, full_table=True)
-    with screen.guarded():
+    with screen.guarded(), contextlib.ExitStack() as stack:
         bundles = attestation or ()
         if policy is not None:
             question = question_of_files(policy, trusted_root or (), index, bundles)
         elif trusted_root:
             raise UsageFault("--trusted-root goes with --policy", "Roots of the signed policy are signed beside it.")
         else:
-            question = _signed(Asked(repository, root, first_use), index, bundles)
+            question = _signed(stack, Asked(repository, root, first_use), index, bundles)
         explained = [explain_file(question, one, screen.notify) for one in what]
     for one in explained:
         _show(screen, one)
@@ -104,11 +109,17 @@ def explain(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     raise typer.Exit(next((one.exit_code for one in explained if one.exit_code), 0))
 
 
-def _signed(where: Asked, index: str | None, bundles: Sequence[Path]) -> Question:
-    """Return a question about what the trust role of a repository signs."""
-    with opened(where, Screen(quiet=True)) as here, here.verifier.metadata() as view:
-        material = view.material(view.asked, with_roots=bool(bundles))
-        return question_of_index(material, index or str(view.asked), bundles)
+def _signed(stack: contextlib.ExitStack, where: Asked, index: str | None, bundles: Sequence[Path]) -> Question:
+    """Return a question about what the trust role of a repository signs, which may be asked until the stack closes."""
+    here = stack.enter_context(opened(where, Screen(quiet=True))).verifier
+    with here.metadata() as view:
+        material, place = view.material(view.asked, with_roots=True), view.locations_of(view.asked)[0]
+
+    def further(file: JudgedFile) -> Further:
+        about = About(place, NormalizedName(file.project), FileName(file.file_name))
+        return gather(about, here.repository.source)
+
+    return question_of_index(material, index or str(place.index), bundles, further)
 
 
 def _show(screen: Screen, one: Explained) -> None:

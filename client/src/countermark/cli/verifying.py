@@ -45,7 +45,11 @@ def verify(  # noqa: PLR0913, PLR0917 - a command has an argument for each of it
     ] = None,
     attestation: Annotated[
         Path | None,
-        typer.Option("--attestation", metavar="FILE", help="The file's attestation; offline, FILE.sigstore.json."),
+        typer.Option(
+            "--attestation",
+            metavar="FILE",
+            help="The file's attestation (offline, FILE.sigstore.json), or a summary of it.",
+        ),
     ] = None,
     workers: WorkersOption = 4,
     quiet: QuietOption = False,

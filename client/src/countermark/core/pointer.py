@@ -155,10 +155,15 @@ def _resource(fields: _Fields) -> Resource:
     length = _text(fields, "length", is_number=True)
     if not _DIGITS.match(length) or not 1 <= int(length) <= MAX_FILE_LENGTH:
         raise MalformedPointer(f"length must be 1 to {MAX_FILE_LENGTH} in digits")
-    return Resource(_uri(_text(fields, "uri")), digest, Length(int(length)))
+    return Resource(parse_uri(_text(fields, "uri")), digest, Length(int(length)))
 
 
-def _uri(uri: str) -> str:
+def parse_uri(uri: str) -> str:
+    """Return the plain object key that says where a resource lies, with its leading slash.
+
+    Raises:
+        MalformedPointer: it is none.
+    """
     if not uri.startswith("/") or len(uri) > 1024:
         raise MalformedPointer("uri must be path-absolute")
     for segment in uri[1:].split("/"):

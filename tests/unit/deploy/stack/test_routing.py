@@ -42,6 +42,7 @@ def through_gateway(target: str) -> str | None:
         ("/root/stable/+tuf/metadata/timestamp.json", "index"),
         ("/root/stable/+tuf/timestamp.json", "index"),
         ("/root/stable/%2btuf/files/ab/cd/hello-1.0.tar.gz", "download"),
+        ("/root/stable/+tuf/attestations/hello/hello-1.0.tar.gz.provenance.json", "download"),
         ("/root/stable/+f/abc/0123456789abc/hello-1.0+x-py3-none-any.whl", "download"),
         ("/root/stable/%2Bf/abc/0123456789abc/hello-1.0%2Bx-py3-none-any.whl.metadata", "download"),
         ("/+f/abc/0123456789abc/hello-1.0.tar.gz", "download"),

@@ -61,6 +61,7 @@ class BundleVerifier:
         roots: Mapping[str, bytes],
         keys: Mapping[str, bytes],
         *,
+        own_keys: Collection[str] = (),
         test_roots: Collection[str] = (),
         without_log: Collection[str] = (),
     ) -> None:
@@ -69,6 +70,7 @@ class BundleVerifier:
         Args:
             roots: name, which becomes `VerifiedBundle.root` -> `TrustedRoot` document.
             keys: name -> public key, PEM.
+            own_keys: names among them whose signatures are no evidence here; see `TrustMaterial`.
             test_roots: names of roots that may be those of a test instance.
             without_log: names of roots that may be an organisation's own authority without a log.
 
@@ -76,6 +78,7 @@ class BundleVerifier:
             ValueError: a key is none.
         """
         self._roots = read_roots(roots, test_roots, without_log)
+        self._own_keys = frozenset(own_keys)
         self._keys = {name: load_pem_public_key(pem) for name, pem in keys.items()}
 
     def verify(
@@ -125,6 +128,8 @@ class BundleVerifier:
         signer = next((pair for pair in self._keys.items() if _did_sign(pair[1], bundle.signature, signed)), None)
         if signer is None:
             raise Failed(Step.SIGNATURE, "none of the keys that the policy names signed it")
+        if signer[0] in self._own_keys:
+            raise Failed(Step.SIGNATURE, f"the registry's own key {signer[0]} signed it, and is no evidence for itself")
         # There is no certificate: that the key is the policy's is all there is to prove of whose it is.
         course.passed += [Step.SIGNATURE, Step.CERTIFICATE]
         (name, key), times = signer, self._stamped(bundle)

@@ -152,6 +152,24 @@ class Judgement:
         """Whether the file may be taken."""
         return self.exit_code == 0
 
+    def for_clients(self, *, is_named: bool) -> Judgement:
+        """Return what a client ends with, which has no word of the registry for bundles that no pointer names: of
+        those, one that does not verify is no evidence, and nothing more. The policy decides, 60 to 62.
+
+        Args:
+            is_named: whether the first of the bundles is the one that the pointer names.
+        """
+        if self.passed or (is_named and self.bundles and self.bundles[0].failure is not None):
+            return self
+        failures = [one.failure for one in self.bundles if one.failure is not None]
+        reason = self.verdict.reason
+        if failures:
+            nearest = max(failures, key=lambda failure: list(Step).index(failure.step))
+            of = f"{len(failures)} attestation(s) that no pointer names do not verify"
+            reason = f"{reason}; {of}: {nearest.detail} ({nearest.step})"
+        verdict = self.verdict
+        return Judgement(self.bundles, verdict, verdict.exit_code, reason, verdict.step)
+
     def to_document(self) -> dict[str, Any]:
         """Return this in JSON."""
         return {

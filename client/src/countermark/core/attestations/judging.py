@@ -18,7 +18,8 @@ from countermark.core.attestations.judgements import CHAIN_STEPS, BundleReport, 
 from countermark.core.attestations.results import EXIT_CODES, Failed, Step
 from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.digest import Sha256, sha256_of
-from countermark.core.policy.evaluating import PolicyFile, evaluate
+from countermark.core.policy.evaluating import evaluate
+from countermark.core.policy.files import PolicyFile
 from countermark.core.policy.model import Policy
 from countermark.core.policy.reading import InvalidPolicy, parse_policy
 from countermark.core.policy.verdicts import Verdict
@@ -118,12 +119,15 @@ def _verifier(policy: Policy, material: TrustMaterial) -> BundleVerifier:
     # no builder's, and still verifies what a pointer names where nothing is demanded; names are never paths.
     roots = {name: material.roots.get(path, b"") for name, path in policy.roots.items()}
     roots |= {path: content for path, content in material.roots.items() if path not in policy.roots.values()}
-    logless = {
-        policy.builders[name].root for rule in policy.rules if LogKind.NONE in rule.log_kinds for name in rule.builders
-    }
+    logless: set[str | None] = set()
+    for rule in policy.rules:
+        if LogKind.NONE in rule.log_kinds:
+            logless |= {policy.builders[name].root for name in rule.builders}
+            logless |= {policy.verifiers[name].root for name in rule.verifiers}
     return BundleVerifier(
         roots,
         {name: pem.encode() for name, pem in policy.keys.items()},
+        own_keys={name for name, sha256 in policy.key_ids.items() if sha256 in material.own_keys},
         test_roots=policy.test_roots,
         without_log={name for name in logless if name is not None},
     )

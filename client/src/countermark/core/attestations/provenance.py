@@ -17,6 +17,9 @@ from countermark.core.strict_json import read_json
 MAX_BYTES = 512 << 10
 """Bytes of a provenance object; real ones have some 10,000 for each attestation."""
 
+EMPTY_OBJECT = b'{"version":1,"attestation_bundles":[]}'
+"""What lies in a static tree in the place of an object that holds nothing; PEP 740 knows no such object."""
+
 MAX_BUNDLES, MAX_ATTESTATIONS = 16, 16
 """Bundles of an object, and attestations of all of them: an index takes two of each uploader."""
 

@@ -14,6 +14,7 @@ from typing import Any
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 
 from countermark.core.attestations.results import Failed, Step
+from countermark.core.attestations.summary import SUMMARY, UnreadableSummary, read_summary
 from countermark.core.digest import InvalidDigest, Sha256, parse_sha256
 from countermark.core.strict_json import read_json
 
@@ -92,6 +93,11 @@ def read_any_statement(payload: bytes) -> Statement:
         raise _bad(f"a Statement v0.1 has no predicate of the type {kind[:100]!r}")
     if predicate is not None and not isinstance(predicate, dict):
         raise _bad("its predicate is no object")
+    if kind == SUMMARY:
+        try:
+            read_summary(predicate)
+        except UnreadableSummary as error:
+            raise _bad(f"its verification summary cannot be read: {error}") from error
     subjects = document.get("subject")
     if not isinstance(subjects, list) or not 1 <= len(subjects) <= MAX_SUBJECTS:
         raise _bad(f"it has no list of 1 to {MAX_SUBJECTS} subjects")

@@ -32,17 +32,21 @@ class BadTrustMaterial(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TrustMaterial:
-    """The targets of `trust` that attestations are judged by.
+    """The targets of `trust` that attestations are judged by, and whose word does not count.
 
     Attributes:
         policy: the bytes of `trust/policy.yaml`; None where none is signed.
         roots: target path (`trusted_root.json`, `trust/NAME.trusted_root.json`) -> bytes.
         version: of the trust role's file, for people; None where it is not known. No part of `sha256`.
+        own_keys: sha256 (of the SubjectPublicKeyInfo) of the keys of the registry that takes or signs the file. What
+            they signed is no evidence there, whatever the policy names: else a registry would take what it vouches for
+            itself. Empty for clients, who ask what key holders demand.
     """
 
     policy: bytes | None = None
     roots: Mapping[str, bytes] = field(default_factory=dict)
     version: int | None = None
+    own_keys: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Bound it.
@@ -59,10 +63,12 @@ class TrustMaterial:
                 raise BadTrustMaterial(f"{path[:100]} has more than {MAX_ROOT_BYTES} bytes")
 
     def sha256(self) -> Sha256:
-        """Return a digest of policy and roots: what was judged by the same digest was judged by the same material."""
+        """Return a digest of policy, roots and own keys: what was judged by the same digest was judged by the same
+        material."""
         digest = hashlib.sha256(b"countermark trust material v1\n")
         parts = [(b"policy", self.policy)] if self.policy is not None else []
         parts += [(b"root " + path.encode(), content) for path, content in sorted(self.roots.items())]
+        parts += [(b"own key", key.encode()) for key in sorted(self.own_keys)]
         for name, content in parts:
             # Lengths in front, so that no two materials are one sequence of bytes.
             digest.update(b"%d %b %d " % (len(name), name, len(content)))
@@ -75,6 +81,7 @@ class TrustMaterial:
             "policy": None if self.policy is None else base64.b64encode(self.policy).decode(),
             "roots": {path: base64.b64encode(content).decode() for path, content in self.roots.items()},
             "version": self.version,
+            "own_keys": sorted(self.own_keys),
         }
 
     @classmethod
@@ -84,15 +91,18 @@ class TrustMaterial:
         Raises:
             BadTrustMaterial: it is something else, or out of bounds.
         """
-        if not isinstance(document, dict) or document.keys() != {"policy", "roots", "version"}:
-            raise BadTrustMaterial("trust material is an object with policy, roots and version")
-        policy, roots, version = document["policy"], document["roots"], document["version"]
+        if not isinstance(document, dict) or document.keys() != {"policy", "roots", "version", "own_keys"}:
+            raise BadTrustMaterial("trust material is an object with policy, roots, version and own_keys")
+        policy, roots, version, own = (document[name] for name in ("policy", "roots", "version", "own_keys"))
         if version is not None and type(version) is not int:
             raise BadTrustMaterial("the version of trust material is a number")
         if not isinstance(roots, dict) or any(len(path) > _MAX_PATH for path in roots):
             raise BadTrustMaterial("the roots of trust material are an object of target paths")
+        if not isinstance(own, list) or not all(isinstance(key, str) for key in own):
+            raise BadTrustMaterial("the own keys of trust material are a list of texts")
         found = {path: _decoded(content, path, MAX_ROOT_BYTES) for path, content in roots.items()}
-        return cls(None if policy is None else _decoded(policy, "the policy", MAX_POLICY_BYTES), found, version)
+        signed = None if policy is None else _decoded(policy, "the policy", MAX_POLICY_BYTES)
+        return cls(signed, found, version, frozenset(own))
 
 
 def _decoded(text: Any, what: str, most: int) -> bytes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from countermark.core.policy.evaluating import PolicyFile, evaluate
+from countermark.core.policy.evaluating import evaluate
 from countermark.core.policy.fields import InvalidPolicy
-from countermark.core.policy.model import Builder, Policy, Rule, San
+from countermark.core.policy.files import PolicyFile
+from countermark.core.policy.model import Builder, Policy, Rule, San, Verifier
 from countermark.core.policy.normal import Normal, UnreadablePredicate, normal_form
 from countermark.core.policy.reading import MAX_POLICY_BYTES, SCHEMA, parse_policy
 from countermark.core.policy.verdicts import Check, Verdict
@@ -22,6 +23,7 @@ __all__ = [
     "San",
     "UnreadablePredicate",
     "Verdict",
+    "Verifier",
     "evaluate",
     "normal_form",
     "parse_policy",

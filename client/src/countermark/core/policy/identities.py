@@ -1,4 +1,4 @@
-"""Whether proven evidence is a builder's: by root, issuer and subject of its certificate, or by its key. Pure.
+"""Whether proven evidence is a builder's or verifier's: by root, issuer and subject, or by its key. Pure.
 
 Everything is compared character by character: a look-alike, another case or a trailing slash is another identity.
 Source: trust contract section 4; section 6 row 22; section 5.2 (an identity without an issuer is none).
@@ -7,47 +7,50 @@ Source: trust contract section 4; section 6 row 22; section 5.2 (an identity wit
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from countermark.core.attestations.facts import RootKind, SanType, VerifiedBundle
-from countermark.core.policy.model import Builder, Policy, San
+from countermark.core.policy.model import Policy, San, Signer
 from countermark.core.policy.patterns import ref_fits
 from countermark.core.policy.verdicts import Check
 
-
-def builder_of(policy: Policy, builders: Iterable[Builder], evidence: VerifiedBundle, version: str) -> Builder | None:
-    """Return the first of some builders whose identity the evidence has."""
-    return next(
-        (one for one in builders if all(check.ok for check in check_identity(policy, one, evidence, version))), None
-    )
+AnySigner = TypeVar("AnySigner", bound=Signer)
 
 
-def check_identity(policy: Policy, builder: Builder, evidence: VerifiedBundle, version: str) -> Iterator[Check]:
-    """Iterate over the checks of a builder's identity.
+def signers_of(
+    policy: Policy, signers: Iterable[AnySigner], evidence: VerifiedBundle, version: str
+) -> Iterator[AnySigner]:
+    """Iterate over those of some builders or verifiers whose identity the evidence has."""
+    return (one for one in signers if all(check.ok for check in check_identity(policy, one, evidence, version)))
+
+
+def check_identity(policy: Policy, signer: Signer, evidence: VerifiedBundle, version: str) -> Iterator[Check]:
+    """Iterate over the checks of a builder's or verifier's identity.
 
     Args:
-        policy: where the builder's root or key is declared.
-        builder: whose identity it should be.
+        policy: where its root or key is declared.
+        signer: whose identity it should be.
         evidence: whose identity is looked at.
         version: of the release, for `{version}` in refs.
     """
-    if builder.key is not None:
-        wanted = policy.key_ids[builder.key]
+    if signer.key is not None:
+        wanted = policy.key_ids[signer.key]
         is_keyed = evidence.root_kind == RootKind.KEY
         yield Check("key", wanted, evidence.key, is_keyed and evidence.key == wanted)
         return
     # A key has no root: its name in the policy must not pass for one.
     root = f"key {evidence.root}" if evidence.root_kind == RootKind.KEY else evidence.root
-    yield Check("root", builder.root or "", root, root == builder.root)
-    yield _issuer(builder, evidence)
-    if builder.san is not None:
-        yield from _subject(builder.san, evidence, version)
+    yield Check("root", signer.root or "", root, root == signer.root)
+    yield _issuer(signer, evidence)
+    if signer.san is not None:
+        yield from _subject(signer.san, evidence, version)
 
 
-def _issuer(builder: Builder, evidence: VerifiedBundle) -> Check:
-    if builder.issuer is not None:
-        return Check("issuer", builder.issuer, evidence.issuer, evidence.issuer == builder.issuer)
+def _issuer(signer: Signer, evidence: VerifiedBundle) -> Check:
+    if signer.issuer is not None:
+        return Check("issuer", signer.issuer, evidence.issuer, evidence.issuer == signer.issuer)
     # A company's own authority is the issuer; one of Sigstore issues for whoever asks.
-    wanted = "an own certificate authority (the builder names no issuer)"
+    wanted = "an own certificate authority (no issuer is named)"
     return Check("issuer", wanted, evidence.issuer or evidence.root_kind, evidence.root_kind == RootKind.CA)
 
 

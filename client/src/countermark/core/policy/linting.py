@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from countermark.core.attestations.facts import LogKind
-from countermark.core.policy.model import SLSA, Builder, Policy, Rule
+from countermark.core.policy.model import SLSA, Builder, Policy, Rule, Verifier
 
 
 def lint(policy: Policy) -> list[str]:
@@ -18,25 +18,32 @@ def lint(policy: Policy) -> list[str]:
 
 
 def _unused(policy: Policy) -> Iterator[str]:
-    used = {name for rule in policy.rules for name in rule.builders}
-    builders = [policy.builders[name] for name in sorted(used)]
-    for name in sorted(policy.builders.keys() - used):
+    builders = {name for rule in policy.rules for name in rule.builders}
+    verifiers = {name for rule in policy.rules for name in rule.verifiers}
+    for name in sorted(policy.builders.keys() - builders):
         yield f"builder {name} is named by no rule"
-    for name in sorted(policy.roots.keys() - {builder.root for builder in builders}):
+    for name in sorted(policy.verifiers.keys() - verifiers):
+        yield f"verifier {name} is named by no rule"
+    signers = [
+        *(policy.builders[name] for name in sorted(builders)),
+        *(policy.verifiers[name] for name in sorted(verifiers)),
+    ]
+    for name in sorted(policy.roots.keys() - {signer.root for signer in signers}):
         yield f"root {name} is used by no rule"
-    for name in sorted(policy.keys.keys() - {builder.key for builder in builders}):
+    for name in sorted(policy.keys.keys() - {signer.key for signer in signers}):
         yield f"key {name} is used by no rule"
 
 
 def _trusted(policy: Policy) -> Iterator[str]:
     for name in sorted(policy.test_roots):
         yield f"root {name} may be a test instance's, whose identities anybody can have: never in production"
-    for builder in policy.builders.values():
-        if builder.root is not None and builder.issuer is None:
-            yield f"builder {builder.name} names no issuer: only certificates of a company's own authority fit"
-        for address in (builder.issuer, builder.san.workflow if builder.san else None, builder.san and builder.san.uri):
+    named = [("builder", one) for one in policy.builders.values()]
+    for kind, one in (*named, *(("verifier", one) for one in policy.verifiers.values())):
+        if one.root is not None and one.issuer is None:
+            yield f"{kind} {one.name} names no issuer: only certificates of a company's own authority fit"
+        for address in (one.issuer, one.san.workflow if one.san else None, one.san and one.san.uri):
             if address and _host(address) != _host(address).lower():
-                yield f"builder {builder.name}: {address} has capital letters in its host, and certificates have none"
+                yield f"{kind} {one.name}: {address} has capital letters in its host, and certificates have none"
 
 
 def _rule(policy: Policy, rule: Rule) -> Iterator[str]:
@@ -52,14 +59,16 @@ def _rule(policy: Policy, rule: Rule) -> Iterator[str]:
     if rule.attested and rule.continuity:
         yield f"{where} demands an attestation of every file, so continuity adds nothing"
     provenance = [kind for kind in rule.predicates if kind in SLSA]
-    if not provenance:
-        yield f"{where} takes no SLSA provenance, and pointers name nothing else: clients refuse all that it is about"
+    if not provenance and not rule.verifiers:
+        yield f"{where} takes no SLSA provenance, and pointers name nothing else: clients fetch what else a file has"
     if rule.min_level and len(provenance) < len(rule.predicates):
         yield f"{where}: min_level is not asked of predicates that are no SLSA provenance, and it takes one"
-    if rule.max_age_days is not None and LogKind.NONE in rule.log_kinds:
+    if rule.max_age_days is not None and LogKind.NONE in rule.log_kinds and (rule.builders or not rule.verifiers):
         yield f"{where}: where nothing proves when it was signed (no log, no time stamp), max_age_days refuses"
     for builder in (policy.builders[name] for name in rule.builders):
         yield from _pair(where, rule, builder, only_provenance=len(provenance) == len(rule.predicates))
+    for verifier in (policy.verifiers[name] for name in rule.verifiers):
+        yield from _verified(where, rule, verifier)
     if rule.source is not None and _host(rule.source) != _host(rule.source).lower():
         yield f"{where}: {rule.source} has capital letters in its host, and certificates have none"
 
@@ -77,6 +86,20 @@ def _pair(where: str, rule: Rule, builder: Builder, *, only_provenance: bool) ->
         yield f"{where} takes whatever builder {builder.name} builds, of any repository: write source"
     elif not rule.source_refs and not _is_of(builder, rule.source):
         yield f"{where} takes any branch and tag of {rule.source} from builder {builder.name}: write source_refs"
+
+
+def _verified(where: str, rule: Rule, verifier: Verifier) -> Iterator[str]:
+    """Look at a verifier under a rule that names it."""
+    if verifier.level < rule.min_level:
+        yield f"{where}: verifier {verifier.name} can never satisfy it: level {verifier.level} of {rule.min_level}"
+    if (rule.source is not None or rule.source_refs) and not verifier.policies:
+        yield (
+            f"{where}: verifier {verifier.name} can never satisfy it: a summary says nothing of the source; write "
+            "policies, the sha256 of those of its policies that demand this source"
+        )
+    if verifier.key is not None and LogKind.NONE not in rule.log_kinds:
+        told = 'write log: {rekor: ["none"]}'
+        yield f"{where}: what verifier {verifier.name} signs with a key is seldom in a log: {told}"
 
 
 def _demands(rule: Rule) -> bool:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from countermark.core.attestations.facts import LogKind
+from countermark.core.attestations.summary import OWN_RESOURCE, SUMMARY
+from countermark.core.digest import Sha256
 
 USUAL_LOGS = (LogKind.V1, LogKind.V2)
 """What may have recorded a signature where a rule says nothing of it."""
@@ -38,17 +40,14 @@ class San:
 
 
 @dataclass(frozen=True, slots=True)
-class Builder:
-    """Whose signature counts, and for how much.
+class Signer:
+    """Whose signature counts.
 
     Attributes:
         root: the name in `Policy.roots` of what the certificate must chain to; None with `key`.
         issuer: of the identity in the certificate; None only where the root is a company's CA, which is its own.
         key: the name in `Policy.keys` of a bare key, instead of a certificate.
-        builder_ids: what build provenance may say that built it, as it is or with `@` and the certificate's ref
-            behind it. Nothing fits an empty list.
-        build_types: how it may say it was built. Nothing fits an empty list.
-        level: the SLSA build level that this builder is trusted with.
+        level: the SLSA build level that it is trusted with.
     """
 
     name: str
@@ -56,9 +55,36 @@ class Builder:
     issuer: str | None = None
     san: San | None = None
     key: str | None = None
+    level: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Builder(Signer):
+    """Whose build provenance counts; `level` is what it counts for.
+
+    Attributes:
+        builder_ids: what build provenance may say that built it, as it is or with `@` and the certificate's ref
+            behind it. Nothing fits an empty list.
+        build_types: how it may say it was built. Nothing fits an empty list.
+    """
+
     builder_ids: tuple[str, ...] = ()
     build_types: tuple[str, ...] = ()
-    level: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier(Signer):
+    """Whose verification summaries count in place of build provenance; what they claim counts up to `level`.
+
+    Attributes:
+        verifier_id: what the summaries of this signer must say that verified.
+        resource_uris: how they may name the file; see `resource_uri`.
+        policies: sha256 of the policies that they must have been verified by; empty: of any.
+    """
+
+    verifier_id: str = ""
+    resource_uris: tuple[str, ...] = (OWN_RESOURCE,)
+    policies: tuple[Sha256, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +98,7 @@ class Rule:
         attested: whether evidence is demanded of every file.
         continuity: evidence is demanded once the project had some, even where `attested` is false.
         builders: names in `Policy.builders`, one of which must have signed.
+        verifiers: names in `Policy.verifiers`, one of which may have signed instead that the file passed there.
         predicates: types, one of which the statement must have.
         log_kinds: what may have recorded it; `none` is to say that nothing need have.
         max_age_days: since it was signed.
@@ -83,12 +110,20 @@ class Rule:
     attested: bool = True
     continuity: bool = False
     builders: tuple[str, ...] = ()
+    verifiers: tuple[str, ...] = ()
     source: str | None = None
     source_refs: tuple[str, ...] = ()
     predicates: tuple[str, ...] = SLSA
     min_level: int = 0
     log_kinds: tuple[LogKind, ...] = USUAL_LOGS
     max_age_days: int | None = None
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types of statements that are looked at: builders' of `predicates`, verifiers' summaries."""
+        if not self.verifiers:
+            return self.predicates
+        return (*self.predicates, SUMMARY) if self.builders else (SUMMARY,)
 
     @property
     def words(self) -> str:
@@ -119,6 +154,7 @@ class Policy:
         keys: name -> public key, PEM.
         key_ids: name -> sha256 of the key's SubjectPublicKeyInfo, hexadecimal.
         builders: by name.
+        verifiers: by name.
         rules: most specific first.
     """
 
@@ -127,6 +163,7 @@ class Policy:
     keys: Mapping[str, str]
     key_ids: Mapping[str, str]
     builders: Mapping[str, Builder]
+    verifiers: Mapping[str, Verifier]
     rules: tuple[Rule, ...]
 
     def rule_for(self, index: str, project: str) -> Rule | None:

@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from countermark.core.attestations.facts import LogKind
+from countermark.core.attestations.summary import OWN_RESOURCE, SUMMARY
 from countermark.core.ceremony.tree import is_trust_target
+from countermark.core.digest import Sha256, parse_sha256
 from countermark.core.names import InvalidName, parse_index_name, parse_project_name
 from countermark.core.plain_yaml import NotPlain, read_plain
 from countermark.core.policy.fields import Fields, InvalidPolicy
-from countermark.core.policy.model import MAX_LEVEL, SLSA, USUAL_LOGS, Builder, Policy, Rule, San
+from countermark.core.policy.model import MAX_LEVEL, SLSA, USUAL_LOGS, Builder, Policy, Rule, San, Signer, Verifier
 from countermark.core.policy.named_keys import InvalidKey, key_id
 from countermark.core.policy.patterns import check_ref_pattern
 
@@ -26,13 +28,15 @@ SCHEMA = "policy/v1"
 MAX_POLICY_BYTES = 256 << 10
 """Bytes. Two thousand rules of a hundred and thirty bytes."""
 
-MAX_RULES, MAX_BUILDERS, MAX_ROOTS, MAX_KEYS = 2000, 500, 16, 64
+MAX_RULES, MAX_BUILDERS, MAX_VERIFIERS, MAX_ROOTS, MAX_KEYS = 2000, 500, 64, 16, 64
 MAX_AGE_DAYS = 36500
 
-_TOP = ("schema", "roots", "test_roots", "keys", "builders", "packages")
-_BUILDER = ("root", "issuer", "san", "key", "builder_ids", "build_types", "level")
+_TOP = ("schema", "roots", "test_roots", "keys", "builders", "verifiers", "packages")
+_SIGNER = ("root", "issuer", "san", "key", "level")
+_BUILDER = (*_SIGNER, "builder_ids", "build_types")
+_VERIFIER = (*_SIGNER, "verifier_id", "resource_uris", "policies")
 _SAN = ("workflow", "refs", "uri", "email")
-_DEMANDS = ("builders", "source", "source_refs", "predicates", "min_level", "log", "continuity")
+_DEMANDS = ("builders", "verifiers", "source", "source_refs", "predicates", "min_level", "log", "continuity")
 _RULE = ("match", "indexes", "deny", "attested", *_DEMANDS)
 _LOG = ("rekor", "max_age_days")
 
@@ -59,7 +63,12 @@ def parse_policy(data: bytes) -> Policy:
         name: _builder(name, Fields.of(thing, where, _BUILDER), roots, keys)
         for name, where, thing in top.named("builders", MAX_BUILDERS)
     }
-    return Policy(roots, _test_roots(top, roots), keys, key_ids, builders, _rules(top, builders))
+    verifiers = {
+        name: _verifier(name, Fields.of(thing, where, _VERIFIER), roots, keys)
+        for name, where, thing in top.named("verifiers", MAX_VERIFIERS)
+    }
+    rules = _rules(top, builders, verifiers)
+    return Policy(roots, _test_roots(top, roots), keys, key_ids, builders, verifiers, rules)
 
 
 def _roots(top: Fields) -> dict[str, str]:
@@ -101,22 +110,79 @@ def _keys(top: Fields) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _builder(name: str, fields: Fields, roots: Mapping[str, str], keys: Mapping[str, str]) -> Builder:
-    ids, types = fields.texts("builder_ids"), fields.texts("build_types")
+    signer = _signer(name, fields, roots, keys)
+    return Builder(
+        name,
+        signer.root,
+        signer.issuer,
+        signer.san,
+        signer.key,
+        signer.level,
+        builder_ids=fields.texts("builder_ids"),
+        build_types=fields.texts("build_types"),
+    )
+
+
+def _verifier(name: str, fields: Fields, roots: Mapping[str, str], keys: Mapping[str, str]) -> Verifier:
+    signer = _signer(name, fields, roots, keys)
+    return Verifier(
+        name,
+        signer.root,
+        signer.issuer,
+        signer.san,
+        signer.key,
+        signer.level,
+        verifier_id=fields.text("verifier_id"),
+        resource_uris=fields.checked("resource_uris", _resource) or (OWN_RESOURCE,),
+        policies=tuple(Sha256(one) for one in fields.checked("policies", _digest)),
+    )
+
+
+def _signer(name: str, fields: Fields, roots: Mapping[str, str], keys: Mapping[str, str]) -> Signer:
     level = fields.number("level", 0, MAX_LEVEL) or 0
     if fields.has("key"):
         if any(fields.has(other) for other in ("root", "issuer", "san")):
             raise InvalidPolicy(f"{fields.where}: a key has no root, issuer or san; write either key or those")
         key = _declared(fields.text("key"), keys, fields.at("key"), "keys")
-        return Builder(name, key=key, builder_ids=ids, build_types=types, level=level)
+        return Signer(name, key=key, level=level)
     if not fields.has("root") or not fields.has("san"):
         raise InvalidPolicy(f"{fields.where}: write root, issuer and san, or key")
     root = _declared(fields.text("root"), roots, fields.at("root"), "roots")
     issuer = fields.text("issuer") if fields.has("issuer") else None
-    return Builder(name, root, issuer, _san(fields), builder_ids=ids, build_types=types, level=level)
+    return Signer(name, root, issuer, _san(fields), level=level)
 
 
-def _san(builder: Fields) -> San:
-    san = Fields.of(builder.values.get("san"), builder.at("san"), _SAN)
+def _resource(text: str) -> str:
+    """Return a text by which a verifier names files: one that can name no two files of a release alike.
+
+    Raises:
+        ValueError: it names no file, or has other braces.
+    """
+    if "{file}" not in text:
+        raise ValueError(f"{text[:100]!r} would name every file alike: write {{file}} where its name stands")
+    rest = text
+    for place in ("{index}", "{project}", "{version}", "{file}"):
+        rest = rest.replace(place, "")
+    if set("{}") & set(rest):
+        raise ValueError(
+            f"{text[:100]!r}: {{index}}, {{project}}, {{version}} and {{file}} are all that may be in braces"
+        )
+    return text
+
+
+def _digest(text: str) -> str:
+    """Return a sha256 as statements have it: without a prefix.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if parse_sha256(text) != text:
+        raise ValueError(f"{text[:100]!r}: write the 64 digits alone")
+    return text
+
+
+def _san(signer: Fields) -> San:
+    san = Fields.of(signer.values.get("san"), signer.at("san"), _SAN)
     if sum(san.has(kind) for kind in ("workflow", "uri", "email")) != 1:
         raise InvalidPolicy(f"{san.where}: write one of workflow (with refs), uri or email")
     if not san.has("workflow"):
@@ -135,14 +201,14 @@ def _san(builder: Fields) -> San:
     return San(workflow=workflow, refs=refs)
 
 
-def _rules(top: Fields, builders: Mapping[str, Builder]) -> tuple[Rule, ...]:
+def _rules(top: Fields, builders: Mapping[str, Builder], verifiers: Mapping[str, Verifier]) -> tuple[Rule, ...]:
     listed = top.values.get("packages")
     if not isinstance(listed, list) or not 1 <= len(listed) <= MAX_RULES:
         raise InvalidPolicy(f"packages must be a list of 1 to {MAX_RULES} rules, each with a match")
     rules: list[Rule] = []
     seen: dict[tuple[str, str], int] = {}
     for number, entry in enumerate(listed):
-        rule = _rule(Fields.of(entry, f"packages[{number}]", _RULE), builders)
+        rule = _rule(Fields.of(entry, f"packages[{number}]", _RULE), builders, verifiers)
         for index in rule.indexes or ("",):
             if (other := seen.setdefault((rule.match, index), number)) != number:
                 raise InvalidPolicy(
@@ -153,7 +219,7 @@ def _rules(top: Fields, builders: Mapping[str, Builder]) -> tuple[Rule, ...]:
     return tuple(sorted(rules, key=lambda rule: rule.weight, reverse=True))
 
 
-def _rule(fields: Fields, builders: Mapping[str, Builder]) -> Rule:
+def _rule(fields: Fields, builders: Mapping[str, Builder], verifiers: Mapping[str, Verifier]) -> Rule:
     match = _match(fields)
     indexes = fields.checked("indexes", lambda text: str(parse_index_name(text)))
     if fields.flag("deny", usual=False):
@@ -161,13 +227,18 @@ def _rule(fields: Fields, builders: Mapping[str, Builder]) -> Rule:
             raise InvalidPolicy(f"{fields.where}: a rule that denies demands nothing; remove {', '.join(extra)}")
         return Rule(match, indexes, deny=True)
     attested = fields.flag("attested", usual=True)
-    named = fields.texts("builders")
+    named, verifying = fields.texts("builders"), fields.texts("verifiers")
     for name in named:
         _declared(name, builders, fields.at("builders"), "builders")
-    if attested and not named:
+    for name in verifying:
+        _declared(name, verifiers, fields.at("verifiers"), "verifiers")
+    if attested and not named and not verifying:
         raise InvalidPolicy(
-            f"{fields.where}: name the builders whose attestation is taken, or write deny: true or attested: false"
+            f"{fields.where}: name the builders whose attestation is taken, or verifiers, or write deny: true or "
+            "attested: false"
         )
+    if fields.has("predicates") and verifying and not named:
+        raise InvalidPolicy(f"{fields.at('predicates')} is about builders, and the rule names none; remove it")
     kinds, max_age = _log(fields)
     return Rule(
         match,
@@ -175,6 +246,7 @@ def _rule(fields: Fields, builders: Mapping[str, Builder]) -> Rule:
         attested=attested,
         continuity=fields.flag("continuity", usual=False),
         builders=named,
+        verifiers=verifying,
         source=_source(fields),
         source_refs=fields.checked("source_refs", check_ref_pattern),
         predicates=fields.checked("predicates", _predicate) or SLSA,
@@ -216,6 +288,8 @@ def _source(fields: Fields) -> str | None:
 
 def _predicate(text: str) -> str:
     """Return a type of statement; of SLSA's those alone whose content is read, since all else is taken unread."""
+    if text == SUMMARY:
+        raise InvalidPolicy(f"{text} is taken of verifiers alone: name them in verifiers")
     if text.startswith("https://slsa.dev/") and text not in SLSA:
         raise InvalidPolicy(f"{text[:100]} is not read here: of SLSA's write {' or '.join(SLSA)}")
     return text

@@ -60,15 +60,20 @@ class Seen:
 
     @property
     def contradiction(self) -> str | None:
-        """What an elder extension of the certificate says otherwise than the newer one; None for nothing."""
-        for old, new in ((_OLD_SHA, SOURCE_DIGEST), (_OLD_REF, SOURCE_REF)):
-            elder, newer = self.evidence.claim(old), self.evidence.claim(new)
-            if elder is not None and newer is not None and elder != newer:
-                return f"{elder} and {newer}"
-        elder, newer = self.evidence.claim(_OLD_REPOSITORY), self.evidence.claim(SOURCE)
-        if elder is not None and newer is not None and not newer.endswith(f"/{elder}"):
+        """See `contradiction_in`."""
+        return contradiction_in(self.evidence)
+
+
+def contradiction_in(evidence: VerifiedBundle) -> str | None:
+    """Return what an elder extension of a certificate says otherwise than the newer one; None for nothing."""
+    for old, new in ((_OLD_SHA, SOURCE_DIGEST), (_OLD_REF, SOURCE_REF)):
+        elder, newer = evidence.claim(old), evidence.claim(new)
+        if elder is not None and newer is not None and elder != newer:
             return f"{elder} and {newer}"
-        return None
+    elder, newer = evidence.claim(_OLD_REPOSITORY), evidence.claim(SOURCE)
+    if elder is not None and newer is not None and not newer.endswith(f"/{elder}"):
+        return f"{elder} and {newer}"
+    return None
 
 
 def look(evidence: VerifiedBundle) -> Seen:

@@ -39,7 +39,8 @@ class Verdict:
         reason: a sentence for people, without a full stop.
         rule: the rule that decided, as `match` or `match in index, index`; None when there is none.
         builder: the name of the builder, in the policy, whose identity the evidence has.
-        level: what that builder counts for.
+        verifier: the name of the verifier, in the policy, whose signer signed a verification summary.
+        level: what builder or summary counts for.
         source: the repository that it was built from, by the certificate, else by the predicate; with `ref`, `commit`.
         checks: of the evidence that satisfied the rule, else of what came nearest.
     """
@@ -51,6 +52,7 @@ class Verdict:
     reason: str
     rule: str | None = None
     builder: str | None = None
+    verifier: str | None = None
     level: int | None = None
     source: str | None = None
     ref: str | None = None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from countermark.core.policy.model import SLSA, SLSA_V02, SLSA_V1, Builder, Policy, Rule
+from countermark.core.attestations.summary import SUMMARY
+from countermark.core.policy.model import SLSA, SLSA_V02, SLSA_V1, Policy, Rule, Signer, Verifier
 
 _TYPES = {SLSA_V1: "SLSA provenance v1", SLSA_V02: "SLSA provenance v0.2"}
 
@@ -43,32 +44,50 @@ def rule_in_words(policy: Policy, rule: Rule) -> Iterator[str]:
         if not rule.continuity:
             return
         yield "but an upload is refused once the project had one and it has none; then is demanded:"
-    yield f"an attestation of type {_or([_TYPES.get(kind, kind) for kind in rule.predicates])}"
-    if not rule.builders:
-        yield "by anybody whose certificate or key verifies"
-    for name in rule.builders:
-        yield f"by {builder_in_words(policy, policy.builders[name])}"
+    if rule.builders or not rule.verifiers:
+        yield f"an attestation of type {_or([_TYPES.get(kind, kind) for kind in rule.predicates])}"
+        if not rule.builders:
+            yield "by anybody whose certificate or key verifies"
+        for name in rule.builders:
+            yield f"by {signer_in_words(policy, policy.builders[name])}"
+    if rule.verifiers:
+        yield ("or " if rule.builders else "") + "a verification summary that says PASSED of this very file"
+        for name in rule.verifiers:
+            yield from _verifier_in_words(policy, policy.verifiers[name])
     yield from _origin(rule)
-    if rule.min_level and any(kind in SLSA for kind in rule.predicates):
-        yield f"whose builder counts for level {rule.min_level} or more"
+    if rule.min_level and any(kind in SLSA or kind == SUMMARY for kind in rule.types):
+        yield f"{_counting(rule)} for level {rule.min_level} or more"
     yield _recorded(rule)
     if rule.max_age_days is not None:
         yield f"signed at most {rule.max_age_days} days ago"
 
 
-def builder_in_words(policy: Policy, builder: Builder) -> str:
-    """Return whose signature is a builder's, and for how much it counts."""
-    if builder.key is not None:
-        who = f"holder of key {builder.key} (sha256 {policy.key_ids[builder.key]})"
+def signer_in_words(policy: Policy, signer: Signer) -> str:
+    """Return whose signature is a builder's or verifier's, and for how much it counts."""
+    if signer.key is not None:
+        who = f"holder of key {signer.key} (sha256 {policy.key_ids[signer.key]})"
     else:
-        issuer = "its own authority" if builder.issuer is None else builder.issuer
-        root = builder.root or ""
-        who = f"{_subject(builder)}, as {issuer} says under root {root} ({policy.roots[root]})"
-    return f"{builder.name}: {who}; level {builder.level}"
+        issuer = "its own authority" if signer.issuer is None else signer.issuer
+        root = signer.root or ""
+        who = f"{_subject(signer)}, as {issuer} says under root {root} ({policy.roots[root]})"
+    return f"{signer.name}: {who}; level {signer.level}"
 
 
-def _subject(builder: Builder) -> str:
-    san = builder.san
+def _verifier_in_words(policy: Policy, verifier: Verifier) -> Iterator[str]:
+    yield f"by {signer_in_words(policy, verifier)} at most"
+    yield f"  which calls itself {verifier.verifier_id} and the file {_or(verifier.resource_uris)}"
+    if verifier.policies:
+        yield f"  by its policy with the sha256 {_or(verifier.policies)}"
+
+
+def _counting(rule: Rule) -> str:
+    if not rule.verifiers:
+        return "whose builder counts"
+    return "whose builder or summary counts" if rule.builders else "whose summary counts"
+
+
+def _subject(signer: Signer) -> str:
+    san = signer.san
     if san is None:
         return "anybody"
     if san.email is not None:
@@ -80,10 +99,11 @@ def _subject(builder: Builder) -> str:
 
 def _origin(rule: Rule) -> Iterator[str]:
     at = f" at {_or(rule.source_refs)}" if rule.source_refs else ""
-    if rule.source is not None:
-        yield f"built from {rule.source}{at}"
-    elif at:
-        yield f"built from any repository{at}"
+    if rule.source is None and not at:
+        return
+    yield f"built from {'any repository' if rule.source is None else rule.source}{at}"
+    if rule.verifiers:
+        yield "  (a summary says nothing of that: one counts only by a policy of the verifier that is named here)"
 
 
 def _recorded(rule: Rule) -> str:

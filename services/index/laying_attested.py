@@ -1,0 +1,136 @@
+"""Lays the documents about attestations: the provenance object of each file that is shown, and the list of the bundles
+that such an object cannot hold.
+
+Neither says of which serial it is, as pages do: a client that is not ours reads them. So each process looks first at
+what lies there, then asks the catalogue, and replaces on condition that nobody else did meanwhile: what it replaces was
+made of an older state of the catalogue, or of the same one. A document is never deleted, since no store does that on a
+condition: of a file that is shown no more an empty one is left, which proves nothing. And of a file that has any
+attestation both are laid, also empty ones, after a row has announced it: so whoever comes later has something to
+replace, and whoever was overtaken does not find the place free.
+
+Which names are due is told by the rows that say of what documents were laid, so that an attestation costs the documents
+of its file and not those of all files of its project.
+Source: architecture sections 5, 6 and 11.8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from countermark.core.attestations.bundle import MAX_BUNDLE_BYTES
+from countermark.core.digest import sha256_of
+from countermark.core.names import FileName, IndexName, NormalizedName
+from services.index.replacing import TRIES, condition_of, seen_at
+from shared.catalogue import laid_provenance
+from shared.catalogue.attestations import Stored
+from shared.catalogue.laid_provenance import Shown
+from shared.catalogue.unit_of_work import UnitOfWork
+from shared.ids import IndexId
+from shared.objects.interface import (
+    Key,
+    ObjectExists,
+    ObjectNotFound,
+    ObjectStore,
+    ObjectStoreError,
+    PreconditionFailed,
+)
+from shared.objects.keys import BUNDLE_LIST, PROVENANCE_DOCUMENT, attested_key, bundle_key
+from shared.reading.attested import other_bundles, provenance_of
+from shared.reading.loading import load
+from shared.reading.provenance import bundle_list, provenance_object
+
+log = structlog.get_logger()
+
+
+class _Damaged(Exception):
+    """A bundle is not in the store, or is not what was kept."""
+
+
+class AttestedLayer:
+    """Lays the documents about attestations of one index's projects, one object in memory at a time."""
+
+    def __init__(self, engine: AsyncEngine, store: ObjectStore, index_id: IndexId, index: IndexName) -> None:
+        self.index = index
+        self._engine = engine
+        self._store = store
+        self._index_id = index_id
+        self._turn = asyncio.Semaphore(1)
+
+    async def lay(self, project: NormalizedName, *, full: bool) -> int:
+        """Bring the documents about a project up to what is shown; returns how many names were looked at.
+
+        Args:
+            full: look at all names, also at those of which the documents are known to be right: for a rebuild.
+
+        Raises:
+            ObjectStoreError: the store failed, or other processes replace a document again and again.
+        """
+        async with self._engine.connect() as connection:
+            names = await laid_provenance.names_due(connection, self._index_id, project, full=full)
+        for name in names:
+            try:
+                async with self._turn:
+                    await self._lay(project, name)
+            except _Damaged as error:
+                # One damaged bundle must not keep pages back; the next publication of the project comes here again.
+                log.error("provenance_not_laid", index=str(self.index), file_name=name, error=str(error))
+        return len(names)
+
+    async def _lay(self, project: NormalizedName, name: FileName) -> None:
+        """Lay both documents of a name.
+
+        Raises:
+            _Damaged: the provenance object cannot be made.
+            ObjectStoreError: see `lay`.
+        """
+        keys = [attested_key(self.index, project, name, ending) for ending in (PROVENANCE_DOCUMENT, BUNDLE_LIST)]
+        async with UnitOfWork(self._engine) as work:
+            await laid_provenance.announce(work.connection, self._index_id, project, name)
+            await work.commit()
+        for _ in range(TRIES):
+            # In this order: what is replaced is never newer than what the catalogue says after it was looked at.
+            seen = [await seen_at(self._store, key) for key in keys]
+            async with self._engine.connect() as connection:
+                shown = await laid_provenance.shown_now(connection, self._index_id, project, name)
+            made = (
+                await _object(self._store, name, shown) or provenance_object(()),
+                other_bundles(shown.rows, name) or bundle_list(()),
+            )
+            try:
+                for key, there, body in zip(keys, seen, made, strict=True):
+                    if there is None or there.sha256 != sha256_of(body):
+                        await self._store.put(key, body, condition_of(there))
+            except (ObjectExists, PreconditionFailed):
+                continue
+            async with UnitOfWork(self._engine) as work:
+                await laid_provenance.mark(work.connection, self._index_id, project, name, shown)
+                await work.commit()
+            return
+        raise ObjectStoreError(f"{keys[0]} is replaced again and again by other processes")
+
+
+async def _object(store: ObjectStore, name: FileName, shown: Shown) -> bytes | None:
+    """Return the provenance object of what is shown, None for none.
+
+    Raises:
+        _Damaged: a bundle is missing or damaged.
+        ObjectStoreError: the store failed.
+    """
+
+    async def read(row: Stored) -> bytes:
+        key: Key = bundle_key(row.sha256, name)
+        try:
+            body = await load(store, key, MAX_BUNDLE_BYTES)
+        except ObjectNotFound as error:
+            raise _Damaged(f"{key} is missing in the store") from error
+        if sha256_of(body) != row.sha256:
+            raise _Damaged(f"{key} is damaged in the store")
+        return body
+
+    try:
+        return await provenance_of(shown.rows, read)
+    except ValueError as error:
+        raise _Damaged(str(error)) from error
