@@ -1,6 +1,6 @@
 """Trusted publishers, and the identity tokens that were exchanged already.
 
-Revision: 0022, after 0018.
+Revision: 0022, after 0019.
 """
 
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0022"
-down_revision = "0018"
+down_revision = "0019"
 
 _MOMENT = sa.DateTime(timezone=True)
 
