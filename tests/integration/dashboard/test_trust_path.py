@@ -121,15 +121,15 @@ async def test_the_path_of_an_attested_file(site: Site, forge: Forge) -> None:
 
 
 async def test_an_attestation_that_no_pointer_names(site: Site, forge: Forge) -> None:
-    """It verifies and counts for no policy, and the page says that clients do not have it."""
+    """It satisfies the policy, and the page says that no pointer names it and that clients have to look for it."""
     site.trust(forge, "thing")
     made = await site.signed.add(WHEEL, CONTENT)
     await site.signed.publish()
     keeper = Keeper(site.signed.engine, site.signed.stores, site.signed.index)
     await keeper.keep(made, body(forge.built(WHEEL, CONTENT)))
     words = plain(await site.page())
-    assert "clients have no attestation but what the pointer names" in words
-    assert "Every step holds." not in words
+    assert "Every step holds." in words
+    assert "a client looks for it where the policy demands it" in words
     assert "Named by the signed pointer no" in words
 
 
