@@ -15,15 +15,17 @@ from typing import Any
 import httpx2
 import pytest
 from securesystemslib.signer import CryptoSigner
+from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.digest import sha256_of
-from countermark.core.names import FileName, NormalizedName, pointer_target
+from countermark.core.names import FileName, NormalizedName, pointer_target, summary_target
 from services.download.settings import Limits
+from shared.catalogue.tables import Intent
 from shared.http import RequestId
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import ObjectStores
-from shared.objects.keys import check_key, core_metadata_key
+from shared.objects.keys import check_key, core_metadata_key, target_key
 from tests.support.builds import Forge, body, policy
 from tests.support.factories import make_default, make_index, make_token, now, set_bases
 from tests.support.kept_bundles import Keeper
@@ -31,6 +33,7 @@ from tests.support.reading import Reading, basic, open_reading
 from tests.support.s3_server import S3Server
 from tests.support.signed_index import SignedIndex
 from tests.support.sigstore.tokens import github
+from tests.support.verifiers import Verifier, verified
 
 WHEEL, CONTENT = "thing-1.0-py3-none-any.whl", b"wheel of 1.0" * 1000
 TARGET = pointer_target(NormalizedName("thing"), FileName(WHEEL))
@@ -402,3 +405,25 @@ async def test_what_no_pointer_names_is_evidence(site: Verified, forge: Forge) -
     found = await site.found()
     assert (found["failed"], found["exit_code"]) == ("policy", 62)
     assert "1 attestation(s) that no pointer names do not verify" in found["reason"]
+
+
+async def test_the_signed_summary_is_evidence(site: Verified, forge: Forge) -> None:
+    """Where the policy takes what a verifier found, the summary beside the pointer counts as it does for clients."""
+    team = Verifier(forge.instance)
+    trust(site, forge, verified(team.pem, "thing"))
+    await site.signed.add(WHEEL, CONTENT)
+    path = summary_target(NormalizedName("thing"), FileName(WHEEL))
+    for version, (changes, ends) in enumerate([({"verificationResult": "FAILED"}, 62), ({}, 0)], start=1):
+        summary = body(team.summary(WHEEL, CONTENT, **changes))
+        site.signed.sim.targets[path] = summary
+        await site.signed.publish()
+        values = {"path": path, "operation": "set", "sha256": sha256_of(summary), "length": len(summary), "fence": 1}
+        async with site.signed.engine.begin() as connection:
+            row = {"index_id": site.signed.index.id, "version": version, "serial": version} | values
+            await connection.execute(insert(Intent).values(**row))
+        found = await site.found()
+        assert (found["verified"], found["exit_code"]) == (ends == 0, ends)
+    [about] = [step["evidence"] for step in found["steps"] if step["name"] == "policy"]
+    assert "verified by team-a" in str(about)
+    await site.signed.flip(str(target_key(site.signed.index.name, path, sha256_of(summary))))
+    assert await site.broken() == ("policy", 62)
