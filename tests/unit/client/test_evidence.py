@@ -390,6 +390,7 @@ def test_many_files_are_verified_together(shop: Shop) -> None:
     assert shop.get("widget==1.10", "plain").exit_code == 0
     (shop.dest / PLAIN).write_bytes(b"PLAIN\n")
     shop.server.seen.clear()
+    (shop.dest / "absent-1-py3-none-any.whl").write_bytes(b"absent\n")
     done = shop.check(shop.dest / WHEEL, shop.dest / PLAIN, shop.dest / "absent-1-py3-none-any.whl")
     assert done.exit_code == 41
     assert done.stdout.splitlines() == [str(shop.dest / WHEEL)]

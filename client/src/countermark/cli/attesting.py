@@ -112,7 +112,10 @@ def attest(  # noqa: PLR0913, PLR0917 - a command has an argument for each of it
         typer.Option("--identity-token", envvar="COUNTERMARK_IDENTITY_TOKEN", help="An OIDC token to sign as."),
     ] = None,
     trust_config: Annotated[
-        Path | None, typer.Option("--trust-config", help="The Sigstore instance; with --key, its trust root will do.")
+        Path | None,
+        typer.Option(
+            "--trust-config", help="The Sigstore instance; default: the public one. With --key: a trust root."
+        ),
     ] = None,
     rekor: Annotated[
         int | None, typer.Option("--rekor-version", min=1, max=2, help="Its log. Default: 1 where there is one.")
