@@ -188,6 +188,6 @@ def test_one_row_in_the_catalogue(site: Site) -> None:
     assert "as the length of the file" in found["reason"]
     assert {step["result"] for step in found["steps"][:6]} == {"passed"}
     site.tamper(f"update file set length = length - 1 where file_name = '{WHEEL}'")
-    site.tamper("update trust_target set content = content || '#' where convert_from(content, 'UTF8') like 'schema:%'")
+    site.tamper(f"update trust_target set content = content || '#' where sha256 = '{sha256_of(policy())}'")
     found = site.verified(SDIST)
     assert (found["failed"], found["exit_code"]) == ("policy", 23)

@@ -401,7 +401,7 @@ async def test_switch(guarded: Guarded, engine: AsyncEngine, stores: ObjectStore
 
 async def test_many_at_once(guarded: Guarded) -> None:
     """Many first reads of a file go through its chain once, also by connections that end early."""
-    async with served(guarded.reading.app) as url, httpx2.AsyncClient(base_url=url) as client:
+    async with served(guarded.reading.app) as url, httpx2.AsyncClient(base_url=url, timeout=60) as client:
         path = f"/root/stable/+f/{guarded.files[BIG].path}"
         answers = await asyncio.gather(*(client.get(path) for _ in range(20)))
     assert {answer.status_code for answer in answers} == {200}
