@@ -57,7 +57,7 @@ class Site:
         """Ask for a file until the answer has a status."""
         until = time.monotonic() + 30
         while (answer := self.get(name)).status_code != status:
-            assert time.monotonic() < until, answer.text
+            assert time.monotonic() < until, f"{name} is answered with {answer.status_code}"
             time.sleep(0.2)
         return answer
 
@@ -161,6 +161,7 @@ def test_one_byte_in_the_store(site: Site) -> None:
 def test_policy_that_becomes_stricter(site: Site) -> None:
     """What a new policy does not take is refused with its rule and stays on the page; the old policy serves it again,
     and nobody has to release anything."""
+    assert site.ask("PATCH", INDEX, json={"verify_on_read": True}).status_code == 200
     file = site.holders.home / "policy.yaml"
     usual, answers = file.read_bytes(), {}
     file.write_bytes(policy(more="    min_level: 3\n"))
