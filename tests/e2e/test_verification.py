@@ -39,6 +39,7 @@ class Site:
     deployment: Deployment
     files: dict[str, bytes]
     headers: dict[str, str]
+    holders: Holders
 
     def verified(self, name: str) -> dict[str, Any]:
         """Return what the server finds of a file's chain."""
@@ -47,10 +48,18 @@ class Site:
         found: dict[str, Any] = answer.json()
         return found
 
-    def get(self, name: str) -> httpx2.Response:
-        """Ask for a file as installers do."""
+    def get(self, name: str, suffix: str = "") -> httpx2.Response:
+        """Ask for a file, or for what is beside it, as installers do."""
         digest = sha256_of(self.files[name])
-        return self.deployment.get(f"/root/stable/+f/{digest[:3]}/{digest[3:16]}/{name}")
+        return self.deployment.get(f"/root/stable/+f/{digest[:3]}/{digest[3:16]}/{name}{suffix}")
+
+    def until(self, name: str, status: int) -> httpx2.Response:
+        """Ask for a file until the answer has a status."""
+        until = time.monotonic() + 30
+        while (answer := self.get(name)).status_code != status:
+            assert time.monotonic() < until, f"{name} is answered with {answer.status_code}"
+            time.sleep(0.2)
+        return answer
 
     def ask(self, method: str, path: str, **more: Any) -> httpx2.Response:
         """Ask the API as who administers it."""
@@ -99,7 +108,8 @@ def site() -> Iterator[Site]:
             signed = {POLICY: home / "policy.yaml", TRUSTED_ROOT: home / "root.json"}
             signed[POLICY].write_bytes(policy())
             signed[TRUSTED_ROOT].write_bytes(forge.instance.trusted_root())
-            Holders(running, home).sign(signed)
+            holders = Holders(running, home)
+            holders.sign(signed)
             token = running.token("--verbs", "read,upload,configure")
             files = {WHEEL: make_wheel("widget", "1.0"), SDIST: make_sdist("widget", "1.0")}
             for name, content in files.items():
@@ -108,7 +118,7 @@ def site() -> Iterator[Site]:
                 sent, form = form_body(name, content, fields)
                 answer = httpx2.post(f"{running.api}/legacy/", content=sent, headers=basic(token) | form, timeout=60)
                 assert answer.status_code == 200, answer.text
-            yield Site(running, files, {"authorization": f"Bearer {token}"})
+            yield Site(running, files, {"authorization": f"Bearer {token}"}, holders)
         finally:
             running.process.end()
 
@@ -145,11 +155,30 @@ def test_one_byte_in_the_store(site: Site) -> None:
     released = site.ask("DELETE", f"{INDEX}/projects/widget/releases/1.0/files/{SDIST}/hold")
     assert released.status_code in {200, 202}, released.text
     site.until_listed(WHEEL, SDIST)
-    until = time.monotonic() + 30
-    while site.get(SDIST).status_code != 200:
-        assert time.monotonic() < until, site.get(SDIST).text
-        time.sleep(0.5)
-    assert site.get(SDIST).content == content
+    assert site.until(SDIST, 200).content == content
+
+
+def test_policy_that_becomes_stricter(site: Site) -> None:
+    """What a new policy does not take is refused with its rule and stays on the page; the old policy serves it again,
+    and nobody has to release anything."""
+    assert site.ask("PATCH", INDEX, json={"verify_on_read": True}).status_code == 200
+    file = site.holders.home / "policy.yaml"
+    usual, answers = file.read_bytes(), {}
+    file.write_bytes(policy(more="    min_level: 3\n"))
+    site.holders.sign({POLICY: file}, reason="builders of level 3 alone")
+    for name in site.files:
+        answers[name] = site.until(name, 403).json()
+        assert (answers[name]["step"], answers[name]["exit_code"]) == ("policy", "62")
+        assert (answers[name]["rule"], "level of" in answers[name]["detail"]) == ("'widget'", True)
+    assert site.listed() == set(site.files)
+    files = site.ask("GET", f"{INDEX}/projects/widget/releases/1.0").json()["files"]
+    assert {found["held_reason"] for found in files} == {None}
+    file.write_bytes(usual)
+    site.holders.sign({POLICY: file}, reason="as before")
+    for name, content in site.files.items():
+        assert site.until(name, 200).content == content
+    metadata = site.get(WHEEL, ".metadata")
+    assert (metadata.status_code, b"Name: widget" in metadata.content) == (200, True)
 
 
 def test_one_row_in_the_catalogue(site: Site) -> None:
@@ -160,6 +189,6 @@ def test_one_row_in_the_catalogue(site: Site) -> None:
     assert "as the length of the file" in found["reason"]
     assert {step["result"] for step in found["steps"][:6]} == {"passed"}
     site.tamper(f"update file set length = length - 1 where file_name = '{WHEEL}'")
-    site.tamper("update trust_target set content = content || '#' where convert_from(content, 'UTF8') like 'schema:%'")
+    site.tamper(f"update trust_target set content = content || '#' where sha256 = '{sha256_of(policy())}'")
     found = site.verified(SDIST)
     assert (found["failed"], found["exit_code"]) == ("policy", 23)

@@ -36,7 +36,7 @@ from shared.resources import Resources
 log = structlog.get_logger()
 
 _MOST = 50_000
-"""Files of which the last alarm is remembered."""
+"""Files of which the last alarms are remembered, one of each fault."""
 
 _AGAIN_SECONDS = 60.0
 """Between two alarms that the same file of a broken index gives."""
@@ -51,7 +51,7 @@ About = tuple[str, int, object]
 
 @dataclass(frozen=True, slots=True)
 class _Alarm:
-    """The last alarm of a file; the same is not given again until then (monotonic seconds)."""
+    """The last alarm of a file and a fault; the same is not given again until then (monotonic seconds)."""
 
     about: About
     until: float
@@ -66,11 +66,12 @@ class Refusals:
         resources.metrics.expect_refused_reads(
             [(name, fault) for name in NAMES for fault in Fault if (fault is not Fault.OF_THE_POLICY or name == POLICY)]
         )
-        self._alarms: OrderedDict[Hashable, _Alarm] = OrderedDict()
+        self._alarms: OrderedDict[tuple[Hashable, Fault], _Alarm] = OrderedDict()
 
     def forget(self, key: Hashable) -> None:
         """Note that a file's chain holds: the next that breaks is another alarm."""
-        self._alarms.pop(key, None)
+        for fault in Fault:
+            self._alarms.pop((key, fault), None)
 
     async def refuse(self, key: Hashable, owner: IndexRecord, hosted: Hosted, failure: Step) -> ServiceError:
         """Return what is told of a file whose chain is broken; give the alarm, and have it held where it is its own
@@ -101,13 +102,14 @@ class Refusals:
                 return ServiceError(ErrorKind.UNAVAILABLE, words, retry_after=_RETRY_AFTER, facts=facts)
 
     def _is_new(self, key: Hashable, failure: Step) -> bool:
-        last = self._alarms.get(key)
+        last = self._alarms.get((key, fault_of(failure)))
         return last is None or last.about != _about(failure) or last.until <= time.monotonic()
 
     def _note(self, key: Hashable, failure: Step, seconds: float) -> None:
         """Remember that an alarm was given, for some seconds."""
-        self._alarms[key] = _Alarm(_about(failure), time.monotonic() + seconds)
-        self._alarms.move_to_end(key)
+        place = key, fault_of(failure)
+        self._alarms[place] = _Alarm(_about(failure), time.monotonic() + seconds)
+        self._alarms.move_to_end(place)
         if len(self._alarms) > _MOST:
             self._alarms.popitem(last=False)
 

@@ -165,6 +165,22 @@ async def test_marks(hosted: Hosted) -> None:
         assert (await hosted.client.get(path)).status_code == 410, path
 
 
+async def test_waiting(hosted: Hosted, instance: Instance) -> None:
+    """What is attested of a file that no publication shows is not there, as the file: it may wait for approvals."""
+    name, content = "thing-2.0-py3-none-any.whl", b"wheel of 2.0"
+    file = await hosted.family.indexes["root/stable"].upload(name, content)
+    digest = await hosted.keeper.keep(file, json.dumps(instance.sign(statement(name, content, SLSA))).encode())
+    bundle = f"+tuf/files/{digest[:2]}/{digest[2:]}/{name}.sigstore.json"
+    for index in ("root/stable", "a/top"):
+        for path in (
+            f"/{index}/+f/{file.path}",
+            f"/{index}/+f/{file.path}.provenance",
+            f"/{index}/{bundle}",
+            integrity(f"/{index}", "2.0", name),
+        ):
+            assert (await hosted.client.get(path)).status_code == 404, path
+
+
 async def test_rights(hosted: Hosted, engine: AsyncEngine, stores: ObjectStores, instance: Instance) -> None:
     """Of a private index nobody else reads anything: 401 without credentials, 403 without the right, never 404."""
     secret = await hosted.family.make("root/secret", public=False)

@@ -27,7 +27,7 @@ from shared.objects.filesystem import FolderStore
 from shared.objects.interface import ObjectStores
 from shared.objects.keys import check_key, core_metadata_key, target_key
 from tests.support.builds import Forge, body, policy
-from tests.support.factories import make_default, make_index, make_token, now, set_bases
+from tests.support.factories import make_default, make_file, make_index, make_token, now, set_bases
 from tests.support.kept_bundles import Keeper
 from tests.support.reading import Reading, basic, open_reading
 from tests.support.s3_server import S3Server
@@ -288,11 +288,14 @@ async def test_who_may_ask(site: Verified, engine: AsyncEngine) -> None:
         ("..", "1.0", "root/stable"),
     ):
         assert (await site.ask(name, version, index)).status_code == 404
-    await site.signed.tamper("update file set held_at = :at, held_reason = 'odd'", at=now())
+    await make_file(engine, site.signed.index, "thing-8.0.tar.gz", b"waits")
+    assert (await site.ask("thing-8.0.tar.gz", "8.0")).status_code == 404, "no publication shows it"
+    held = "update file set held_at = :at, held_reason = 'odd' where file_name = :name"
+    await site.signed.tamper(held, at=now(), name=WHEEL)
     await site.signed.tamper("update published_file set to_serial = 2")
     answer = await site.ask()
     assert (answer.status_code, "odd" in answer.text) == (403, True)
-    await site.signed.tamper("update file set removed_at = :at", at=now())
+    await site.signed.tamper("update file set removed_at = :at where file_name = :name", at=now(), name=WHEEL)
     assert (await site.ask()).status_code == 410
     assert made.file_name == WHEEL
 

@@ -279,8 +279,14 @@ async def test_policy_that_comes_later(guarded: Guarded, forge: Forge) -> None:
             assert problem["rule"] == "'thing'"
             assert "not held: it is served again as soon as the policy takes it" in problem["detail"]
         assert (await guarded.get(attested)).content == b"3"
+    await guarded.signed.tamper("update tuf_head set timestamp = '{}'")
+    assert (await guarded.get(SMALL)).status_code == 503
+    await guarded.signed.publish()
+    await guarded.reading.news()
+    assert (await guarded.get(SMALL)).status_code == 403
     metrics = guarded.reading.resources.metrics.text().decode()
     assert 'countermark_reads_refused_total{fault="policy",step="policy"} 4.0' in metrics, "per file and policy"
+    assert 'countermark_reads_refused_total{fault="index",step="timestamp"} 1.0' in metrics
     assert await guarded.asked_to_hold() == []
     sign(guarded, forge, policy("other"))
     await guarded.signed.publish()
@@ -395,7 +401,7 @@ async def test_switch(guarded: Guarded, engine: AsyncEngine, stores: ObjectStore
 
 async def test_many_at_once(guarded: Guarded) -> None:
     """Many first reads of a file go through its chain once, also by connections that end early."""
-    async with served(guarded.reading.app) as url, httpx2.AsyncClient(base_url=url) as client:
+    async with served(guarded.reading.app) as url, httpx2.AsyncClient(base_url=url, timeout=60) as client:
         path = f"/root/stable/+f/{guarded.files[BIG].path}"
         answers = await asyncio.gather(*(client.get(path) for _ in range(20)))
     assert {answer.status_code for answer in answers} == {200}
