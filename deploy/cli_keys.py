@@ -35,7 +35,7 @@ def list_keys(
 
 @keys.command("rotate")
 def rotate(  # noqa: PLR0913 - each is an option of the command line
-    role: Annotated[str, typer.Argument(metavar="ROLE", help="timestamp, snapshot or bins.")],
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="timestamp, snapshot, bins or registry.")],
     *,
     public_key: Annotated[
         Path | None, typer.Option("--public-key", metavar="FILE", help="The new key's public half; unset: make a key.")
@@ -52,12 +52,13 @@ def rotate(  # noqa: PLR0913 - each is an option of the command line
     config: ConfigOption = None,
     pairs: SetOption = None,
 ) -> None:
-    """Replace the key of an online role beside the running deployment; no client notices.
+    """Replace a key that the server has beside the running deployment; no client notices.
 
-    Stopped or failed, it goes on where it was when it is run again.
+    Stopped or failed, it goes on where it was when it is run again. Where people hold the keys of the file that
+    names it, it stops for their ceremony and says which.
     """
     settings = load_settings(data, config, pairs).settings
-    wanted = function("deploy.rotating.online_role")(role)
+    wanted = function("deploy.rotating.rotated_role")(role)
     if abandon:
         if public_key is not None or uri is not None:
             raise UsageError("--abandon gives up the key that was brought into use: it takes no other")

@@ -14,7 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from countermark.core.attestations.facts import MalformedFacts, RootKind, VerifiedBundle
+from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.ceremony.tree import is_trust_target
 from countermark.core.names import IndexName, InvalidName, parse_index_name
 from countermark.core.policy import (
@@ -28,9 +31,13 @@ from countermark.core.policy import (
 )
 from deploy.administration import catalogue
 from deploy.errors import LaunchError, UsageError
-from shared.catalogue import listings, trust_material
+from shared.attesting.processes import Verifying
+from shared.attesting.trusted import Trusted
+from shared.catalogue import listings
 from shared.catalogue.dry_run import HostedFile, hosted_files
 from shared.clock import SystemClock
+from shared.errors import ServiceError
+from shared.metrics import Metrics
 from shared.settings import Settings
 
 
@@ -181,9 +188,9 @@ async def dry_run(
         if wanted is not None and await listings.index_id(connection, wanted) is None:
             raise UsageError(f"there is no index {wanted}: see countermark-server index list")
         try:
-            material = await trust_material.current(connection)
-        except LookupError as error:
-            raise LaunchError(str(error)) from error
+            material = await _trusted(settings, engine)
+        except ServiceError as error:
+            raise LaunchError(error.detail) from error
         run = DryRun(proposed, _signed(material.policy), int(SystemClock().now().timestamp()))
 
         async def refused() -> AsyncIterator[Refused]:
@@ -192,6 +199,17 @@ async def dry_run(
                     yield found
 
         yield run.counts, refused()
+
+
+async def _trusted(settings: Settings, engine: AsyncEngine) -> TrustMaterial:
+    """Return what trust signs.
+
+    Raises:
+        ServiceError: it cannot be used.
+    """
+    async with Verifying() as verifying:
+        first_root = settings.attestations.first_root
+        return await Trusted(engine, verifying, SystemClock(), Metrics(), first_root).material()
 
 
 def _signed(data: bytes | None) -> Policy | None:

@@ -1,4 +1,4 @@
-"""Replaces the key of an online role beside a running deployment, and says how far it has come.
+"""Replaces a key that the server has beside a running deployment, and says how far it has come.
 
 Source: trust contract section 2.8; `services.signing.ceremonies.rotating` has the steps.
 """
@@ -51,14 +51,15 @@ class Patience:
     grace: float = 300.0
 
 
-def online_role(name: str) -> Role:
-    """Return the online role of a name.
+def rotated_role(name: str) -> Role:
+    """Return the role of a name, of those whose keys a server may have.
 
     Raises:
         UsageError: it is none.
     """
-    if name not in ONLINE:
-        raise UsageError(f"{name[:50]} is no online role: use {', '.join(ONLINE)}; other keys change by ceremony")
+    roles = (*ONLINE, Role.REGISTRY)
+    if name not in roles:
+        raise UsageError(f"{name[:50]} has no key of the server's: use {', '.join(roles)}; others change by ceremony")
     return Role(name)
 
 
@@ -78,7 +79,7 @@ async def list_keys(settings: Settings) -> list[Row]:
 async def rotate(
     settings: Settings, role: Role, given: tuple[Path, str] | None, patience: Patience, say: Callable[[str], None]
 ) -> None:
-    """Replace the key of an online role; what an earlier run has done is not done again.
+    """Replace a key that the server has; what an earlier run has done is not done again.
 
     Args:
         given: file with the public half of the new key, and the URI of its private half; None makes one.
@@ -116,6 +117,7 @@ async def _rotate(resources: Resources, rotated: Rotation, patience: Patience, s
     role, old, new = rotated.role, rotated.old.keyid[:16], rotated.new.keyid[:16]
     say(f"1. {role} is signed with {old} and {new} from now on\n")
     await asyncio.sleep(1.0)  # the new key's time begins with the next second
+    await rotating.sign_registries(resources, rotated)
     signed = await _wait(lambda: rotating.unsigned(resources, rotated), resources, rotated, patience.publications)
     say(f"2. everything that clients read is signed with both keys ({signed:.1f} s)\n")
     file = await rotating.hand_over(resources, rotated)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import ipaddress
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +20,7 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from shared.asking import network_of
 from shared.errors import ErrorKind, ServiceError
 from shared.settings import RateLimits
 
@@ -123,18 +123,8 @@ class Limits:
 
 
 def address_of(client: tuple[str, int] | None) -> str:
-    """Return what a peer is counted as: an IPv4 address, an IPv6 network of 64 bits, which is what one customer has."""
-    if client is None:
-        return "unknown"
-    try:
-        address = ipaddress.ip_address(client[0])
-    except ValueError:
-        return client[0][:64]
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.IPv6Network((address, 64), strict=False).network_address)
-    return str(address)
+    """Return what a peer is counted as: an address, or the network of one; see `network_of`."""
+    return "unknown" if client is None else network_of(client[0])
 
 
 def _key(who: str) -> str:

@@ -6,6 +6,7 @@ Source: trust contract section 2.9 (who, source address).
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -36,3 +37,17 @@ def asked_from(client: tuple[str, int] | None) -> Iterator[None]:
 def current_source() -> str | None:
     """Return the address the request comes from that is being answered, None outside of one."""
     return _SOURCE.get()
+
+
+def network_of(address: str) -> str:
+    """Return what an address is counted as: an IPv4 address, an IPv6 network of 64 bits, which is what one customer
+    has; a text that is neither, cut short."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:_MOST]
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        return str(ipaddress.IPv6Network((found, 64), strict=False).network_address)
+    return str(found)

@@ -129,7 +129,12 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self.reads_refused = Counter(
-            "countermark_reads_refused", "Files not served, as their chain broke when they were read.", ["step"],
+            "countermark_reads_refused", "Files not served, as their chain broke when they were read.",
+            ["step", "fault"],
+            registry=registry,
+        )  # fmt: skip
+        self._refused_trust = Counter(
+            "countermark_trust_refused", "Times that what the trust role signs could not be used.", ["why"],
             registry=registry,
         )  # fmt: skip
         self._catalogue(registry)
@@ -184,9 +189,20 @@ class Metrics:
         """Count an alarm: `digest-changed` or `wrong-bytes`."""
         self._upstream_alarms.labels(kind).inc()
 
-    def refused_read(self, step: str) -> None:
-        """Count that a file was not served, by the step at which its chain broke when it was read."""
-        self.reads_refused.labels(step).inc()
+    def expect_refused_reads(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Show steps and faults at 0, before the first alarm."""
+        for step, fault in pairs:
+            self.reads_refused.labels(step, fault)
+
+    def refused_read(self, step: str, fault: str) -> None:
+        """Count an alarm of a file that was not served, by the step at which its chain broke when it was read, and by
+        whose fault it is: `file`, `policy` or `index`."""
+        self.reads_refused.labels(step, fault).inc()
+
+    def refused_trust(self, why: str) -> None:
+        """Count that nothing was judged, as what trust signs cannot be used: `signature`, `anchor`, `older`, `bytes` or
+        `expired`."""
+        self._refused_trust.labels(why).inc()
 
     def _catalogue(self, registry: CollectorRegistry) -> None:
         """Make what one look at the catalogue finds; the same in every process that looks (workers)."""

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.attesting.processes import Verifying
+from shared.attesting.trusted import Trusted
 from shared.auth.directory import Directory
 from shared.catalogue.heads import Heads
 from shared.catalogue.listener import Listener
@@ -44,3 +45,11 @@ class Resources:
     """What asks servers outside; nothing is connected to before it is asked."""
     verifying: Verifying = field(default_factory=Verifying)
     """What verifies attestations; no process is started before it is asked."""
+    trusted: Trusted = field(init=False)
+    """What the trust role signs for attestations; nothing is read before it is asked."""
+
+    def __post_init__(self) -> None:
+        """Make what follows from the rest."""
+        first_root = self.settings.attestations.first_root
+        trusted = Trusted(self.engine, self.verifying, self.clock, self.metrics, first_root)
+        object.__setattr__(self, "trusted", trusted)

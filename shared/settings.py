@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from countermark.core.digest import Sha256, parse_sha256
 from shared.key_settings import checked_key_secret, checked_key_uri, parse_table
 from shared.outside import Outside, parse_outside
 from shared.reading.policy import checked_prefix
@@ -184,6 +185,16 @@ class Attestations(Section):
         "unset: that of the public instance, as the installed sigstore library brings it along",
     )
     seconds: float = Field(20.0, ge=1, le=300, description="seconds that verifying the attestations of a file may take")
+    first_root: Sha256 | None = Field(
+        None,
+        description="sha256 of the deployment's 1.root.json, from which upload and signing verify what the trust role "
+        "signs; unset: that which a process finds first",
+    )
+
+    @field_validator("first_root")
+    @classmethod
+    def _is_digest(cls, value: str | None) -> Sha256 | None:
+        return None if value is None else parse_sha256(value)
 
 
 class Signing(Section):

@@ -137,10 +137,12 @@ def attest_recipes(url: str, filename: str) -> list[Recipe]:
     """Return how build provenance is made and sent along."""
     path = shlex.quote(f"dist/{filename}")
     build = f"countermark build .\ncountermark attest {path}\ncountermark upload {path} --index {url}/"
-    twine = f"twine upload --attestations --repository-url {url}/ dist/*"
+    # Not dist/*: what `countermark build` lays beside the files, twine takes for files.
+    sent = f"{path} {path}.*.attestation"
+    twine = f"countermark attest --pep740 {path}\ntwine upload --attestations --repository-url {url}/ {sent}"
     return [
         Recipe("In the pipeline", "Build, sign, send", build),
-        Recipe("twine", "With attestations beside the files", twine),
+        Recipe("twine", "With the attestations that PEP 740 knows", twine),
     ]
 
 

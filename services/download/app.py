@@ -18,7 +18,7 @@ from services.download.uses import Uses
 from services.download.verification.api import Verifying
 from services.download.verification.guarding import Guard
 from services.download.verification.hashes import Hashes
-from services.download.verification.verifying import Examinations
+from services.download.verification.verifying import ASKED, Examinations
 from shared.auth.verifier import Verifier
 from shared.fetching.fetching import Fetching
 from shared.problems import UnknownErrors, problem_answer
@@ -46,11 +46,13 @@ def create_service(resources: Resources, limits: Limits | None = None) -> Servic
     routes = DocRoutes(Documentation(resources), limits, access, files_and_objects)
     files = UnknownErrors(routes, problem_answer)
     reads = DevpiFiles(resources, access, reading.reader).before(files)
-    examinations = Examinations(resources, limits, Hashes(remember=False), limits.verified_seconds)
-    attesting = Attesting(resources, access, reading.reader, fetching)
+    examinations = Examinations(resources, limits, Hashes(remember=False), ASKED, limits.verified_seconds)
+    attesting = Attesting(resources, access, verifier, reading.reader, fetching)
     return Service(
         name="download",
-        app=beside(api_app(resources, verifier, attesting, Verifying(resources, access, examinations)), reads),
+        app=beside(
+            api_app(resources, verifier, attesting, Verifying(resources, access, verifier, examinations)), reads
+        ),
         hot=(DownloadHotReader(access, reading),),
         loops=(reading.downloads.run, reading.uses.run, Eviction(resources, limits, fetching).run),
     )

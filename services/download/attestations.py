@@ -14,10 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from countermark.core.attestations.results import Step
 from countermark.core.digest import InvalidDigest, Sha256, parse_sha256
 from countermark.core.names import IndexName, InvalidName, parse_index_name
+from services.download.callers import caller_of
 from services.download.reader import Reader
 from services.download.rules import FileWanted, wanted_at
 from services.download.usecases import looked
+from services.download.verification.fair import FairTurns, Shares
 from shared.attesting.verifier import AttestationVerifier
+from shared.auth.verifier import Verifier
 from shared.catalogue.mirror_files import Kept
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, FaceKind
@@ -80,14 +83,20 @@ class CheckedProvenance(_Answer):
     trusted_root: TrustedRoot
 
 
+_SHARES = Shares(at_once=4, at_once_each=2, waiting=64, waiting_each=8, patience=30.0)
+"""So many ask the verifying processes at the same time, which uploads and verify on read need too."""
+
+
 class Attesting:
     """Finds provenance objects and has them verified."""
 
-    def __init__(self, resources: Resources, access: Access, reader: Reader, fetching: Fetching) -> None:
+    def __init__(self, resources: Resources, access: Access, who: Verifier, reader: Reader, fetching: Fetching) -> None:
         self._resources = resources
         self._access = access
+        self._who = who
         self._reader = reader
         self._fetching = fetching
+        self._turns = FairTurns(_SHARES)
         self._verifier = AttestationVerifier(resources.settings.attestations, resources.verifying)
 
     async def check(self, index: str, sha256: str, file_name: str, authorization: bytes | None) -> CheckedProvenance:
@@ -98,7 +107,7 @@ class Attesting:
 
         Raises:
             ServiceError: as for the file itself; NOT_FOUND where it has no provenance object; UPSTREAM or UNAVAILABLE,
-                the object cannot be had, or cannot be verified now.
+                the object cannot be had, or cannot be verified now; TOO_MANY, the caller waits for too many others.
         """
         name, digest, wanted, face = _asked(index, sha256, file_name)
         place = await self._access.enter(face, authorization)
@@ -112,7 +121,8 @@ class Attesting:
         body = entry.body
         if body is None:
             body = await self._fetching.body(entry.source, Kept(entry.sha256, entry.length))
-        found = await self._verifier.verify(body, wanted.file_name, digest)
+        async with self._turns.turn(self._turns.ask(caller_of(self._who, authorization))):
+            found = await self._verifier.verify(body, wanted.file_name, digest)
         about = {"filename": wanted.file_name, "sha256": digest, "provenance_sha256": entry.sha256}
         return CheckedProvenance.model_validate(about | found)
 

@@ -110,7 +110,7 @@ async def _hosted_entry(
         try:
             body = await load_checked(store, stored.key, stored.sha256, finding.limits.small)
         except ServiceError:
-            if wanted.metadata or not (owner.verify_on_read or place.record.verify_on_read):
+            if not (owner.verify_on_read or place.record.verify_on_read):
                 raise
             until = time.monotonic() + RETRY_AFTER.total_seconds()
     entry = make_entry(stored, body, place.groups(shown.project), open_=place.open)

@@ -16,6 +16,7 @@ Source: architecture sections 5, 6 and 11.8.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -45,19 +46,23 @@ from shared.reading.provenance import bundle_list, provenance_object
 log = structlog.get_logger()
 
 
+_AT_ONCE = 4
+"""Files of which documents are made at the same time, of all projects: the largest take some 30 MiB."""
+
+
 class _Damaged(Exception):
     """A bundle is not in the store, or is not what was kept."""
 
 
 class AttestedLayer:
-    """Lays the documents about attestations of one index's projects, one object in memory at a time."""
+    """Lays the documents about attestations of one index's projects, those of a few files at a time."""
 
     def __init__(self, engine: AsyncEngine, store: ObjectStore, index_id: IndexId, index: IndexName) -> None:
         self.index = index
         self._engine = engine
         self._store = store
         self._index_id = index_id
-        self._turn = asyncio.Semaphore(1)
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def lay(self, project: NormalizedName, *, full: bool) -> int:
         """Bring the documents about a project up to what is shown; returns how many names were looked at.
@@ -66,25 +71,32 @@ class AttestedLayer:
             full: look at all names, also at those of which the documents are known to be right: for a rebuild.
 
         Raises:
-            ObjectStoreError: the store failed, or other processes replace a document again and again.
+            ExceptionGroup: the store failed, or other processes replace a document again and again.
         """
         async with self._engine.connect() as connection:
             names = await laid_provenance.names_due(connection, self._index_id, project, full=full)
+        rest = iter(names)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(_AT_ONCE, len(names))):
+                group.create_task(self._lay_names(project, rest))
+        return len(names)
+
+    async def _lay_names(self, project: NormalizedName, names: Iterator[FileName]) -> None:
+        """Lay the documents of one name after the other of those that other tasks have not taken yet."""
         for name in names:
             try:
-                async with self._turn:
+                async with self._turns:
                     await self._lay(project, name)
             except _Damaged as error:
                 # One damaged bundle must not keep pages back; the next publication of the project comes here again.
                 log.error("provenance_not_laid", index=str(self.index), file_name=name, error=str(error))
-        return len(names)
 
     async def _lay(self, project: NormalizedName, name: FileName) -> None:
         """Lay both documents of a name.
 
         Raises:
             _Damaged: the provenance object cannot be made.
-            ObjectStoreError: see `lay`.
+            ObjectStoreError: the store failed, or other processes replace a document again and again.
         """
         keys = [attested_key(self.index, project, name, ending) for ending in (PROVENANCE_DOCUMENT, BUNDLE_LIST)]
         async with UnitOfWork(self._engine) as work:

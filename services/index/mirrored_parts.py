@@ -52,8 +52,7 @@ async def mirrored_parts(
     if not mirrors:
         return Mirrored((), 0, None, None, (), {})
     wanted = [mirror for mirror in mirrors if judge_name(policies_of(asked, mirror), project) is None]
-    asking = asyncio.gather(*(mirroring.page(mirror, project) for mirror in wanted), return_exceptions=True)
-    found, withdrawn = await asyncio.gather(asking, mirroring.withdrawn(wanted, project, now))
+    found = await asyncio.gather(*(mirroring.page(mirror, project) for mirror in wanted), return_exceptions=True)
     parts, away, moments, stale, serial = [], [], [], [], 0
     upstreams = {}
     for mirror, page in zip(wanted, found, strict=True):
@@ -69,7 +68,7 @@ async def mirrored_parts(
         if page.document is None:
             continue
         serial += page.serial
-        policies, gone = policies_of(asked, mirror), withdrawn.get(mirror.id, {})
+        policies, gone = policies_of(asked, mirror), page.withdrawn
         shown = (page.document, page.origins, policies, project, now)
         part, change = await sized(len(page.document), shown_document, *shown)
         parts.append(Part(mirror.name, unannounced(part, gone) if gone else part))

@@ -9,8 +9,7 @@ Source: contract python-index section 5.1; architecture section 11.6; ADR 0028.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
@@ -36,7 +35,6 @@ from shared.formats.python.origins import (
     unpack_seen,
 )
 from shared.formats.python.upstream import UpstreamPage, page_of_mirror
-from shared.ids import IndexId
 from shared.reading.mirror_options import MirrorOptions
 from shared.reading.policy import judge_name
 from shared.resources import Resources
@@ -77,6 +75,7 @@ class MirroredPage:
         fresh_until: until when it is used without asking again.
         stale_since: when the upstream last confirmed it, if it should have been asked again and did not answer in time.
         changed_at: when the upstream was asked for this page; None when it has no such project.
+        withdrawn: core metadata files that it is not to announce, since nobody can have them.
     """
 
     document: bytes | None
@@ -85,6 +84,7 @@ class MirroredPage:
     fresh_until: datetime
     stale_since: datetime | None = None
     changed_at: datetime | None = None
+    withdrawn: Withdrawn = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +151,12 @@ class Mirroring:
         closed = mirror.policy is not None and judge_name([mirror.policy], project) is not None
         if closed or subject.options.url is None:
             return MirroredPage(None, None, 0, now + _DAY)
-        kept, stale = await self._current(subject, now, force=force)
+        async with one_by_one(self._resources.engine) as connection:
+            found, withdrawn = await mirror_faults.kept_with_withdrawn(connection, subject.id, project, now)
+        kept, stale = await self._current(subject, found, now, force=force)
         if kept is None:
             return MirroredPage(None, None, 0, now + timedelta(seconds=self._settings.absent))
-        return await _opened(kept, stale=stale)
+        return await _opened(kept, withdrawn, stale=stale)
 
     async def projects(self, mirror: IndexRecord) -> MirroredList:
         """Return a mirror's list of projects, as its upstream has it.
@@ -165,20 +167,25 @@ class Mirroring:
         subject, now = _Subject(mirror, LIST), self._resources.clock.now()
         if subject.options.url is None or not subject.options.lists:
             return MirroredList(None, 0, now + _DAY)
-        kept, stale = await self._current(subject, now)
+        kept, stale = await self._current(subject, await self._kept(subject), now)
         if kept is None:
             return MirroredList(None, 0, now + timedelta(seconds=self._settings.absent))
         since = kept.validity.checked_at if stale else None
         return MirroredList(kept.document, kept.validity.serial or 0, kept.validity.fresh_until, since)
 
-    async def _current(self, subject: _Subject, now: datetime, *, force: bool = False) -> tuple[KeptPage | None, bool]:
+    async def _current(
+        self, subject: _Subject, found: KeptPage | None, now: datetime, *, force: bool = False
+    ) -> tuple[KeptPage | None, bool]:
         """Return what is kept once the upstream was asked, if it is to be, and whether it is stale all the same; None
         when the upstream has no such thing.
+
+        Args:
+            found: what is kept now.
 
         Raises:
             UpstreamAway: nothing is kept, and the upstream gives no answer.
         """
-        kept = await self._kept(subject)
+        kept = None if found is None else found.under(subject.upstream)
         if kept is not None and kept.validity.is_fresh(now) and not force:
             return kept, False
         failure = self._upstreams.shut(subject.options)
@@ -198,14 +205,6 @@ class Mirroring:
         if stale:
             metrics.upstream_stale(name)
         return kept, stale
-
-    async def withdrawn(
-        self, mirrors: Sequence[IndexRecord], project: NormalizedName, now: datetime
-    ) -> Mapping[IndexId, Withdrawn]:
-        """Return which core metadata files the pages of mirrors are not to announce, since nobody can have them."""
-        async with one_by_one(self._resources.engine) as connection:
-            ids = [MirrorId(mirror.id, mirror.life) for mirror in mirrors]
-            return await mirror_faults.withdrawn(connection, ids, project, now)
 
     async def _waited(self, subject: _Subject, kept: KeptPage | None, *, force: bool) -> KeptPage | None:
         """Have the upstream asked and wait for it, not for ever; returns what is kept then, None for no such project.
@@ -345,13 +344,14 @@ class Mirroring:
         return None if kept is None else kept.under(subject.upstream)
 
 
-async def _opened(kept: KeptPage, *, stale: bool = False) -> MirroredPage:
+async def _opened(kept: KeptPage, withdrawn: Withdrawn, *, stale: bool) -> MirroredPage:
     document = None
     if kept.document is not None:
         document = await sized(len(kept.document), unpack, kept.document)
     validity = kept.validity
     since = validity.checked_at if stale else None
-    return MirroredPage(document, kept.origins, validity.serial or 0, validity.fresh_until, since, validity.changed_at)
+    told = (validity.serial or 0, validity.fresh_until, since, validity.changed_at)
+    return MirroredPage(document, kept.origins, *told, withdrawn)
 
 
 def _packed(

@@ -38,6 +38,7 @@ from shared.reading.shelf import Shelf
 from shared.reading.views import View
 from shared.resources import Resources
 from shared.service import Prepared
+from shared.threads import sized
 
 Readable = ListWanted | PageWanted | JsonWanted | MetadataWanted | TargetWanted
 
@@ -206,7 +207,7 @@ class Reader:
 
 
 async def made_variant(document: Document, media: Media, coding: Coding, grow: Callable[[int], None]) -> Variant:
-    """Return a form and coding of a document, made in a thread if it was never asked for.
+    """Return a form and coding of a document, made if it was never asked for; in a thread when it is big.
 
     Args:
         grow: told by how many bytes the document grew.
@@ -216,7 +217,7 @@ async def made_variant(document: Document, media: Media, coding: Coding, grow: C
         return made
     async with document.making:
         if document.variants[at] is None:
-            grow(await asyncio.to_thread(document.make, media, coding))
+            grow(await sized(len(document.body), document.make, media, coding))
     made = document.variants[at]
     assert made is not None
     return made

@@ -131,19 +131,22 @@ def attestation_router(resources: Resources, attesting: Attesting, verifier: Ver
 
     @router.get(_PATH)
     async def list_attestations(request: Request, at: FilePath) -> AttestationList:
-        """List the attestations of a file; for those who may read its index."""
+        """List the attestations of a file; for those who may read its index.
 
-        async def decide() -> IndexRecord:
+        Of a file that is held, or waits for a publication, for those who may upload to its project, approve in the
+        index, or configure it.
+        """
+
+        async def decide() -> tuple[IndexRecord, Principal]:
             principal = await reader(verifier, credentials_in(request.headers))
             index = _stage(directory, at)
             require(principal, Verb.READ, index)
-            return index
+            return index, principal
 
-        index = await decided(directory, decide)
+        index, principal = await decided(directory, decide)
         sha256, name = at.file
-        return AttestationList(
-            items=[AttestationItem.of(one, name) for one in await attesting.listed(index, sha256, name)]
-        )
+        found = await attesting.listed(index, sha256, name, principal)
+        return AttestationList(items=[AttestationItem.of(one, name) for one in found])
 
     @router.post(_PATH, responses=_ANSWERS, openapi_extra=_BODY)
     async def add_attestation(request: Request, response: Response, at: FilePath) -> AttestationAdded:
@@ -160,7 +163,7 @@ def attestation_router(resources: Resources, attesting: Attesting, verifier: Ver
         arrived = attesting.read_posted(await request.body(), name, sha256)
         new, jobs = await attesting.add_to(index, sha256, name, [arrived], principal)
         serial = await resources.heads.wait_settled(index.id, jobs, resources.settings.uploads.publish_wait)
-        items = [AttestationItem.of(one, name) for one in await attesting.listed(index, sha256, name)]
+        items = [AttestationItem.of(one, name) for one in await attesting.listed(index, sha256, name, principal)]
         if serial is None:
             response.status_code = 202
             response.headers["Link"] = f'</api/v1/files/{found.id}>; rel="status"'

@@ -73,7 +73,7 @@ def read_field(fields: Fields, file_name: FileName, sha256: Sha256) -> list[Arri
     otherwise come only once the file is there, which a policy may forbid.
 
     Raises:
-        NoAttestations: the field is no list of either, or an object is not about this file.
+        NoAttestations: the field is no list of either, an object is not about this file, or one is there twice.
     """
     values = [value for value in fields.get(FIELD, ()) if value.strip()]
     if not values:
@@ -99,6 +99,8 @@ def read_field(fields: Fields, file_name: FileName, sha256: Sha256) -> list[Arri
             raise NoAttestations(f"there are two attestations of the predicate type {kind}: send one of each")
         kinds.add(kind)
         read.append(one)
+    if len({one.bundle for one in read}) < len(read):
+        raise NoAttestations("the same attestation is there twice: send each once")
     return read
 
 

@@ -39,11 +39,12 @@ from services.upload.attestation_rules import (
     read_posted,
     refused,
 )
+from services.upload.indexes import keep_index
 from services.upload.rules import Fields
-from services.upload.trusting import Trusting
 from shared.attesting.judging import Judging
 from shared.auth.directory import IndexRecord
-from shared.auth.principal import Principal
+from shared.auth.permissions import Decision, authorize
+from shared.auth.principal import Principal, Verb
 from shared.catalogue import attestations, audit, outbox
 from shared.catalogue.attestations import BUNDLE, PEP740, AttestedFile, NewAttestation, Stored, TooMany
 from shared.catalogue.unit_of_work import UnitOfWork
@@ -103,7 +104,6 @@ class Attesting:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._judging = Judging(resources.settings.attestations, resources.verifying)
-        self._trusting = Trusting()
 
     def read(self, fields: Fields, file_name: FileName, sha256: Sha256) -> list[Arrived]:
         """Return the attestations of a form.
@@ -221,8 +221,8 @@ class Attesting:
         """Add attestations to a file that is there; returns how many are new, and the jobs that publish its pointer.
 
         Raises:
-            ServiceError: as `prove`, `store` and `keep`; not-found or gone, without such a file; forbidden by the
-                status of its project.
+            ServiceError: as `prove`, `store`, `keep` and `keep_index`; not-found or gone, without such a file;
+                forbidden by the status of its project.
         """
         async with self._resources.engine.connect() as connection:
             found = living(
@@ -237,6 +237,7 @@ class Attesting:
         proven = await self.prove(file, arrived, by)
         await self.store(file, proven)
         async with UnitOfWork(self._resources.engine) as work:
+            await keep_index(work.connection, index)
             if not await attestations.lock_living(work.connection, found.id):
                 raise _gone(index, file_name)
             new = await self.keep(work.connection, file, found.id, proven, by)
@@ -247,15 +248,20 @@ class Attesting:
         log.info("attestations_added", file_id=str(found.id), file_name=file_name, count=new)
         return new, [job]
 
-    async def listed(self, index: IndexRecord, sha256: Sha256, file_name: FileName) -> list[Stored]:
-        """Return the attestations of a file, oldest first.
+    async def listed(
+        self, index: IndexRecord, sha256: Sha256, file_name: FileName, principal: Principal
+    ) -> list[Stored]:
+        """Return the attestations of a file, oldest first; of one that pages do not show to those who work on it.
 
         Raises:
-            ServiceError: not-found or gone, without such a file.
+            ServiceError: not-found or gone, without such a file; as for the file itself, where readers may not have it.
         """
         async with self._resources.engine.connect() as connection:
             found = await attestations.file_at(connection, index.id, index.life, sha256, file_name)
-            return await attestations.of_file(connection, living(index, file_name, found).id)
+            file = living(index, file_name, found)
+            if not file.visible and not _works_on(principal, index, file):
+                raise _unseen(index, file_name, file)
+            return await attestations.of_file(connection, file.id)
 
     async def _known(
         self, file: Attested, principal: Principal, *, bound: bool
@@ -266,8 +272,8 @@ class Attesting:
             ServiceError: unavailable.
         """
         index, publisher, had = file.index, None, None
+        material = await self._resources.trusted.material()
         async with self._resources.engine.connect() as connection:
-            material = await self._trusting.material(connection)
             if material.policy is not None:
                 had = await attestations.project_had_provenance(connection, index.id, index.life, file.project)
             if bound and principal.token_id is not None:
@@ -282,10 +288,31 @@ def living(index: IndexRecord, file_name: FileName, found: AttestedFile | None) 
         ServiceError: not-found, there is none; gone, it was removed.
     """
     if found is None:
-        raise ServiceError(ErrorKind.NOT_FOUND, f"{index.name} has no file {file_name} with this digest.")
+        raise _none(index, file_name)
     if found.removed:
         raise _gone(index, file_name)
     return found
+
+
+_WORKING = (Verb.UPLOAD, Verb.APPROVE, Verb.CONFIGURE)
+"""Rights of which one shows what is held, or waits to be approved."""
+
+
+def _works_on(principal: Principal, index: IndexRecord, file: AttestedFile) -> bool:
+    at = index.resource(file.project)
+    return any(authorize(principal, verb, at) is Decision.ALLOWED for verb in _WORKING)
+
+
+def _unseen(index: IndexRecord, file_name: FileName, file: AttestedFile) -> ServiceError:
+    """Return what a reader is told of a file that no publication shows: what the download of it is told."""
+    if file.held is None:
+        return _none(index, file_name)
+    reason = f": {file.held}" if file.held else ""
+    return ServiceError(ErrorKind.FORBIDDEN, ascii_of(f"{file_name} is held for review{reason}"))
+
+
+def _none(index: IndexRecord, file_name: FileName) -> ServiceError:
+    return ServiceError(ErrorKind.NOT_FOUND, f"{index.name} has no file {file_name} with this digest.")
 
 
 def _gone(index: IndexRecord, file_name: FileName) -> ServiceError:

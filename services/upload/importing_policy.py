@@ -13,7 +13,6 @@ from countermark.core.attestations.judgements import JudgedFile
 from countermark.core.digest import Sha256
 from countermark.core.names import IndexName
 from services.upload.attestation_rules import ascii_of
-from services.upload.trusting import Trusting
 from shared.attesting.judging import Judging
 from shared.auth.directory import IndexRecord
 from shared.catalogue import attestations
@@ -30,7 +29,6 @@ class ImportPolicy:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._judging = Judging(resources.settings.attestations, resources.verifying)
-        self._trusting = Trusting()
 
     async def about(self, name: IndexName, here: IndexRecord | None, files: Iterable[Coordinates]) -> Refusal:
         """Return what answers about some files.
@@ -43,11 +41,11 @@ class ImportPolicy:
             ServiceError: unavailable; what trust signs cannot be used.
         """
         had = dict.fromkeys((at.project for at in files), False)
-        async with self._resources.engine.connect() as connection:
-            material = await self._trusting.material(connection)
-            if material.policy is None:
-                return lambda at, sha256: None
-            if here is not None:
+        material = await self._resources.trusted.material()
+        if material.policy is None:
+            return lambda at, sha256: None
+        if here is not None:
+            async with self._resources.engine.connect() as connection:
                 for project in had:
                     had[project] = await attestations.project_had_provenance(connection, here.id, here.life, project)
         now = int(self._resources.clock.now().timestamp())

@@ -22,7 +22,6 @@ from services.upload.attestation_rules import BUILD_PROVENANCE, ascii_of, publis
 from services.upload.carrying import Carrier, put_absent
 from services.upload.parcel import Parcel
 from services.upload.push_rules import ActionLine
-from services.upload.trusting import Trusting
 from shared.attesting.judging import Judging
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Principal
@@ -42,7 +41,6 @@ class PushedAttestations:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._trusting = Trusting()
         self._judging = Judging(resources.settings.attestations, resources.verifying)
 
     async def brought(self, target: IndexRecord, parcel: Parcel, by: Principal) -> Parcel:
@@ -53,8 +51,7 @@ class PushedAttestations:
         """
         if not parcel.provenance:
             return parcel
-        async with self._resources.engine.connect() as connection:
-            material = await self._trusting.material(connection)
+        material = await self._resources.trusted.material()
         kept: list[CarriedAttestation] = []
         bundles: dict[Sha256, bytes] = {}
         told: list[ActionLine] = []
@@ -80,10 +77,10 @@ class PushedAttestations:
             ServiceError: forbidden, with the reason for each file that is not taken; unavailable.
         """
         release = parcel.release
+        material = await self._resources.trusted.material()
+        if material.policy is None:
+            return
         async with self._resources.engine.connect() as connection:
-            material = await self._trusting.material(connection)
-            if material.policy is None:
-                return
             place = (target.id, target.life, release.project)
             had = await attestations.project_had_provenance(connection, *place)
         refused: list[str] = []

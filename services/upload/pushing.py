@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.upload import push_rules as rules
 from services.upload.approving import refuse_replacing
 from services.upload.carrying import AnyCarried, Carrier
+from services.upload.indexes import keep_index
 from services.upload.parcel import MAX_FILES, Parcel
 from services.upload.push_rules import ActionLine, Push
 from services.upload.pushed_attestations import PushedAttestations
@@ -38,7 +39,7 @@ from shared.catalogue.overwriting import NameBurnt, NameTaken
 from shared.catalogue.projects import FORMAT
 from shared.catalogue.promoting import Plan, Row, TargetRelease
 from shared.catalogue.promoting_attestations import living_attestations, write_attestations
-from shared.catalogue.promotion_rows import SourceRelease
+from shared.catalogue.promotion_rows import Carried, SourceRelease
 from shared.catalogue.releases import STRICT, NewRelease
 from shared.catalogue.unit_of_work import UnitOfWork
 from shared.errors import ErrorKind, ServiceError
@@ -115,7 +116,7 @@ class Pushes:
 
         Raises:
             ServiceError: invalid, when there is no such release on this very index; not-found, when it has nothing to
-                take along; forbidden, when some of it is held.
+                take along; forbidden, when some of it is held, or waits for approvals.
         """
         name, version = canonicalize_name(push.name), _normalised(push.version)
         async with self._resources.engine.connect() as connection:
@@ -123,6 +124,8 @@ class Pushes:
             files = [] if release is None else await promoting.living_files(connection, release.id)
             attached = [] if release is None else await promoting.living_attachments(connection, release.id)
             attested = await living_attestations(connection, files if push.files else [])
+            if release is not None and push.files:
+                await _refuse_waiting(connection, source, release, files)
         if release is None:
             words = f"there are no files for {push.name} {push.version} on stage {source.name}"
             raise ServiceError(ErrorKind.INVALID, words)
@@ -206,6 +209,7 @@ class Pushes:
         """
         target = order.target
         async with UnitOfWork(self._resources.engine) as work:
+            await keep_index(work.connection, target)
             release = await _opened(work, order, parcel.release)
             await look_again(work.connection, order.source, parcel)
             plan = await _planned(work, order, release, parcel)
@@ -364,6 +368,20 @@ def _normalised(version: str) -> str:
         return str(Version(version))
     except ValueError:  # `InvalidVersion`, or a number of more digits than Python converts.
         return version
+
+
+async def _refuse_waiting(
+    connection: AsyncConnection, source: IndexRecord, release: SourceRelease, files: Sequence[Carried]
+) -> None:
+    """Refuse what people have yet to approve: it must not find its way out by another index either."""
+    if not await approvals.demanded(connection, source.id, source.life, release.project):
+        return
+    waiting = await promoting.not_shown(connection, files)
+    if waiting:
+        words = (
+            f"Not published in {source.name}, which asks for approvals: {', '.join(waiting[:20])}. Nothing is pushed."
+        )
+        raise ServiceError(ErrorKind.FORBIDDEN, words)
 
 
 def _refuse_held(source: IndexRecord, parcel: Parcel) -> None:

@@ -94,6 +94,10 @@ async def _where(request: Request) -> Response:
     )
 
 
+ATTESTATIONS = "X-Countermark-Attestations"
+"""Header of an answer: how many of the attestations that came along are kept, and how many of these are new."""
+
+
 def devpi_app(uploading: Uploading, removing: Removing) -> FastAPI:
     """Return the application of everything below an index's URL; how it tells of errors, `answering` decides."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
@@ -145,23 +149,33 @@ def _answer(receipt: Receipt, sent: Sent) -> Response:
     index = sent.index
     warnings = "".join(f"Warning: {warning}\n" for warning in receipt.warnings)
     if receipt.attested:
-        warnings = f"Attestations verified and kept: {receipt.attested}.\n{warnings}"
+        warnings = f"{_attested_words(receipt)}\n{warnings}"
+    headers = {ATTESTATIONS: f"kept={receipt.attested}, new={receipt.attested_anew}"} if receipt.attested else {}
     if receipt.serial is not None and sent.devpi:
         again = receipt.already_there and not index.volatile
-        return PlainTextResponse("200 Upload of identical file to non volatile index.\n" if again else "")
+        said = "200 Upload of identical file to non volatile index.\n" if again else ""
+        return PlainTextResponse(said, headers=headers)
     if receipt.serial is not None:
         words = "was already there" if receipt.already_there else "is published"
-        return PlainTextResponse(f"{receipt.file_name} {words} in {index.name}, serial {receipt.serial}.\n{warnings}")
+        said = f"{receipt.file_name} {words} in {index.name}, serial {receipt.serial}.\n{warnings}"
+        return PlainTextResponse(said, headers=headers)
     status = f"/api/v1/files/{receipt.file_id}"
+    headers["Link"] = f'<{status}>; rel="status"'
     if receipt.waiting is not None:
         words = (
             f"{receipt.file_name} is stored and not yet in {index.name}: {receipt.waiting}, see {status}\n{warnings}"
         )
-        return PlainTextResponse(words, headers={"Link": f'<{status}>; rel="status"'})
+        return PlainTextResponse(words, headers=headers)
     return PlainTextResponse(
         f"{receipt.file_name} is stored; its publication in {index.name} is pending: see {status}\n{warnings}",
-        headers={"Link": f'<{status}>; rel="status"'},
+        headers=headers,
     )
+
+
+def _attested_words(receipt: Receipt) -> str:
+    there = receipt.attested - receipt.attested_anew
+    kept = f"Attestations verified and kept: {receipt.attested}"
+    return f"{kept}, of which {there} were there already." if there else f"{kept}."
 
 
 def _refuse_mirror(index: IndexRecord) -> None:

@@ -31,6 +31,7 @@ from services.upload.attaching import Attaching, Documentation
 from services.upload.attestation_rules import FIELD, Arrived
 from services.upload.attestations import Attested, Attesting, Proven
 from services.upload.form import ContentMissing, ReceivedForm, receive_form
+from services.upload.indexes import keep_index
 from services.upload.inspecting import Inspector, sentences
 from services.upload.registering import Registry
 from services.upload.rules import Action
@@ -72,7 +73,9 @@ class Receipt:
     waiting: str | None = None
     """How far its approvals are, in words, where it needs some before it is published."""
     attested: int = 0
-    """Attestations that were added to it."""
+    """Attestations that came along, all of which it has now."""
+    attested_anew: int = 0
+    """Those of them that it did not have before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class _Admitted:
     already_there: bool
     warnings: tuple[str, ...] = ()
     attested: int = 0
+    attested_anew: int = 0
     jobs: Sequence[OutboxId] = ()
     """What publishes the new pointer of a file that was there, and got attestations."""
 
@@ -147,6 +151,7 @@ class Uploads:
                 admitted.warnings,
                 None,
                 admitted.attested,
+                admitted.attested_anew,
             )
             waiting = await self._approvals.pending(sent, admitted.file_id, again=admitted.already_there)
             if waiting is not None:
@@ -213,14 +218,14 @@ class Uploads:
             return await self._there(sent, again.known.id, form, arrived)
         if added.there:
             return await self._there(sent, added.file_id, form, arrived)
-        return _Admitted(added.file_id, False, warnings, len(proven))
+        return _Admitted(added.file_id, False, warnings, len(proven), len(proven))
 
     async def _there(self, sent: Sent, file_id: FileId, form: ReceivedForm, arrived: Sequence[Arrived]) -> _Admitted:
         """Return the file that was there with the same bytes; attestations that came along are added to it."""
         if not arrived:
             return _Admitted(file_id, already_there=True)
         new, jobs = await self.attesting.add_to(sent.index, form.sha256, form.file_name, arrived, sent.principal)
-        return _Admitted(file_id, already_there=True, attested=new, jobs=jobs)
+        return _Admitted(file_id, already_there=True, attested=len(arrived), attested_anew=new, jobs=jobs)
 
     async def _look(self, sent: Sent, coordinates: Coordinates, form: ReceivedForm) -> _Look:
         """Look for the file: it may be there with the same bytes, or its name is free, or may be used again.
@@ -266,6 +271,7 @@ class Uploads:
     async def _keep(self, sent: Sent, new: NewFile, expecting: Expecting, proven: Sequence[Proven]) -> Added:
         index, at = sent.index, new.coordinates
         async with UnitOfWork(self._resources.engine) as work:
+            await keep_index(work.connection, index)
             try:
                 added = await overwriting.add_file(work.connection, index, new)
             except NameTaken as error:

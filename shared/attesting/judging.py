@@ -7,7 +7,6 @@ Source: trust contract sections 3.3 and 4; ADR 0037.
 
 from __future__ import annotations
 
-import base64
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -20,6 +19,7 @@ from countermark.core.policy import InvalidPolicy, Policy, PolicyFile, Rule, Ver
 from shared.attesting.processes import Verifying
 from shared.errors import ErrorKind, ServiceError
 from shared.settings import Attestations
+from shared.threads import sized
 
 MAX_BUNDLES = 20
 """Bundles that are judged at once: the sixteen that a file may have, and those that arrive."""
@@ -50,7 +50,7 @@ class Judging:
         """Return what follows for a file from its bundles.
 
         Args:
-            material: what trust signs now: `shared.catalogue.trust_material.current`.
+            material: what trust signs now: `shared.attesting.trusted`.
             named: the bundle that the file's pointer names, or is to name; None without one.
             others: all other bundles of the file, in any order.
             now: seconds since 1970.
@@ -69,13 +69,14 @@ class Judging:
             "ask": "judge",
             "material": material.to_document(),
             "file": file.to_document(),
-            "named": None if named is None else base64.b64encode(named).decode(),
-            "others": [base64.b64encode(one).decode() for one in others],
+            "named": named,
+            "others": list(others),
             "now": now,
             "had_provenance": had_provenance,
         }
         answer = await self._verifying.ask(asked, file.file_name, self._seconds)
-        return Judgement.from_document(answer["judgement"])
+        # It tells what bundles say, and hardly more.
+        return await sized(sum(map(len, bundles)), Judgement.from_document, answer["judgement"])
 
     def evaluate(
         self,

@@ -13,17 +13,19 @@ import asyncio
 import sys
 from asyncio.subprocess import Process
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any
 
 import orjson
 import structlog
 
-from countermark.core.digest import Sha256, sha256_of
-from shared.attesting.frames import LENGTH, MAX_ANSWER, framed
+from countermark.core.digest import Sha256
+from shared.attesting.frames import LENGTH, MAX_ANSWER, MAX_QUESTION
+from shared.attesting.questions import Question, encoded, weight_of
 from shared.errors import ErrorKind, ServiceError
+from shared.threads import sized
 
 log = structlog.get_logger()
 
@@ -47,6 +49,9 @@ _WAITING_BYTES = 64 << 20
 
 _REMEMBERED, _LARGEST = 256, 32 << 10
 """Answers that are remembered, and bytes of the largest of them; most have some 5,000."""
+
+_PIECE = 64 << 10
+"""Bytes that are taken from a pipe at once: the loop has other things to do in between."""
 
 _RETRY_AFTER = timedelta(seconds=5)
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
@@ -72,7 +77,7 @@ class _Worker:
         pipe = asyncio.subprocess.PIPE
         # Isolated: nothing of the folder that the server was started in, nor of the account's own packages.
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-m", "shared.attesting.worker"),
+            *(sys.executable, "-I", "-m", "shared.attesting.program"),
             stdin=pipe,
             stdout=pipe,
             stderr=pipe,
@@ -84,7 +89,7 @@ class _Worker:
     def alive(self) -> bool:
         return self._process.returncode is None
 
-    async def ask(self, question: bytes) -> bytes:
+    async def ask(self, question: Question) -> bytes:
         """Return the answer.
 
         Raises:
@@ -95,12 +100,16 @@ class _Worker:
         assert reading is not None
         self.asked += 1
         try:
-            writing.write(framed(question))
-            await writing.drain()
+            writing.write(LENGTH.pack(question.length))
+            for piece in question.pieces:
+                writing.write(piece)
+                await writing.drain()
             length = LENGTH.unpack(await reading.readexactly(LENGTH.size))[0]
             if length > MAX_ANSWER:
                 raise _Died(f"it announces an answer of {length} bytes")
-            return await reading.readexactly(length)
+            left = range(length, 0, -_PIECE)
+            pieces = [await reading.readexactly(min(most, _PIECE)) for most in left]
+            return await sized(length, b"".join, pieces)
         except (asyncio.IncompleteReadError, OSError) as error:
             status = await self._process.wait()
             await self._reading
@@ -142,17 +151,23 @@ class Verifying:
         """Return the answer to a question, as `shared.attesting.worker` has it.
 
         Args:
+            question: JSON, but that bytes in it are left to be written in base64 here: there may be many of them.
             about: the file, for messages.
             seconds: that the answer may take, from when a process has the question.
 
         Raises:
-            ServiceError: UNAVAILABLE; it took too long, too many wait, or no process could answer.
+            ServiceError: UNAVAILABLE, it took too long, too many wait, or no process could answer; TOO_LARGE, a process
+                takes no such question.
         """
-        asked = orjson.dumps(question)
-        key = sha256_of(asked)
-        said = self._answers.get(key) or await self._in_turn(key, asked, about, seconds)
-        self._remember(key, said)
-        return orjson.loads(said)
+        weight = weight_of(question)
+        with self._admitted(weight):
+            asked = await sized(weight, encoded, question)
+            if asked.length > MAX_QUESTION:
+                words = f"What is to be verified with {about} has more than {MAX_QUESTION} bytes"
+                raise ServiceError(ErrorKind.TOO_LARGE, f"{words}: bring fewer attestations.")
+            said = self._answers.get(asked.sha256) or await self._in_turn(asked, about, seconds)
+        self._remember(asked.sha256, said)
+        return await sized(len(said), orjson.loads, said)
 
     async def __aenter__(self) -> Verifying:
         """Return itself."""
@@ -170,33 +185,42 @@ class Verifying:
             await worker.end()
         await asyncio.gather(*self._ends)
 
-    async def _in_turn(self, key: Sha256, asked: bytes, about: str, seconds: float) -> bytes:
-        if self._waiting >= _WAITING or self._waiting_bytes + len(asked) > _WAITING_BYTES:
+    @contextmanager
+    def _admitted(self, weight: int) -> Iterator[None]:
+        """Count a question among those that wait or are answered.
+
+        Raises:
+            ServiceError: UNAVAILABLE; there are too many.
+        """
+        if self._waiting >= _WAITING or self._waiting_bytes + weight > _WAITING_BYTES:
             raise _unavailable("Too much is being verified right now; try again in a few seconds.")
         self._waiting += 1
-        self._waiting_bytes += len(asked)
+        self._waiting_bytes += weight
         try:
-            for last in (False, True):
-                async with self._worker() as worker:
-                    # Whoever asked the same before may have the answer by now.
-                    if (said := self._answers.get(key)) is not None:
-                        return said
-                    fresh = worker.asked == 0
-                    try:
-                        async with asyncio.timeout(seconds):
-                            return await worker.ask(asked)
-                    except _Died as error:
-                        await worker.end()
-                        log.warning("verifying_process_died", file=about, fresh=fresh, error=str(error))
-                        if last or fresh:
-                            break
-                    except TimeoutError as error:
-                        log.warning("attestations_slow", file=about, seconds=seconds)
-                        words = f"The attestations of {about} could not be verified in {seconds:g} seconds."
-                        raise _unavailable(words) from error
+            yield
         finally:
             self._waiting -= 1
-            self._waiting_bytes -= len(asked)
+            self._waiting_bytes -= weight
+
+    async def _in_turn(self, asked: Question, about: str, seconds: float) -> bytes:
+        for last in (False, True):
+            async with self._worker() as worker:
+                # Whoever asked the same before may have the answer by now.
+                if (said := self._answers.get(asked.sha256)) is not None:
+                    return said
+                fresh = worker.asked == 0
+                try:
+                    async with asyncio.timeout(seconds):
+                        return await worker.ask(asked)
+                except _Died as error:
+                    await worker.end()
+                    log.warning("verifying_process_died", file=about, fresh=fresh, error=str(error))
+                    if last or fresh:
+                        break
+                except TimeoutError as error:
+                    log.warning("attestations_slow", file=about, seconds=seconds)
+                    words = f"The attestations of {about} could not be verified in {seconds:g} seconds."
+                    raise _unavailable(words) from error
         raise _unavailable(f"The attestations of {about} could not be verified; the server's log says why.")
 
     @asynccontextmanager

@@ -6,7 +6,6 @@ Source: ADR 0031; contract python-index sections 4.2 and 4.3.
 from __future__ import annotations
 
 import asyncio
-import base64
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -45,8 +44,8 @@ class AttestationVerifier:
             return document_of(Report((), failed)) | {"trusted_root": anchor}
         asked = {
             "ask": "provenance",
-            "provenance": base64.b64encode(provenance).decode(),
-            "trusted_root": None if root is None else base64.b64encode(root).decode(),
+            "provenance": provenance,
+            "trusted_root": root,
             "file_name": file_name,
             "sha256": sha256,
         }

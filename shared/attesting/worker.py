@@ -27,7 +27,7 @@ from countermark.core.attestations.trust_root import BadRoot, Root, public_root
 from countermark.core.attestations.verifying import ProvenanceVerifier
 from countermark.core.digest import Sha256, sha256_of
 from shared.attesting.frames import framed, read_frame
-from shared.attesting.metadata import metadata_answer
+from shared.attesting.metadata import metadata_answer, trust_answer
 
 MEMORY = 1 << 30
 """Bytes of address space; it uses some 70 MB of memory."""
@@ -66,6 +66,8 @@ class Answering:
                 return self._judge(asked)
             case "metadata":
                 return metadata_answer(asked)
+            case "trust":
+                return trust_answer(asked)
             case "roots":
                 return _faults_of_roots(asked)
             case _:
@@ -136,7 +138,3 @@ def _bound_time() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + CPU_SECONDS, hard))
-
-
-if __name__ == "__main__":
-    main()

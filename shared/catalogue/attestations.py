@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, NewType
 from uuid import UUID
 
-from sqlalchemy import Row, Select, func, select, update
+from sqlalchemy import Row, Select, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,7 +20,7 @@ from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName, NormalizedName
 from shared.catalogue.attestation_rows import AttestationRow
 from shared.catalogue.projects import FORMAT
-from shared.catalogue.tables import Attestation, File, Project, Release, StoredObject, Token
+from shared.catalogue.tables import Attestation, File, Project, PublishedFile, Release, StoredObject, Token
 from shared.ids import FileId, IndexId, ProjectId, TokenId, new_uuid
 
 AttestationId = NewType("AttestationId", UUID)
@@ -52,7 +52,13 @@ class NewAttestation(AttestationRow):
 
 @dataclass(frozen=True, slots=True)
 class AttestedFile:
-    """A file that attestations may be about; `status` is its project's."""
+    """A file that attestations may be about.
+
+    Attributes:
+        status: of its project.
+        held: why it is held, "" without words, None when it is not.
+        visible: whether a publication shows it now, as pages do.
+    """
 
     id: FileId
     project_id: ProjectId
@@ -60,7 +66,8 @@ class AttestedFile:
     version: str
     status: str
     removed: bool
-    held: bool
+    held: str | None
+    visible: bool
 
 
 class TooMany(Exception):
@@ -119,11 +126,12 @@ async def file_at(
     connection: AsyncConnection, index_id: IndexId, life: int, sha256: Sha256, file_name: FileName
 ) -> AttestedFile | None:
     """Return the file that has a name and a digest in an index, also one that was removed; None when none ever had."""
+    shown = exists().where(PublishedFile.file_id == File.id, PublishedFile.to_serial.is_(None))
     row = (
         await connection.execute(
             select(File.id, File.project_id, Project.name, Project.status, Release.version)
             .add_columns((File.removed_at.is_not(None) | (Project.life != life)).label("removed"))
-            .add_columns(File.held_at.is_not(None).label("held"))
+            .add_columns(File.held_at, File.held_reason, shown.label("visible"))
             .join(Project, Project.id == File.project_id)
             .join(Release, Release.id == File.release_id)
             .where(File.index_id == index_id, File.path_key == sha256[:16])
@@ -133,7 +141,9 @@ async def file_at(
     if row is None:
         return None
     names = (NormalizedName(row.name), row.version)
-    return AttestedFile(FileId(row.id), ProjectId(row.project_id), *names, row.status, row.removed, row.held)
+    held = None if row.held_at is None else row.held_reason or ""
+    place = (FileId(row.id), ProjectId(row.project_id))
+    return AttestedFile(*place, *names, row.status, row.removed, held, row.visible)
 
 
 async def lock_living(connection: AsyncConnection, file_id: FileId) -> bool:

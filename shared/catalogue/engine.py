@@ -21,6 +21,9 @@ CATALOGUE_AWAY = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError
 CONNECT_TIMEOUT = 10.0
 """Seconds that connecting may take."""
 
+AUTOCOMMIT = "AUTOCOMMIT"
+"""Isolation level of connections on which each statement is a transaction of its own."""
+
 
 class CatalogueUnreachable(ConnectionError):
     """Postgres could not be reached: told apart from other errors of the system, whose words are the same."""
@@ -54,7 +57,7 @@ def open_engine(url: str, *, pool: int = 10) -> AsyncEngine:
 async def one_by_one(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """Yield a connection on which each statement is a transaction of its own: one question to Postgres, not three."""
     async with engine.connect() as connection:
-        yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+        yield await connection.execution_options(isolation_level=AUTOCOMMIT)
 
 
 def _connect(dialect: Dialect, _record: object, arguments: list[Any], options: dict[str, Any]) -> Any:

@@ -7,7 +7,7 @@ Source: architecture section 11.6 ("a `fetch` row elects one process").
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,13 +15,14 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import CTE, ColumnElement, Executable, bindparam, delete, func, or_, select, text, update
+from sqlalchemy import CTE, ColumnElement, bindparam, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from countermark.core.names import NormalizedName
 from shared.catalogue.engine import CATALOGUE_AWAY, one_by_one
 from shared.catalogue.listener import Listener
+from shared.catalogue.prepared import Prepared
 from shared.catalogue.tables import Fetch
 from shared.ids import IndexId, new_uuid
 
@@ -108,7 +109,7 @@ class Turn:
             self.mine = await _acquire(connection, self._what, self._holder)
 
     async def end(
-        self, connection: AsyncConnection, statement: Executable | None = None, values: Mapping[str, Any] | None = None
+        self, connection: AsyncConnection, statement: Prepared | None = None, values: dict[str, Any] | None = None
     ) -> None:
         """Give it up with what keeps what was fetched: those who wait wake when that commits.
 
@@ -116,7 +117,7 @@ class Turn:
             statement: as `ending` returns it, with its values; None for nothing else.
         """
         mine = {"ended_what": self._what, "ended_holder": self._holder}
-        await connection.execute(_ENDING if statement is None else statement, {**(values or {}), **mine})
+        await (_ENDING if statement is None else statement).rows(connection, {**(values or {}), **mine})
         self._over = True
 
     async def leave(self, engine: AsyncEngine) -> None:
@@ -192,9 +193,8 @@ class Waiting:
                 event.set()
 
 
-def ending(*parts: ColumnElement[Any]) -> Executable:
-    """Return a statement that gives up a turn and wakes those who wait, for `Turn.end`; made once, since making it
-    takes longer than sending it.
+def ending(*parts: ColumnElement[Any]) -> Prepared:
+    """Return a statement that gives up a turn and wakes those who wait, for `Turn.end`.
 
     Args:
         parts: what it does besides.
@@ -202,7 +202,7 @@ def ending(*parts: ColumnElement[Any]) -> Executable:
     mine = (Fetch.what == bindparam("ended_what"), Fetch.holder == bindparam("ended_holder"))
     ended = delete(Fetch).where(*mine).returning(Fetch.what).cte()
     told = select(func.count(func.pg_notify(CHANNEL, ended.c.what))).scalar_subquery()
-    return select(told, *parts)
+    return Prepared(select(told, *parts))
 
 
 def telling(kept: CTE, parameter: str) -> ColumnElement[int]:
@@ -226,15 +226,16 @@ async def announce(connection: AsyncConnection, what: str) -> None:
 
 
 async def _acquire(connection: AsyncConnection, what: str, holder: UUID) -> bool:
-    return (await connection.scalar(_ACQUIRE, {"what": what, "holder": holder})) is not None
+    return bool(await _ACQUIRE.rows(connection, {"what": what, "holder": holder}))
 
 
-def _acquiring() -> Executable:
+def _acquiring() -> Prepared:
     until = func.now() + TERM
     taken = insert(Fetch).values(what=bindparam("what"), holder=bindparam("holder"), until=until)
     free = or_(Fetch.until < func.now(), Fetch.holder == taken.excluded.holder)
     values = {"holder": taken.excluded.holder, "until": until}
-    return taken.on_conflict_do_update(index_elements=[Fetch.what], set_=values, where=free).returning(Fetch.what)
+    found = taken.on_conflict_do_update(index_elements=[Fetch.what], set_=values, where=free)
+    return Prepared(found.returning(Fetch.what))
 
 
 _ACQUIRE = _acquiring()

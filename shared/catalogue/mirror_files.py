@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.digest import Length, Sha256
 from shared.catalogue.fetches import RELAXED, Turn, ending
+from shared.catalogue.prepared import Prepared
 from shared.catalogue.tables import MirrorFile
 from shared.objects.interface import Key
 
@@ -39,8 +40,10 @@ class Kept:
 
 async def kept_file(connection: AsyncConnection, key: Key) -> Kept | None:
     """Return what is known of kept bytes."""
-    row = (await connection.execute(_KEPT, {"of": key})).first()
-    return None if row is None else Kept(Sha256(row.sha256), Length(row.length), row.evicting_at is not None)
+    rows = await _KEPT.rows(connection, {"of": key})
+    return next(
+        (Kept(Sha256(row["sha256"]), Length(row["length"]), row["evicting_at"] is not None) for row in rows), None
+    )
 
 
 async def note_stored(connection: AsyncConnection, key: Key, kept: Kept, now: datetime) -> None:
@@ -48,7 +51,7 @@ async def note_stored(connection: AsyncConnection, key: Key, kept: Kept, now: da
 
     This does not wait for the disk: bytes without a row are found when they are asked for.
     """
-    await connection.execute(_STORED, _values(key, kept, now))
+    await _STORED.rows(connection, _values(key, kept, now))
 
 
 async def note_fetched(connection: AsyncConnection, key: Key, kept: Kept, now: datetime, turn: Turn) -> None:
@@ -126,6 +129,8 @@ def _count(rows: CTE) -> ColumnElement[int]:
     return select(func.count()).select_from(rows).scalar_subquery()
 
 
-_KEPT = select(MirrorFile.sha256, MirrorFile.length, MirrorFile.evicting_at).where(MirrorFile.key == bindparam("of"))
-_STORED = select(_count(_stored()), RELAXED)
+_KEPT = Prepared(
+    select(MirrorFile.sha256, MirrorFile.length, MirrorFile.evicting_at).where(MirrorFile.key == bindparam("of"))
+)
+_STORED = Prepared(select(_count(_stored()), RELAXED))
 _FETCHED = ending(_count(_stored()), RELAXED)

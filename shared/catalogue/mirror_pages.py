@@ -8,16 +8,17 @@ Source: architecture section 11.6; contract python-index section 5.1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, Row, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import ARRAY, ColumnElement, Uuid, and_, any_, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.names import NormalizedName
 from shared.catalogue.fetches import CHANGED, RELAXED, Turn, announce, ending, telling, what_page
+from shared.catalogue.prepared import Found, Prepared
 from shared.catalogue.tables import MirrorPage
 from shared.ids import IndexId
 
@@ -141,8 +142,8 @@ class NewPage:
 
 async def kept_page(connection: AsyncConnection, mirror: MirrorId, project: NormalizedName) -> KeptPage | None:
     """Return what a mirror keeps of a project, None when it never asked."""
-    row = (await connection.execute(_KEPT, _of(mirror, project))).one_or_none()
-    return None if row is None else _page(row)
+    rows = await _KEPT.rows(connection, values_of(mirror, project))
+    return page_of(rows[0]) if rows else None
 
 
 async def kept_pages(
@@ -153,7 +154,8 @@ async def kept_pages(
         return {}
     these = or_(*(and_(MirrorPage.index_id == one.id, MirrorPage.life == one.life) for one in mirrors))
     rows = await connection.execute(select(*MirrorPage.__table__.columns).where(these, MirrorPage.project == project))
-    return {IndexId(row.index_id): _page(row) for row in rows}
+    found = ((IndexId(row["index_id"]), page_of(row)) for row in rows.mappings())
+    return {index_id: page for index_id, page in found if page is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +173,11 @@ async def kept_origins(
     if not mirrors:
         return {}
     lives = {mirror.id: mirror.life for mirror in mirrors}
-    rows = await connection.execute(_ORIGINS, {"ids": list(lives), "of_project": project})
+    rows = await _ORIGINS.rows(connection, {"ids": list(lives), "of_project": project})
     return {
-        IndexId(row.index_id): KeptOrigins(row.origins, row.fresh_until)
+        IndexId(row["index_id"]): KeptOrigins(row["origins"], row["fresh_until"])
         for row in rows
-        if lives[IndexId(row.index_id)] == row.life
+        if lives[IndexId(row["index_id"])] == row["life"]
     }
 
 
@@ -197,7 +199,7 @@ async def keep(
         "new_fresh_until": page.fresh_until,
         "notice": f"{CHANGED}{what_page(mirror.id, project)} {page.asked_at.isoformat()}",
     }
-    await turn.end(connection, _KEEP, {**_of(mirror, project), **values})
+    await turn.end(connection, _KEEP, {**values_of(mirror, project), **values})
 
 
 async def confirm(
@@ -205,13 +207,13 @@ async def confirm(
 ) -> None:
     """Note that the upstream still has what is kept, and end the turn."""
     values = {"new_etag": said.etag, "new_checked_at": said.asked_at, "new_fresh_until": said.fresh_until}
-    await turn.end(connection, _CONFIRM, {**_of(mirror, project), **values})
+    await turn.end(connection, _CONFIRM, {**values_of(mirror, project), **values})
 
 
 async def locked_page(connection: AsyncConnection, mirror: MirrorId, project: NormalizedName) -> KeptPage | None:
     """Return what a mirror keeps of a project, which nobody else changes until the transaction ends."""
-    row = (await connection.execute(_KEPT.with_for_update(), _of(mirror, project))).one_or_none()
-    return None if row is None else _page(row)
+    rows = await _LOCKED.rows(connection, values_of(mirror, project))
+    return page_of(rows[0]) if rows else None
 
 
 async def drop(connection: AsyncConnection, mirror: MirrorId, project: NormalizedName) -> None:
@@ -249,10 +251,12 @@ async def note_failure(
     await connection.execute(statement.values(failing_since=since, failure=why[:_MAX_FAILURE], retry_at=retry_at))
 
 
-def _page(row: Row[Any]) -> KeptPage:
-    dates = (row.changed_at, row.checked_at, row.fresh_until, row.failing_since)
-    validity = Validity(row.upstream, row.serial, row.etag, *dates, row.failure, row.retry_at)
-    return KeptPage(row.document, row.origins, row.seen, validity)
+def page_of(row: Found) -> KeptPage | None:
+    """Return the page that a row of its columns is, None for one that has nothing in them."""
+    if row["project"] is None:
+        return None
+    validity = Validity(*(row[field.name] for field in fields(Validity)))
+    return KeptPage(row["document"], row["origins"], row["seen"], validity)
 
 
 def _row(mirror: MirrorId, project: NormalizedName) -> ColumnElement[bool]:
@@ -260,7 +264,8 @@ def _row(mirror: MirrorId, project: NormalizedName) -> ColumnElement[bool]:
     return and_(mine, MirrorPage.project == project)
 
 
-def _of(mirror: MirrorId, project: NormalizedName) -> dict[str, object]:
+def values_of(mirror: MirrorId, project: NormalizedName) -> dict[str, object]:
+    """Return the values by which a statement with `THIS` finds a page."""
     return {"of_index_id": mirror.id, "of_life": mirror.life, "of_project": project}
 
 
@@ -268,15 +273,19 @@ _KEYS = ("index_id", "life", "project")
 _FRESH = ("etag", "checked_at", "fresh_until")
 _TOLD = ("document", "origins", "seen", "newest_at", "oldest_at", "upstream", "serial", "changed_at", *_FRESH)
 _NO_FAILURE = dict.fromkeys(("failing_since", "failure", "retry_at"))
-_THIS = and_(*(getattr(MirrorPage, key) == bindparam(f"of_{key}") for key in _KEYS))
+THIS = and_(*(getattr(MirrorPage, key) == bindparam(f"of_{key}") for key in _KEYS))
+"""The row of a page."""
 
-_KEPT = select(*MirrorPage.__table__.columns).where(_THIS)
-_ORIGINS = select(MirrorPage.index_id, MirrorPage.life, MirrorPage.origins, MirrorPage.fresh_until).where(
-    MirrorPage.index_id.in_(bindparam("ids", expanding=True)), MirrorPage.project == bindparam("of_project")
+_PAGE = select(*MirrorPage.__table__.columns).where(THIS)
+_KEPT, _LOCKED = Prepared(_PAGE), Prepared(_PAGE.with_for_update())
+_ORIGINS = Prepared(
+    select(MirrorPage.index_id, MirrorPage.life, MirrorPage.origins, MirrorPage.fresh_until).where(
+        MirrorPage.index_id == any_(bindparam("ids", type_=ARRAY(Uuid))), MirrorPage.project == bindparam("of_project")
+    )
 )
 
 
-def _keeping() -> Executable:
+def _keeping() -> Prepared:
     values: dict[str, Any] = {key: bindparam(f"of_{key}") for key in _KEYS} | {
         name: bindparam(f"new_{name}") for name in _TOLD
     }
@@ -289,10 +298,10 @@ def _keeping() -> Executable:
     return ending(telling(kept.returning(MirrorPage.project).cte(), "notice"), RELAXED)
 
 
-def _confirming() -> Executable:
+def _confirming() -> Prepared:
     told: dict[str, Any] = {name: bindparam(f"new_{name}") for name in _FRESH}
     older = MirrorPage.checked_at <= told["checked_at"]
-    confirmed = update(MirrorPage).where(_THIS, older).values({**told, **_NO_FAILURE})
+    confirmed = update(MirrorPage).where(THIS, older).values({**told, **_NO_FAILURE})
     count = select(func.count()).select_from(confirmed.returning(MirrorPage.project).cte())
     return ending(count.scalar_subquery(), RELAXED)
 

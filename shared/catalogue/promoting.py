@@ -24,7 +24,7 @@ from shared.catalogue.overwriting import OVERWRITE, NameBurnt, NameTaken, Standi
 from shared.catalogue.projects import FORMAT
 from shared.catalogue.promotion_rows import Carried, CarriedAttachment, SourceRelease
 from shared.catalogue.releases import STRICT, KnownFile
-from shared.catalogue.tables import Attachment, Audit, File, Project, Release, StoredObject
+from shared.catalogue.tables import Attachment, Audit, File, Project, PublishedFile, Release, StoredObject
 from shared.formats.python.names import SDIST, release_key
 from shared.ids import AuditId, FileId, IndexId, ProjectId, ReleaseId, new_uuid
 
@@ -101,6 +101,15 @@ async def living_files(connection: AsyncConnection, release_id: ReleaseId) -> li
         .order_by(File.file_name)
     )
     return [Carried(**row._mapping) for row in rows]
+
+
+async def not_shown(connection: AsyncConnection, files: Sequence[Carried]) -> list[FileName]:
+    """Return which of the files no publication shows now, in order."""
+    shown = select(PublishedFile.file_id).where(
+        PublishedFile.file_id.in_([file.id for file in files]), PublishedFile.to_serial.is_(None)
+    )
+    visible = set(await connection.scalars(shown))
+    return [file.file_name for file in files if file.id not in visible]
 
 
 async def living_attachments(connection: AsyncConnection, release_id: ReleaseId) -> list[CarriedAttachment]:

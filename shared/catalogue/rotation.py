@@ -23,6 +23,10 @@ async def unsigned_by(connection: AsyncConnection, role: Role, keyid: str) -> li
             return await _indexes(connection, keyid, ~_names_key(TufHead.timestamp))
         case Role.SNAPSHOT:
             return await _indexes(connection, keyid, _some_file(TufFile.role == "snapshot"))
+        case Role.REGISTRY:
+            by_registry = (await _by_registry(connection)).values()
+            without = {one for file, indexes in by_registry if not _names(file, keyid) for one in indexes}
+            return [index for index in await binning.binned_indexes(connection) if index.id in without]
         case _:
             found = []
             for file, indexes in (await _by_registry(connection)).values():
@@ -37,9 +41,10 @@ async def registries_in_use(connection: AsyncConnection) -> list[StoredTrustFile
     return [file for file, _ in (await _by_registry(connection)).values()]
 
 
-async def behind(connection: AsyncConnection, *, root: int) -> list[BinnedIndex]:
-    """Return the indexes that have not published a version of root yet, or a newer one."""
-    return await _indexes(connection, "", TufHead.root_version < root)
+async def behind(connection: AsyncConnection, role: Role, version: int) -> list[BinnedIndex]:
+    """Return the indexes that have not published a version of root or targets yet, or a newer one."""
+    published = TufHead.root_version if role is Role.ROOT else TufHead.targets_version
+    return await _indexes(connection, "", published < version)
 
 
 async def _by_registry(connection: AsyncConnection) -> dict[int, tuple[StoredTrustFile, set[IndexId]]]:
@@ -53,6 +58,11 @@ async def _by_registry(connection: AsyncConnection) -> dict[int, tuple[StoredTru
         file = in_use[version]
         found.setdefault(file.version, (file, set()))[1].add(index.id)
     return found
+
+
+def _names(file: StoredTrustFile, keyid: str) -> bool:
+    """Return whether a file was signed with a key: registries list the keys of bins, never their own."""
+    return keyid.encode() in file.content
 
 
 def _some_file(which: ColumnElement[bool]) -> ColumnElement[bool]:

@@ -1,27 +1,22 @@
-"""What the deployment's key holders signed for attestations: the policy and the Sigstore roots. Read only.
+"""The rows that say what the deployment's key holders signed for attestations: the policy and the Sigstore roots.
 
-The bytes are those of targets of the offline role `trust`, by the digests that its published file names. Whoever judges
-by them on the server believes the catalogue; clients verify the same targets by the role's keys.
+Read only, and nothing here is believed: `shared.attesting.trusted` has the signatures verified, and compares the bytes
+of targets with what was signed.
 Source: trust contract sections 1.4, 2.3 and 4; architecture section 11.3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
 
-import orjson
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
-from sqlalchemy import select
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.attestations.trust_material import TrustMaterial
-from countermark.core.digest import sha256_of
 from shared.catalogue.signing_events import kept_targets
-from shared.catalogue.tables import KeyHandle, TrustFile
+from shared.catalogue.tables import TrustFile
+from shared.trust.links import MAX_ROOTS, TRUST_CHAIN, TrustFiles
 
 POLICY = "trust/policy.yaml"
 """Target path of the policy."""
@@ -29,63 +24,67 @@ POLICY = "trust/policy.yaml"
 _DEFAULT_ROOT = "trusted_root.json"
 _ROOT_SUFFIX = ".trusted_root.json"
 
+_MAX_FILE, _MAX_FILES = 512_000, 8_000_000
+"""Bytes of one file, and of all that are looked at; a root has some 3,000."""
 
-async def current(connection: AsyncConnection, known: TrustMaterial | None = None) -> TrustMaterial:
-    """Return what the newest published file of trust names; nothing of it before the deployment has one.
+Newest = Mapping[str, tuple[int, str]]
+"""Role (root, targets, trust) -> version and sha256 of its newest file."""
 
-    With it comes whose signatures are no evidence: those of the deployment's own keys.
 
-    Args:
-        known: what was found before, which is returned while no newer version was published.
+async def newest(connection: AsyncConnection) -> Newest:
+    """Return which files are the newest; what is told here is told by nobody's signature.
+
+    Not by `shared.catalogue.trust`: that knows metadata by the TUF library, which services that judge do without.
+    """
+    rows = await connection.execute(
+        select(TrustFile.role, TrustFile.version, TrustFile.sha256)
+        .ext(distinct_on(TrustFile.role))
+        .where(TrustFile.role.in_(TRUST_CHAIN))
+        .order_by(TrustFile.role, TrustFile.version.desc())
+    )
+    return {row.role: (row.version, row.sha256) for row in rows}
+
+
+async def trust_files(connection: AsyncConnection, wanted: Newest) -> TrustFiles:
+    """Return the files that show what trust signs.
 
     Raises:
-        LookupError: the catalogue lacks the bytes of one or has others, so that nothing may be judged.
-        BadTrustMaterial: there is more of it than is looked at.
+        LookupError: one is missing, or there is more of it than is looked at.
     """
-    # Not by `shared.catalogue.trust`: that knows metadata by the TUF library, which services that judge do without.
-    newest = select(TrustFile.version, TrustFile.content).where(TrustFile.role == "trust")
-    row = (await connection.execute(newest.order_by(TrustFile.version.desc()).limit(1))).first()
-    if row is None:
-        return TrustMaterial()
-    own = await _own_keys(connection)
-    if known is not None and known.version == row.version:
-        return known if known.own_keys == own else replace(known, own_keys=own)
-    named = _targets(orjson.loads(row.content))
-    material = replace(await named_material(connection, named, row.version), own_keys=own)
-    found = dict(material.roots) if material.policy is None else {**material.roots, POLICY: material.policy}
-    for path, content in found.items():
-        if sha256_of(content) != named[path]:
-            raise LookupError(f"{path} in the catalogue is not what trust names: nothing may be judged by it")
-    return material
+    versions = {role: version for role, (version, _) in wanted.items()}
+    if absent := [role for role in TRUST_CHAIN if role not in versions]:
+        raise LookupError(f"the catalogue has no file of {' and of '.join(absent)}")
+    if versions["root"] > MAX_ROOTS:
+        raise LookupError(f"there are more than {MAX_ROOTS} roots")
+    is_root = (TrustFile.role == "root") & (TrustFile.version <= versions["root"])
+    below = [(TrustFile.role == role) & (TrustFile.version == versions[role]) for role in ("targets", "trust")]
+    here = is_root | below[0] | below[1]
+    length = func.octet_length(TrustFile.content)
+    if (await connection.scalar(select(func.sum(length)).where(here)) or 0) > _MAX_FILES:
+        raise LookupError(f"the files of root, targets and trust have more than {_MAX_FILES} bytes")
+    columns = select(TrustFile.role, TrustFile.version, TrustFile.content)
+    rows = await connection.execute(columns.where(here, length <= _MAX_FILE))
+    found: dict[tuple[str, int], bytes] = {(row.role, row.version): row.content for row in rows}
 
+    def file(role: str, version: int) -> bytes:
+        try:
+            return found[role, version]
+        except KeyError:
+            raise LookupError(f"the catalogue lacks version {version} of {role}, or it is too long") from None
 
-async def _own_keys(connection: AsyncConnection) -> frozenset[str]:
-    """Return the sha256 of the SubjectPublicKeyInfo of every key that this deployment signs metadata with, or did."""
-    found = await connection.scalars(select(KeyHandle.public_key))
-    try:
-        return frozenset(sha256_of(_der(key)) for key in found)
-    except (ValueError, KeyError, TypeError, AttributeError, UnsupportedAlgorithm) as error:
-        raise LookupError(f"a key of this deployment in the catalogue cannot be read: {str(error)[:200]}") from error
-
-
-def _der(key: Mapping[str, Any]) -> bytes:
-    """Return the DER of a public key that is kept as TUF has it: Ed25519 in hex, others in PEM."""
-    public = key["keyval"]["public"]
-    if key["keytype"] == "ed25519":
-        loaded: Any = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public))
-    else:
-        loaded = load_pem_public_key(public.encode())
-    return bytes(loaded.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    roots = tuple(file("root", version) for version in range(1, versions["root"] + 1))
+    return TrustFiles(roots, file("targets", versions["targets"]), file("trust", versions["trust"]))
 
 
 async def named_material(connection: AsyncConnection, named: Mapping[str, str], version: int | None) -> TrustMaterial:
     """Return what a file of trust names, which may be an older one: an index goes on to the newest when it publishes.
 
     Args:
-        named: its targets, path -> sha256.
+        named: its targets, path -> sha256. That the bytes have it is for the caller to see.
 
     Raises:
-        LookupError, BadTrustMaterial: as `current`.
+        LookupError: the catalogue lacks the bytes of one, so that nothing may be judged.
+        BadTrustMaterial: there is more of it than is looked at.
     """
     wanted = {path: digest for path, digest in named.items() if is_material(path, with_policy=POLICY in named)}
     kept = await kept_targets(connection, wanted.values()) if wanted else {}
@@ -94,11 +93,6 @@ async def named_material(connection: AsyncConnection, named: Mapping[str, str], 
         raise LookupError(f"the catalogue lacks the bytes of {', '.join(absent)}: propose trust again with them")
     found = {path: kept[digest] for path, digest in wanted.items()}
     return TrustMaterial(found.pop(POLICY, None), found, version)
-
-
-def _targets(document: dict[str, Any]) -> dict[str, str]:
-    """Return the targets of a file of trust, path -> sha256."""
-    return {path: target["hashes"]["sha256"] for path, target in document["signed"]["targets"].items()}
 
 
 def is_material(path: str, *, with_policy: bool) -> bool:

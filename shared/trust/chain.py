@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from tuf.api.exceptions import LengthOrHashMismatchError, RepositoryError, UnsignedMetadataError
@@ -33,6 +33,8 @@ from shared.trust.links import (
     Link,
     MetadataReport,
     Served,
+    TrustFiles,
+    TrustReport,
 )
 
 
@@ -49,24 +51,66 @@ T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
 
 def check_metadata(served: Served, index: IndexName, target: str, now: datetime) -> MetadataReport:
     """Return what holds of an index's metadata, up to a target."""
-    checking = _Checking(index, now, served.withheld)
+    checking = _Checking(now, served.withheld)
     try:
         with checking.link("root") as evidence:
             root = checking.root(served.roots, evidence)
         with checking.link("timestamp") as evidence:
             timestamp = checking.file(Timestamp, "timestamp", served.timestamp, root, evidence)
         with checking.link("snapshot") as evidence:
-            snapshot = checking.snapshot(served.snapshot, timestamp, root, evidence)
+            snapshot = checking.snapshot(served.snapshot, timestamp, root, index, evidence)
         with checking.link("target") as evidence:
             return checking.target(served, snapshot, root, target, evidence)
     except _Broken:
         return MetadataReport(tuple(checking.links))
 
 
+def check_trust(files: TrustFiles) -> TrustReport:
+    """Return what the trust role signs, as far as signatures and thresholds show it.
+
+    1. From the first root on, each root by the one before and by itself.
+    2. `targets` by the newest root.
+    3. `trust` by `targets`, which has to delegate each target of it.
+
+    Which root is the right first one, what was seen before and what has expired is for whoever asks.
+    Source: TUF specification 1.0.34 sections 5.3 and 5.6; trust contract sections 1.1 and 2.3.
+    """
+    # No file expires before that moment.
+    checking = _Checking(datetime.min.replace(tzinfo=UTC), {})
+    try:
+        with _told():
+            root = checking.root(files.roots, {})
+            targets = checking.file(Targets, "targets", files.targets, root, {})
+            trust = checking.file(Targets, "trust", files.trust, targets, {})
+            for path in trust.targets:
+                if _delegates(targets, path)[:1] != ["trust"]:
+                    raise _Broken(OTHER, f"trust may not sign {path[:100]}")
+            signed = {path: (Sha256(one.hashes["sha256"]), one.length) for path, one in trust.targets.items()}
+    except _Broken as broken:
+        return TrustReport(refused=str(broken))
+    versions = {"root": root.version, "targets": targets.version, "trust": trust.version}
+    expires = {"root": root.expires, "targets": targets.expires, "trust": trust.expires}
+    return TrustReport(None, versions, expires, signed)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what the library raises about bytes from outside into a broken link.
+
+    Raises:
+        _Broken: the block failed.
+    """
+    try:
+        yield
+    except LengthOrHashMismatchError as error:
+        raise _Broken(OTHER, f"it is not the file that was signed for: {error}") from error
+    except (DeserializationError, RepositoryError, ValueError, LookupError, TypeError) as error:
+        raise _Broken(OTHER, f"it is no such metadata: {error}") from error
+
+
 class _Checking:
-    def __init__(self, index: IndexName, now: datetime, withheld: Mapping[str, str]) -> None:
+    def __init__(self, now: datetime, withheld: Mapping[str, str]) -> None:
         self.links: list[Link] = []
-        self._index = index
         self._now = now
         self._withheld = withheld
         self._ends: list[datetime] = []
@@ -80,12 +124,8 @@ class _Checking:
         """
         evidence: dict[str, Any] = {}
         try:
-            try:
+            with _told():
                 yield evidence
-            except LengthOrHashMismatchError as error:
-                raise _Broken(OTHER, f"it is not the file that was signed for: {error}") from error
-            except (DeserializationError, RepositoryError, ValueError, LookupError, TypeError) as error:
-                raise _Broken(OTHER, f"it is no such metadata: {error}") from error
         except _Broken as broken:
             self.links.append(Link(name, broken.code, str(broken), evidence))
             raise
@@ -129,14 +169,16 @@ class _Checking:
         self._fresh(role, made.signed.expires)
         return made.signed
 
-    def snapshot(self, content: bytes | None, timestamp: Timestamp, root: Root, evidence: dict[str, Any]) -> Snapshot:
+    def snapshot(
+        self, content: bytes | None, timestamp: Timestamp, root: Root, index: IndexName, evidence: dict[str, Any]
+    ) -> Snapshot:
         """Check the snapshot that the timestamp names."""
         _same_file(timestamp.snapshot_meta, content)
         snapshot = self.file(Snapshot, "snapshot", content, root, evidence)
         if snapshot.version != timestamp.snapshot_meta.version:
             raise _Broken(OLDER, f"it has version {snapshot.version}, the timestamp names another one")
         try:
-            evidence["names_index"] = check_snapshot(snapshot.unrecognized_fields, self._index)
+            evidence["names_index"] = check_snapshot(snapshot.unrecognized_fields, index)
         except PointerMismatch as error:
             raise _Broken(MISMATCH, error.problem) from error
         return snapshot

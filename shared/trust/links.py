@@ -1,4 +1,4 @@
-"""What is asked and answered about an index's metadata: the files as they are served, the links of the chain. Pure.
+"""What is asked and answered about metadata: files as they are served, links of the chain, what trust signs. Pure.
 
 Without the TUF library: who serves asks a process that has it (`shared.attesting.worker`).
 Source: trust contract sections 1.1 and 3.3.
@@ -43,18 +43,18 @@ class Served:
     withheld: Mapping[str, str] = field(default_factory=dict)
 
     def to_document(self) -> dict[str, Any]:
-        """Return this in JSON, bytes in base64."""
+        """Return this as a part of a question."""
         contents = {one: getattr(self, one) for one in _FILES}
         return {
-            "roots": [base64.b64encode(root).decode() for root in self.roots],
-            "files": {one: base64.b64encode(body).decode() for one, body in contents.items() if body is not None},
+            "roots": self.roots,
+            "files": {one: body for one, body in contents.items() if body is not None},
             "bin_name": self.bin_name,
             "withheld": dict(self.withheld),
         }
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Served:
-        """Read what `to_document` made."""
+        """Read what `to_document` made, bytes in base64."""
         return cls(
             roots=tuple(base64.b64decode(root) for root in document["roots"]),
             bin_name=document["bin_name"],
@@ -127,3 +127,76 @@ class MetadataReport:
         ):
             raise ValueError("this report on metadata contradicts itself")
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class TrustFiles:
+    """What shows that the trust role signs something: roots from version 1 on, without a gap, and the files below."""
+
+    roots: tuple[bytes, ...]
+    targets: bytes
+    trust: bytes
+
+    def to_document(self) -> dict[str, Any]:
+        """Return this as a part of a question."""
+        return {"roots": self.roots, "targets": self.targets, "trust": self.trust}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> TrustFiles:
+        """Read what `to_document` made, bytes in base64."""
+        return cls(
+            tuple(base64.b64decode(root) for root in document["roots"]),
+            base64.b64decode(document["targets"]),
+            base64.b64decode(document["trust"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TrustReport:
+    """What the trust role signs, or why its file is not believed; whether it expired is for whoever asks.
+
+    Attributes:
+        refused: why it is not believed, for people; None where all signatures hold.
+        versions: of root, targets and trust, by role.
+        expires: when each of them does, by role.
+        targets: path -> (sha256, length in bytes).
+    """
+
+    refused: str | None = None
+    versions: Mapping[str, int] = field(default_factory=dict)
+    expires: Mapping[str, datetime] = field(default_factory=dict)
+    targets: Mapping[str, tuple[Sha256, int]] = field(default_factory=dict)
+
+    def to_document(self) -> dict[str, Any]:
+        """Return this in JSON."""
+        return {
+            "refused": self.refused,
+            "versions": dict(self.versions),
+            "expires": {role: moment.isoformat() for role, moment in self.expires.items()},
+            "targets": {path: list(one) for path, one in self.targets.items()},
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> TrustReport:
+        """Read what `to_document` made.
+
+        Raises:
+            ValueError: it is something else, or holds without saying of which files.
+        """
+        try:
+            found = cls(
+                document["refused"],
+                {role: int(document["versions"][role]) for role in document["versions"]},
+                {role: datetime.fromisoformat(moment) for role, moment in document["expires"].items()},
+                {path: (parse_sha256(sha256), int(length)) for path, (sha256, length) in document["targets"].items()},
+            )
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError("this is no report on trust") from error
+        complete = found.versions.keys() == found.expires.keys() == set(TRUST_CHAIN)
+        if (found.refused is None) is not complete:
+            raise ValueError("this report on trust contradicts itself")
+        return found
+
+
+TRUST_CHAIN = ("root", "targets", "trust")
+"""The roles that say what trust signs, from the anchor down."""

@@ -84,6 +84,11 @@ class Profile:
         """Whether the registry's key is at hand, so that a command can change the count of bins (section 11.3)."""
         return self.roles[Role.REGISTRY].keys == 1
 
+    @property
+    def server_roles(self) -> tuple[Role, ...]:
+        """The roles whose keys the server has, and people never."""
+        return (*ONLINE, Role.REGISTRY) if self.registry_is_online else ONLINE
+
 
 def _days(days: float) -> timedelta:
     return timedelta(days=days)

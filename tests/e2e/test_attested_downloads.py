@@ -18,12 +18,23 @@ import httpx2
 import pytest
 
 from tests.support.archives import make_wheel
-from tests.support.builds import Forge, policy
+from tests.support.builds import OPEN_RULE, Forge, policy
 from tests.support.processes import Deployment, program, run, start_deployment
+from tests.support.sigstore.instance import PUBLISH, statement
 from tests.support.trusting import POLICY, TRUSTED_ROOT, Holders
 from tests.support.uploading import form_fields
+from tests.support.waiting import until
 
 WHEEL, FREE = "widget-1.0-py3-none-any.whl", "free-1.0-py3-none-any.whl"
+PUBLISHED, LISTED = "pub-1.0-py3-none-any.whl", "pub-2.0-py3-none-any.whl"
+"""Wheels that nobody attests the build of: one has a PEP 740 object, the other a bundle that fits into none."""
+
+PUBLISHING = f"""
+  - match: "pub"
+    builders: ["release"]
+    source: "https://github.com/acme/thing"
+    predicates: ["{PUBLISH}"]
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +81,16 @@ def site() -> Iterator[Site]:
             forge, home = Forge(), Path(folder) / "holders"
             home.mkdir()
             signed = {POLICY: home / "policy.yaml", TRUSTED_ROOT: home / "root.json"}
-            signed[POLICY].write_bytes(policy())
+            signed[POLICY].write_bytes(policy(rest=PUBLISHING + OPEN_RULE))
             signed[TRUSTED_ROOT].write_bytes(forge.instance.trusted_root())
             Holders(running, home).sign(signed)
             wheel = make_wheel("widget", "1.0")
             _upload(running, WHEEL, wheel, [forge.build_attestation(WHEEL, wheel)])
             _upload(running, FREE, make_wheel("free", "1.0"), [])
+            first, second = make_wheel("pub", "1.0"), make_wheel("pub", "2.0")
+            _upload(running, PUBLISHED, first, [forge.publish_attestation(PUBLISHED, first)])
+            signed_v2 = forge.instance.sign(statement(LISTED, second, PUBLISH), forge.claims, log="v2")
+            _upload(running, LISTED, second, [signed_v2])
             made = Site(running, forge, Path(folder) / "home")
             for address in (f"{running.api}/root/stable", running.tree / "indexes" / "root" / "stable"):
                 made.countermark("root", "pin", address, home / "1.root.json")
@@ -125,3 +140,35 @@ def test_one_byte_changed_in_the_store(suffix: str, code: int, link: str, site: 
         path.write_bytes(whole)
     site.countermark(*asked)
     assert os.listdir(tmp_path / "dest") == [WHEEL]
+
+
+def test_what_no_pointer_names(site: Site, tmp_path: Path) -> None:
+    """Publish attestations satisfy the policy that asks for them: at the registry, in its bare tree, in a copy of that,
+    and for the verify service; who has the tree without them is refused, until it is laid again."""
+    api, tree = site.deployment.api, site.deployment.tree / "indexes" / "root" / "stable"
+    laid = [tree / f"attestations/pub/{PUBLISHED}.provenance.json", tree / f"attestations/pub/{LISTED}.bundles.json"]
+    until("both documents are laid", lambda: all(path.is_file() for path in laid))
+    copied = site.deployment.command("tree", "copy", "root/stable", str(tmp_path / "copy"))
+    assert copied.returncode == 0, copied.stderr
+    copy = tmp_path / "copy" / "indexes" / "root" / "stable"
+    site.countermark("root", "pin", copy, site.home.parent / "holders" / "1.root.json")
+    for where in (f"{api}/root/stable", tree, copy):
+        for version, name in (("1.0", PUBLISHED), ("2.0", LISTED)):
+            asked = ("download", f"pub=={version}", "--repository", where, "--dest", tmp_path / "dest", "--json")
+            said = [json.loads(line) for line in site.countermark(*asked).splitlines() if line.startswith("{")]
+            found = {step["step"]: step for step in said}
+            assert found["policy"]["attested"], name
+            assert found["further"]["verified"] == 1
+    for path, version in zip(laid, ("1.0", "2.0"), strict=True):
+        address = f"{api}/root/stable/+tuf/attestations/pub/{path.name}"
+        assert httpx2.get(address).content == path.read_bytes()
+        name = path.name.removesuffix(".provenance.json").removesuffix(".bundles.json")
+        verified = httpx2.get(f"{api}/api/v1/verify/root/stable/pub/{version}/{name}", timeout=60).json()
+        assert (verified["exit_code"], verified["verified"]) == (0, True), verified["reason"]
+    whole = laid[0].read_bytes()
+    laid[0].unlink()
+    alone = ("download", "pub==1.0", "--repository", tree, "--dest", tmp_path / "other")
+    assert "demands an attestation of type" in site.countermark(*alone, code=62)
+    assert site.deployment.command("rebuild", "root/stable").returncode == 0
+    assert laid[0].read_bytes() == whole
+    site.countermark(*alone)

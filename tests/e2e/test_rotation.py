@@ -11,7 +11,7 @@ from tests.support.archives import make_wheel
 from tests.support.clients import VerifyingClient
 from tests.support.processes import start_deployment
 
-ROLES = ("timestamp", "snapshot", "bins")
+ROLES = ("timestamp", "snapshot", "bins", "registry")
 
 
 def test_no_client_notices_new_keys(data: Path, tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_no_client_notices_new_keys(data: Path, tmp_path: Path) -> None:
         assert clients.failures == []
         assert clients.done >= 20
         done = cold("download", *reading, "turned", "--dest", str(tmp_path / "cold-out"))
-        assert [Path(line).name for line in done.stdout.splitlines()] == ["turned-1.3-py3-none-any.whl"], done.stderr
+        assert [Path(line).name for line in done.stdout.splitlines()] == ["turned-1.4-py3-none-any.whl"], done.stderr
         after = {row["role"]: row["keyid"] for row in json.loads(deployment.command("keys", "list", "--json").stdout)}
         assert {role for role in after if after[role] != before[role]} == set(ROLES)
         refused = deployment.command("keys", "rotate", "root")

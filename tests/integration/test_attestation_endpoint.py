@@ -9,22 +9,24 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.attestations.bundle import MAX_BUNDLE_BYTES
 from countermark.core.digest import sha256_of
+from countermark.core.names import NormalizedName
 from shared.auth.principal import Scope, Verb
 from shared.catalogue.attestations import MOST
-from shared.catalogue.tables import Outbox
+from shared.catalogue.tables import Attestation, File, Grant, Outbox, PublishedFile
 from tests.support.archives import make_wheel
 from tests.support.builds import Forge, body, policy
-from tests.support.factories import make_account, make_file, make_index, make_token
+from tests.support.factories import make_account, make_file, make_index, make_token, now
+from tests.support.hooked_store import HookedStore
 from tests.support.sigstore.instance import SLSA, statement
 from tests.support.sigstore.tokens import github
 from tests.support.trust_targets import trust
 from tests.support.uploader import Uploader, open_uploader
-from tests.support.uploading import basic
+from tests.support.uploading import basic, form_fields
 
 WHEEL, CONTENT = "widget-1.0-py3-none-any.whl", make_wheel("widget", "1.0")
 TOOL, TOOL_CONTENT = "tool-2.0.tar.gz", b"any bytes of any format"
@@ -184,6 +186,71 @@ async def test_only_uploaders_of_the_project_add_and_only_readers_list(
         await connection.execute(text("update file set removed_at = now(), removed_by = 'root'"))
     assert (await site.post(bundle)).status_code == 410
     assert (await site.uploader.http.get(path)).status_code == 410
+
+
+async def test_readers_see_what_pages_show(site: Site, forge: Forge, engine: AsyncEngine) -> None:
+    """What is held or waits is told to those who work on it; others are told what the file's own address tells them."""
+    assert (await site.post(forge.built(WHEEL, CONTENT))).status_code == 202
+    path, name = site.path(), site.uploader.index.name
+    await make_account(engine, "root")
+    tokens = {
+        verb: await make_token(engine, "root", [Scope(name, None, frozenset({Verb.READ, verb}))])
+        for verb in (Verb.READ, Verb.UPLOAD, Verb.APPROVE, Verb.CONFIGURE, Verb.REMOVE)
+    }
+    other = await make_token(
+        engine, "root", [Scope(name, NormalizedName("other"), frozenset({Verb.READ, Verb.UPLOAD}))]
+    )
+    async with engine.begin() as connection:
+        grants = [
+            {"index_id": site.uploader.index.id, "subject": "root", "verb": one} for one in ("approve", "configure")
+        ]
+        await connection.execute(insert(Grant), grants)
+    await site.uploader.resources.directory.refresh()
+
+    async def seen() -> dict[str, int]:
+        asked = {"nobody": {}, "other": basic(other)} | {str(verb): basic(token) for verb, token in tokens.items()}
+        return {who: (await site.uploader.http.get(path, headers=sent)).status_code for who, sent in asked.items()}
+
+    workers = {"upload": 200, "approve": 200, "configure": 200}
+    readers = ("nobody", "other", "read", "remove")
+    assert await seen() == workers | dict.fromkeys(readers, 404), "no publication shows it"
+    async with engine.begin() as connection:
+        row = (await connection.execute(select(File.id, File.project_id).where(File.file_name == WHEEL))).one()
+        shown = {"index_id": site.uploader.index.id, "file_id": row.id, "project_id": row.project_id}
+        await connection.execute(insert(PublishedFile).values(**shown, from_serial=1))
+        await connection.execute(update(File).where(File.id == row.id).values(held_at=now(), held_reason="odd"))
+    assert await seen() == workers | dict.fromkeys(readers, 200), "a hold shows with the next publication"
+    async with engine.begin() as connection:
+        await connection.execute(update(PublishedFile).values(to_serial=2))
+    assert await seen() == workers | dict.fromkeys(readers, 403)
+    assert (await site.uploader.http.get(path)).json()["detail"] == f"{WHEEL} is held for review: odd"
+
+
+@pytest.mark.parametrize("new", [False, True], ids=["added", "uploaded"])
+@pytest.mark.parametrize("change", ["deleted_at = now()", "life = life + 1"])
+async def test_an_index_that_ends_meanwhile_keeps_nothing(
+    engine: AsyncEngine, forge: Forge, tmp_path: Path, change: str, *, new: bool
+) -> None:
+    """Deleted or made anew between the bytes and the row: refused, by the endpoint and for an upload alike."""
+
+    async def end() -> None:
+        async with engine.begin() as connection:
+            await connection.execute(text(f"update index set {change}"))
+
+    store = HookedStore(tmp_path / "public", ".sigstore.json", end)
+    async with open_uploader(engine, tmp_path, store) as uploader:
+        await trust(engine, forge.material(policy()))
+        if new:
+            sent = {"attestations": f"[{body(forge.built(WHEEL, CONTENT)).decode()}]"}
+            answer = await uploader.post(WHEEL, CONTENT, fields=form_fields(WHEEL, CONTENT) | sent)
+        else:
+            await make_file(engine, uploader.index, TOOL, TOOL_CONTENT)
+            site = Site(uploader, forge)
+            answer = await site.post(forge.built(TOOL, TOOL_CONTENT), site.path(TOOL, TOOL_CONTENT))
+    assert (answer.status_code, "deleted or made anew" in answer.text) == (409, True), answer.text
+    async with engine.connect() as connection:
+        counts = [await connection.scalar(select(func.count()).select_from(one)) for one in (Attestation, Outbox, File)]
+    assert counts == [0, 0, 0 if new else 1]
 
 
 async def test_a_file_has_no_more_than_sixteen(site: Site, forge: Forge) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.digest import sha256_of
 from shared.auth.principal import Scope, Verb
-from shared.catalogue.tables import Attestation, Audit, IndexRow, Outbox
+from shared.catalogue.tables import Attestation, Audit, File, IndexRow, Outbox
 from shared.objects.interface import Key
 from tests.support.archives import make_wheel
 from tests.support.builds import Forge, policy
 from tests.support.factories import make_token
 from tests.support.sigstore.tokens import GITHUB, github
-from tests.support.trust_targets import publish_trust, trust
+from tests.support.simulator import Deployment
+from tests.support.trust_targets import publish_trust, signed_files, trust, write_trust
 from tests.support.uploader import Uploader, open_uploader
 from tests.support.uploading import basic, form_fields
 
@@ -89,6 +90,7 @@ async def test_both_attestations_of_a_build_are_verified_and_kept(site: Site, fo
     answer = await site.post(*pair)
     assert answer.status_code == 200, answer.text
     assert "Attestations verified and kept: 2." in answer.text
+    assert answer.headers["X-Countermark-Attestations"] == "kept=2, new=2"
     rows = await site.rows()
     assert [(row.predicate_type.rpartition("/")[0][-10:], row.named, row.origin) for row in rows] == [
         ("ns/publish", False, "pep740"),
@@ -201,6 +203,18 @@ async def test_trust_that_cannot_be_read_takes_nothing(engine: AsyncEngine, forg
     async with open_uploader(engine, tmp_path) as uploader:
         await publish_trust(engine, 1, {"trust/policy.yaml": policy()}, keep=False)
         assert (await Site(uploader, forge).post()).status_code == 503
+
+
+async def test_a_policy_that_nobody_signed_takes_nothing(site: Site, engine: AsyncEngine) -> None:
+    """Who can write to the catalogue does not choose the policy that uploads are judged by."""
+    lax = {"trust/policy.yaml": b'schema: "policy/v1"\npackages:\n- match: "*"\n  attested: false\n'}
+    files = signed_files(2, lax, Deployment())
+    await publish_trust(engine, 2, lax)
+    await write_trust(engine, 2, replace(signed_files(1, {}), trust=files.trust))
+    answer = await site.post()
+    assert answer.status_code == 503, answer.text
+    assert "trust.json is not signed as it has to be" in answer.text
+    assert await site.count(File) == 0
 
 
 class TestTrustedPublishers:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import uvicorn
@@ -129,14 +130,28 @@ def counted_queries(engine: AsyncEngine) -> Iterator[list[str]]:
     """Collect the statements that the engine sends meanwhile."""
     statements: list[str] = []
 
+    drivers: set[Any] = set()
+
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         statements.append(statement)
 
+    def note_prepared(record: Any) -> None:
+        statements.append(record.query)
+
+    def listen(connection: Any, *_: object) -> None:
+        # `shared.catalogue.prepared` goes past SQLAlchemy, which sends its own past this.
+        drivers.add(connection.driver_connection)
+        connection.driver_connection.add_query_logger(note_prepared)
+
     event.listen(engine.sync_engine, "before_cursor_execute", note)
+    event.listen(engine.sync_engine, "checkout", listen)
     try:
         yield statements
     finally:
         event.remove(engine.sync_engine, "before_cursor_execute", note)
+        event.remove(engine.sync_engine, "checkout", listen)
+        for driver in drivers:
+            driver.remove_query_logger(note_prepared)
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from shared.catalogue.heads import CHANNEL
 from shared.catalogue.signing_events import keep_targets
 from shared.catalogue.tables import PublishedFile, TrustFile, TufFile, TufHead
 from shared.objects.interface import ObjectStores, Put
-from shared.objects.keys import check_key
+from shared.objects.keys import check_key, core_metadata_key
 from tests.support.factories import MadeFile, MadeIndex, make_file, now
 from tests.support.kept_bundles import Keeper
 from tests.support.simulator import RepositorySimulator
@@ -33,10 +33,21 @@ class SignedIndex:
     serial: int = 0
     files: dict[str, MadeFile] = field(default_factory=dict)
 
-    async def add(self, name: str, content: bytes, bundle: bytes | None = None, **facts: Any) -> MadeFile:
+    async def add(
+        self,
+        name: str,
+        content: bytes,
+        bundle: bytes | None = None,
+        *,
+        core_metadata: bytes | None = None,
+        **facts: Any,
+    ) -> MadeFile:
         """Upload a file, with the bundle that its pointer is to name; `publish` shows it."""
-        made = await make_file(self.engine, self.index, name, content)
+        made = await make_file(self.engine, self.index, name, content, core_metadata=core_metadata)
         self.files[name] = made
+        if core_metadata is not None:
+            self.sim.core_metadata[name] = sha256_of(core_metadata)
+            self.sim.objects[core_metadata_key(made.sha256, made.file_name)] = core_metadata
         self.sim.add_file(name, content, attestation=bundle)
         async with self.engine.begin() as connection:
             row = {"index_id": self.index.id, "file_id": made.id, "project_id": made.project_id}

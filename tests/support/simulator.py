@@ -149,6 +149,7 @@ class RepositorySimulator(ByteSource):
         answers: key -> function that yields what a misbehaving server sends for it instead.
         requests: the keys that were asked for, in order.
         targets: target path -> bytes, as the next `publish` signs them.
+        core_metadata: file name -> digest of the core metadata that its page lists.
         names_itself: whether the next snapshot says whose it is.
         expires: role (`bins`, `snapshot`, `timestamp`) -> expiry of what is signed next.
     """
@@ -161,6 +162,7 @@ class RepositorySimulator(ByteSource):
         self.requests: list[str] = []
         self.targets: dict[str, bytes] = {}
         self.pointers: dict[str, Pointer] = {}
+        self.core_metadata: dict[str, str] = {}
         self.snapshot_version = 0
         self.timestamp_version = 0
         self.names_itself = True
@@ -202,7 +204,7 @@ class RepositorySimulator(ByteSource):
         claimed = index or str(self.index)
         mine = {file: pointer for file, pointer in self.pointers.items() if pointer.name == name}
         newest = max(mine, key=lambda file: (parse_distribution(file).version, file.endswith(".whl")))
-        self.targets[page_target(name)] = page_document(name, claimed, mine)
+        self.targets[page_target(name)] = page_document(name, claimed, mine, self.core_metadata)
         latest = Latest(name, mine[newest].version, parse_index_name(claimed), parse_distribution(newest).file_name)
         self.targets[latest_target(name)] = latest.to_bytes()
 
@@ -306,8 +308,11 @@ class RepositorySimulator(ByteSource):
         return folder / "indexes" / self.index.owner / self.index.name
 
 
-def page_document(name: NormalizedName, index: str, pointers: dict[str, Pointer]) -> bytes:
-    """Return a page document that lists the files of `pointers`."""
+def page_document(
+    name: NormalizedName, index: str, pointers: dict[str, Pointer], core_metadata: dict[str, str] | None = None
+) -> bytes:
+    """Return a page document that lists the files of `pointers`, with the digests of their core metadata."""
+    beside = core_metadata or {}
     files = [
         {
             "filename": file,
@@ -315,6 +320,7 @@ def page_document(name: NormalizedName, index: str, pointers: dict[str, Pointer]
             "hashes": {"sha256": pointer.file.digest},
             "size": pointer.file.length,
             "upload-time": "2026-01-01T00:00:00Z",
+            **({"core-metadata": {"sha256": beside[file]}} if file in beside else {}),
         }
         for file, pointer in sorted(pointers.items())
     ]

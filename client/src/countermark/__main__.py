@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from countermark.cli import app
+import importlib
+
+from countermark.core.signing.sparing import spare
 
 
 def main() -> None:
     """Run the command line."""
-    app(prog_name="countermark")
+    spare()
+    importlib.import_module("countermark.cli").app(prog_name="countermark")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,17 @@ from countermark.transport import ByteSource
 SUFFIX = ".sigstore.json"
 """Of an attestation that lies beside its file."""
 
+_OTHER = (
+    "It is not, byte for byte, the attestation that the pointer names: one of another build, one that the index "
+    "keeps in another form, or one that was altered. Take the right one where there is a network, by `countermark "
+    "download --bundle` or `--evidence FOLDER`, or name it with --attestation FILE."
+)
+
+_NOWHERE = (
+    "Where there is a network, `countermark download --bundle` places it beside the file, and --evidence FOLDER writes "
+    "it with all else; or name it with --attestation FILE."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Sought:
@@ -134,7 +145,7 @@ class Local:
         path = next((place for place in places if place.is_file()), None)
         if path is None:
             looked = " and ".join(str(place) for place in places) or "nothing"
-            raise NotAtHand(f"the attestation of {sought.file_name} is not at hand: {looked} was looked for")
+            raise NotAtHand(f"the attestation of {sought.file_name} is not at hand: {looked} was looked for", _NOWHERE)
         try:
             with path.open("rb") as file:
                 data = file.read(sought.named.length + 1)
@@ -143,7 +154,7 @@ class Local:
         try:
             compare(sought.named, Measured(sha256_of(data), Length(len(data))), str(path))
         except ArtifactRefused as error:
-            raise AttestationAltered(error.problem) from error
+            raise AttestationAltered(error.problem, _OTHER) from error
         return data
 
     def further(self, about: About, file: Path | None, source: ByteSource) -> Further:
@@ -185,5 +196,7 @@ def _given(summary: bytes | None) -> Further:
 def _check_length(sought: Sought) -> None:
     if sought.named.length > MAX_BUNDLE_BYTES:
         raise AttestationAltered(
-            f"the attestation of {sought.file_name} has {sought.named.length} bytes, and {MAX_BUNDLE_BYTES} are allowed"
+            f"the attestation of {sought.file_name} has {sought.named.length} bytes by its pointer, and "
+            f"{MAX_BUNDLE_BYTES} are allowed",
+            "Tell the people who run this registry: it signed what no client may accept.",
         )

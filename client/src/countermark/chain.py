@@ -60,7 +60,7 @@ class Step:
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
-_UNTOLD = frozenset(["file", "bundles", "faults"])
+_UNTOLD = frozenset(["file", "bundles", "faults", "code", "match", "indexes"])
 """Facts that stand in JSON alone."""
 
 Report = Callable[[Step], None]

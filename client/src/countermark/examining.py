@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from countermark.chain import FURTHER, Report, Step, link_of
+from countermark.codes import NO_POLICY, POLICY_UNREADABLE, attestation_code, code_of
 from countermark.core.attestations.facts import LogKind, VerifiedBundle
 from countermark.core.attestations.judgements import CHAIN_STEPS, BundleReport, JudgedFile, Judgement
 from countermark.core.attestations.trust_material import TrustMaterial
@@ -94,13 +95,15 @@ class Examiner:
             for step in _links(file, decided, failed, is_named=named):
                 self.report(step)
         if failed is not None:
-            raise _refusal(judgement.exit_code, failed, f"{file.file_name}: {judgement.reason}")
+            problem = f"{file.file_name}: {judgement.reason}"
+            raise _refusal(judgement.exit_code, failed, problem, *_for_machines(file, policy, judgement))
         attested = decided is not None
         if policy is None and not attested:
             reason = "the signed trust role holds no policy and the pointer names no attestation"
-            self._report_policy(file, {"attested": False, "demanded": False, "reason": reason})
+            self._report_policy(file, {"attested": False, "demanded": False, "code": NO_POLICY, "reason": reason})
         else:
-            self._report_policy(file, {"attested": attested, **_of_verdict(judgement.verdict)})
+            rule = _rule(file, policy)
+            self._report_policy(file, {"attested": attested, **_of_verdict(judgement.verdict), **rule})
         return found.bundles
 
     def wants_evidence(self, policy: bytes | None, index: str, project: str) -> bool:
@@ -163,7 +166,8 @@ class Examiner:
             try:
                 found = self._policies[policy] = parse_policy(policy)
             except InvalidPolicy as error:
-                raise _refusal(62, "policy", f"the registry's signed policy cannot be read: {error}") from error
+                problem = f"the registry's signed policy cannot be read: {error}"
+                raise _refusal(62, "policy", problem, POLICY_UNREADABLE, {}) from error
         return found
 
     def _open_judge(self) -> Judge:
@@ -290,6 +294,7 @@ def _of_log(verified: VerifiedBundle) -> Mapping[str, object]:
 
 def _of_verdict(verdict: Verdict) -> Mapping[str, object]:
     return {
+        "code": code_of(verdict),
         "demanded": verdict.demanded,
         "rule": verdict.rule,
         "builder": verdict.builder,
@@ -302,7 +307,24 @@ def _of_verdict(verdict: Verdict) -> Mapping[str, object]:
     }
 
 
-def _refusal(code: int, step: str, problem: str) -> ClientError:
-    error = _REFUSALS.get(code, PolicyRefused)(problem.rstrip("."))
-    error.step = step
+def _for_machines(file: JudgedFile, policy: Policy | None, judgement: Judgement) -> tuple[str, Mapping[str, object]]:
+    """Return the code of a refusal, and what was compared: of the attestation that failed, else of the policy."""
+    verdict = judgement.verdict
+    if (judgement.exit_code, judgement.step) != (verdict.exit_code, verdict.step):
+        failures = (report.failure for report in judgement.bundles if report.failure is not None)
+        return attestation_code(next(failures).step), {}
+    failed = verdict.failed
+    compared = {} if failed is None else {"wanted": failed.wanted, "found": failed.found}
+    return code_of(verdict), compared | _rule(file, policy)
+
+
+def _rule(file: JudgedFile, policy: Policy | None) -> dict[str, object]:
+    """Return which rule of a policy decides, as it is written there; empty where there is none."""
+    rule = None if policy is None else policy.rule_for(file.index, file.project)
+    return {} if rule is None else {"match": rule.match, "indexes": list(rule.indexes)}
+
+
+def _refusal(exit_code: int, step: str, problem: str, code: str, details: Mapping[str, object]) -> ClientError:
+    error = _REFUSALS.get(exit_code, PolicyRefused)(problem.rstrip("."))
+    error.step, error.code, error.details = step, code, details
     return error

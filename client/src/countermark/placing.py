@@ -112,7 +112,7 @@ def measure_file(path: Path, at_most: int) -> Measured:
     Raises:
         LocalState: it cannot be read.
     """
-    with _as_local_state(path), path.open("rb") as file:
+    with _as_local_state(path, "Check its path, and that this account may read it."), path.open("rb") as file:
         return measure(_bounded(file, at_most + 1))
 
 
@@ -153,11 +153,11 @@ def _chunks(stream: Iterator[bytes]) -> Generator[bytes, None, None]:
 
 
 @contextlib.contextmanager
-def _as_local_state(what: Path | str | int) -> Iterator[None]:
+def _as_local_state(what: Path | str | int, remedy: str = "Make room, or name another folder.") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise LocalState(f"{what}: {error.strerror or error}", "Make room, or name another folder.") from error
+        raise LocalState(f"{what}: {error.strerror or error}", remedy) from error
 
 
 def write_over(path: Path, data: bytes) -> None:

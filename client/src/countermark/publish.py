@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,9 @@ from countermark.watchdog import Watchdog
 
 MAX_ANSWER = 64 * 1024
 """Bytes of an answer that are read."""
+
+_KEPT = re.compile(r"kept=(\d{1,3}), new=(\d{1,3})")
+"""How a registry of ours tells of attestations, in a header of its answer."""
 
 _SINGULAR = {
     "platforms": "platform",
@@ -66,7 +70,8 @@ class Patience:
 class Answer:
     """What the index said of one file: the HTTP status and its lines, the most telling first.
 
-    `status_url` is where to look later, when publication is still pending; `attestations` how many went along.
+    `status_url` is where to look later, when publication is still pending. `attestations` went along; of these
+    the index keeps `kept`, None where it does not say.
     """
 
     file: Path
@@ -74,6 +79,18 @@ class Answer:
     lines: tuple[str, ...]
     status_url: str | None
     attestations: int = 0
+    kept: Kept | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Attestations that an index says it keeps of those that it was sent, `new` of which it did not have before."""
+
+    count: int
+    new: int
+
+    def __add__(self, other: Kept) -> Kept:
+        return Kept(self.count + other.count, self.new + other.new)
 
 
 class Beside(Protocol):
@@ -96,8 +113,8 @@ class Attachments(Protocol[Found]):
     def read(self, path: Path) -> Found:
         """Find it."""
 
-    def send(self, path: Path, beside: Found) -> None:
-        """Send it, after the file."""
+    def send(self, path: Path, beside: Found) -> Kept:
+        """Send it, after the file; returns what the index keeps of it."""
 
 
 def upload_url(text: str) -> str:
@@ -179,8 +196,9 @@ class Uploader:
             return self._send(path, fields)
         beside = self._attachments.read(path)
         answer = self._send(path, fields | beside.fields)
-        self._attachments.send(path, beside)
-        return replace(answer, attestations=len(beside))
+        in_form = answer.kept if beside.fields else Kept(0, 0)
+        posted = self._attachments.send(path, beside)
+        return replace(answer, attestations=len(beside), kept=None if in_form is None else in_form + posted)
 
     def _send(self, path: Path, fields: Mapping[str, str | list[str]]) -> Answer:
         for attempt in range(1, self._patience.attempts + 1):
@@ -249,7 +267,7 @@ class Uploader:
     def _judge(self, path: Path, status: int, headers: httpx2.Headers, text: str) -> Answer:
         lines = tuple(line for line in (printable(line) for line in text.splitlines()) if line)
         if status == 200:
-            return Answer(path, status, lines, _status_url(headers.get("link", "")))
+            return Answer(path, status, lines, _status_url(headers.get("link", "")), kept=_kept(headers))
         said = lines[0] if lines else "no reason given"
         remedy = {
             401: "Set COUNTERMARK_TOKEN (or --token) to a token that may upload to this index.",
@@ -331,6 +349,11 @@ def _read_text(response: httpx2.Response) -> str:
 def printable(line: str) -> str:
     """Return a server's line without what could drive a terminal, at most 500 characters."""
     return "".join(character for character in line if character.isprintable())[:500].strip()
+
+
+def _kept(headers: httpx2.Headers) -> Kept | None:
+    found = _KEPT.fullmatch(headers.get("x-countermark-attestations", ""))
+    return None if found is None else Kept(int(found[1]), int(found[2]))
 
 
 def _status_url(link: str) -> str | None:

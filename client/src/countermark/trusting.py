@@ -6,6 +6,7 @@ Source: trust contract sections 2.3 and 4.
 from __future__ import annotations
 
 from countermark.chain import during
+from countermark.codes import POLICY_UNREADABLE
 from countermark.core.attestations.bundle import MAX_BUNDLE_BYTES
 from countermark.core.attestations.trust_material import (
     MAX_POLICY_BYTES,
@@ -43,7 +44,9 @@ def read_material(index: TrustedIndex, *, with_roots: bool) -> TrustMaterial:
             wanted = [path for path in roots if index.holds(path)] if with_roots else []
             return TrustMaterial(policy, {path: index.read_target(path, MAX_ROOT_BYTES) for path in wanted}, version)
         except (BadTrustMaterial, PointerUnreadable) as error:
-            raise PolicyRefused(f"what the trust role signs cannot be used: {error}") from error
+            refused = PolicyRefused(f"what the trust role signs cannot be used: {error}")
+            refused.code = POLICY_UNREADABLE
+            raise refused from error
 
 
 def read_summary(index: TrustedIndex, project: NormalizedName, file_name: FileName) -> Further:

@@ -29,7 +29,7 @@ from countermark.core.attestations.judgements import JudgedFile
 from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.binding import Asked, check_pointer
 from countermark.core.digest import sha256_of
-from countermark.core.errors import PointerMismatch, PointerUnreadable, UsageFault
+from countermark.core.errors import LocalState, PointerMismatch, PointerUnreadable, UsageFault
 from countermark.core.filenames import Distribution, parse_distribution
 from countermark.core.names import IndexName, InvalidName
 from countermark.core.pointer import MAX_POINTER_BYTES, MalformedPointer, Pointer, Resource, parse_pointer
@@ -370,11 +370,15 @@ def distribution_of(file: Path) -> Distribution:
 
     Raises:
         UsageFault: it is not the name of a wheel or sdist.
+        LocalState: there is no such file. What an index says of its name is then not asked.
     """
     try:
-        return parse_distribution(file.name)
+        named = parse_distribution(file.name)
     except InvalidName as error:
         raise UsageFault(str(error), "Name a wheel or sdist under the name it has in the index.") from error
+    if not file.is_file():
+        raise LocalState(f"there is no file {file}", "Check its path.")
+    return named
 
 
 def _read_pointer(data: bytes, asked: Asked, chosen: Chosen) -> Pointer:

@@ -17,12 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from countermark.core.filenames import Distribution, parse_distribution
 from countermark.core.names import IndexName, InvalidName, parse_index_name
+from services.download.callers import caller_of
 from services.download.provenance import addresses
 from services.download.rules import FileWanted, Named, named_by, refusal
 from services.download.usecases import looked
 from services.download.verification.chain import File
-from services.download.verification.steps import Result, Step
+from services.download.verification.steps import NO_TARGET, Result, Step
 from services.download.verification.verifying import Examinations, Examined
+from shared.auth.verifier import Verifier
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, FaceKind
 from shared.reading.access import Access, Place
@@ -70,9 +72,10 @@ class VerificationAnswer(_Answer):
 class Verifying:
     """Finds the file that is meant and has its chain verified."""
 
-    def __init__(self, resources: Resources, access: Access, examinations: Examinations) -> None:
+    def __init__(self, resources: Resources, access: Access, verifier: Verifier, examinations: Examinations) -> None:
         self._resources = resources
         self._access = access
+        self._verifier = verifier
         self._examinations = examinations
 
     async def verify(self, index: str, named: Named, authorization: bytes | None) -> VerificationAnswer:
@@ -80,7 +83,7 @@ class Verifying:
 
         Raises:
             ServiceError: as for the file; NOT_FOUND where there is none, or none that is signed; UNAVAILABLE, it cannot
-                be verified now.
+                be verified now; TOO_MANY, the caller waits for too many others.
         """
         name, distribution = _asked(index, named)
         place = await self._access.enter(Face(name, FaceKind.INTEGRITY, "", f"/{name}/"), authorization)
@@ -88,9 +91,9 @@ class Verifying:
         state = await self._examinations.state(file)
         if state is None:
             raise ServiceError(ErrorKind.NOT_FOUND, f"{file.index.name} has no publication: nothing of it is signed.")
-        found = await self._examinations.examine(file, state)
+        found = await self._examinations.examine(file, state, caller_of(self._verifier, authorization))
         verification = found.looked.verification
-        if state.rows.file is None and verification.exit_code == _NO_TARGET:
+        if state.rows.file is None and verification.exit_code == NO_TARGET:
             raise ServiceError(ErrorKind.NOT_FOUND, f"{file.index.name} has no file {named.file_name}.")
         return _answer(file, found, self._resources.clock.now())
 
@@ -115,9 +118,6 @@ class Verifying:
         if refused is not None and refused.kind is not ErrorKind.NOT_FOUND:
             raise refused
         return File(place.record, distribution)
-
-
-_NO_TARGET = 11
 
 
 def _asked(index: str, named: Named) -> tuple[IndexName, Distribution]:

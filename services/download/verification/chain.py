@@ -24,11 +24,13 @@ from countermark.core.pointer import MAX_POINTER_BYTES, MalformedPointer, Pointe
 from services.download.verification.hashes import Hashes
 from services.download.verification.judged import note_judgement
 from services.download.verification.metadata import HeadRow, checked_metadata, is_signed_material
+from services.download.verification.pages import NoPage, SignedPages
 from services.download.verification.rows import Rows
 from services.download.verification.steps import (
     ATTESTATION,
     CATALOGUE,
     DIGEST,
+    MISSING,
     NOTHING,
     POINTER,
     POLICY,
@@ -36,9 +38,11 @@ from services.download.verification.steps import (
     UNREADABLE,
     Broken,
     Chain,
+    Fault,
     Verification,
+    fault_of,
 )
-from services.download.verification.stored import Found, read_object
+from services.download.verification.stored import Found, Seen, read_object
 from shared.attesting.judging import Judging
 from shared.auth.directory import IndexRecord
 from shared.catalogue.attestations import object_name
@@ -46,7 +50,8 @@ from shared.catalogue.tidying import newest_digests
 from shared.catalogue.trust_material import POLICY as POLICY_TARGET
 from shared.catalogue.trust_material import named_material
 from shared.objects.interface import Key, ObjectStore
-from shared.objects.keys import InvalidKey, check_key, file_key, target_key
+from shared.objects.keys import InvalidKey, check_key, core_metadata_key, file_key, target_key
+from shared.reading.facts import FileFacts
 from shared.resources import Resources
 from shared.trust.links import MetadataReport
 
@@ -65,12 +70,25 @@ class Looked:
 
     Attributes:
         until: when the first of the metadata files expires; None where the chain broke before that was known.
-        objects: what the store said of the objects that were read: file, pointer, bundles.
+        seen: what the store said of the objects that were read, also of those that broke it: file, pointer, bundles,
+            core metadata.
+        core_metadata: digest of the file's core metadata as its page is signed; None where it has none, or where the
+            chain broke before that was known.
     """
 
     verification: Verification
     until: datetime | None
-    objects: tuple[Found, ...] = ()
+    seen: tuple[Seen, ...] = ()
+    core_metadata: Sha256 | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether head, rows and `seen` decide all of it, so that it is the same for as long as they are.
+
+        What broke at the metadata, or for want of what to judge by, says nothing of a moment later.
+        """
+        failure = self.verification.failure
+        return failure is None or fault_of(failure) is not Fault.OF_THE_INDEX
 
 
 @dataclass(slots=True)
@@ -80,13 +98,15 @@ class Run:
     resources: Resources
     judging: Judging
     hashes: Hashes
+    pages: SignedPages
     file: File
     head: HeadRow
     rows: Rows
     now: datetime
     chain: Chain = field(default_factory=Chain)
-    objects: list[Found] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
     until: datetime | None = None
+    core_metadata: Sha256 | None = None
 
     async def look(self) -> Looked:
         """Go through the chain.
@@ -101,10 +121,10 @@ class Run:
             await self._bytes(pointer.file)
             named = await self._attestation(pointer.attestation)
             await self._judge(pointer, named, report)
-            self._catalogue(pointer)
+            await self._catalogue(pointer)
         except Broken:
             pass
-        return Looked(Verification(self.chain.finished()), self.until, tuple(self.objects))
+        return Looked(Verification(self.chain.finished()), self.until, tuple(self.seen), self.core_metadata)
 
     @property
     def _asked(self) -> Asked:
@@ -131,14 +151,13 @@ class Run:
                 POINTER, 30, f"it is signed with {report.length} bytes, and {MAX_POINTER_BYTES} count"
             )
         key = target_key(self.file.index.name, self._asked.target, report.sha256)
-        found = await read_object(self._store, key, report.length)
+        found = await self._read(key, report.length)
         if found is None:
             raise self.chain.failed(TARGET, NOTHING, f"{key} is missing in the object store", **evidence)
         if (found.sha256, found.length) != (report.sha256, report.length):
             reason = f"{key} is not what was signed: it has sha256 {found.sha256}"
             raise self.chain.failed(TARGET, 23, reason, **evidence, found=found.sha256)
         self.chain.passed(TARGET, report.links[-1].reason, **evidence)
-        self.objects.append(found)
         return found.body
 
     def _pointer(self, body: bytes, report: MetadataReport) -> Pointer:
@@ -161,7 +180,7 @@ class Run:
         """The file's bytes, hashed."""
         key = self._key_of(resource, DIGEST)
         signed = {"sha256": resource.digest, "length": resource.length, "uri": resource.uri}
-        found = await self.hashes.of(self._store, key, resource.length)
+        found = await self._hash(key, resource.length)
         if found is None:
             raise self.chain.failed(DIGEST, NOTHING, f"{key} is missing in the object store", **signed)
         seen = {"found_sha256": found.sha256, "found_length": found.info.length}
@@ -172,7 +191,6 @@ class Run:
             reason = f"the stored object has sha256 {found.sha256}, {resource.digest} is signed"
             raise self.chain.failed(DIGEST, 41, reason, **signed, **seen)
         self.chain.passed(DIGEST, "the stored bytes have the signed length and digest", **signed, **seen)
-        self.objects.append(found)
 
     async def _attestation(self, resource: Resource | None) -> bytes | None:
         """The bytes of the bundle that the pointer names."""
@@ -184,14 +202,13 @@ class Run:
         if resource.length > MAX_BUNDLE_BYTES:
             reason = f"the attestation is signed with {resource.length} bytes, and {MAX_BUNDLE_BYTES} are allowed"
             raise self.chain.failed(ATTESTATION, 50, reason, **signed)
-        found = await read_object(self._store, key, resource.length)
+        found = await self._read(key, resource.length)
         if found is None:
             raise self.chain.failed(ATTESTATION, NOTHING, f"{key} is missing in the object store", **signed)
         if (found.sha256, found.length) != (resource.digest, resource.length):
             reason = f"the stored attestation has sha256 {found.sha256}, {resource.digest} is signed"
             raise self.chain.failed(ATTESTATION, 50, reason, **signed, found_sha256=found.sha256)
         self.chain.passed(ATTESTATION, "the stored attestation has the signed length and digest", **signed)
-        self.objects.append(found)
         return found.body
 
     async def _judge(self, pointer: Pointer, named: bytes | None, report: MetadataReport) -> None:
@@ -238,7 +255,6 @@ class Run:
         digests = [one for one in self.rows.bundles if named is None or one != named.digest]
         found = await asyncio.gather(*(self._bundle(one) for one in digests))
         kept = [one for digest, one in zip(digests, found, strict=True) if one is not None and one.sha256 == digest]
-        self.objects += kept
         return [one.body for one in kept]
 
     async def _summary(self, material: TrustMaterial, asked: JudgedFile) -> Sequence[bytes]:
@@ -251,24 +267,68 @@ class Run:
             digest = (await newest_digests(connection, self.file.index.id, [path])).get(path)
         if digest is None:
             return ()
-        found = await read_object(self._store, target_key(self.file.index.name, path, digest), MAX_BUNDLE_BYTES)
-        if found is None or found.sha256 != digest:
-            return ()
-        self.objects.append(found)
-        return (found.body,)
+        found = await self._read(target_key(self.file.index.name, path, digest), MAX_BUNDLE_BYTES)
+        return () if found is None or found.sha256 != digest else (found.body,)
 
     async def _bundle(self, digest: Sha256) -> Found | None:
-        return await read_object(
-            self._store, file_key(digest, object_name(self.file.distribution.file_name)), MAX_BUNDLE_BYTES
-        )
+        return await self._read(file_key(digest, object_name(self.file.distribution.file_name)), MAX_BUNDLE_BYTES)
 
-    def _catalogue(self, pointer: Pointer) -> None:
-        """What rows say of the file, by which it is found and served, against what is signed."""
+    async def _catalogue(self, pointer: Pointer) -> None:
+        """What rows say of the file, by which it is found and served, and what lies beside it, against what is
+        signed."""
         contradictions = self.rows.contradictions(pointer, self.file.distribution)
         if contradictions:
-            reason = "; ".join(contradictions)
-            raise self.chain.failed(CATALOGUE, NOTHING, f"{reason}: this host cannot serve it rightly")
-        self.chain.passed(CATALOGUE, "the rows of file, release and attestations say what is signed")
+            raise self._contradicted(contradictions)
+        if self.file.distribution.is_wheel or self._row.core_metadata_sha256 is not None:
+            await self._beside()
+        evidence = {"core_metadata_sha256": self.core_metadata}
+        self.chain.passed(CATALOGUE, "rows, and what lies beside the file, are what is signed", **evidence)
+
+    async def _beside(self) -> None:
+        """The core metadata of the file: its page is signed with their digest."""
+        asked, row = self.file.distribution, self._row
+        try:
+            listed = await self.pages.listed(
+                self.resources, self.file.index, self.head, asked.project, asked.file_name, self.now
+            )
+        except NoPage as error:
+            raise self.chain.failed(CATALOGUE, NOTHING, str(error), page=UNREADABLE) from error
+        if contradictions := self.rows.unlike_page(listed):
+            raise self._contradicted(contradictions)
+        if row.core_metadata_sha256 is None:
+            return
+        length = row.core_metadata_length or 0
+        key = core_metadata_key(row.sha256, asked.file_name)
+        found = await self._hash(key, length)
+        signed = {"core_metadata_sha256": row.core_metadata_sha256}
+        if found is None:
+            reason = f"{key} is missing in the object store"
+            raise self.chain.failed(CATALOGUE, NOTHING, reason, **signed, page=MISSING)
+        if (found.sha256, found.info.length) != (row.core_metadata_sha256, length):
+            reason = f"the stored core metadata have sha256 {found.sha256}, {row.core_metadata_sha256} is signed"
+            raise self.chain.failed(CATALOGUE, NOTHING, reason, **signed, found_sha256=found.sha256)
+        self.core_metadata = row.core_metadata_sha256
+
+    def _contradicted(self, contradictions: Sequence[str]) -> Broken:
+        reason = "; ".join(contradictions)
+        return self.chain.failed(CATALOGUE, NOTHING, f"{reason}: this host cannot serve it rightly")
+
+    @property
+    def _row(self) -> FileFacts:
+        assert self.rows.file is not None, "rows without the file contradict"
+        return self.rows.file.facts
+
+    async def _read(self, key: Key, most: int) -> Found | None:
+        """Read an object, and note what the store said of it."""
+        found = await read_object(self._store, key, most)
+        self.seen.append(Seen(key, None if found is None else found.info))
+        return found
+
+    async def _hash(self, key: Key, length: int) -> Found | None:
+        """Hash an object, and note what the store said of it."""
+        found = await self.hashes.of(self._store, key, length)
+        self.seen.append(Seen(key, None if found is None else found.info))
+        return found
 
     @property
     def _store(self) -> ObjectStore:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from countermark.core.digest import Sha256
 from countermark.core.filenames import Distribution
 from countermark.core.pointer import Pointer
+from services.download.verification.pages import Listed
 from shared.auth.directory import IndexRecord
 from shared.catalogue.attestations import Stored, of_file
 from shared.catalogue.bundles import Coordinates, files_called
@@ -56,6 +57,21 @@ class Rows:
             found.append(f"the catalogue's row of the attestation has {lengths[named.digest]} bytes")
         strange = [one.sha256 for one in self.attestations if one.facts.get("bundle_sha256") != one.sha256]
         found += [f"what the catalogue has on record of the attestation {one} is of another one" for one in strange]
+        return found
+
+    def unlike_page(self, listed: Listed | None) -> list[str]:
+        """Return what the row of a file that is shown says otherwise than the signed page, in words. Pure."""
+        assert self.file is not None
+        facts = self.file.facts
+        if listed is None:
+            return [f"the catalogue shows {facts.file_name}, which the signed page does not list"]
+        found = []
+        for what, told, right in (
+            ("sha256 of the file", facts.sha256, listed.sha256),
+            ("sha256 of its core metadata", facts.core_metadata_sha256, listed.core_metadata),
+        ):
+            if told != right:
+                found.append(f"the catalogue's row has {told} as the {what}, {right} stands in the signed page")
         return found
 
 

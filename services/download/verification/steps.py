@@ -41,8 +41,25 @@ OF_BUNDLES = (STATEMENT, SUBJECT, SIGNATURE, IDENTITY, LOG)
 NOTHING = 10
 """What a client ends with when something cannot be had."""
 
-UNREADABLE = "unreadable"
-"""Evidence `policy` of the step of that name, where the signed policy is none that is known here."""
+NO_TARGET, OTHER_METADATA, REFUSED = 11, 23, 62
+"""What a client ends with: nothing is signed; it is not what was signed; the policy does not take it."""
+
+UNREADABLE, MISSING = "unreadable", "missing"
+"""Evidence `policy` of the step of that name where the signed policy is none that is known here; `page` of the step
+`catalogue` where the signed page cannot be had, or the core metadata are not there."""
+
+
+class Fault(StrEnum):
+    """Whose fault a broken link is."""
+
+    OF_THE_FILE = "file"
+    """Something about this file is not what was signed or attested: it was tampered with, or never was right."""
+
+    OF_THE_POLICY = "policy"
+    """All that is there holds, and the policy wants something else: what it takes may change without the file."""
+
+    OF_THE_INDEX = "index"
+    """Metadata of the whole index, what to judge by, or a store that lacks something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +82,21 @@ class Step:
     def number(self) -> int:
         """Its place in the chain."""
         return NAMES.index(self.name) + 1
+
+
+def fault_of(failure: Step) -> Fault:
+    """Return whose fault a broken link is. Source: ADR 0044."""
+    if failure.name in (ROOT, TIMESTAMP, SNAPSHOT):
+        return Fault.OF_THE_INDEX
+    if failure.name == TARGET:
+        return Fault.OF_THE_FILE if failure.code == NO_TARGET else Fault.OF_THE_INDEX
+    if failure.name == CATALOGUE:
+        return Fault.OF_THE_INDEX if "page" in failure.evidence else Fault.OF_THE_FILE
+    if failure.code == NOTHING:
+        return Fault.OF_THE_INDEX
+    if failure.name == POLICY and (failure.code == OTHER_METADATA or failure.evidence.get("policy") == UNREADABLE):
+        return Fault.OF_THE_INDEX
+    return Fault.OF_THE_POLICY if (failure.name, failure.code) == (POLICY, REFUSED) else Fault.OF_THE_FILE
 
 
 class Broken(Exception):

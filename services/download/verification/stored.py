@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from countermark.core.digest import Length, Sha256, sha256_of
-from shared.objects.interface import Key, ObjectInfo, ObjectNotFound, ObjectStore
+from shared.objects.interface import Key, ObjectInfo, ObjectNotFound, ObjectStore, ObjectStoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,14 @@ class Found:
     sha256: Sha256
     length: Length
     body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the store said of an object when it was read; `info` is None where there was nothing."""
+
+    key: Key
+    info: ObjectInfo | None
 
 
 async def read_object(store: ObjectStore, key: Key, most: int) -> Found | None:
@@ -36,6 +44,7 @@ async def read_object(store: ObjectStore, key: Key, most: int) -> Found | None:
                     break
     except ObjectNotFound:
         return None
+    _whole(key, info, length, most)
     body = b"".join(parts)
     return Found(info, sha256_of(body), Length(length), body)
 
@@ -61,4 +70,15 @@ async def hash_object(store: ObjectStore, key: Key, length: int) -> Found | None
                     break
     except ObjectNotFound:
         return None
+    _whole(key, info, read, length)
     return Found(info, Sha256(digest.hexdigest()), Length(read))
+
+
+def _whole(key: Key, info: ObjectInfo, read: int, most: int) -> None:
+    """Refuse what was cut short on its way: a connection that ended says nothing of the object, which has more.
+
+    Raises:
+        ObjectStoreError: fewer bytes came than the store has.
+    """
+    if read < min(info.length, most + 1):
+        raise ObjectStoreError(f"{key} was cut short: {read} of {info.length} bytes came")

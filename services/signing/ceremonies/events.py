@@ -37,7 +37,7 @@ from shared.ids import new_uuid
 from shared.jobs.messages import RefreshIndex
 from shared.resources import Resources
 from shared.trust.metadata import verify_with
-from shared.trust.roles import ONLINE, PROFILES, Role
+from shared.trust.roles import PROFILES, Role
 
 log = structlog.get_logger()
 
@@ -144,7 +144,7 @@ class Ceremonies:
 
         Which of them have signed everything is asked when it is finalised.
         """
-        keys: dict[Role, list[str]] = {name: [] for name in self._online_roles()}
+        keys: dict[Role, list[str]] = {name: [] for name in self._profile.server_roles}
         living = await trust.living_keys(connection)
         if not living:
             raise ServiceError(
@@ -300,15 +300,12 @@ class Ceremonies:
         """Return the keys that this deployment signs with by itself and that have signed all there is, role -> ids."""
         living = sorted(await trust.keys_in_use(connection), key=lambda key: key.since)
         keys: dict[Role, list[str]] = {}
-        for role in self._online_roles():
+        for role in self._profile.server_roles:
             of_role = [key.keyid for key in living if key.role == role]
             # The oldest has; of those that came into use beside it that has to be seen.
             done = [keyid for keyid in of_role[1:] if not await rotation.unsigned_by(connection, role, keyid)]
             keys[role] = [*of_role[:1], *done]
         return keys
-
-    def _online_roles(self) -> tuple[Role, ...]:
-        return (*ONLINE, Role.REGISTRY) if self._profile.registry_is_online else tuple(ONLINE)
 
     @asynccontextmanager
     async def _denials(self, actor: str, event_id: EventId, what: str) -> AsyncIterator[None]:

@@ -8,7 +8,6 @@ Source: trust contract sections 2.5 and 4; architecture section 11.3; ADR 0040.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -69,7 +68,7 @@ async def check_material(verifying: Verifying, targets: Mapping[str, bytes]) -> 
     roots = {path: content for path, content in material.roots.items() if path in named.values() or is_root(path)}
     if not roots:
         return
-    asked = {"ask": "roots", "roots": {path: base64.b64encode(one).decode() for path, one in roots.items()}}
+    asked = {"ask": "roots", "roots": roots}
     faults = (await verifying.ask(asked, "what trust signs", _SECONDS))["faults"]
     for path in sorted(faults):
         raise CeremonyFault(f"{path} is no Sigstore trust root: {faults[path]}")

@@ -1,10 +1,11 @@
-"""Replaces the key of an online role without a client noticing: everything is signed with both keys before clients are
+"""Replaces a key that the server has without a client noticing: everything is signed with both keys before clients are
 told of the new one alone.
 
 1. `begin`: the new key comes into use with the next second. From then on publications are signed with both.
-2. `unsigned`: which indexes still have something that only the old key signed. Their signers see it (`custody`).
-3. `hand_over`: once there are none, the root (for timestamp and snapshot) or the registry (for bins) names the new key
-   alone. Clients that have it verify what was signed with both, as do those that have not.
+2. `sign_registries`, `unsigned`: which indexes still have something that only the old key signed. Their signers see it
+   (`custody`); registries, where the server has their key, are signed with both here.
+3. `hand_over`: once there are none, the root (for timestamp and snapshot), the registry (for bins) or targets (for
+   registry) names the new key alone. Clients that have it verify what was signed with both, as do those that have not.
 4. `behind`: which indexes have not published that file yet.
 5. `retire`: the old key signs nothing any more.
 Each step can be done again; a command that was killed goes on where it was. The other order, root first, would fail
@@ -17,18 +18,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
-from securesystemslib.signer import Key
 from sqlalchemy.ext.asyncio import AsyncConnection
-from tuf.api.metadata import Metadata
 
-from countermark.core.ceremony.changes import Change, build
-from countermark.core.ceremony.key_lists import key_lists
-from countermark.core.ceremony.payload import read_published
 from countermark.core.ceremony.tree import DELEGATOR
 from services.signing.ceremonies.events import Ceremonies, Proposal
+from services.signing.ceremonies.rotation_files import (
+    ACTOR,
+    Rotation,
+    RotationRefused,
+    change_of,
+    newest_last,
+    replaced,
+    sign_registries,
+)
 from services.signing.ceremonies.trust_root import CeremonyNeeded
 from services.signing.ceremonies.views import SharedFiles
 from services.signing.keys.access import key_access
@@ -41,40 +45,28 @@ from shared.catalogue.unit_of_work import UnitOfWork
 from shared.clock import whole_seconds
 from shared.jobs.messages import RefreshIndex
 from shared.resources import Resources
-from shared.trust.metadata import verify_with
-from shared.trust.roles import ONLINE, PROFILES, Role
+from shared.trust.roles import PROFILES, Role
 
-_ACTOR = "rotation"
-
-
-class RotationRefused(Exception):
-    """The key cannot be replaced as asked; the message says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rotation:
-    """A key of an online role and the one that replaces it."""
-
-    role: Role
-    old: StoredKey
-    new: StoredKey
+__all__ = ["Rotation", "RotationRefused", "sign_registries"]
 
 
 async def begin(resources: Resources, role: Role, given: KeyHandle | None = None) -> Rotation:
-    """Bring a new key of an online role into use beside the old one; goes on with one that is in use already.
+    """Bring a new key of a role into use beside the old one; goes on with one that is in use already.
 
     Args:
         given: the new key; None has one generated in the folder of keys.
 
     Raises:
-        RotationRefused: the role is not an online one, or another key is being brought into use already.
+        RotationRefused: people hold the role's keys, or another key is being brought into use already.
         CeremonyNeeded: the deployment has no trust root.
         KeyUnusable: the given key does not sign.
     """
-    if role not in ONLINE:
-        raise RotationRefused(f"the keys of {role} are held by people: replace one by a ceremony")
+    if role not in PROFILES[resources.settings.signing.profile].server_roles:
+        raise _held_by_people(role)
     async with UnitOfWork(resources.engine) as work:
         await trust.lock_ceremony(work.connection)
+        if role is Role.REGISTRY and not await _signs_registry(resources, work.connection):
+            raise _held_by_people(role)
         living = [key for key in await trust.living_keys(work.connection) if key.role == role]
         if not living:
             raise CeremonyNeeded("the deployment has no trust root yet: run countermark-server init")
@@ -97,7 +89,7 @@ async def begin(resources: Resources, role: Role, given: KeyHandle | None = None
         await audit.record(
             work.connection,
             at=now,
-            actor=_ACTOR,
+            actor=ACTOR,
             action="key.begin",
             subject=role.value,
             keyid=new.keyid,
@@ -130,7 +122,7 @@ async def abandon(resources: Resources, role: Role) -> StoredKey:
         await audit.record(
             work.connection,
             at=now,
-            actor=_ACTOR,
+            actor=ACTOR,
             action="key.abandon",
             subject=role.value,
             keyid=begun[-1].keyid,
@@ -189,12 +181,12 @@ async def hand_over(resources: Resources, rotated: Rotation) -> StoredTrustFile:
         files = await trust.newest_trust_files(work.connection)
         done = newest = files[signer.value]
         keys, threshold = listed(signer, files[DELEGATOR[signer]].content, await load_handles(resources))
-        by_people = by_people or (signer is Role.ROOT and len(keys) < threshold)
+        by_people = by_people or (signer is not Role.REGISTRY and len(keys) < threshold)
         left = await _to_replace(work.connection, rotated, newest, by_people=by_people)
         if left and by_people:
             raise await _proposed(resources, work, rotated, signer)
         for old in left:
-            done = await _replaced(resources, work, rotated, old, (done.version + 1, keys, threshold))
+            done = await replaced(resources, work, rotated, old, (done.version + 1, keys, threshold))
         await work.commit()
     return done
 
@@ -223,7 +215,7 @@ async def retire(resources: Resources, rotated: Rotation) -> None:
         await audit.record(
             work.connection,
             at=now,
-            actor=_ACTOR,
+            actor=ACTOR,
             action="key.retire",
             subject=rotated.role.value,
             keyid=rotated.old.keyid,
@@ -233,13 +225,29 @@ async def retire(resources: Resources, rotated: Rotation) -> None:
 
 
 def _delegator(role: Role) -> Role:
-    """Return whose file names the keys of an online role."""
-    return Role.REGISTRY if role is Role.BINS else Role.ROOT
+    """Return whose file names the keys of a role."""
+    return {Role.BINS: Role.REGISTRY, Role.REGISTRY: Role.TARGETS}.get(role, Role.ROOT)
+
+
+def _held_by_people(role: Role) -> RotationRefused:
+    delegator = DELEGATOR.get(role.value, Role.ROOT.value)
+    how = f"countermark ceremony propose {delegator} --add {role}=FILE --remove {role}=KEYID (docs/ceremonies.md)"
+    return RotationRefused(f"the keys of {role} are held by people, who replace one by a ceremony: {how}")
+
+
+async def _signs_registry(resources: Resources, connection: AsyncConnection) -> bool:
+    """Return whether the server's key is enough for registry: a ceremony may have given the role to people."""
+    targets = (await trust.newest_trust_files(connection)).get(Role.TARGETS.value)
+    if targets is None:
+        return True
+    keys, threshold = listed(Role.REGISTRY, targets.content, await load_handles(resources))
+    return len(keys) >= threshold
 
 
 async def _behind(connection: AsyncConnection, role: Role) -> list[BinnedIndex]:
     if role is not Role.BINS:
-        return await rotation.behind(connection, root=await trust.newest_version(connection, Role.ROOT.value))
+        named_in = _delegator(role)
+        return await rotation.behind(connection, named_in, await trust.newest_version(connection, named_in.value))
     found = []
     for index in await binning.binned_indexes(connection):
         files = await trust.trust_files_in_use(connection, index.registry_version)
@@ -267,10 +275,7 @@ async def _to_replace(
             "some indexes have another count of bins than the newest registry has: move them first (countermark-server "
             "bins)"
         )
-    if old and old[-1].version != newest.version:
-        # New indexes begin with the newest registry: it has to stay the one with the newest count of bins.
-        old.append(newest)
-    return old
+    return newest_last(old, newest)
 
 
 async def _proposed(resources: Resources, work: UnitOfWork, rotated: Rotation, signer: Role) -> CeremonyNeeded:
@@ -279,61 +284,14 @@ async def _proposed(resources: Resources, work: UnitOfWork, rotated: Rotation, s
     now = whole_seconds(resources.clock.now())
     event = shared.waiting.get(signer.value)
     if event is None or event.expires_at <= now:
-        change = _change(rotated, shared.files[signer.value])
+        change = change_of(rotated, shared.files[signer.value])
         proposal = Proposal(signer.value, change, f"a new key of {rotated.role}", {})
-        event = await Ceremonies(resources).open_event(work.connection, _ACTOR, proposal)
+        event = await Ceremonies(resources).open_event(work.connection, ACTOR, proposal)
         await work.commit()
     return CeremonyNeeded(
         f"everything is signed with both keys; signing event {event.id} of {signer} waits for its key holders "
         f"(countermark ceremony show {event.id}): run this again once it is final"
     )
-
-
-def _change(rotated: Rotation, file: StoredTrustFile) -> Change:
-    """Return what makes a file name the new key and not the old one, as far as it does not yet."""
-    role, new = rotated.role.value, Key.from_dict(rotated.new.keyid, dict(rotated.new.public_key))
-    listed_now = key_lists(read_published(file.role, file.content))[role].keyids
-    return Change(
-        add=() if new.keyid in listed_now else ((role, new),),
-        remove=((role, rotated.old.keyid),) if rotated.old.keyid in listed_now else (),
-    )
-
-
-async def _replaced(
-    resources: Resources,
-    work: UnitOfWork,
-    rotated: Rotation,
-    old: StoredTrustFile,
-    by: tuple[int, list[KeyHandle], int],
-) -> StoredTrustFile:
-    """Sign and keep a file with the new key in place of the old one; `by`: its version, its signers' keys, how many."""
-    version, handles, threshold = by
-    profile = PROFILES[resources.settings.signing.profile]
-    signer = Role(old.role)
-    now = whole_seconds(resources.clock.now())
-    change = _change(rotated, old)
-    signed = build(signer, read_published(signer, old.content), change, now, profile.roles[signer].lifetime)
-    signed.version = version
-    signers = await asyncio.to_thread(Signers, handles, key_access(resources.settings))
-    content = signers.sign(signer, Metadata(signed), threshold)
-    newest = await trust.newest_trust_files(work.connection)
-    delegators = [old.content, content] if signer is Role.ROOT else [newest[Role.TARGETS.value].content]
-    for delegator in delegators:
-        verify_with(delegator, signer.value, content)
-    file = StoredTrustFile(signer.value, version, signed.expires, content)
-    await trust.insert_trust_file(work.connection, file)
-    await audit.record(
-        work.connection,
-        at=now,
-        actor=_ACTOR,
-        action=f"trust.{signer}",
-        subject="deployment",
-        version=version,
-        role=rotated.role.value,
-        keyid=rotated.new.keyid,
-        instead_of=rotated.old.keyid,
-    )
-    return file
 
 
 async def _check(resources: Resources, handle: KeyHandle, old: StoredKey) -> None:

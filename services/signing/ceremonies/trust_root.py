@@ -21,7 +21,7 @@ from services.signing.ceremonies.public_root import NoPublicRoot, public_root
 from services.signing.ceremonies.views import first_ceremony
 from services.signing.keys.access import key_access
 from services.signing.keys.handles import keys_folder, load_handles
-from services.signing.keys.signers import KeyHandle, Signers, by_role, generate_key
+from services.signing.keys.signers import KeyHandle, Signers, by_role, generate_key, listed
 from shared.catalogue import audit, signing_events, trust
 from shared.catalogue.trust import StoredKey, StoredTrustFile
 from shared.catalogue.unit_of_work import UnitOfWork
@@ -124,9 +124,9 @@ async def ensure_registry(resources: Resources, bits: int) -> StoredTrustFile:
         handles = await load_handles(resources)
         expires = now + profile.roles[Role.REGISTRY].lifetime
         metadata = registry_metadata(by_role(handles), bits, old.version + 1, expires)
-        registry = [handle for handle in handles if handle.role is Role.REGISTRY]
+        registry, threshold = listed(Role.REGISTRY, newest["targets"].content, handles)
         signers = await asyncio.to_thread(Signers, registry, key_access(resources.settings))
-        content = signers.sign(Role.REGISTRY, metadata, profile.roles[Role.REGISTRY].threshold)
+        content = signers.sign(Role.REGISTRY, metadata, threshold)
         verify_with(newest["targets"].content, Role.REGISTRY.value, content)
         file = StoredTrustFile(Role.REGISTRY.value, old.version + 1, expires, content)
         await trust.insert_trust_file(work.connection, file)

@@ -79,8 +79,8 @@ class Signers:
     def sign(self, role: Role, metadata: Metadata[Any], threshold: int) -> bytes:
         """Sign metadata with a role's keys and return the bytes to publish; each signature is verified.
 
-        Offline roles are signed with a threshold of their keys; online ones with all, which are more than one while a
-        key is being replaced: clients take the signatures they know (trust contract section 2.8).
+        What people may sign is signed with a threshold of its keys; what the server signs by itself with all, which are
+        more than one while a key is being replaced: clients take the signatures they know (trust contract section 2.8).
 
         Raises:
             KeyUnusable: fewer keys than the threshold are at hand, or a signature does not verify.
@@ -91,7 +91,7 @@ class Signers:
         signed = metadata.signed.to_dict()
         payload = canonical(signed)
         metadata.signatures.clear()
-        for signer in signers if role in ONLINE else signers[:threshold]:
+        for signer in signers if role in (*ONLINE, Role.REGISTRY) else signers[:threshold]:
             metadata.signatures[signer.public_key.keyid] = signer.sign(payload)
         return to_publish(signed, metadata.signatures)
 
@@ -138,10 +138,14 @@ def online(handles: Sequence[KeyHandle], ids: Collection[str] | None = None) -> 
 def listed(role: Role, delegator: bytes, handles: Sequence[KeyHandle]) -> tuple[list[KeyHandle], int]:
     """Return the keys of a shared role that are here and count for clients, and how many must sign.
 
-    A ceremony may have replaced some of those that this deployment made, or given the role to people altogether.
+    A ceremony may have replaced some of those that this deployment made, or given the role to people altogether. While
+    the key of registry is being replaced, the other one of the two is returned with that which counts.
 
     Args:
         delegator: the newest published file of the role above, which lists the role's keys.
     """
     found = key_lists(read_published(DELEGATOR[role], delegator))[role]
-    return [handle for handle in handles if handle.role is role and handle.key.keyid in found.keyids], found.threshold
+    mine = [handle for handle in handles if handle.role is role and handle.key.keyid in found.keyids]
+    if role is Role.REGISTRY and len(mine) >= found.threshold:
+        mine += [handle for handle in handles if handle.role is role and handle.uri and handle not in mine]
+    return mine, found.threshold

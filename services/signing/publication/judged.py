@@ -10,14 +10,15 @@ Source: trust contract sections 2.6 and 4; ADR 0040.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.attestations.judgements import JudgedFile, Judgement
-from countermark.core.attestations.trust_material import BadTrustMaterial, TrustMaterial
+from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.digest import sha256_of
 from countermark.core.names import NormalizedName
 from countermark.core.policy import InvalidPolicy, Policy, parse_policy
@@ -25,7 +26,8 @@ from services.signing.publication import tree
 from services.signing.publication.batch import Batch
 from services.signing.publication.summaries import summary
 from shared.attesting.judging import Judging
-from shared.catalogue import attestations, trust_material
+from shared.attesting.trusted import TrustRefused
+from shared.catalogue import attestations
 from shared.catalogue.attestations import Stored
 from shared.catalogue.publication_rows import FileState, ProjectState
 from shared.errors import ErrorKind, ServiceError
@@ -35,8 +37,12 @@ from shared.resources import Resources
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 _AT_ONCE = 4
 """Files judged at the same time."""
+
+_UNUSABLE = "what the trust role signs for attestations cannot be used"
 
 _TRIES, _PAUSE = 3, 2.0
 """How often a file is judged when that cannot be done, and seconds in between."""
@@ -87,14 +93,14 @@ class Judge:
         if not files:
             return Judged()
         names = {project.id: project.name for project in projects}
+        try:
+            material, policy = await self._current()
+        except (ServiceError, InvalidPolicy) as error:
+            # Files that are published, and what takes them away, need no judgement and go on.
+            words = error.detail if isinstance(error, ServiceError) else f"{_UNUSABLE}: {error}"
+            log.error("nothing_to_judge_by", index=str(batch.index.name), error=words)
+            return Judged(dict.fromkeys((file.id for file in files), words))
         async with self._resources.engine.connect() as connection:
-            try:
-                material, policy = await self._current(connection)
-            except (LookupError, BadTrustMaterial, InvalidPolicy) as error:
-                # Files that are published, and what takes them away, need no judgement and go on.
-                log.error("trust_material_unusable", index=str(batch.index.name), error=str(error))
-                words = f"what the trust role signs for attestations cannot be used: {error}"
-                return Judged(dict.fromkeys((file.id for file in files), words))
             questions = await _questions(connection, batch, policy, names, files)
         store = self._resources.objects.side(public=batch.index.public)
         places, found = asyncio.Semaphore(_AT_ONCE), Judged()
@@ -114,17 +120,15 @@ class Judge:
                 group.create_task(ask(question))
         return found
 
-    async def _current(self, connection: AsyncConnection) -> tuple[TrustMaterial, Policy | None]:
+    async def _current(self) -> tuple[TrustMaterial, Policy | None]:
         """Return what trust signs now, and its policy.
 
         Raises:
-            LookupError: the catalogue lacks a part of it.
-            BadTrustMaterial: there is more of it than is looked at.
+            ServiceError: UNAVAILABLE; it cannot be used, or could not be verified.
             InvalidPolicy: the policy cannot be read.
         """
-        known = None if self._material is None else self._material[0]
-        material = await trust_material.current(connection, known)
-        if self._material is None or material is not known:
+        material = await _tried(self._resources.trusted.material)
+        if self._material is None or material is not self._material[0]:
             self._material = material, None if material.policy is None else parse_policy(material.policy)
         return self._material
 
@@ -141,15 +145,10 @@ class Judge:
             bodies.append(found)
         named, others = (None, bodies) if question.named is None else (bodies[0], bodies[1:])
         about, had = question.about, question.had_provenance
-        for left in range(_TRIES - 1, -1, -1):
-            try:
-                judgement = await self._judging.judge(material, about, named, others, now, had)
-            except ServiceError as error:
-                if error.kind is not ErrorKind.UNAVAILABLE or not left:
-                    return f"its attestations could not be judged: {error.detail}"
-                await asyncio.sleep(_PAUSE)
-            else:
-                break
+        try:
+            judgement = await _tried(lambda: self._judging.judge(material, about, named, others, now, had))
+        except ServiceError as error:
+            return f"its attestations could not be judged: {error.detail}"
         return _words(judgement) or self._fault_of_named(material, question, judgement, now) or judgement
 
     def _fault_of_named(
@@ -167,6 +166,24 @@ class Judge:
         return (
             f"the policy does not take the attestation that its pointer would name ({verdict.step}): {verdict.reason}"
         )
+
+
+async def _tried(ask: Callable[[], Awaitable[T]]) -> T:
+    """Return what is asked for, tried again while that cannot be done.
+
+    Raises:
+        ServiceError: UNAVAILABLE, at the last try; at the first, what trying again does not change.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return await ask()
+        except TrustRefused:
+            raise
+        except ServiceError as error:
+            if error.kind is not ErrorKind.UNAVAILABLE:
+                raise
+        await asyncio.sleep(_PAUSE)
+    return await ask()
 
 
 def _words(judgement: Judgement) -> str | None:

@@ -114,7 +114,7 @@ def version_named(file_name: str, project: NormalizedName) -> str | None:
     """
     for named, version in _splits(file_name):
         if _canonical(named) == project and (written := _normalised(version)) is not None:
-            return str(written)
+            return written
     return None
 
 
@@ -130,7 +130,7 @@ _normalised = lru_cache(maxsize=65_536)(normalised_version)
 
 def _splits(file_name: str) -> Iterator[tuple[str, str]]:
     """Yield what a file's name may say of project and version."""
-    end = next((end for end in _KINDS if _ends(file_name, end)), None)
+    end = _end_of(file_name)
     if end is None:
         return
     parts = file_name[: -len(end)].split("-")
@@ -145,11 +145,17 @@ def _splits(file_name: str) -> Iterator[tuple[str, str]]:
 
 def kind_of(file_name: str) -> str | None:
     """Return the upload form's word for a file, None when it is of no kind that any registry keeps."""
-    return next((kind for end, kind in _KINDS.items() if _ends(file_name, end)), None)
+    end = _end_of(file_name)
+    return None if end is None else _KINDS[end]
 
 
-def _ends(file_name: str, end: str) -> bool:
-    return file_name.lower().endswith(end)
+def _end_of(file_name: str) -> str | None:
+    """Return which of the known endings a file's name has."""
+    lower = file_name.lower()
+    for end in _KINDS:
+        if lower.endswith(end):
+            return end
+    return None
 
 
 def read_metadata(path: Path, coordinates: Coordinates) -> Inspected | None:

@@ -120,13 +120,9 @@ def unpack_seen(packed: bytes | None) -> dict[FileName, Sha256]:
 
 
 def _row(listed: Listed) -> list[object]:
-    origin = listed.origin
-    row: list[object] = [
-        *(origin.sha256, origin.url, listed.version, origin.length),
-        None if origin.uploaded_at is None else origin.uploaded_at.isoformat(),
-        *(origin.metadata_sha256, origin.provenance),
-    ]
-    return row
+    sha256, url, length, uploaded_at, metadata, provenance = listed.origin
+    dated = None if uploaded_at is None else uploaded_at.isoformat()
+    return [sha256, url, listed.version, length, dated, metadata, provenance]
 
 
 def _origin(row: list[object]) -> tuple[Origin, str]:

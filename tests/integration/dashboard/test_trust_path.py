@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -120,15 +121,15 @@ async def test_the_path_of_an_attested_file(site: Site, forge: Forge) -> None:
 
 
 async def test_an_attestation_that_no_pointer_names(site: Site, forge: Forge) -> None:
-    """It verifies and counts for no policy, and the page says that clients do not have it."""
+    """It satisfies the policy, and the page says that no pointer names it and that clients have to look for it."""
     site.trust(forge, "thing")
     made = await site.signed.add(WHEEL, CONTENT)
     await site.signed.publish()
     keeper = Keeper(site.signed.engine, site.signed.stores, site.signed.index)
     await keeper.keep(made, body(forge.built(WHEEL, CONTENT)))
     words = plain(await site.page())
-    assert "clients have no attestation but what the pointer names" in words
-    assert "Every step holds." not in words
+    assert "Every step holds." in words
+    assert "a client looks for it where the policy demands it" in words
     assert "Named by the signed pointer no" in words
 
 
@@ -140,6 +141,9 @@ async def test_a_file_without_attestations(site: Site) -> None:
     assert re.findall(r'<h3 id="at-(\w+)">', page) == ["metadata", "bytes"]
     assert "nobody attests" in page
     assert "countermark attest dist/" in page
+    # dist/* would have twine send statements as if they were files.
+    assert "countermark attest --pep740 dist/" in page
+    assert "dist/*" not in page
     release = await site.browser.get(f"{PROJECT}/releases/1.0")
     assert f'href="{PROJECT}/releases/1.0/files/{WHEEL}"' in release.text
 
@@ -215,7 +219,7 @@ async def test_provenance_that_is_gone_or_changed_is_warned_of(site: Site, forge
     for version, claims in (("1.0", github()), ("1.1", github("other/home")), ("1.2", None)):
         name = f"thing-{version}-py3-none-any.whl"
         bundle = None if claims is None else body(forge.built(name, CONTENT, claims))
-        facts = {} if claims is None else {"san": f"https://github.com/{claims['workflow_ref']}"}
+        facts: dict[str, Any] = {} if claims is None else {"san": f"https://github.com/{claims['workflow_ref']}"}
         await site.signed.add(name, CONTENT, bundle, **facts)
     await site.signed.publish()
     lost, changed = "Provenance was there before and is gone:", "Another signer than of the release before:"

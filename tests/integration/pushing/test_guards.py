@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.digest import sha256_of
@@ -18,8 +18,9 @@ from services.upload.push_rules import Push, parse_push
 from services.upload.pushing import Pushes
 from shared.auth.directory import IndexRecord
 from shared.auth.principal import Principal
-from shared.catalogue.tables import Attachment, File, IndexRow, Outbox, Project
+from shared.catalogue.tables import ApprovalDemand, Attachment, File, IndexRow, Outbox, Project
 from shared.errors import ErrorKind, ServiceError
+from shared.ids import new_uuid
 from tests.support.archives import Project as Metadata
 from tests.support.archives import make_sdist, make_wheel
 from tests.support.pushing import Site, open_site
@@ -92,6 +93,22 @@ async def test_what_happens_meanwhile_counts(site: Site, tmp_path: Path, what: s
     assert refused.value.kind in (ErrorKind.FORBIDDEN, ErrorKind.CONFLICT)
     assert await site.rows("root/stable") == []
     assert await site.attachments("root/stable") == []
+
+
+@pytest.mark.parametrize("project", ["", "other"])
+async def test_what_waits_for_approvals_stays(site: Site, project: str) -> None:
+    """A file that people have yet to approve is pushed nowhere; what is published is, and so is what needs none."""
+    dev, waiting = site.indexes["root/dev"].id, FileName("widget-1.1-py3-none-any.whl")
+    demand = {"id": new_uuid(), "index_id": dev, "life": 1, "project": project, "needed": 1, "own": False}
+    await change(site, insert(ApprovalDemand).values(**demand, set_at=func.now(), set_by="root"))
+    await site.upload("root/dev", waiting, make_wheel("widget", "1.1", project=Metadata("widget", "1.1")))
+    answer = await site.push("root/dev", "widget==1.1", "root/stable")
+    if project:
+        assert answer.status_code == 200
+        return
+    assert (answer.status_code, "asks for approvals" in answer.json()["message"]) == (403, True), answer.text
+    assert await site.rows("root/stable") == []
+    assert (await site.push("root/dev", "widget==1.0", "root/stable")).status_code == 200
 
 
 @pytest.mark.parametrize("removed", [False, True])

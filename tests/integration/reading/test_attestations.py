@@ -298,6 +298,6 @@ def _children() -> list[str]:
         path = Path(f"/proc/self/task/{task}/children")
         for pid in path.read_text().split() if path.exists() else []:
             line = Path(f"/proc/{pid}/cmdline")
-            if line.exists() and b"shared.attesting.worker" in line.read_bytes():
+            if line.exists() and b"shared.attesting.program" in line.read_bytes():
                 found.append(pid)
     return found

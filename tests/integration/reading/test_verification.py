@@ -17,11 +17,13 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from countermark.core.digest import sha256_of
 from countermark.core.names import FileName, NormalizedName, pointer_target
 from services.download.settings import Limits
+from shared.http import RequestId
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import ObjectStores
-from shared.objects.keys import check_key
+from shared.objects.keys import check_key, core_metadata_key
 from tests.support.builds import Forge, body, policy
 from tests.support.factories import make_default, make_index, make_token, now, set_bases
 from tests.support.kept_bundles import Keeper
@@ -306,6 +308,79 @@ async def test_many_at_once(site: Verified) -> None:
         made = site.signed.files[WHEEL]
         await site.signed.flip(f"files/{made.sha256[:2]}/{made.sha256[2:]}/{WHEEL}")
         assert await site.broken() == ("digest", 41)
+
+
+async def test_what_broke_is_not_told_again(site: Verified) -> None:
+    """What was found is remembered only while nothing changed: an object, or a file of the metadata, that is put right
+    is found so at once."""
+    made = await site.signed.add(WHEEL, CONTENT)
+    await site.signed.publish()
+    site.reading = open_reading(site.signed.engine, site.signed.stores, download_limits=Limits(verified_seconds=60))
+    file, bin_ = f"files/{made.sha256[:2]}/{made.sha256[2:]}/{WHEEL}", check_key(site.signed.sim.bin_key(TARGET))
+    async with site.reading.client() as client, site.reading.resources.verifying:
+        site.client = client
+        await site.signed.flip(file)
+        assert await site.broken() == ("digest", 41)
+        await site.signed.flip(file)
+        assert (await site.found())["verified"]
+        site.reading = open_reading(site.signed.engine, site.signed.stores, download_limits=Limits(verified_seconds=60))
+    async with site.reading.client() as client, site.reading.resources.verifying:
+        site.client = client
+        await site.signed.stores.public.delete(bin_)
+        assert (await site.broken())[0] == "target"
+        await site.signed.stores.public.put(bin_, site.signed.sim.objects[bin_])
+        assert (await site.found())["verified"]
+
+
+async def test_fair_turns(site: Verified, engine: AsyncEngine) -> None:
+    """Whoever asks for many files waits for one at a time, and beyond some is told 429 to come back; another address
+    and an account are answered meanwhile."""
+    names = [f"thing-1.{number}-py3-none-any.whl" for number in range(12)]
+    for name in names:
+        await site.signed.add(name, CONTENT + name.encode())
+    await site.signed.publish()
+    await site.reading.news()
+    token = await make_token(engine, "root")
+    await site.reading.news()
+
+    async def ask(name: str, address: str, **more: Any) -> int:
+        transport = httpx2.ASGITransport(RequestId(site.reading.app), client=(address, 1))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://index.test") as client:
+            answer = await client.get(f"/api/v1/verify/root/stable/thing/{name.split('-')[1]}/{name}", **more)
+        if answer.status_code == 429:
+            assert answer.headers["retry-after"] == "5"
+            assert "waiting to be verified" in answer.json()["detail"]
+        return answer.status_code
+
+    greedy = [asyncio.create_task(ask(name, "2001:db8::1")) for name in names[:5]]
+    greedy += [asyncio.create_task(ask(name, "2001:db8::2")) for name in names[5:9]]
+    others = [
+        asyncio.create_task(ask(names[9], "192.0.2.1")),
+        asyncio.create_task(ask(names[10], "2001:db8::3", headers={"authorization": basic("x", token)})),
+        # Nobody waits behind the greedy one for what that one has asked for as well.
+        asyncio.create_task(ask(names[4], "192.0.2.2")),
+    ]
+    assert [await one for one in others] == [200, 200, 200]
+    statuses = await asyncio.gather(*greedy)
+    assert set(statuses) == {200, 429}
+    assert statuses.count(200) == 5, "one under way, four waiting"
+
+
+async def test_core_metadata(site: Verified) -> None:
+    """The last step compares core metadata with what the project's page is signed with: the row, and the bytes."""
+    made = await site.signed.add(WHEEL, CONTENT, core_metadata=b"Name: thing")
+    await site.signed.publish()
+    found = await site.found()
+    assert found["steps"][-1]["evidence"]["core_metadata_sha256"] == sha256_of(b"Name: thing")
+    key = core_metadata_key(made.sha256, made.file_name)
+    await site.signed.flip(key)
+    assert await site.broken() == ("catalogue", 10)
+    assert "the stored core metadata have sha256" in (await site.found())["reason"]
+    await site.signed.stores.public.delete(key)
+    assert await site.broken() == ("catalogue", 10)
+    await site.signed.tamper("update file set core_metadata_sha256 = null")
+    assert await site.broken() == ("catalogue", 10)
+    assert "sha256 of its core metadata" in (await site.found())["reason"]
 
 
 async def test_what_no_pointer_names_is_evidence(site: Verified, forge: Forge) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
@@ -12,8 +13,8 @@ from sqlalchemy import event, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import await_only
 
-from countermark.core.digest import Length
-from countermark.core.names import IndexName
+from countermark.core.digest import Length, sha256_of
+from countermark.core.names import IndexName, NormalizedName, page_target
 from services.download.entries import Hosted, Stored, make_entry
 from services.download.settings import Limits
 from services.download.verification.guarding import Guard
@@ -24,8 +25,8 @@ from shared.catalogue.tables import Audit, File, IndexRow
 from shared.errors import ErrorKind, ServiceError
 from shared.ids import IndexId, new_uuid
 from shared.jobs.messages import HoldFile, PublishIndex, message_from
-from shared.objects.interface import ByteRange, Key, ObjectStore, ObjectStores
-from shared.objects.keys import check_key, file_key
+from shared.objects.interface import ByteRange, Key, ObjectStore, ObjectStores, Put
+from shared.objects.keys import check_key, core_metadata_key, file_key
 from shared.reading.access import Place
 from tests.integration.reading.constants import LARGE
 from tests.support.builds import Forge, body, policy
@@ -33,6 +34,7 @@ from tests.support.factories import MadeFile, make_default, make_index, now, set
 from tests.support.kept_bundles import Keeper
 from tests.support.reading import Reading, counted_queries, open_reading, served
 from tests.support.signed_index import SignedIndex
+from tests.support.sigstore.tokens import github
 
 SMALL, BIG = "thing-1.0-py3-none-any.whl", "thing-2.0.tar.gz"
 CONTENT = b"wheel of 1.0"
@@ -142,7 +144,29 @@ async def test_replaced_object(guarded: Guarded) -> None:
     assert {one.file_id for one in held} == {guarded.files[name].id for name in (BIG, SMALL)}
     assert len(held) == 2
     metrics = guarded.reading.resources.metrics.text().decode()
-    assert 'countermark_reads_refused_total{step="digest"} 2.0' in metrics
+    assert 'countermark_reads_refused_total{fault="file",step="digest"} 2.0' in metrics
+
+
+@pytest.mark.parametrize("name", [SMALL, BIG])
+async def test_put_right(guarded: Guarded, name: str) -> None:
+    """An object that is put right is served at the very next read, and so is a row: what broke is not remembered."""
+    other = (await guarded.get(BIG)).status_code
+    await guarded.signed.flip(guarded.key(name))
+    answers = [(await guarded.get(name)).status_code for _ in range(2)]
+    await guarded.signed.flip(guarded.key(name))
+    assert [*answers, (await guarded.get(name)).status_code, other] == [403, 403, 200, 200]
+
+
+async def test_row_put_right(guarded: Guarded) -> None:
+    """The same of a row that was altered and is as it was."""
+    for change, status in (("length + 1", 403), ("length - 1", 200)):
+        await guarded.signed.tamper(f"update file set length = {change} where file_name = '{SMALL}'")
+        # Of another process: this one would serve what it checked before.
+        guarded.reading = open_reading(guarded.signed.engine, guarded.signed.stores)
+        await guarded.reading.news()
+        async with guarded.reading.client() as client, guarded.reading.resources.verifying:
+            guarded.client = client
+            assert (await guarded.get(SMALL)).status_code == status
 
 
 async def test_held(guarded: Guarded) -> None:
@@ -180,6 +204,23 @@ async def test_altered_row(guarded: Guarded) -> None:
     assert len(await guarded.asked_to_hold()) == 1
 
 
+async def test_digest_of_a_file_in_memory(engine: AsyncEngine, guarded: Guarded) -> None:
+    """A row whose digest was altered while the file lies in memory is found out all the same, and the file is held."""
+    limits = replace(Limits(), holds_seconds=0.0)
+    guarded.reading = open_reading(engine, guarded.signed.stores, None, limits)
+    await guarded.reading.news()
+    async with guarded.reading.client() as client, guarded.reading.resources.verifying:
+        guarded.client = client
+        assert (await guarded.get(SMALL)).status_code == 200
+        altered = guarded.files[SMALL].sha256[:16] + "0" * 48
+        change = "update file set sha256 = :altered where id = :id"
+        await guarded.signed.tamper(change, altered=altered, id=guarded.files[SMALL].id)
+        answers = [await guarded.get(SMALL) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [503, 403]
+    assert answers[1].json()["step"] == "catalogue"
+    assert len(await guarded.asked_to_hold()) == 1
+
+
 @pytest.mark.parametrize("what", ["timestamp", "bin", "missing"])
 async def test_nobodys_fault(guarded: Guarded, what: str) -> None:
     """What is broken for all files, or not there, is 503 with an alarm, and holds nothing."""
@@ -213,21 +254,131 @@ async def test_after_a_while(engine: AsyncEngine, guarded: Guarded) -> None:
         assert (await guarded.get(BIG)).status_code == 503
 
 
-async def test_policy_that_comes_later(guarded: Guarded, forge: Forge) -> None:
-    """A policy that is signed later is asked at the next publication: what it refuses is not served any more."""
-    assert (await guarded.get(SMALL)).status_code == 200
+def sign(guarded: Guarded, forge: Forge, content: bytes) -> None:
+    """Let the trust role sign another policy; the index's next publication names it."""
     sim = guarded.signed.sim
-    targets = {"trusted_root.json": forge.instance.trusted_root(), "trust/policy.yaml": policy("thing")}
-    sim.deployment.trust_targets |= targets
+    sim.deployment.trust_targets |= {"trusted_root.json": forge.instance.trusted_root(), "trust/policy.yaml": content}
+    sim.deployment.offline_version += 1
     sim._offline = sim.deployment.offline_roles()
-    guarded.files["thing-3.0.tar.gz"] = await guarded.signed.add(
-        "thing-3.0.tar.gz", b"3", body(forge.built("thing-3.0.tar.gz", b"3"))
-    )
+
+
+async def test_policy_that_comes_later(guarded: Guarded, forge: Forge) -> None:
+    """A policy that is signed later is asked at the next publication: what it does not take is refused with the rule,
+    held by nobody, told once, and served again as soon as the policy takes it."""
+    assert (await guarded.get(SMALL)).status_code == 200
+    attested = "thing-3.0.tar.gz"
+    guarded.files[attested] = await guarded.signed.add(attested, b"3", body(forge.built(attested, b"3")))
+    for strict in (policy("thing"), policy("thing", more="    min_level: 2\n")):
+        sign(guarded, forge, strict)
+        await guarded.signed.publish()
+        await guarded.reading.news()
+        for name in (SMALL, BIG, SMALL, SMALL):
+            answer = await guarded.get(name)
+            problem = answer.json()
+            assert (answer.status_code, problem["step"], problem["exit_code"]) == (403, "policy", "62")
+            assert problem["rule"] == "'thing'"
+            assert "not held: it is served again as soon as the policy takes it" in problem["detail"]
+        assert (await guarded.get(attested)).content == b"3"
+    metrics = guarded.reading.resources.metrics.text().decode()
+    assert 'countermark_reads_refused_total{fault="policy",step="policy"} 4.0' in metrics, "per file and policy"
+    assert await guarded.asked_to_hold() == []
+    sign(guarded, forge, policy("other"))
     await guarded.signed.publish()
     await guarded.reading.news()
-    answer = await guarded.get(SMALL)
-    assert (answer.status_code, answer.json()["step"], answer.json()["exit_code"]) == (403, "policy", "62")
-    assert (await guarded.get("thing-3.0.tar.gz")).content == b"3"
+    assert (await guarded.get(SMALL)).content == CONTENT
+
+
+async def test_age(guarded: Guarded, forge: Forge) -> None:
+    """An attestation that grows older than the policy takes refuses its file, without a hold."""
+    attested = "thing-3.0.tar.gz"
+    bundle = body(forge.built(attested, b"3", at=int(time.time()) - 20 * 86_400))
+    guarded.files[attested] = await guarded.signed.add(attested, b"3", bundle)
+    for days, status in ((30, 200), (10, 403)):
+        aged = f'    log:\n      rekor: ["v1"]\n      max_age_days: {days}\n'
+        sign(guarded, forge, policy("thing", more=aged))
+        await guarded.signed.publish()
+        await guarded.reading.news()
+        answer = await guarded.get(attested)
+        assert answer.status_code == status, answer.text
+    assert (answer.json()["exit_code"], "age of" in answer.json()["detail"]) == ("62", True)
+    assert await guarded.asked_to_hold() == []
+
+
+async def test_identity_of_nobody(guarded: Guarded, forge: Forge) -> None:
+    """Whoever signed is none of the policy's builders (60): that is no matter of what the policy wants, and held."""
+    foreign = "thing-4.0.tar.gz"
+    bundle = body(forge.built(foreign, b"4", github("evil/fork")))
+    guarded.files[foreign] = await guarded.signed.add(foreign, b"4", bundle)
+    sign(guarded, forge, policy("thing"))
+    await guarded.signed.publish()
+    await guarded.reading.news()
+    answer = await guarded.get(foreign)
+    assert (answer.status_code, answer.json()["exit_code"]) == (403, "60"), answer.text
+    assert len(await guarded.asked_to_hold()) == 1
+
+
+METADATA = b"Metadata-Version: 2.1\nName: thing\nVersion: 5.0\n"
+DESCRIBED = "thing-5.0-py3-none-any.whl"
+
+
+async def describe(guarded: Guarded, metadata: bytes = METADATA) -> Key:
+    """Publish a wheel with core metadata; returns where these lie."""
+    made = await guarded.signed.add(DESCRIBED, b"5", core_metadata=metadata)
+    guarded.files[DESCRIBED] = made
+    await guarded.signed.publish()
+    await guarded.reading.news()
+    return core_metadata_key(made.sha256, made.file_name)
+
+
+@pytest.mark.parametrize("length", [len(METADATA), 600 << 10])
+async def test_core_metadata(guarded: Guarded, length: int) -> None:
+    """They are served while their bytes are those of the digest in the signed page, from memory and streamed."""
+    metadata = METADATA.ljust(length)
+    key = await describe(guarded, metadata)
+    answers = [await guarded.get(DESCRIBED, suffix=".metadata") for _ in range(2)]
+    assert [answer.content for answer in answers] == [metadata, metadata]
+    with counted_queries(guarded.signed.engine) as statements:
+        assert (await guarded.get(DESCRIBED, suffix=".metadata")).content == metadata
+    assert statements == []
+    await guarded.signed.flip(key)
+    if length > Limits().small:
+        answer = await guarded.get(DESCRIBED, suffix=".metadata", headers={"range": "bytes=0-9"})
+        assert (answer.status_code, answer.json()["step"]) == (403, "catalogue"), answer.text
+
+
+@pytest.mark.parametrize("suffix", ["", ".metadata"])
+async def test_core_metadata_that_were_replaced(guarded: Guarded, suffix: str) -> None:
+    """Other bytes, with or without a row that says so: file and metadata are refused, and the file is held."""
+    key, evil = await describe(guarded), METADATA + b"Requires-Dist: evil\n"
+    await guarded.signed.stores.public.put(key, evil, Put.REPLACE)
+    answer = await guarded.get(DESCRIBED, suffix=suffix)
+    assert (answer.status_code, answer.json()["step"]) == (403, "catalogue"), answer.text
+    change = "update file set core_metadata_sha256 = :sha256, core_metadata_length = :length where id = :id"
+    to = {"sha256": sha256_of(evil), "length": len(evil), "id": guarded.files[DESCRIBED].id}
+    await guarded.signed.tamper(change, **to)
+    guarded.reading = open_reading(guarded.signed.engine, guarded.signed.stores)
+    await guarded.reading.news()
+    async with guarded.reading.client() as client, guarded.reading.resources.verifying:
+        guarded.client = client
+        answer = await guarded.get(DESCRIBED, suffix=suffix)
+        assert (answer.status_code, answer.json()["step"]) == (403, "catalogue"), answer.text
+        assert "stands in the signed page" in answer.json()["detail"]
+        # Put right, what this process has in memory is not what is signed: it is read anew.
+        await guarded.signed.stores.public.put(key, METADATA, Put.REPLACE)
+        to |= {"sha256": sha256_of(METADATA), "length": len(METADATA)}
+        await guarded.signed.tamper(change, **to)
+        statuses = [(await guarded.get(DESCRIBED, suffix=suffix)).status_code for _ in range(2)]
+        assert statuses == ([200, 200] if not suffix else [503, 200])
+    assert len(await guarded.asked_to_hold()) == 1
+
+
+async def test_page_that_was_replaced(guarded: Guarded) -> None:
+    """A page that is not the signed one says nothing of core metadata: 503, and nothing is held."""
+    await describe(guarded)
+    await guarded.signed.flip(guarded.signed.sim.target_key(page_target(NormalizedName("thing"))))
+    answer = await guarded.get(DESCRIBED, suffix=".metadata")
+    assert (answer.status_code, answer.json()["step"]) == (503, "catalogue"), answer.text
+    assert await guarded.asked_to_hold() == []
 
 
 async def test_switch(guarded: Guarded, engine: AsyncEngine, stores: ObjectStores) -> None:

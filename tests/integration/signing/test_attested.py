@@ -355,6 +355,19 @@ async def test_material_that_cannot_be_used_stops_what_would_be_judged_alone(sit
     assert (state, "cannot be used: schema must be" in words) == ("failed", True), words
 
 
+async def test_a_policy_that_nobody_signed_is_not_applied(site: Site) -> None:
+    """Who can write to the catalogue does not choose the policy: what it would let in is not signed."""
+    await site.policy(policy())
+    file = await site.upload()
+    content = trust_metadata(4, now() + timedelta(days=90), {"trust/policy.yaml": OPEN}).to_bytes()
+    async with site.resources.engine.begin() as connection:
+        await keep_targets(connection, [OPEN], at=now())
+        await insert_trust_file(connection, StoredTrustFile("trust", 4, now() + timedelta(days=90), content))
+    await site.publish()
+    state, words = await site.state(file)
+    assert (state, "trust.json is not signed as it has to be" in words) == ("failed", True), words
+
+
 Damage = Callable[[Site, MadeFile, str], Awaitable[None]]
 
 

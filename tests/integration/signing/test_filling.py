@@ -1,6 +1,7 @@
 """An index filled by the benchmark is what uploads would have made, to clients and to the next publication."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -107,13 +108,12 @@ async def test_only_an_empty_index_of_a_development_deployment_is_filled(
     resources: Resources, index: MadeIndex
 ) -> None:
     """What is refused is left as it was, and each refusal says why."""
-    fields = {name: getattr(resources, name) for name in Resources.__dataclass_fields__ if name != "settings"}
     for settings, reason in (
         (Settings(data=resources.settings.data, signing=Signing(profile="small")), "signing.profile is small"),
         (Settings(data=resources.settings.data, outside_url="https://packages.example"), "others may read"),
     ):
         with pytest.raises(NotFilled, match=reason):
-            await fill(Resources(**fields, settings=settings), Filling(INDEX, 10, 1))
+            await fill(replace(resources, settings=settings), Filling(INDEX, 10, 1))
     with pytest.raises(NotFilled, match="there is no index root/other"):
         await fill(resources, Filling(IndexName("root", "other"), 10, 1))
     assert await count(resources, Project) == 0

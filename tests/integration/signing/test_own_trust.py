@@ -11,7 +11,6 @@ from services.signing.ceremonies.events import Ceremonies, Proposal
 from services.signing.ceremonies.own_trust import set_trust_targets, trust_targets
 from services.signing.ceremonies.public_root import public_root as installed_root
 from services.signing.publication.usecases import Publisher
-from shared.catalogue import trust_material
 from shared.catalogue.tables import Audit, SigningEvent
 from shared.errors import ErrorKind, ServiceError
 from shared.jobs.messages import PublishIndex
@@ -35,8 +34,7 @@ async def test_a_new_deployment_signs_the_public_root_and_no_policy(resources: R
     """Nothing is demanded of anybody, and public attestations verify."""
     version, targets = await trust_targets(resources)
     assert (version, targets) == (1, {ROOT: installed_root()})
-    async with resources.engine.connect() as connection:
-        material = await trust_material.current(connection)
+    material = await resources.trusted.material()
     assert (material.policy, dict(material.roots)) == (None, {ROOT: installed_root()})
 
 

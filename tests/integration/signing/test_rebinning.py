@@ -1,6 +1,7 @@
 """Moves between counts of bins on a real Postgres and a real folder, read back by stock python-tuf."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -286,10 +287,8 @@ async def test_bins_are_committed_in_parts(
 
 async def test_offline_keys_are_asked_for(resources: Resources, index: MadeIndex) -> None:
     """Where people hold the registry's keys nothing is signed, and the error says who must act."""
-    production = Resources(
-        **{name: getattr(resources, name) for name in Resources.__dataclass_fields__ if name != "settings"},
-        settings=Settings(data=resources.settings.data, signing=Signing(profile="production")),
-    )
+    settings = Settings(data=resources.settings.data, signing=Signing(profile="production"))
+    production = replace(resources, settings=settings)
     with pytest.raises(CeremonyNeeded, match="key holders"):
         await ensure_registry(production, 10)
     moved = await rebin(production, index.id)

@@ -102,6 +102,36 @@ class Line:
 
 
 ELSEWHERE = (
+    *(
+        Elsewhere(13, what, ends, f"tests/integration/{test}")
+        for what, ends, test in (
+            (
+                "the catalogue names another policy that the trust role did not sign, then an upload",
+                "HTTP 503, nothing is taken",
+                "test_uploading_attestations.py::test_a_policy_that_nobody_signed_takes_nothing",
+            ),
+            (
+                "the same, then a publication",
+                "the new file is refused",
+                "signing/test_attested.py::test_a_policy_that_nobody_signed_is_not_applied",
+            ),
+            (
+                "the catalogue names another policy, signed by keys that its own `targets` list",
+                "nothing is judged",
+                "test_trust_material.py::TestWhoeverWritesTheCatalogue::test_targets_that_name_other_holders",
+            ),
+            (
+                "the catalogue names an older policy of the trust role",
+                "nothing is judged by a process that saw the newer one",
+                "test_trust_material.py::TestWhoeverWritesTheCatalogue::test_an_older_version",
+            ),
+            (
+                "the catalogue holds a whole tree of other keys, from the first root on",
+                "nothing is judged where the settings name the first root",
+                "test_trust_material.py::TestWhoeverWritesTheCatalogue::test_another_first_root",
+            ),
+        )
+    ),
     Elsewhere(
         18,
         "kill -9 between every two steps of upload and publication",

@@ -249,7 +249,7 @@ def test_row_16_attestation(sim: RepositorySimulator, client: Client) -> None:
 
 # Local files
 def test_verify_a_local_file(client: Client, tmp_path: Path) -> None:
-    """A good local file ends 0; changed 41, longer 40, unknown 11, of an impossible name 2."""
+    """A good local file ends 0; changed 41, longer 40, absent 70, unknown 11, of an impossible name 2."""
     file = tmp_path / WHEEL
     file.write_bytes(b"the real wheel\n")
     assert client.check(file).code == 0
@@ -257,7 +257,10 @@ def test_verify_a_local_file(client: Client, tmp_path: Path) -> None:
     assert client.check(file).code == 41
     file.write_bytes(b"the real wheel\n" * 1000)
     assert client.check(file).code == 40
-    assert client.check(tmp_path / "widget-9-py3-none-any.whl").code == 11
+    unknown = tmp_path / "widget-9-py3-none-any.whl"
+    assert client.check(unknown).code == 70
+    unknown.write_bytes(b"a wheel\n")
+    assert client.check(unknown).code == 11
     assert client.check(tmp_path / "notes.txt").code == 2
     file.unlink()
     assert client.check(file).code == 70

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler
@@ -208,6 +209,30 @@ def test_contradictions_are_usage(run: Run, wheel: Path, arguments: tuple[str, .
     assert words in done.stderr
 
 
+def test_without_a_network_it_says_what_to_give(wheel: Path, tmp_path: Path) -> None:
+    """Whoever signs by an identity where there is no network is told of the options that do without this one."""
+    write_statement(wheel)
+    alone = ("unshare", "--map-root-user", "--net")
+    if shutil.which("unshare") is None or subprocess.run((*alone, "true"), check=False).returncode:
+        pytest.skip("this machine gives no namespaces without a network")
+    argv = (*alone, sys.executable, "-m", "countermark", "attest", str(wheel), "--identity-token", "x.y.z")
+    environment = {"HOME": str(tmp_path / "home"), "PATH": os.environ["PATH"]}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert all(option in done.stderr for option in ("network", "--trust-config FILE", "--key")), done.stderr
+
+
+@pytest.mark.parametrize("content", [Instance().trusted_root(), b"[]", b"schema: policy"])
+def test_what_is_no_trust_config_is_said_in_few_words(run: Run, wheel: Path, tmp_path: Path, content: bytes) -> None:
+    """A bare trust root, other JSON and other files name what is missing, not the fields of a library."""
+    write_statement(wheel)
+    (tmp_path / "config.json").write_bytes(content)
+    done = run("attest", wheel, "--trust-config", tmp_path / "config.json", "--identity-token", "x.y.z")
+    assert done.exit_code == 1
+    assert "signingConfig" in done.stderr
+    assert "pydantic" not in done.stderr
+
+
 def test_other_commands_do_not_wait_for_what_signs() -> None:
     """Libraries that take most of a second to load are not loaded with the command line."""
     code = "import sys, countermark.cli; print(sorted({'sigstore', 'rfc3161_client'} & sys.modules.keys()))"
@@ -264,3 +289,39 @@ def test_what_is_no_stamp_ends_it(run: Run, wheel: Path, tmp_path: Path, server:
     assert done.exit_code == 1
     assert "stamp" in done.stderr
     assert not Path(f"{wheel}.sigstore.json").exists()
+
+
+def _certified(folder: Path, instance: Instance, subject: str) -> tuple[Path, Path, Path, Path]:
+    """Return a key, its certificate by a company's authority, another key's, and the trust root of the company."""
+    mine, other = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    (folder / "company.json").write_bytes(instance.company_root())
+    for name, key in (("mine.crt", mine), ("other.crt", other)):
+        issued = instance.company.issue(
+            key.public_key(), {"iss": "https://ca.test", "sub": subject}, 1_800_000_000 - 60
+        )
+        (folder / name).write_bytes(issued.public_bytes(Encoding.PEM))
+    return write_key(folder, mine), folder / "mine.crt", folder / "other.crt", folder / "company.json"
+
+
+def test_a_certificate_of_a_companys_own_says_who(run: Run, wheel: Path, tmp_path: Path, server: Loopback) -> None:
+    """It stands in the bundle, and with the stamp proves whose the key is; another key's is refused."""
+    instance, subject = Instance(), "spiffe://acme.test/release"
+    Stamping(server, instance.stamps)
+    key, certificate, others, root = _certified(tmp_path, instance, subject)
+    write_statement(wheel)
+    stamped = ("--key", f"file2:{key}", "--timestamp-url", f"{server.url}/stamp", "--trust-config", root)
+    done = run("attest", wheel, *stamped, "--certificate", others)
+    assert (done.exit_code, "of another key" in done.stderr) == (1, True), done.stderr
+    done = run("attest", wheel, *stamped, "--certificate", wheel)
+    assert (done.exit_code, "holds no certificate" in done.stderr) == (1, True), done.stderr
+    done = run("attest", wheel, *stamped[:2], "--certificate", certificate)
+    assert (done.exit_code, "--timestamp-url" in done.stderr) == (2, True), done.stderr
+    done = run("attest", wheel, *stamped, "--certificate", certificate)
+    assert done.exit_code == 0, done.stderr
+    assert f"The certificate names {subject}" in done.stderr
+    roots = {"company": instance.company_root()}
+    verifier = BundleVerifier(roots, {}, test_roots=roots, without_log=roots)
+    body = wheel.with_name(f"{wheel.name}.sigstore.json").read_bytes()
+    found = verifier.verify(body, wheel.name, sha256_of(wheel.read_bytes())).verified
+    assert found is not None
+    assert (found.san, found.root_kind, found.key) == (subject, RootKind.CA, None)

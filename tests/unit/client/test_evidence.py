@@ -66,6 +66,7 @@ def test_the_chain_is_numbered_with_its_facts(shop: Shop) -> None:
     policy = found["policy"]
     assert (policy["builder"], policy["level"], policy["ref"]) == ("release", 3, "refs/tags/v1.10")
     assert policy["commit"] == "5" * 40
+    assert (policy["code"], policy["match"], policy["indexes"]) == ("policy.satisfied", "widget", [])
 
 
 def test_people_see_the_chain_of_one_file(shop: Shop) -> None:
@@ -100,17 +101,17 @@ def test_policy_none_ends_3_and_reads_no_evidence(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("altered", "code", "link"),
+    ("altered", "code", "link", "told"),
     [
-        ("other file", 52, 9),
-        ("other workflow", 60, 11),
-        ("truncated", 51, 8),
-        ("old build", 62, 13),
-        ("no time", 61, 12),
+        ("other file", 52, 9, "attestation.subject"),
+        ("other workflow", 60, 11, "policy.workflow"),
+        ("truncated", 51, 8, "attestation.structure"),
+        ("old build", 62, 13, "policy.source-ref"),
+        ("no time", 61, 12, "attestation.log"),
     ],
 )
-def test_the_first_failure_names_its_link(altered: str, code: int, link: int, shop: Shop) -> None:
-    """A failure has the exit code of its link, says which it is, and the links before it hold."""
+def test_the_first_failure_names_its_link(altered: str, code: int, link: int, told: str, shop: Shop) -> None:
+    """A failure has the exit code of its link, says which in words and by a code, and the links before it hold."""
     pipeline = shop.pipeline
     bundle = {
         "other file": lambda: pipeline.bundle("widget-1.11-py3-none-any.whl", REAL),
@@ -129,6 +130,8 @@ def test_the_first_failure_names_its_link(altered: str, code: int, link: int, sh
     # Without a time nobody can say whether the certificate held, so the link before is not looked at.
     assert [step["number"] for step in held] == list(range(1, link - (altered == "no time")))
     assert (failed["number"], failed["result"], failed["exit"]) == (link, "failed", code)
+    assert failed["code"] == told
+    assert ({"wanted", "found", "match", "indexes"} <= failed.keys()) is told.startswith("policy.")
     assert not any(shop.dest.iterdir())
 
 
@@ -254,6 +257,19 @@ def test_evidence_is_not_written_over(shop: Shop) -> None:
     assert {path: path.read_bytes() for path in shop.evidence.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("longer", [b"\n", b" " * (2 << 20)], ids=["by one", "than the limit"])
+def test_another_attestation_of_this_machine_is_told_as_that(shop: Shop, longer: bytes) -> None:
+    """What lies here and is not what the pointer names ends 50, and says where the right one comes from."""
+    assert shop.get("widget==1.10", "--bundle").exit_code == 0
+    beside = shop.dest / f"{WHEEL}.sigstore.json"
+    beside.write_bytes(beside.read_bytes() + longer)
+    for options in (("--offline",), ("--attestation", beside)):
+        done = shop.check(shop.dest / WHEEL, *options)
+        assert (done.exit_code, f"{beside} is longer" in done.stderr) == (50, True), done.stderr
+        assert "--bundle" in done.stderr
+        assert "mirror" not in done.stderr
+
+
 def _damage(shop: Shop, kind: str) -> None:
     """Flip the last bit of a file of the evidence, or drop it."""
     index = shop.evidence / "indexes" / "root" / "attested"
@@ -320,13 +336,13 @@ def test_any_damage_to_evidence(shop: Shop, cut: Cut) -> None:
 
 def test_expired_evidence_ends_21(shop: Shop, cut: Cut) -> None:
     """Evidence is good until the first of its metadata expires, by the clock of the machine that verifies."""
-    shop.sim.expires["timestamp"] = soon(seconds=2)
+    end = shop.sim.expires["timestamp"] = soon(seconds=8)
     shop.publish()
     assert shop.get("widget==1.10", "--evidence", shop.evidence).exit_code == 0
     cut()
     asked = (shop.dest / WHEEL, "--offline", "--evidence", shop.evidence)
     assert shop.check(*asked).exit_code == 0
-    time.sleep(2.1)
+    time.sleep(max(0.0, end.timestamp() - time.time()) + 0.1)
     assert shop.check(*asked).exit_code == 21
 
 
@@ -380,3 +396,15 @@ def test_many_files_are_verified_together(shop: Shop) -> None:
     assert "step 6 of 13 (digest) failed: artifact: " in done.stderr
     assert "1 file(s) proven, 2 failed [exit 41]" in done.stderr
     assert sum(path.endswith("timestamp.json") for path, _ in shop.server.seen) == 1
+
+
+def test_what_is_not_there_is_said_at_once(shop: Shop, tmp_path: Path) -> None:
+    """A file or attestation that does not exist is told as that, whatever the index has under its name."""
+    for name in (WHEEL, "nothing-1.0.tar.gz"):
+        done = shop.check(tmp_path / name)
+        assert (done.exit_code, f"there is no file {tmp_path / name}" in done.stderr) == (70, True), done.stderr
+    assert shop.get("widget==1.10").exit_code == 0
+    done = shop.check(shop.dest / WHEEL, "--attestation", tmp_path / "nothing.json")
+    assert (done.exit_code, "there is no attestation" in done.stderr) == (2, True), done.stderr
+    done = shop.check(shop.dest / WHEEL, "--offline")
+    assert (done.exit_code, "download --bundle" in done.stderr) == (10, True), done.stderr

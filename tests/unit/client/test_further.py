@@ -14,7 +14,7 @@ import pytest
 from countermark import further
 from countermark.core.attestations.provenance import EMPTY_OBJECT, MAX_BYTES
 from shared.reading.provenance import bundle_list, provenance_object
-from tests.support.pipelines import Pipeline, encoded
+from tests.support.builds import Pipeline, body
 from tests.support.sigstore.instance import Instance, pep740, statement
 from tests.support.simulator import Deployment, RepositorySimulator
 from tests.unit.client.conftest import WHEEL, Run
@@ -123,7 +123,7 @@ def test_people_see_it(shop: Shop) -> None:
 
 def test_what_no_object_can_hold_is_listed(shop: Shop) -> None:
     """An entry of Rekor v2 with a time stamp lies as a whole bundle beside the object."""
-    shop.list_(encoded(shop.published(log="v2")))
+    shop.list_(body(shop.published(log="v2")))
     done = shop.get("--json", where=shop.tree)
     assert done.exit_code == 0, done.output
     assert steps(done.stdout)["log"]["number"] == 12
@@ -244,7 +244,7 @@ def test_an_endless_document_ends_in_time(shop: Shop, monkeypatch: pytest.Monkey
 
 def test_a_list_that_names_other_bytes(shop: Shop) -> None:
     """What is not what its list says is not looked at."""
-    bundle = encoded(shop.published(log="v2"))
+    bundle = body(shop.published(log="v2"))
     shop.list_(bundle)
     digest = hashlib.sha256(bundle).hexdigest()
     key = f"files/{digest[:2]}/{digest[2:]}/{WHEEL}.sigstore.json"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from countermark.core.names import parse_file_name, parse_project_name, summary_target
-from tests.support.pipelines import Pipeline
+from tests.support.builds import Pipeline
 from tests.support.sigstore.instance import Instance
 from tests.support.verifiers import VERIFIER, Verifier
 from tests.unit.client.conftest import WHEEL, Run

@@ -115,9 +115,20 @@ def test_texts_in_bundles_may_look_like_lists(forge: Forge) -> None:
     """Where an element ends is for JSON to say, not for its characters."""
     odd = forge.built(NAME, CONTENT, log="v2")
     odd["dsseEnvelope"]["signatures"][0]["keyid"] = '"], [{\\"\u00e9\u2028'
-    for written in (json.dumps(odd), json.dumps(odd, ensure_ascii=False)):
-        found = read_field({"attestations": [f"[{written},{written}]"]}, NAME, SHA)
-        assert [one.bundle for one in found] == [written.encode()] * 2
+    for ascii_alone in (True, False):
+        texts = [json.dumps(odd, ensure_ascii=ascii_alone, indent=indent) for indent in (None, 1)]
+        found = read_field({"attestations": [f"[{','.join(texts)}]"]}, NAME, SHA)
+        assert [one.bundle for one in found] == [text.encode() for text in texts]
+
+
+def test_the_same_bundle_twice_is_refused(forge: Forge) -> None:
+    """As it is, and as the object that stands for it: what is judged is told apart by its bytes."""
+    content = body(forge.built(NAME, CONTENT, log="v2")).decode()
+    document = forge.build_attestation(NAME, CONTENT)
+    same = read_posted(body(document), NAME, SHA).bundle.decode()
+    for text in (f"[{content},{content}]", f"[{json.dumps(document)},{same}]"):
+        with pytest.raises(NoAttestations, match="there twice"):
+            read_field({"attestations": [text]}, NAME, SHA)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,17 @@ _NO_IDENTITY = (
     "or --key."
 )
 
+_LOGLESS = (
+    "By an identity nothing is signed where there is no transparency log. With a certificate of an authority of your "
+    "own and its time stamps: --key URI --certificate FILE --timestamp-url URL."
+)
+
+_NO_PUBLIC = (
+    "Signing by an identity needs the network, without --trust-config that of the public instance: check it and try "
+    "again. For another instance give --trust-config FILE, which whoever runs it hands out; with --key nothing but a "
+    "time stamp needs the network."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Instance:
@@ -99,11 +110,11 @@ def read_instance(path: Path | None, rekor: int | None = None) -> Instance:
     """
     name = "the public instance" if path is None else str(path)
     try:
-        config = ClientTrustConfig.production() if path is None else ClientTrustConfig.from_json(_text(path))
+        config = ClientTrustConfig.production() if path is None else _config(path)
     except OSError as error:
-        raise LocalState(f"cannot read {name}: {error.strerror or error}") from error
+        raise LocalState(f"cannot read {name}: {error.strerror or error}", "Check --trust-config.") from error
     except Exception as error:
-        remedy = "Check the network." if path is None else "It holds trustedRoot and signingConfig; ask who runs it."
+        remedy = _NO_PUBLIC if path is None else "It holds trustedRoot and signingConfig; ask who runs the instance."
         raise AttestFailed(f"{name} has no usable client trust config: {words(error)}", remedy) from error
     for version in (1, None) if rekor is None else (rekor,):
         config.force_tlog_version = version
@@ -111,10 +122,11 @@ def read_instance(path: Path | None, rekor: int | None = None) -> Instance:
             _ = config.signing_config
         except Exception as error:
             # How the library says that no service is left to sign with.
-            why = words(error)
+            why, logless = words(error), not config._inner.signing_config.rekor_tlog_urls  # noqa: SLF001 - as above
         else:
             return Instance(config, name)
-    raise AttestFailed(f"{name} is none to sign with: {why}", "With --rekor-version, leave it away.")
+    remedy = _LOGLESS if logless else "With --rekor-version, leave it away."
+    raise AttestFailed(f"{name} is none to sign with: {why}", remedy)
 
 
 def read_root(path: Path) -> bytes:
@@ -174,6 +186,16 @@ def signing(instance: Instance, identity: IdentityToken) -> Iterator[Keyless]:
         except Exception as error:
             raise AttestFailed(f"{instance.name} gave no certificate: {words(error)}", "Try again.") from error
         yield Keyless(signer, identity.identity)
+
+
+def _config(path: Path) -> ClientTrustConfig:
+    text = _text(path)
+    document = json.loads(text)
+    # Said here in a few words; the library lists each of its own fields.
+    absent = {"trustedRoot", "signingConfig"} - (document.keys() if isinstance(document, dict) else set())
+    if absent:
+        raise ValueError(f"{' and '.join(sorted(absent))} missing")
+    return ClientTrustConfig.from_json(text)
 
 
 def _text(path: Path) -> str:

@@ -29,6 +29,7 @@ from countermark.core.errors import ClientError, UploadRefused, UsageFault
 from countermark.core.strict_json import read_json
 from countermark.credentials import Credentials
 from countermark.location import parse_location
+from countermark.publish import Kept
 from countermark.registry import Registry, index_path, registry_base
 
 MOST_IN_FORM = 4
@@ -108,25 +109,26 @@ class Sending:
         posted = _beside_objects(others, in_form)
         return Beside(subject, tuple(in_form), posted)
 
-    def send(self, path: Path, beside: Beside) -> None:
-        """Send what the form did not hold; the file is in the index by now.
+    def send(self, path: Path, beside: Beside) -> Kept:
+        """Send what the form did not hold, and return what the index keeps of it; the file is there by now.
 
         Raises:
             UploadRefused: the registry did not take one, which is named.
         """
         if not beside.posted:
-            return
-        where = "attestations"
+            return Kept(0, 0)
+        where, new = "attestations", 0
         try:
             location = parse_location(self._url)
             registry = Registry(registry_base(location), self._credentials)
             to = index_path(location.index, "files", beside.subject.sha256, beside.subject.name, "attestations")
             for one, body in beside.posted.items():
                 where = one.name
-                registry.send(to, body)
+                new += registry.send(to, body).document.get("added") is True
         except ClientError as error:
             problem = f"{path.name} is in the index, and {where} was not taken: {error.problem}"
             raise UploadRefused(problem, error.remedy or _AGAIN) from error
+        return Kept(len(beside.posted), new)
 
 
 def _beside_objects(others: Mapping[Path, tuple[str, bytes]], in_form: list[str]) -> dict[Path, bytes]:

@@ -66,6 +66,7 @@ class Signers:
     browser: bool
     device: bool
     timestamp_url: str | None
+    certificate: Path | None
     secret_file: Path | None
     module: str | None
 
@@ -79,6 +80,11 @@ class Signers:
             raise UsageFault("a key signs without identity and log", "Give --key, or an identity.")
         if self.key is None and self.timestamp_url is not None:
             raise UsageFault("--timestamp-url is for --key", "An instance's trust config names its own authority.")
+        if self.certificate is not None and None in {self.key, self.timestamp_url, self.trust_config}:
+            raise UsageFault(
+                "--certificate says who holds a key, by an authority that has no log",
+                "Give --key, --timestamp-url, and with --trust-config the trust root that lists both authorities.",
+            )
 
 
 def attest(  # noqa: PLR0913, PLR0917 - a command has an argument for each of its options
@@ -96,6 +102,10 @@ def attest(  # noqa: PLR0913, PLR0917 - a command has an argument for each of it
     timestamp_url: Annotated[
         str | None,
         typer.Option("--timestamp-url", metavar="URL", help="With --key: an RFC 3161 authority to stamp it."),
+    ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option("--certificate", metavar="FILE", help="With --key: its certificate, by your own authority."),
     ] = None,
     identity_token: Annotated[
         str | None,
@@ -131,7 +141,8 @@ def attest(  # noqa: PLR0913, PLR0917 - a command has an argument for each of it
     """
     screen = Screen(as_json=as_json)
     with screen.guarded():
-        signers = Signers(key, identity_token, trust_config, rekor, browser, device, timestamp_url, secret_file, module)
+        stamped = (timestamp_url, certificate, secret_file, module)
+        signers = Signers(key, identity_token, trust_config, rekor, browser, device, *stamped)
         wanted = Wanted(statement, predicate, predicate_type)
         todo = [_todo(file, wanted, name, pep740) for file in _chosen(files)]
         _check_places(todo, force)
@@ -144,6 +155,10 @@ def attest(  # noqa: PLR0913, PLR0917 - a command has an argument for each of it
             write_over(one.bundle, body)
             if one.pep740 is not None and attestation is not None:
                 write_over(one.pep740, attestation)
+    by = sorted({(facts.san, facts.issuer or "") for _, _, facts in made if facts.san is not None})
+    for san, issuer in by:
+        # What a policy names, which is not always what a token calls itself.
+        screen.tell(f"The certificate names {san}" + (f", issuer {issuer}" if issuer else ""))
     for one, _, facts in made:
         for path in one.written:
             screen.result(str(path))
@@ -205,12 +220,14 @@ def _signing(signers: Signers, screen: Screen) -> Iterator[tuple[Sign, Checker]]
     if signers.key is not None:
         root = None if signers.trust_config is None else keyless.read_root(signers.trust_config)
         stamp = None if signers.timestamp_url is None else partial(stamping.stamp, signers.timestamp_url)
-        found = named_key.open_key(signers.key, key_access(os.environ, signers.secret_file, signers.module), stamp)
+        issued = None if signers.certificate is None else named_key.read_certificate(signers.certificate)
+        access = key_access(os.environ, signers.secret_file, signers.module)
+        found = named_key.open_key(signers.key, access, stamp, issued)
         if stamp is None:
             screen.notify("nothing proves when it was signed: --timestamp-url names an authority that does")
         elif root is None:
             screen.notify("the stamp's authority was not checked: --trust-config names a trust root that lists it")
-        yield found.sign, Checker(root, found.pem)
+        yield found.sign, Checker(root, found.pem if issued is None else None)
         return
     instance = keyless.read_instance(signers.trust_config, signers.rekor)
     at_terminal = sys.stdin.isatty() and sys.stderr.isatty()

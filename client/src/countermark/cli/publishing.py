@@ -127,4 +127,5 @@ def _say(screen: Screen, file: Path, answer: Answer) -> None:
     if answer.status_url:
         screen.notify(f"not published yet; follow it with: countermark status {answer.status_url}")
     told = {"file": str(file), "status": answer.status, "lines": list(answer.lines), "status_url": answer.status_url}
-    screen.object(told | {"attestations": answer.attestations})
+    kept = {} if answer.kept is None else {"kept": answer.kept.count, "new": answer.kept.new}
+    screen.object(told | {"attestations": {"sent": answer.attestations, "kept": None, "new": None} | kept})

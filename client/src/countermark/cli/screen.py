@@ -90,11 +90,11 @@ class Screen:
             what: which of several things failed.
         """
         code = error.exit_code if self._full_table or isinstance(error, UsageFault) else 1
-        fields = {"step": error.link, "ok": False, "exit": code, "error": type(error).__name__}
+        fields = {"step": error.link, "ok": False, "exit": code, "error": type(error).__name__, "code": error.code}
         words = {"message": error.problem, "remedy": error.remedy}
         link = link_of(error.step) if self._full_table else None
         numbered = {} if link is None else {"number": link.number, "name": link.name, "result": "failed"}
-        self.object(fields | numbered | words | ({"for": what} if what else {}))
+        self.object({**fields, **numbered, **words, **error.details, **({"for": what} if what else {})})
         at = "" if link is None else f"step {link.number} of {len(LINKS)} ({link.name}) failed: "
         self._errors.print(f"{at}{_printable(str(error))} [exit {code}]", markup=False, style="red")
         return code

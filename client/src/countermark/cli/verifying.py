@@ -66,6 +66,8 @@ def verify(  # noqa: PLR0913, PLR0917 - a command has an argument for each of it
     with screen.guarded():
         if attestation is not None and len(files) != 1:
             raise UsageFault("--attestation goes with exactly one file", "Name one file, or put each beside its file.")
+        if attestation is not None and not attestation.is_file():
+            raise UsageFault(f"there is no attestation {attestation}", "Check the path behind --attestation.")
         with opened(asked, screen, names=len(files)) as here:
             outcome = Batch(here.verifier, here.sources, workers).verify(files)
     for path in outcome.placed:

@@ -47,10 +47,14 @@ Source: trust contract section 3.3 (exit codes); style guide section 4 ("Errors"
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import ClassVar
 
 INTEGRITY_ONLY = 3
 """Exit code of a run that was told to stop before policy. Source: trust contract section 3.3 (`--policy none`)."""
+
+_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 _RETRY = "Try again; if it stays, tell the people who run this registry."
 _TAMPERED = (
@@ -70,6 +74,8 @@ class ClientError(Exception):
         exit_code: what `download` and `verify` end with.
         link: the link of the chain that failed.
         step: the step of the numbered chain that was under way (`countermark.chain`); empty where none was.
+        code: what is wrong, for machines; the class's name by default. Texts may change, codes do not.
+        details: more for machines, JSON-ready.
     """
 
     exit_code: ClassVar[int] = 1
@@ -80,6 +86,8 @@ class ClientError(Exception):
         self.problem = problem
         self.remedy = remedy or self.default_remedy
         self.step = ""
+        self.code = _CAPITAL.sub("-", type(self).__name__).lower()
+        self.details: Mapping[str, object] = {}
         super().__init__(problem)
 
     def __str__(self) -> str:

@@ -1,7 +1,8 @@
-"""Bundles of statements that a bare key signed: DSSE in a Sigstore bundle with a key's hint and no certificate. Pure.
+"""Bundles of statements that a key signed without a log: DSSE with the key's hint, or with its certificate. Pure.
 
-Who holds the key is for a policy to say, which names it. Without a log, only a time stamp tells when it signed.
-Source: trust contract sections 4 (DSSE) and 5.1; sigstore/protobuf-specs, `PublicKeyIdentifier`.
+Who holds the key is for a policy to say, which names it, or for the authority that issued the certificate. Only a time
+stamp tells when it signed.
+Source: trust contract sections 4 (DSSE) and 5.1; sigstore/protobuf-specs, `PublicKeyIdentifier`, `X509Certificate`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ def hint_of(public: bytes) -> str:
     return hashlib.sha256(public).hexdigest()
 
 
-def bundle_of_key(statement: bytes, public: bytes, signature: bytes, stamps: Sequence[bytes] = ()) -> bytes:
+def bundle_of_key(
+    statement: bytes,
+    public: bytes,
+    signature: bytes,
+    stamps: Sequence[bytes] = (),
+    certificate: bytes | None = None,
+) -> bytes:
     """Return the bundle of a statement.
 
     Args:
@@ -28,12 +35,14 @@ def bundle_of_key(statement: bytes, public: bytes, signature: bytes, stamps: Seq
         public: DER of the key's SubjectPublicKeyInfo.
         signature: over `pae(PAYLOAD_TYPE, statement)`.
         stamps: RFC 3161 time stamps of the signature, DER.
+        certificate: of the key, DER; it then stands in place of the hint.
     """
     hint = hint_of(public)
+    signer = {"publicKey": {"hint": hint}} if certificate is None else {"certificate": {"rawBytes": _b64(certificate)}}
     document = {
         "mediaType": V0_3,
         "verificationMaterial": {
-            "publicKey": {"hint": hint},
+            **signer,
             "tlogEntries": [],
             "timestampVerificationData": {"rfc3161Timestamps": [{"signedTimestamp": _b64(one)} for one in stamps]},
         },

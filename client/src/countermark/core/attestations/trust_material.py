@@ -76,17 +76,13 @@ class TrustMaterial:
         return Sha256(digest.hexdigest())
 
     def to_document(self) -> dict[str, Any]:
-        """Return this in JSON, bytes in base64."""
-        return {
-            "policy": None if self.policy is None else base64.b64encode(self.policy).decode(),
-            "roots": {path: base64.b64encode(content).decode() for path, content in self.roots.items()},
-            "version": self.version,
-            "own_keys": sorted(self.own_keys),
-        }
+        """Return this in JSON, but that its bytes are for whoever writes it to put in base64: there may be many."""
+        own = sorted(self.own_keys)
+        return {"policy": self.policy, "roots": dict(self.roots), "version": self.version, "own_keys": own}
 
     @classmethod
     def from_document(cls, document: Any) -> TrustMaterial:
-        """Read what `to_document` made.
+        """Read what `to_document` made, once its bytes are in base64.
 
         Raises:
             BadTrustMaterial: it is something else, or out of bounds.

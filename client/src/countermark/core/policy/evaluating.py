@@ -27,7 +27,7 @@ from countermark.core.policy.model import SLSA, Builder, Policy, Rule, Verifier
 from countermark.core.policy.patterns import VERSION, ref_fits
 from countermark.core.policy.seeing import SOURCE, Seen, look
 from countermark.core.policy.summarised import check_summary
-from countermark.core.policy.verdicts import Check, ExitCode, Verdict, VerdictStep
+from countermark.core.policy.verdicts import Check, CheckName, ExitCode, Verdict, VerdictStep
 
 _STEPS: dict[int, VerdictStep] = {60: "identity", 61: "log", 62: "policy"}
 
@@ -100,7 +100,7 @@ def _without_policy(evidence: Sequence[VerifiedBundle]) -> Verdict:
     return replace(verdict, source=seen.source, ref=seen.ref, commit=seen.commit)
 
 
-def _refused(rule: Rule | None, reason: str, name: str, wanted: str, found: str | None = None) -> Verdict:
+def _refused(rule: Rule | None, reason: str, name: CheckName, wanted: str, found: str | None = None) -> Verdict:
     words = None if rule is None else rule.words
     return Verdict(False, True, 62, "policy", reason, words, checks=(Check(name, wanted, found, ok=False),))
 

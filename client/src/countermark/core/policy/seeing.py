@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from countermark.core.attestations.facts import VerifiedBundle
 from countermark.core.policy.model import SLSA
 from countermark.core.policy.normal import Normal, UnreadablePredicate, normal_form
+from countermark.core.policy.verdicts import CheckName
 
 SOURCE, SOURCE_DIGEST, SOURCE_REF = 12, 13, 14
 """Numbers below 57264.1 of what a certificate says of a build's source: repository, commit, ref."""
@@ -33,7 +34,7 @@ class Seen:
     fault: str | None
 
     @property
-    def said(self) -> tuple[tuple[str, int, str | None], ...]:
+    def said(self) -> tuple[tuple[CheckName, int, str | None], ...]:
         """What the predicate says beside the certificate: name of the check, number of the claim, value."""
         if self.normal is None:
             return ()

@@ -19,7 +19,7 @@ from countermark.core.policy.findings import Finding, aged, leading, recorded
 from countermark.core.policy.identities import check_identity, signers_of
 from countermark.core.policy.model import Policy, Rule, Verifier
 from countermark.core.policy.seeing import contradiction_in
-from countermark.core.policy.verdicts import Check
+from countermark.core.policy.verdicts import Check, CheckName
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,11 @@ def _said(rule: Rule, file: PolicyFile, verifier: Verifier, summary: Summary, le
         yield Finding(Check("verifier's policy", " or ".join(pinned), by, by in pinned), 62)
     claimed = f"{level}" if level == summary.level else f"{level} (it claims {summary.level})"
     yield Finding(Check("level", f"{rule.min_level} or more", claimed, level >= rule.min_level), 62)
-    for name, wanted in (("source", rule.source), ("source ref", " or ".join(rule.source_refs))):
+    asked_of_source: tuple[tuple[CheckName, str | None], ...] = (
+        ("source", rule.source),
+        ("source ref", " or ".join(rule.source_refs)),
+    )
+    for name, wanted in asked_of_source:
         if wanted:
             # What the pinned policy demanded of the source was reviewed with the digest.
             found = "as the verifier's pinned policy demanded" if verifier.policies else None

@@ -13,17 +13,27 @@ ExitCode = Literal[0, 60, 61, 62]
 """Source: trust contract section 3.3."""
 
 
+CheckName = Literal[
+    "rule", "deny", "predicate",
+    "root", "issuer", "workflow", "workflow ref", "subject", "e-mail", "key", "builder",
+    "certificate", "certificate source", "predicate source", "predicate ref", "predicate commit",
+    "log", "age", "provenance", "builder id", "build type", "level", "source", "source ref",
+    "verifier", "summary", "verifier id", "result", "resource", "verifier's policy",
+]  # fmt: skip
+"""What is compared, as `docs/policy.md` lists it; with `-` for blanks, part of the codes that clients print."""
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One comparison.
 
     Attributes:
-        name: `root`, `issuer`, `workflow`, ...: `CHECKS` of `evaluating` has them in order.
+        name: what is compared.
         wanted: what the policy wants, in words or as it is written there.
         found: what was there; None where nothing was.
     """
 
-    name: str
+    name: CheckName
     wanted: str
     found: str | None
     ok: bool
@@ -58,6 +68,11 @@ class Verdict:
     ref: str | None = None
     commit: str | None = None
     checks: tuple[Check, ...] = ()
+
+    @property
+    def failed(self) -> Check | None:
+        """The first check that failed; None when it is allowed, or refused before anything was compared."""
+        return next((check for check in self.checks if not check.ok), None)
 
     def to_document(self) -> dict[str, Any]:
         """Return it in JSON's types."""

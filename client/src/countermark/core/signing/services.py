@@ -6,13 +6,17 @@ ones (`VAULT_TOKEN`, `AWS_PROFILE`, a workload's identity ...). Source: securesy
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import sys
+import threading
 from base64 import b64decode
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from securesystemslib import signer
 from securesystemslib.signer import Key, Signer, SSlibKey
 
 from countermark.core.signing.access import KeyAccess
@@ -26,6 +30,13 @@ _NEEDED = {
     "azurekms": ("azure.keyvault.keys", "azurekms"),
 }
 """Scheme -> the module it needs, and the extra that brings it along."""
+
+_SIGNERS = {VAULT: "VaultSigner", "awskms": "AWSSigner", "gcpkms": "GCPSigner", "azurekms": "AzureSigner"}
+"""Scheme -> the class of `securesystemslib.signer`."""
+
+_LOADING = threading.Lock()
+_LOADED: dict[str, Any] = {}
+"""Scheme -> its class, once its library was loaded."""
 
 REMEDIES = {
     VAULT: "See that VAULT_ADDR and VAULT_TOKEN are right, Vault is unsealed, and the token's policy allows "
@@ -47,7 +58,18 @@ def open_service_key(uri: KeyUri, key: Key, access: KeyAccess) -> Signer:
     check_library(uri.scheme, access)
     if uri.scheme == VAULT and parse_vault(uri).version is None:
         raise KeyUnusable("the hv: URI names no version", "Write hv:<name>/<version>; `countermark key show` tells it.")
-    return asked(uri.scheme, lambda: Signer.from_priv_key_uri(str(uri), key))
+    return asked(uri.scheme, lambda: _signer_of(uri.scheme).from_priv_key_uri(str(uri), key))
+
+
+def _signer_of(scheme: str) -> Any:
+    """Return securesystemslib's signer of a scheme, with the library that it needs: it may have been loaded without
+    (`sparing`). Its interface says Any where the libraries do."""
+    name = _SIGNERS[scheme]
+    with _LOADING:
+        if scheme not in _LOADED:
+            without = getattr(signer, name)
+            _LOADED[scheme] = getattr(importlib.reload(sys.modules[without.__module__]), name)
+        return _LOADED[scheme]
 
 
 def asked(scheme: str, call: Callable[[], Signer]) -> Signer:
@@ -134,18 +156,16 @@ def _keys_of(transit: object) -> list[str]:
 
 
 def _imported(uri: KeyUri) -> tuple[SSlibKey, str]:
-    from securesystemslib.signer import AWSSigner, AzureSigner, GCPSigner  # noqa: PLC0415 - may be absent some day
-
     if uri.scheme == VAULT:
         return _imported_from_vault(parse_vault(uri))
     if uri.scheme == "awskms":
         # The clouds' libraries say Any of what they return.
-        full, key = AWSSigner.import_(uri.place, "ecdsa-sha2-nistp256")
+        full, key = _signer_of(uri.scheme).import_(uri.place, "ecdsa-sha2-nistp256")
     elif uri.scheme == "gcpkms":
-        full, key = GCPSigner.import_(uri.place)
+        full, key = _signer_of(uri.scheme).import_(uri.place)
     else:
         parts = urlsplit(f"{uri.scheme}:{uri.place}")
-        full, key = AzureSigner.import_(parts.netloc.split(".")[0], parts.path.split("/")[2])
+        full, key = _signer_of(uri.scheme).import_(parts.netloc.split(".")[0], parts.path.split("/")[2])
     assert isinstance(key, SSlibKey)
     return key, full
 

@@ -1,0 +1,70 @@
+"""Statements that go past SQLAlchemy: they say the same, keep to open transactions, and outlive a connection."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import ARRAY, BindParameter, DateTime, Uuid, any_, bindparam, delete, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.catalogue.engine import CATALOGUE_AWAY, one_by_one
+from shared.catalogue.prepared import Prepared
+from shared.catalogue.tables import Fetch
+from shared.ids import new_uuid
+
+_NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
+
+_UNTIL: BindParameter[datetime] = bindparam("until", type_=DateTime(timezone=True))
+_ADD = Prepared(
+    insert(Fetch)
+    .values(what=bindparam("what"), holder=bindparam("holder"), until=_UNTIL + timedelta(seconds=1))
+    .returning(Fetch.what)
+)
+_HELD = Prepared(select(Fetch).where(Fetch.holder == any_(bindparam("holders", type_=ARRAY(Uuid)))))
+
+
+async def test_rows_are_those_of_sqlalchemy(engine: AsyncEngine) -> None:
+    """Values and columns go through unchanged, both ways; what the statement says itself is sent along."""
+    holder = new_uuid()
+    async with one_by_one(engine) as connection:
+        added = await _ADD.rows(connection, {"what": "it's", "holder": holder, "until": _NOW})
+        assert [row["what"] for row in added] == ["it's"]
+        (row,) = await _HELD.rows(connection, {"holders": [holder]})
+        (same,) = await connection.execute(select(Fetch.what, Fetch.holder, Fetch.until))
+        assert (row["what"], row["holder"], row["until"]) == tuple(same)
+        assert row["until"] == _NOW + timedelta(seconds=1)
+        assert not await _HELD.rows(connection, {"holders": [new_uuid()]})
+        with pytest.raises(KeyError):
+            await _HELD.rows(connection, {})
+
+
+async def test_a_transaction_holds_it(engine: AsyncEngine) -> None:
+    """What is done in a transaction that ends badly was not done."""
+    holder = new_uuid()
+    async with engine.connect() as connection:
+        await _ADD.rows(connection, {"what": "undone", "holder": holder, "until": _NOW})
+        assert len(await _HELD.rows(connection, {"holders": [holder]})) == 1
+        await connection.rollback()
+    async with one_by_one(engine) as connection:
+        assert not await _HELD.rows(connection, {"holders": [holder]})
+        await connection.execute(delete(Fetch))
+
+
+async def test_lost_connections_are_replaced(engine: AsyncEngine) -> None:
+    """A question fails when Postgres ended its connection; then all that are as old are replaced."""
+    pid = text("select pg_backend_pid()")
+    async with one_by_one(engine) as first, one_by_one(engine) as second:
+        await _HELD.rows(second, {"holders": []})
+        ended = {"pid": await second.scalar(pid)}
+        before = {await first.scalar(pid), ended["pid"]}
+        await first.execute(text("select pg_terminate_backend(:pid)"), ended)
+        while await first.scalar(text("select count(*) from pg_stat_activity where pid = :pid"), ended):
+            await asyncio.sleep(0.01)
+        with pytest.raises(CATALOGUE_AWAY):
+            await _HELD.rows(second, {"holders": []})
+    async with one_by_one(engine) as first, one_by_one(engine) as second:
+        assert not await _HELD.rows(first, {"holders": []})
+        assert not await _HELD.rows(second, {"holders": []})
+        assert before.isdisjoint({await first.scalar(pid), await second.scalar(pid)})
