@@ -19,6 +19,7 @@ from typing import Any
 
 from sqlalchemy import insert, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.trusted_publishing.claims import faults_of, is_found, kept_of, name_of, pins_of, shown, subjects_of
 from gateway.trusted_publishing.id_tokens import LEEWAY, IdentityToken, read_unverified, verify
@@ -65,7 +66,7 @@ class Minted:
 class Exchange(CatalogueWriter):
     """Mints tokens and burns them."""
 
-    def __init__(self, engine: Any, clock: Clock, issuers: Issuers, *, audience: str, vouches: Vouches) -> None:
+    def __init__(self, engine: AsyncEngine, clock: Clock, issuers: Issuers, *, audience: str, vouches: Vouches) -> None:
         super().__init__(engine, clock, actor="trusted-publishing")
         self._issuers = issuers
         self._audience = audience
