@@ -16,19 +16,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from typer.testing import CliRunner, Result
 
 from countermark.core.attestations.facts import VerifiedBundle
-from countermark.core.digest import Length, Sha256, sha256_of
+from countermark.core.digest import Length, Sha256
 from countermark.core.policy import parse_policy
 from deploy.dry_running import DryRun, Refused, read_proposed
 from deploy.errors import UsageError
 from deploy.launch import app
-from shared.catalogue import attestations, trust_material
+from shared.catalogue import attestations
 from shared.catalogue.attestations import BUNDLE, NewAttestation
 from shared.catalogue.dry_run import HostedFile, hosted_files
-from shared.catalogue.signing_events import keep_targets
 from shared.catalogue.tables import File, IndexRow, Project
-from shared.catalogue.trust import StoredTrustFile, insert_trust_file
 from tests.support.factories import MadeFile, MadeIndex, make_file, make_index, now
 from tests.support.policies import GOOD, NOW, POLICY, edited, evidence
+from tests.support.trust_targets import publish_trust
 
 WHEEL = "widget-1.0-py3-none-any.whl"
 LENIENT = """
@@ -175,22 +174,12 @@ async def test_facts_that_cannot_be_read_do_not_count(engine: AsyncEngine) -> No
     assert run.counts.unreadable == 1
 
 
-async def sign(engine: AsyncEngine, policy: str) -> None:
-    """Let a policy be what the trust role names."""
-    body = policy.encode()
-    target = {"length": len(body), "hashes": {"sha256": sha256_of(body)}}
-    content = orjson.dumps({"signed": {"targets": {trust_material.POLICY: target}}, "signatures": []})
-    async with engine.begin() as connection:
-        await keep_targets(connection, [body], at=now())
-        await insert_trust_file(connection, StoredTrustFile("trust", 1, now() + timedelta(days=90), content))
-
-
 async def test_the_command(engine: AsyncEngine, database: str, tmp_path: Path) -> None:
     """It lists what would be refused, counts, and ends with 1; with 0 when nothing is; with 2 for what is no index."""
     index = await make_index(engine)
     await attest(engine, index, await make_file(engine, index, WHEEL), replace(GOOD, signed_at=int(now().timestamp())))
     await make_file(engine, index, "gadget-1.0.tar.gz")
-    await sign(engine, LENIENT)
+    await publish_trust(engine, 1, {"trust/policy.yaml": LENIENT.encode()})
     (tmp_path / "policy.yaml").write_text(POLICY)
 
     async def ran(*more: str) -> Result:
