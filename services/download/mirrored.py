@@ -57,19 +57,20 @@ async def mirrored_entry(
             words = "metadata for {}; take the file itself" if wanted.metadata else "provenance for {}"
             detail = f"There is no {words.format(wanted.file_name)}."
             return Refused(ServiceError(ErrorKind.NOT_FOUND, detail), groups, until)
-        kept = await _had(fetching, source)
+        kept, body = await _had(fetching, source)
         form = (PROVENANCE, PASSING) if wanted.provenance else (OCTETS, LASTING)
         stored = Stored(None, source.key, False, kept.sha256, kept.length, modified, *form)
     else:
         source = wanted_file(seen.owner, file.project, file.file_name, file.origin, fetching.most)
-        length = source.length
-        if length is None or length <= limits.small:
-            length = (await fetching.whole(source)).length
+        length, body = source.length, b""
+        if length is None:
+            kept = await fetching.whole(source)
+            length = kept.length
+            body = await fetching.body(source, kept) if length <= limits.small else b""
+        elif length <= limits.small:
+            _, body = await fetching.small(source)
         stored = Stored(None, source.key, False, file.sha256, length, modified)
-    body = None
-    if stored.length <= limits.small:
-        body = await fetching.body(source, Kept(stored.sha256, stored.length))
-    entry = make_entry(stored, body, groups, open_=place.open)
+    entry = make_entry(stored, body if stored.length <= limits.small else None, groups, open_=place.open)
     entry.source, entry.until = source, until
     return entry
 
@@ -84,14 +85,14 @@ async def _source_beside(
     return None if source is None or await fetching.is_withdrawn(source) else source
 
 
-async def _had(fetching: Fetching, source: Wanted) -> Kept:
-    """Have what is beside a file in the store.
+async def _had(fetching: Fetching, source: Wanted) -> tuple[Kept, bytes]:
+    """Return what is beside a file.
 
     Raises:
         ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE; core metadata is not announced any more then.
     """
     try:
-        return await fetching.whole(source)
+        return await fetching.small(source)
     except ServiceError as error:
         if source.sha256 is None:
             raise

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from shared.fetching.receiving import SMALL, FetchLimits
+from shared.fetching.flight import SMALL
+from shared.fetching.receiving import FetchLimits
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import asyncpg
-from sqlalchemy import Dialect, event
+from sqlalchemy import Dialect, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -17,6 +19,9 @@ STATEMENT_TIMEOUT = 30_000
 CATALOGUE_AWAY = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 """What a loop meets while Postgres is away or restarts; some errors of connecting arrive as the driver raises them."""
 
+
+_gates: WeakKeyDictionary[Engine, asyncio.Semaphore] = WeakKeyDictionary()
+"""By engine: as many short questions at the same time as it keeps connections."""
 
 CONNECT_TIMEOUT = 10.0
 """Seconds that connecting may take."""
@@ -33,12 +38,14 @@ def open_engine(url: str, *, pool: int = 10) -> AsyncEngine:
     """Return an engine for a `postgresql+asyncpg://` URL; it connects on first use.
 
     Args:
-        pool: connections kept at the most; as many again may be opened under load.
+        pool: connections kept at the most; as many again may be opened under load. The one that was used last is used
+            first: then the few that are needed know the statements already.
     """
     engine = create_async_engine(
         url,
         pool_size=pool,
         max_overflow=pool,
+        pool_use_lifo=True,
         pool_pre_ping=False,
         connect_args={
             "timeout": CONNECT_TIMEOUT,
@@ -50,13 +57,18 @@ def open_engine(url: str, *, pool: int = 10) -> AsyncEngine:
         },
     )
     event.listen(engine.sync_engine, "do_connect", _connect)
+    _gates[engine.sync_engine] = asyncio.Semaphore(pool)
     return engine
 
 
 @asynccontextmanager
 async def one_by_one(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Yield a connection on which each statement is a transaction of its own: one question to Postgres, not three."""
-    async with engine.connect() as connection:
+    """Yield a connection on which each statement is a transaction of its own: one question to Postgres, not three.
+
+    Whoever has one does not ask for another: a crowd waits here for those that are kept, since to open one more, and to
+    close it afterwards, takes longer than fifty such questions.
+    """
+    async with _gates[engine.sync_engine], engine.connect() as connection:
         yield await connection.execution_options(isolation_level=AUTOCOMMIT)
 
 

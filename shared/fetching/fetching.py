@@ -24,11 +24,11 @@ from shared.catalogue.fetches import Turn
 from shared.catalogue.mirror_files import Kept
 from shared.catalogue.mirror_pages import MirrorId
 from shared.errors import ErrorKind, ServiceError
-from shared.fetching.flight import Flight
-from shared.fetching.receiving import LATER, SMALL, FetchLimits, Receiver
+from shared.fetching.flight import SMALL, Flight
+from shared.fetching.receiving import LATER, FetchLimits, Receiver
 from shared.fetching.wanted import Wanted
 from shared.ids import IndexId
-from shared.objects.interface import ByteRange, Key, LocalFile, ObjectNotFound, ObjectStoreError, Put
+from shared.objects.interface import ByteRange, Key, ObjectNotFound, ObjectStoreError, Put
 from shared.reading.loading import load_checked
 from shared.resources import Resources
 
@@ -38,6 +38,7 @@ _LOOK_AGAIN = 0.5
 """Seconds after which a process that waits for another one looks into the store, though it was not told."""
 
 _FAILURES_KEPT = 10_000
+_SEEN_KEPT = 10_000
 _SOON = timedelta(seconds=2)
 """How long what failed is not tried again where it may have been the line."""
 
@@ -73,6 +74,10 @@ class Fetching:
         self._flights: dict[Key, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures: dict[Key, tuple[float, ServiceError]] = {}
+        self._looking: dict[Key, asyncio.Event] = {}
+        """What somebody looks for in the store for the first time; set when that is known."""
+        self._seen: set[Key] = set()
+        """What was there once: those who want it do not wait for each other."""
         self.most = resources.settings.uploads.max_file_bytes
         """Bytes of a file whose length no page says."""
         self.stored_bytes = 0
@@ -110,11 +115,30 @@ class Fetching:
                 await flight.over()
         except TimeoutError as error:
             raise _slow(wanted) from error
-        if flight.error is not None:
-            raise flight.error.again()
-        if flight.kept is None:
-            raise ServiceError(ErrorKind.UNAVAILABLE, f"{wanted.file_name} arrived and could not be stored.")
-        return flight.kept
+        return _ended(wanted, flight)
+
+    async def small(self, wanted: Wanted) -> tuple[Kept, bytes]:
+        """Have something small in the store, and return what it is with its bytes; what came just now is not read
+        again.
+
+        Raises:
+            ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE.
+        """
+        flight = self._flights.get(wanted.key)
+        if flight is None:
+            if (kept := await self.kept(wanted)) is not None and await self._in_store(wanted.key, kept.length):
+                return kept, await self.body(wanted, kept)
+            flight = self._flights.get(wanted.key) or self._start(wanted)
+        with flight.reading():
+            try:
+                async with asyncio.timeout(self._limits.wait):
+                    await flight.over()
+            except TimeoutError as error:
+                raise _slow(wanted) from error
+            kept = _ended(wanted, flight)
+            if flight.right:
+                return kept, b"".join([chunk async for chunk in flight.chunks(0, kept.length)])
+        return kept, await self.body(wanted, kept)
 
     async def body(self, wanted: Wanted, kept: Kept) -> bytes:
         """Return the bytes of something small that is kept; damaged ones are fetched again.
@@ -162,6 +186,7 @@ class Fetching:
 
     async def forget(self, key: Key) -> None:
         """Drop stored bytes that are not the right ones: they are fetched again."""
+        self._seen.discard(key)
         await self._store.delete(key)
         async with self._resources.engine.begin() as connection:
             await mirror_files.forget(connection, key)
@@ -170,7 +195,7 @@ class Fetching:
         for _ in range(3):
             flight = self._flights.get(wanted.key)
             if flight is None:
-                chunks = await self._stored(stack, wanted.key, length, span)
+                chunks = await self._looked(stack, wanted, length, span)
                 if chunks is not None:
                     return Opened(chunks, checked=False)
                 flight = self._flights.get(wanted.key) or self._start(wanted)
@@ -186,6 +211,44 @@ class Fetching:
                 start, stop = (0, length) if span is None else (span.start, span.stop or length)
                 return Opened(flight.chunks(start, stop), checked=True)
         raise ServiceError(ErrorKind.UNAVAILABLE, f"{wanted.file_name} is fetched and removed again all the time.")
+
+    async def _looked(
+        self, stack: AsyncExitStack, wanted: Wanted, length: Length, span: ByteRange | None
+    ) -> AsyncIterator[bytes] | None:
+        """Open what is in the store, None when that is nothing: then it is being fetched.
+
+        Of a crowd that asks for something new, one looks: two hundred looks take longer than the first bytes.
+
+        Raises:
+            ServiceError: it is not there, and failed a moment ago.
+        """
+        key = wanted.key
+        if key not in self._seen:
+            if (looking := self._looking.get(key)) is None:
+                return await self._looked_first(stack, wanted, length, span)
+            await looking.wait()
+            if key in self._flights:
+                return None
+        return await self._stored(stack, key, length, span)
+
+    async def _looked_first(
+        self, stack: AsyncExitStack, wanted: Wanted, length: Length, span: ByteRange | None
+    ) -> AsyncIterator[bytes] | None:
+        key = wanted.key
+        looking = self._looking[key] = asyncio.Event()
+        try:
+            chunks = await self._stored(stack, key, length, span)
+            if chunks is None:
+                if key not in self._flights:
+                    self._start(wanted)
+            else:
+                if len(self._seen) >= _SEEN_KEPT:
+                    self._seen.clear()
+                self._seen.add(key)
+            return chunks
+        finally:
+            del self._looking[key]
+            looking.set()
 
     async def _stored(
         self, stack: AsyncExitStack, key: Key, length: Length, span: ByteRange | None
@@ -294,7 +357,7 @@ class Fetching:
         flight.release()
         # What is checked whenever it is read, since it is small, need not outlast a power cut.
         lasting = flight.received > SMALL
-        await self._store.put(wanted.key, LocalFile(flight.path), Put.REPLACE, durable=lasting)
+        await self._store.put(wanted.key, flight.body, Put.REPLACE, durable=lasting)
         self.stored_bytes += flight.received
         kept = Kept(Sha256(flight.sha256()), Length(flight.received))
         now = self._resources.clock.now()
@@ -312,6 +375,19 @@ class Fetching:
         if len(self._failures) >= _FAILURES_KEPT:
             self._failures.clear()
         self._failures[wanted.key] = (asyncio.get_running_loop().time() + pause.total_seconds(), error)
+
+
+def _ended(wanted: Wanted, flight: Flight) -> Kept:
+    """Return what a flight that is over left in the store.
+
+    Raises:
+        ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE.
+    """
+    if flight.error is not None:
+        raise flight.error.again()
+    if flight.kept is None:
+        raise ServiceError(ErrorKind.UNAVAILABLE, f"{wanted.file_name} arrived and could not be stored.")
+    return flight.kept
 
 
 def _slow(wanted: Wanted) -> ServiceError:

@@ -1,7 +1,7 @@
-"""Bytes on their way from an upstream: one task writes them to a file, any number of readers follow it.
+"""Bytes on their way from an upstream: one task takes them, any number of readers follow it.
 
-A slow reader holds nobody up, one that goes away ends nothing, and nobody gets the end before it is known that the
-whole is what it should be.
+What is small stays in memory; the rest is written to a file. A slow reader holds nobody up, one that goes away ends
+nothing, and nobody gets the end before it is known that the whole is what it should be.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from shared.catalogue.mirror_files import Kept
 from shared.errors import ServiceError
+from shared.objects.interface import LocalFile
 
 SUFFIX = ".fetch"
 """What the names of arriving files end with."""
@@ -26,6 +27,9 @@ CHUNK = 256 * 1024
 
 _RECENT = 1 << 20
 """Bytes, at the least, that arrived last and are in memory: readers who keep up share them, and read no file."""
+
+SMALL = 512 << 10
+"""Bytes up to which a file is read whole and checked, whoever reads it; until there are more, they are in memory."""
 
 HELD = 64 * 1024
 """Bytes that are held back until the digest is known to be right: nobody takes a wrong file for a whole one."""
@@ -45,6 +49,8 @@ class Flight:
         self.right = False
         """Whether it arrived whole and is what it should be: then it is read to its end, stored or not."""
         self.done = False
+        self._small: bytearray | None = bytearray()
+        """All that arrived, while that is little; None once it lies in the file."""
         self._descriptor: int | None = None
         self._readers = 0
         self._recent: dict[int, bytes] = {}
@@ -55,14 +61,22 @@ class Flight:
         self._digest = hashlib.sha256()
         self._news = asyncio.Event()
 
+    @property
+    def body(self) -> bytes | LocalFile:
+        """What arrived, to be stored."""
+        return LocalFile(self.path) if self._small is None else bytes(self._small)
+
     def open(self) -> None:
-        """Make the file. Blocking.
+        """Make the file, since there is too much for memory. Blocking.
 
         Raises:
             OSError: it cannot be made.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        if self._small:
+            self._put(self._small, 0)
+        self._small = None
 
     async def write(self, chunk: bytes) -> None:
         """Take bytes, and let readers have all but the last ones.
@@ -70,7 +84,11 @@ class Flight:
         Raises:
             OSError: they cannot be written.
         """
-        await asyncio.to_thread(self._write, chunk)
+        if self._small is not None and len(self._small) + len(chunk) <= SMALL:
+            self._digest.update(chunk)
+            self._small += chunk
+        else:
+            await asyncio.to_thread(self._write, chunk)
         for start in range(0, len(chunk), HELD):
             piece = chunk[start : start + HELD]
             self._remember(piece)
@@ -141,6 +159,8 @@ class Flight:
             yield chunk
 
     async def _read(self, at: int, stop: int) -> bytes:
+        if self._small is not None:
+            return bytes(self._small[at:stop])
         assert self._descriptor is not None, "what was released lies in the file"
         return await asyncio.to_thread(os.pread, self._descriptor, stop - at, at)
 
@@ -152,10 +172,14 @@ class Flight:
             self._recent_bytes -= len(self._recent.pop(first))
 
     def _write(self, chunk: bytes) -> None:
-        assert self._descriptor is not None
+        if self._descriptor is None:
+            self.open()
         self._digest.update(chunk)
-        left = memoryview(chunk)
-        at = self.received
+        self._put(chunk, self.received)
+
+    def _put(self, some: bytes | bytearray, at: int) -> None:
+        assert self._descriptor is not None
+        left = memoryview(some)
         while left:
             written = os.pwrite(self._descriptor, left, at)
             left, at = left[written:], at + written

@@ -31,10 +31,6 @@ LATER = timedelta(seconds=60)
 """How long what failed is not tried again where the upstream is wrong."""
 
 
-SMALL = 512 << 10
-"""Bytes up to which a file is read whole and checked, whoever reads it."""
-
-
 @dataclass(frozen=True, slots=True)
 class FetchLimits:
     """Bounds of fetching.
@@ -110,8 +106,6 @@ class Receiver:
             said = _length_of(answer)
             if said is not None and wanted.length not in (None, said):
                 await self._alarm(wanted, f"it has {said} bytes and not {wanted.length}")
-            if not at:
-                await asyncio.to_thread(flight.open)
             await self._write(wanted, flight, _after(answer.chunks(), at))
 
     async def _write(self, wanted: Wanted, flight: Flight, chunks: AsyncIterator[bytes]) -> None:

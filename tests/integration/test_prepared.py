@@ -6,10 +6,10 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import ARRAY, BindParameter, DateTime, Uuid, any_, bindparam, delete, insert, select, text
+from sqlalchemy import ARRAY, BindParameter, DateTime, Uuid, any_, bindparam, delete, event, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.catalogue.engine import CATALOGUE_AWAY, one_by_one
+from shared.catalogue.engine import CATALOGUE_AWAY, one_by_one, open_engine
 from shared.catalogue.prepared import Prepared
 from shared.catalogue.tables import Fetch
 from shared.ids import new_uuid
@@ -68,3 +68,22 @@ async def test_lost_connections_are_replaced(engine: AsyncEngine) -> None:
         assert not await _HELD.rows(first, {"holders": []})
         assert not await _HELD.rows(second, {"holders": []})
         assert before.isdisjoint({await first.scalar(pid), await second.scalar(pid)})
+
+
+async def test_a_crowd_opens_no_more_connections_than_are_kept(database: str) -> None:
+    """Short questions wait for one; what is used last is used first."""
+    engine = open_engine(database, pool=2)
+    opened: list[object] = []
+    event.listen(engine.sync_engine, "connect", lambda connection, _record: opened.append(connection))
+
+    async def ask() -> int:
+        async with one_by_one(engine) as connection:
+            await connection.execute(text("select pg_sleep(0.01)"))
+            return int(await connection.scalar(text("select pg_backend_pid()")))
+
+    try:
+        assert len(set(await asyncio.gather(*(ask() for _ in range(20))))) == 2
+        assert len({await ask() for _ in range(4)}) == 1
+        assert len(opened) == 2
+    finally:
+        await engine.dispose()

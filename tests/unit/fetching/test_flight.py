@@ -12,7 +12,8 @@ import pytest
 from services.download.evicting import sweep_left_over
 from shared.catalogue.mirror_files import Kept
 from shared.errors import ErrorKind, ServiceError
-from shared.fetching.flight import HELD, SUFFIX, Flight
+from shared.fetching.flight import HELD, SMALL, SUFFIX, Flight
+from shared.objects.interface import LocalFile
 from tests.support.factories import now
 
 DATA = hashlib.shake_256(b"data").digest(5 * HELD)
@@ -29,6 +30,29 @@ def opened(folder: Path) -> Flight:
     flight = Flight(folder)
     flight.open()
     return flight
+
+
+async def test_what_is_little_makes_no_file(tmp_path: Path) -> None:
+    """It is read, and stored, from memory; one byte more, and all of it lies in a file, for readers old and new."""
+    flight, data = Flight(tmp_path / "folder"), hashlib.shake_256(b"little").digest(SMALL + 1)
+    with flight.reading():
+        chunks = flight.chunks(0, SMALL + 1)
+        await flight.write(data[:HELD])
+        await flight.write(data[HELD:SMALL])
+        first = await anext(chunks)
+        assert await read(flight, 3, SMALL - HELD) == data[3 : SMALL - HELD]
+        kept = flight.body
+        assert kept == data[:SMALL]
+        assert not (tmp_path / "folder").exists()
+        await flight.write(data[SMALL:])
+        assert isinstance(flight.body, LocalFile)
+        assert flight.path.read_bytes() == data
+        assert flight.sha256() == hashlib.sha256(data).hexdigest()
+        flight.release()
+        assert first + b"".join([chunk async for chunk in chunks]) == data
+        assert await read(flight, 1, SMALL + 1) == data[1:]
+    flight.end()
+    assert list((tmp_path / "folder").iterdir()) == []
 
 
 async def test_the_end_is_held_back(tmp_path: Path) -> None:

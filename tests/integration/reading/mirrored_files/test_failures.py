@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,17 @@ import pytest
 from pydantic import SecretStr
 
 from shared.objects.filesystem import FolderStore
-from shared.objects.interface import IfMatch, Key, LocalFile, ObjectInfo, ObjectStoreError, ObjectStores, Put
+from shared.objects.interface import (
+    ByteRange,
+    IfMatch,
+    Key,
+    LocalFile,
+    ObjectInfo,
+    ObjectStoreError,
+    ObjectStores,
+    OpenObject,
+    Put,
+)
 from shared.settings import Mirrors
 from tests.integration.reading.constants import LARGE, WHEEL
 from tests.integration.reading.mirror_site import MIRRORS, NEW
@@ -40,6 +51,33 @@ async def test_a_store_that_takes_nothing(site: Files, tmp_path: Path) -> None:
     for name, content in ((BIG, LARGE), (WHEEL, b"wheel")):
         assert (await site.client.get(paths[name])).content == content
     await site.settled(2)
+
+
+async def test_of_a_crowd_one_looks_into_the_store(site: Files, tmp_path: Path) -> None:
+    """The others follow what it finds missing; what was there once is opened by everyone for himself."""
+    private = CountedFolder(tmp_path / "counted", private=True)
+    stores = ObjectStores(site.family.stores.public, private)
+    reading = open_reading(site.engine, stores, download_limits=LIMITS, mirrors=MIRRORS)
+    site.family.reading, site.client = reading, reading.client()
+    path = (await site.page())[BIG]
+    for clients, opened in ((20, 1), (1, 2), (5, 7)):
+        answers = await asyncio.gather(*(site.client.get(path) for _ in range(clients)))
+        assert {answer.content == LARGE for answer in answers} == {True}
+        await site.settled(1)
+        assert private.opened == opened
+
+
+class CountedFolder(FolderStore):
+    """A folder that says how often something was to be opened."""
+
+    opened = 0
+
+    @asynccontextmanager
+    async def open(self, key: Key, byte_range: ByteRange | None = None) -> AsyncIterator[OpenObject]:
+        """Count it."""
+        self.opened += 1
+        async with super().open(key, byte_range) as opened:
+            yield opened
 
 
 class FullFolder(FolderStore):
