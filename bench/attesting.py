@@ -32,8 +32,9 @@ from bench.running import HOST, Running
 from bench.wheels import Wheel, make_wheel
 from countermark.core.attestations.bundle_verifying import BundleVerifier
 from countermark.core.digest import sha256_of
+from tests.support import builds
 from tests.support.sigstore.process import SigstoreProcess, sigstore_process
-from tests.support.sigstore.tokens import GITHUB
+from tests.support.sigstore.tokens import GITHUB, github
 from tests.support.trusting import POLICY, TRUSTED_ROOT, Holders
 
 _TIMES, _LIMIT = 1.5, 30.0
@@ -47,24 +48,8 @@ _BATCH = 10
 
 _WARM_UP = 3
 _WORKFLOW = "https://github.com/acme/thing/.github/workflows/release.yml"
-_BUILD_TYPE = "https://actions.github.io/buildtypes/workflow/v1"
 _SLSA = "https://slsa.dev/provenance/v1"
 _ATTESTED, _PLAIN = "bench-attested", "bench-plain"
-_POLICY = f"""schema: "policy/v1"
-roots: {{private: "trusted_root.json"}}
-test_roots: ["private"]
-builders:
-  release:
-    root: "private"
-    issuer: "{GITHUB}"
-    san: {{workflow: "{_WORKFLOW}", refs: ["refs/tags/v*"]}}
-    builder_ids: ["{_WORKFLOW}"]
-    build_types: ["{_BUILD_TYPE}"]
-    level: 3
-packages:
-  - {{match: "{_ATTESTED}", builders: ["release"], source: "https://github.com/acme/thing"}}
-  - {{match: "*", attested: false}}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +75,7 @@ class Signing:
             StatementBuilder()
             .subjects([Subject(name=wheel.filename, digest={"sha256": wheel.sha256})])
             .predicate_type(_SLSA)
-            .predicate(_predicate())
+            .predicate(builds.predicate(github()))
             .build()
         )
         token = IdentityToken(self.sigstore.token())
@@ -209,20 +194,6 @@ def _cpu(server: Running, registry: Registry, forms: Sequence[tuple[str, bytes]]
 def _trust(sigstore: SigstoreProcess, registry: Registry, data: Path, folder: Path) -> None:
     """Have the policy and the instance's root signed by the ceremony of trust, with the keys in the data folder."""
     policy = folder / "policy.yaml"
-    policy.write_text(_POLICY, encoding="utf-8")
+    policy.write_bytes(builds.policy(_ATTESTED, level=3))
     deployment = _Deployment(f"http://{HOST}:{registry.server.port}", data)
     Holders(deployment, folder / "holders").sign({POLICY: policy, TRUSTED_ROOT: sigstore.trusted_root})
-
-
-def _predicate() -> dict[str, object]:
-    """Return provenance as a workflow of the claims of the instance's tokens has it."""
-    ref, source = "refs/tags/v1", "https://github.com/acme/thing"
-    workflow = {"ref": ref, "repository": source, "path": ".github/workflows/release.yml"}
-    return {
-        "buildDefinition": {
-            "buildType": _BUILD_TYPE,
-            "externalParameters": {"workflow": workflow},
-            "resolvedDependencies": [{"uri": f"git+{source}@{ref}", "digest": {"gitCommit": "5" * 40}}],
-        },
-        "runDetails": {"builder": {"id": _WORKFLOW}},
-    }

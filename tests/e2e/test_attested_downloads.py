@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,9 @@ import pytest
 
 from tests.support.archives import make_wheel
 from tests.support.builds import OPEN_RULE, Forge, policy
-from tests.support.processes import Deployment, program, run, start_deployment
+from tests.support.processes import Deployment, program, run
 from tests.support.sigstore.instance import PUBLISH, statement
-from tests.support.trusting import POLICY, TRUSTED_ROOT, Holders
+from tests.support.trusting import demanding_builds
 from tests.support.uploading import form_fields
 from tests.support.waiting import until
 
@@ -75,28 +74,18 @@ def _upload(deployment: Deployment, name: str, content: bytes, attestations: lis
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     """The deployment after the ceremony of trust and two uploads; its root is pinned."""
-    with tempfile.TemporaryDirectory(prefix="cm-", ignore_cleanup_errors=True) as folder:
-        running = start_deployment(Path(folder) / "data")
-        try:
-            forge, home = Forge(), Path(folder) / "holders"
-            home.mkdir()
-            signed = {POLICY: home / "policy.yaml", TRUSTED_ROOT: home / "root.json"}
-            signed[POLICY].write_bytes(policy(rest=PUBLISHING + OPEN_RULE))
-            signed[TRUSTED_ROOT].write_bytes(forge.instance.trusted_root())
-            Holders(running, home).sign(signed)
-            wheel = make_wheel("widget", "1.0")
-            _upload(running, WHEEL, wheel, [forge.build_attestation(WHEEL, wheel)])
-            _upload(running, FREE, make_wheel("free", "1.0"), [])
-            first, second = make_wheel("pub", "1.0"), make_wheel("pub", "2.0")
-            _upload(running, PUBLISHED, first, [forge.publish_attestation(PUBLISHED, first)])
-            signed_v2 = forge.instance.sign(statement(LISTED, second, PUBLISH), forge.claims, log="v2")
-            _upload(running, LISTED, second, [signed_v2])
-            made = Site(running, forge, Path(folder) / "home")
-            for address in (f"{running.api}/root/stable", running.tree / "indexes" / "root" / "stable"):
-                made.countermark("root", "pin", address, home / "1.root.json")
-            yield made
-        finally:
-            running.process.end()
+    with demanding_builds(policy(rest=PUBLISHING + OPEN_RULE)) as (running, forge, home):
+        wheel = make_wheel("widget", "1.0")
+        _upload(running, WHEEL, wheel, [forge.build_attestation(WHEEL, wheel)])
+        _upload(running, FREE, make_wheel("free", "1.0"), [])
+        first, second = make_wheel("pub", "1.0"), make_wheel("pub", "2.0")
+        _upload(running, PUBLISHED, first, [forge.publish_attestation(PUBLISHED, first)])
+        signed_v2 = forge.instance.sign(statement(LISTED, second, PUBLISH), forge.claims, log="v2")
+        _upload(running, LISTED, second, [signed_v2])
+        made = Site(running, forge, home.parent / "home")
+        for address in (f"{running.api}/root/stable", running.tree / "indexes" / "root" / "stable"):
+            made.countermark("root", "pin", address, home / "1.root.json")
+        yield made
 
 
 def test_the_whole_chain_holds(site: Site, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ Source: contract python-index section 4; ADR 0037.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,11 @@ import pytest
 
 from countermark.core.digest import sha256_of
 from tests.support.archives import make_sdist, make_wheel
-from tests.support.builds import Forge, body, policy
-from tests.support.processes import Deployment, start_deployment
+from tests.support.builds import Forge, body
+from tests.support.processes import Deployment
 from tests.support.sigstore.tokens import GITHUB, github
 from tests.support.tools import Tools
-from tests.support.trusting import POLICY, TRUSTED_ROOT, Holders
+from tests.support.trusting import demanding_builds
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +76,8 @@ class Built:
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     """A deployment after the ceremony that made it trust the forge."""
-    with tempfile.TemporaryDirectory(prefix="cm-", ignore_cleanup_errors=True) as folder:
-        running = start_deployment(Path(folder) / "data")
-        try:
-            forge, home = Forge(), Path(folder) / "holders"
-            home.mkdir()
-            signed = {POLICY: home / "policy.yaml", TRUSTED_ROOT: home / "root.json"}
-            signed[POLICY].write_bytes(policy())
-            signed[TRUSTED_ROOT].write_bytes(forge.instance.trusted_root())
-            Holders(running, home).sign(signed)
-            yield Site(running, forge, running.token())
-        finally:
-            running.process.end()
+    with demanding_builds() as (running, forge, _home):
+        yield Site(running, forge, running.token())
 
 
 def twine(site: Site, tools: Tools, paths: list[str], *options: str, token: str = "") -> CompletedProcess[str]:

@@ -6,7 +6,6 @@ Screenshots go to the folder that `SCREENSHOTS` names, if it does. Without Chrom
 from __future__ import annotations
 
 import shlex
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +15,12 @@ from playwright.sync_api import Browser, Page
 
 from countermark.core.digest import sha256_of
 from tests.support.archives import make_wheel
-from tests.support.builds import Forge, body, policy, predicate
+from tests.support.builds import Forge, body, predicate
 from tests.support.looks import assert_stands, sign_in
-from tests.support.processes import Deployment, program, run, start_deployment
+from tests.support.processes import Deployment, program, run
 from tests.support.sigstore.instance import SLSA, statement
 from tests.support.sigstore.tokens import github
-from tests.support.trusting import POLICY, TRUSTED_ROOT, Holders
+from tests.support.trusting import demanding_builds
 from tests.support.uploading import basic, form_body, form_fields, post_file
 from tests.support.waiting import until
 
@@ -50,19 +49,9 @@ PAGES = {
 @pytest.fixture(scope="module")
 def seeded() -> Iterator[Deployment]:
     """A deployment that demands build provenance of `widget`, and has `free`, whose provenance lies and is lost."""
-    with tempfile.TemporaryDirectory(prefix="cm-", ignore_cleanup_errors=True) as folder:
-        running = start_deployment(Path(folder) / "data")
-        try:
-            forge, home = Forge(), Path(folder) / "holders"
-            home.mkdir()
-            signed = {POLICY: home / "policy.yaml", TRUSTED_ROOT: home / "root.json"}
-            signed[POLICY].write_bytes(policy())
-            signed[TRUSTED_ROOT].write_bytes(forge.instance.trusted_root())
-            Holders(running, home).sign(signed)
-            _upload(running, forge)
-            yield running
-        finally:
-            running.process.end()
+    with demanding_builds() as (running, forge, _home):
+        _upload(running, forge)
+        yield running
 
 
 def _upload(deployment: Deployment, forge: Forge) -> None:

@@ -17,12 +17,12 @@ from countermark.core.digest import Length, sha256_of
 from countermark.core.names import TargetPath
 from countermark.core.pointer import Pointer, Resource, parse_pointer
 from tests.support.archives import make_wheel
-from tests.support.builds import Forge, policy
+from tests.support.builds import Forge
 from tests.support.processes import Deployment, start_deployment
 from tests.support.tampering.forger import Forger, Keys, stolen_keys
 from tests.support.tampering.server import tampering, through
 from tests.support.tampering.victim import Victim
-from tests.support.trusting import POLICY, TRUSTED_ROOT, Holders
+from tests.support.trusting import trust_builds
 from tests.support.uploading import form_fields
 
 pytestmark = pytest.mark.embedded
@@ -70,10 +70,7 @@ def test_recovery_from_a_stolen_bins_key(data: Path, tmp_path: Path) -> None:
     """The thief gets nothing installed; three commands on, the same client takes the next release, and none of his."""
     deployment, forge = start_deployment(data), Forge()
     try:
-        signed = {POLICY: tmp_path / "policy.yaml", TRUSTED_ROOT: tmp_path / "root.json"}
-        signed[POLICY].write_bytes(policy())
-        signed[TRUSTED_ROOT].write_bytes(forge.instance.trusted_root())
-        Holders(deployment, tmp_path).sign(signed)
+        trust_builds(deployment, forge, tmp_path)
         upload(deployment, forge, "1.0")
         stolen = stolen_keys(data / "keys")
         with httpx2.Client(base_url=deployment.api, timeout=30) as http, tampering(through(http)) as server:

@@ -1,13 +1,12 @@
 """A running deployment verifies what it serves: a byte in the store or a row in the catalogue is told, and kept back.
 
-Source: issue 7/7 ("Show"); trust contract section 6, rows 16 and 17; ADR 0039.
+Source: trust contract section 6, rows 16 and 17; ADR 0039.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,10 +21,11 @@ from sqlalchemy import make_url
 
 from countermark.core.digest import sha256_of
 from deploy.data_folder import DataFolder
+from shared.catalogue.trust_material import POLICY
 from tests.support.archives import make_sdist, make_wheel
-from tests.support.builds import Forge, policy
-from tests.support.processes import Deployment, start_deployment
-from tests.support.trusting import POLICY, TRUSTED_ROOT, Holders
+from tests.support.builds import policy
+from tests.support.processes import Deployment
+from tests.support.trusting import Holders, demanding_builds
 from tests.support.uploading import basic, form_body, form_fields
 
 WHEEL, SDIST = "widget-1.0-py3-none-any.whl", "widget-1.0.tar.gz"
@@ -100,27 +100,16 @@ class Site:
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     """The deployment, after the ceremony that made it trust the forge and an upload as twine sends it."""
-    with tempfile.TemporaryDirectory(prefix="cm-", ignore_cleanup_errors=True) as folder:
-        running = start_deployment(Path(folder) / "data")
-        try:
-            forge, home = Forge(), Path(folder) / "holders"
-            home.mkdir()
-            signed = {POLICY: home / "policy.yaml", TRUSTED_ROOT: home / "root.json"}
-            signed[POLICY].write_bytes(policy())
-            signed[TRUSTED_ROOT].write_bytes(forge.instance.trusted_root())
-            holders = Holders(running, home)
-            holders.sign(signed)
-            token = running.token("--verbs", "read,upload,configure")
-            files = {WHEEL: make_wheel("widget", "1.0"), SDIST: make_sdist("widget", "1.0")}
-            for name, content in files.items():
-                attested = [forge.publish_attestation(name, content), forge.build_attestation(name, content)]
-                fields = form_fields(name, content) | {"attestations": json.dumps(attested)}
-                sent, form = form_body(name, content, fields)
-                answer = httpx2.post(f"{running.api}/legacy/", content=sent, headers=basic(token) | form, timeout=60)
-                assert answer.status_code == 200, answer.text
-            yield Site(running, files, {"authorization": f"Bearer {token}"}, holders)
-        finally:
-            running.process.end()
+    with demanding_builds() as (running, forge, home):
+        token = running.token("--verbs", "read,upload,configure")
+        files = {WHEEL: make_wheel("widget", "1.0"), SDIST: make_sdist("widget", "1.0")}
+        for name, content in files.items():
+            attested = [forge.publish_attestation(name, content), forge.build_attestation(name, content)]
+            fields = form_fields(name, content) | {"attestations": json.dumps(attested)}
+            sent, form = form_body(name, content, fields)
+            answer = httpx2.post(f"{running.api}/legacy/", content=sent, headers=basic(token) | form, timeout=60)
+            assert answer.status_code == 200, answer.text
+        yield Site(running, files, {"authorization": f"Bearer {token}"}, Holders(running, home))
 
 
 def test_everything_holds(site: Site) -> None:

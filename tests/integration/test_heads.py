@@ -1,13 +1,12 @@
 """Heads in memory, on a real Postgres: told at once, told late when a notice is lost, and never told too much."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.signing.ceremonies.trust_root import ensure_trust
@@ -21,6 +20,7 @@ from shared.jobs.messages import PublishIndex
 from shared.objects.keys import file_key
 from shared.resources import Resources
 from tests.support.factories import MadeFile, MadeIndex, make_file, make_index
+from tests.support.reading import counted_queries
 from tests.support.resources import service_resources
 
 
@@ -124,7 +124,7 @@ async def test_who_expects_a_file_needs_no_look(resources: Resources, index: Mad
     async with Following(resources.engine, timedelta(seconds=60)) as process:
         await process.until(index.id, 1)
         file = await uploaded(resources, index, "widget-1.0-py3-none-any.whl")
-        with process.heads.expecting(index.id) as expecting, count_queries(resources.engine) as queries:
+        with process.heads.expecting(index.id) as expecting, counted_queries(resources.engine) as queries:
             expecting.expect(file.id)
             waiting = asyncio.create_task(expecting.published(file.id, 10))
             await asyncio.sleep(0.05)
@@ -157,21 +157,6 @@ async def test_a_repeated_upload_looks_at_one_index(resources: Resources, index:
     await publish(resources, PublishIndex(index.id, file.project_id, file.id))
     assert await heads.wait_published(index.id, file.id, 10) == 2
     assert heads.get(other.id) is None
-
-
-@contextmanager
-def count_queries(engine: AsyncEngine) -> Iterator[list[str]]:
-    """Note every statement that is sent."""
-    sent: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        sent.append(statement)
-
-    event.listen(engine.sync_engine, "before_cursor_execute", note)
-    try:
-        yield sent
-    finally:
-        event.remove(engine.sync_engine, "before_cursor_execute", note)
 
 
 async def test_a_wait_that_is_too_short_ends_with_nothing(resources: Resources, index: MadeIndex) -> None:

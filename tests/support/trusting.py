@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +14,8 @@ from typing import Any, Protocol
 import httpx2
 
 from countermark.core.digest import sha256_of
-from tests.support.processes import program, run
+from tests.support.builds import Forge, policy
+from tests.support.processes import Deployment, program, run, start_deployment
 
 POLICY, TRUSTED_ROOT = "trust/policy.yaml", "trusted_root.json"
 """Target paths that trust signs."""
@@ -109,3 +112,34 @@ class Holders:
         done = run(program("countermark"), "ceremony", *arguments, environment=environment)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+
+def trust_builds(deployment: Administered, forge: Forge, home: Path, demanded: bytes | None = None) -> None:
+    """Have the root of a forge signed, and the policy that demands builds of it.
+
+    Args:
+        home: of the holders; a folder that exists.
+        demanded: another policy.
+    """
+    signed = {POLICY: home / "policy.yaml", TRUSTED_ROOT: home / "root.json"}
+    signed[POLICY].write_bytes(policy() if demanded is None else demanded)
+    signed[TRUSTED_ROOT].write_bytes(forge.instance.trusted_root())
+    Holders(deployment, home).sign(signed)
+
+
+@contextmanager
+def demanding_builds(demanded: bytes | None = None) -> Iterator[tuple[Deployment, Forge, Path]]:
+    """Run a deployment that demands builds of a forge: it, the forge, and the home of the holders, below its folder.
+
+    Args:
+        demanded: another policy.
+    """
+    with tempfile.TemporaryDirectory(prefix="cm-", ignore_cleanup_errors=True) as folder:
+        running = start_deployment(Path(folder) / "data")
+        try:
+            forge, home = Forge(), Path(folder) / "holders"
+            home.mkdir()
+            trust_builds(running, forge, home, demanded)
+            yield running, forge, home
+        finally:
+            running.process.end()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import httpx2
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.catalogue.tables import Project
+from countermark.core.names import parse_index_name
+from shared.catalogue.tables import IndexRow, Project
 from shared.objects.interface import ObjectStores
 from tests.integration.reading.constants import JSON
 from tests.support.factories import MadeFile, make_index, set_bases
@@ -34,6 +35,15 @@ class Family:
             self.indexes[name] = Published(self.engine, self.stores, made)
         await set_bases(self.engine, self.indexes[name].index, *bases, **options)
         return self.indexes[name]
+
+    async def set(self, name: str, **settings: object) -> None:
+        """Change settings of an index."""
+        index = parse_index_name(name)
+        row = (IndexRow.owner == index.owner, IndexRow.name == index.name)
+        async with self.engine.begin() as connection:
+            old = (await connection.scalars(select(IndexRow.settings).where(*row))).one()
+            await connection.execute(update(IndexRow).where(*row).values(settings=old | settings))
+        await self.reading.news()
 
     async def publish(self, name: str, file_name: str, content: bytes, metadata: bytes | None = None) -> MadeFile:
         """Publish a file in an index, and tell the process of it."""

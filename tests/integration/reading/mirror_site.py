@@ -9,12 +9,11 @@ from datetime import timedelta
 from typing import TypeVar
 
 import httpx2
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from countermark.core.names import parse_index_name
 from services.index.settings import Limits
-from shared.catalogue.tables import IndexRow, MirrorPage
+from shared.catalogue.tables import MirrorPage
 from shared.settings import Mirrors
 from tests.integration.reading.constants import JSON
 from tests.integration.reading.family import Family
@@ -41,12 +40,7 @@ class Site:
 
     async def set(self, name: str, **settings: object) -> None:
         """Change settings of an index."""
-        index = parse_index_name(name)
-        row = (IndexRow.owner == index.owner, IndexRow.name == index.name)
-        async with self.engine.begin() as connection:
-            old = (await connection.scalars(select(IndexRow.settings).where(*row))).one()
-            await connection.execute(update(IndexRow).where(*row).values(settings=old | settings))
-        await self.family.reading.news()
+        await self.family.set(name, **settings)
 
     async def expire(self) -> None:
         """Let the time pass for which kept pages are fresh, and what memory holds of them."""

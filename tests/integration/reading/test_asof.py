@@ -9,12 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 import httpx2
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from countermark.core.names import parse_index_name
 from services.index.settings import Limits
-from shared.catalogue.tables import IndexRow, Publication
+from shared.catalogue.tables import Publication
 from shared.objects.interface import ObjectStores
 from shared.settings import Mirrors
 from tests.integration.reading.constants import JSON, METADATA, WHEEL
@@ -55,12 +54,7 @@ class Past:
 
     async def set(self, name: str, **settings: object) -> None:
         """Change settings of an index."""
-        index = parse_index_name(name)
-        row = (IndexRow.owner == index.owner, IndexRow.name == index.name)
-        async with self.engine.begin() as connection:
-            old = (await connection.scalars(select(IndexRow.settings).where(*row))).one()
-            await connection.execute(update(IndexRow).where(*row).values(settings=old | settings))
-        await self.family.reading.news()
+        await self.family.set(name, **settings)
 
     async def get(self, name: str, at: str | None, rest: str = "thing/", accept: str = JSON) -> httpx2.Response:
         """Ask for a page, as it is without a moment."""

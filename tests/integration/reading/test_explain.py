@@ -21,10 +21,9 @@ from shared.catalogue.listener import Listener
 from shared.clock import SystemClock
 from shared.objects.interface import ObjectStores
 from tests.integration.reading.constants import JSON, WHEEL
-from tests.integration.reading.family import Family
-from tests.integration.reading.mirror_site import BASED, DIRECT, MIRRORS, NEW, OLD, Site
+from tests.integration.reading.mirror_site import BASED, DIRECT, MIRRORS, NEW, OLD, Site, mirrored
 from tests.support.factories import make_token, now
-from tests.support.reading import open_reading, served
+from tests.support.reading import open_reading
 from tests.support.upstream import Fault, Upstream
 
 API = "/api/v1/indexes/a/top"
@@ -46,13 +45,7 @@ async def site(engine: AsyncEngine, stores: ObjectStores) -> AsyncIterator[Site]
     upstream.add("thing", NEW, fields={"upload-time": recently(hours=1)})
     upstream.add("thing", UNDATED, fields={"upload-time": None})
     upstream.add("thing", PRE, fields={"upload-time": recently(days=3)})
-    reading = open_reading(engine, stores, mirrors=MIRRORS)
-    family = Family(engine, reading, stores)
-    await family.make("root/pypi", kind="mirror")
-    await family.make("a/top", "root/pypi")
-    async with served(upstream) as url, reading.client() as client:
-        site = Site(engine, family, upstream, client, url)
-        await site.set("root/pypi", mirror_url=f"{url}/simple/")
+    async with mirrored(Site, engine, open_reading(engine, stores, mirrors=MIRRORS), upstream) as site:
         yield site
 
 

@@ -30,8 +30,7 @@ from shared.outside import LOOPBACK, Outside
 from shared.reading.mirror_options import MirrorOptions
 from shared.settings import Mirrors
 from tests.integration.reading.constants import JSON, WHEEL
-from tests.integration.reading.family import Family
-from tests.integration.reading.mirror_site import BASED, DIRECT, MIRRORS, NEW, OLD, STALE, Site
+from tests.integration.reading.mirror_site import BASED, DIRECT, MIRRORS, NEW, OLD, STALE, Site, mirrored
 from tests.support.factories import now
 from tests.support.reading import open_reading, served
 from tests.support.upstream import Fault, Upstream
@@ -90,13 +89,8 @@ async def site(request: pytest.FixtureRequest, engine: AsyncEngine, stores: Obje
     upstream.add("thing", OLD)
     name = request.node.callspec.id if hasattr(request.node, "callspec") else ""
     limits = Limits() if name in _SLOW_MACHINE else Limits(upstream=HASTE)
-    reading = open_reading(engine, stores, limits, mirrors=MIRRORS)
-    family = Family(engine, reading, stores)
-    await family.make("root/pypi", kind="mirror")
-    await family.make("a/top", "root/pypi")
-    async with served(upstream) as url, reading.client() as client:
-        site = Site(engine, family, upstream, client, url, limits)
-        await site.set("root/pypi", mirror_url=f"{url}/simple/")
+    async with mirrored(Site, engine, open_reading(engine, stores, limits, mirrors=MIRRORS), upstream) as site:
+        site.limits = limits
         yield site
 
 

@@ -14,11 +14,10 @@ from countermark.core.digest import sha256_of
 from services.index import refreshing
 from shared.objects.interface import ObjectStores
 from tests.integration.reading.constants import WHEEL
-from tests.integration.reading.family import Family
-from tests.integration.reading.mirror_site import BASED, DIRECT, MIRRORS, NEW, OLD, STALE, Site
+from tests.integration.reading.mirror_site import BASED, DIRECT, MIRRORS, NEW, OLD, STALE, Site, mirrored
 from tests.support.devpi_reading import DEVPI, HOST, register
 from tests.support.factories import now
-from tests.support.reading import open_reading, served
+from tests.support.reading import open_reading
 from tests.support.upstream import Fault, Upstream
 
 MIRROR, TOP = "/root/pypi/thing", "/a/top/thing"
@@ -33,13 +32,7 @@ async def site(engine: AsyncEngine, stores: ObjectStores) -> AsyncIterator[Site]
     upstream = Upstream()
     upstream.add("thing", WHEEL, metadata=b"Name: thing")
     upstream.add("thing", OLD, fields={"yanked": "broken", "requires-python": ">=3.9"})
-    reading = open_reading(engine, stores, mirrors=MIRRORS)
-    family = Family(engine, reading, stores)
-    await family.make("root/pypi", kind="mirror")
-    await family.make("a/top", "root/pypi")
-    async with served(upstream) as url, reading.client() as client:
-        site = Site(engine, family, upstream, client, url)
-        await site.set("root/pypi", mirror_url=f"{url}/simple/")
+    async with mirrored(Site, engine, open_reading(engine, stores, mirrors=MIRRORS), upstream) as site:
         yield site
 
 

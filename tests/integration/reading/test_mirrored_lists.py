@@ -18,11 +18,10 @@ from shared.catalogue.tables import MirrorPage, Project
 from shared.formats.python.packed_lists import joined_rows, unpack_rows
 from shared.objects.interface import ObjectStores
 from tests.integration.reading.constants import JSON, WHEEL
-from tests.integration.reading.family import Family
-from tests.integration.reading.mirror_site import MIRRORS, STALE, Site
+from tests.integration.reading.mirror_site import MIRRORS, STALE, Site, mirrored
 from tests.support.devpi_reading import register
 from tests.support.factories import make_project
-from tests.support.reading import open_reading, served
+from tests.support.reading import open_reading
 from tests.support.upstream import Fault, Upstream
 
 MIRROR, BASED = "/root/pypi/+simple/", "/a/top/+simple/"
@@ -44,13 +43,7 @@ async def site(engine: AsyncEngine, stores: ObjectStores) -> AsyncIterator[Site]
     upstream = Upstream()
     upstream.add("thing", WHEEL)
     upstream.more_names = ["Zope.Interface", "acme-tool", "zope-interface", "not a name", ""]
-    reading = open_reading(engine, stores, mirrors=MIRRORS)
-    family = Family(engine, reading, stores)
-    await family.make("root/pypi", kind="mirror")
-    await family.make("a/top", "root/pypi")
-    async with served(upstream) as url, reading.client() as client:
-        site = Site(engine, family, upstream, client, url)
-        await site.set("root/pypi", mirror_url=f"{url}/simple/")
+    async with mirrored(Site, engine, open_reading(engine, stores, mirrors=MIRRORS), upstream) as site:
         yield site
 
 

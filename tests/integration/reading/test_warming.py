@@ -13,10 +13,9 @@ from shared.formats.python.locks import read_lock
 from shared.formats.python.targets import Targets, parse_targets
 from shared.objects.interface import ObjectStores
 from tests.integration.reading.constants import WHEEL
-from tests.integration.reading.family import Family
-from tests.integration.reading.mirror_site import MIRRORS, NEW, OLD, Site
+from tests.integration.reading.mirror_site import MIRRORS, NEW, OLD, Site, mirrored
 from tests.support.factories import now
-from tests.support.reading import open_reading, served
+from tests.support.reading import open_reading
 from tests.support.upstream import Fault, Upstream
 
 _NATIVE = "thing-1.0-cp312-cp312-win_amd64.whl"
@@ -29,13 +28,7 @@ async def site(engine: AsyncEngine, stores: ObjectStores) -> AsyncIterator[Site]
     upstream.add("thing", WHEEL, metadata=b"Name: thing")
     upstream.add("thing", _NATIVE)
     upstream.add("thing", OLD)
-    reading = open_reading(engine, stores, mirrors=MIRRORS)
-    family = Family(engine, reading, stores)
-    await family.make("root/pypi", kind="mirror")
-    await family.make("a/top", "root/pypi")
-    async with served(upstream) as url, reading.client() as client:
-        site = Site(engine, family, upstream, client, url)
-        await site.set("root/pypi", mirror_url=f"{url}/simple/")
+    async with mirrored(Site, engine, open_reading(engine, stores, mirrors=MIRRORS), upstream) as site:
         yield site
 
 

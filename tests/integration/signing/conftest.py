@@ -13,13 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.signing.app import create_service
 from services.signing.ceremonies.bootstrapping import bootstrap
+from services.signing.ceremonies.own_trust import set_trust_targets
 from services.signing.ceremonies.trust_root import ensure_trust
+from services.signing.publication.usecases import Publisher
 from shared.catalogue.tables import Grant
 from shared.jobs.messages import PublishIndex
 from shared.resources import Resources
+from tests.integration.signing.attested_site import OPEN, Site
 from tests.integration.signing.ceremony_deployment import Deployment
 from tests.integration.signing.changes import enqueue
 from tests.support.approving import Desk, open_desk
+from tests.support.builds import Forge
 from tests.support.clock import SettableClock
 from tests.support.factories import MadeIndex, make_default, make_index, make_token
 from tests.support.holders import CeremonyApi, Holders, in_profile
@@ -77,4 +81,16 @@ async def index(resources: Resources) -> MadeIndex:
     """A stage index whose first publication waits."""
     made = await make_index(resources.engine)
     await enqueue(resources, PublishIndex(made.id))
+    return made
+
+
+@pytest.fixture
+async def site(resources: Resources, tmp_path: Path) -> Site:
+    """The site, with a policy that demands nothing."""
+    index, forge = await make_index(resources.engine), Forge()
+    root = {"trusted_root.json": forge.instance.trusted_root(), "trust/policy.yaml": OPEN}
+    await set_trust_targets(resources, root, (), "a test")
+    await enqueue(resources, PublishIndex(index.id))
+    made = Site(resources, index, forge, tmp_path, Publisher(resources))
+    await made.publish()
     return made

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import orjson
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import update
 
-from countermark.core.attestations.bundle import read_bundle
-from countermark.core.attestations.judgements import JudgedFile
-from countermark.core.attestations.judging import judge
-from countermark.core.attestations.trust_material import TrustMaterial
-from countermark.core.ceremony.keys import fingerprint
-from countermark.core.digest import sha256_of
-from countermark.core.pointer import Pointer, parse_pointer
-from services.signing.ceremonies.own_trust import set_trust_targets
 from services.signing.keys.handles import load_handles
 from services.signing.keys.signers import Signers
 from services.signing.publication.usecases import Publisher
-from services.signing.upkeep.checking import check
 from services.signing.upkeep.copying import copy_tree
 from services.signing.upkeep.rebuilding import rebuild
 from services.signing.upkeep.sweeping import sweep
-from shared.catalogue import publications, releases
+from shared.catalogue import publications
 from shared.catalogue.signing_events import keep_targets
-from shared.catalogue.tables import File, PublishedFile
+from shared.catalogue.tables import File
 from shared.catalogue.trust import StoredTrustFile, insert_trust_file
 from shared.jobs.messages import PublishIndex
 from shared.objects.filesystem import FolderStore
@@ -38,106 +27,11 @@ from shared.objects.keys import bundle_key
 from shared.resources import Resources
 from shared.trust.metadata import trust_metadata
 from shared.trust.roles import PROFILES, Role
+from tests.integration.signing.attested_site import OPEN, WHEEL, Site
 from tests.integration.signing.changes import enqueue, upload
 from tests.support.attesting import attest
-from tests.support.builds import Forge, body, policy
-from tests.support.factories import MadeFile, MadeIndex, make_index, now
-from tests.support.sigstore.tokens import github
-from tests.support.tuf_reader import TreeReader
-from tests.support.verifiers import pem_of, verified
-
-WHEEL, BYTES = "widget-1.0-py3-none-any.whl", b"bytes"
-
-
-@dataclass
-class Site:
-    """An index of a deployment whose trust role signs a test forge's root, and a policy or none."""
-
-    resources: Resources
-    index: MadeIndex
-    forge: Forge
-    folder: Path
-    publisher: Publisher
-    read: int = 0
-
-    async def policy(self, content: bytes | None) -> None:
-        """Let trust sign a policy in place of what it signed."""
-        if content is None:
-            await set_trust_targets(self.resources, {}, ("trust/policy.yaml",), "no policy")
-        else:
-            await set_trust_targets(self.resources, {"trust/policy.yaml": content}, (), "a policy")
-
-    async def upload(self, name: str = WHEEL, content: bytes = BYTES) -> MadeFile:
-        """Do what an upload does, and nothing is published yet."""
-        return await upload(self.resources, self.index, name, content)
-
-    async def attest(self, file: MadeFile, bundle: bytes, *, named: bool = True) -> str:
-        """Keep a bundle about a file, and ask for a publication."""
-        return await attest(self.resources, self.index, file, bundle, self.forge.material(OPEN), named=named)
-
-    def bundle(self, file: MadeFile, **run: str) -> bytes:
-        """Return build provenance of a file, of another run each time."""
-        return body(self.forge.built(file.file_name, file.content, github(**run)))
-
-    async def publish(self) -> None:
-        """Sign what waits."""
-        await self.publisher.publish(self.index.id)
-
-    def target(self, path: str) -> bytes | None:
-        """Return a target as a new client gets it."""
-        self.read += 1
-        tree = self.folder / "public/indexes/root/stable"
-        return TreeReader(tree, self.folder / f"cache{self.read}").target(f"pointers/widget/{path}")
-
-    def pointer(self, file: MadeFile) -> Pointer | None:
-        """Return the signed pointer of a file."""
-        content = self.target(f"{file.file_name}.pointer")
-        return None if content is None else parse_pointer(content)
-
-    def summary(self) -> dict[str, Any]:
-        """Return the statement of the wheel's signed summary."""
-        said: dict[str, Any] = orjson.loads(read_bundle(self.target(f"{WHEEL}.vsa.json") or b"").payload)
-        return said
-
-    def listed(self) -> dict[str, str | None]:
-        """Return the files of the signed page, name -> address of the provenance object."""
-        page = orjson.loads(self.target("_simple.json") or b'{"files": []}')
-        return {file["filename"]: file.get("provenance") for file in page["files"]}
-
-    async def state(self, file: MadeFile) -> tuple[str, str]:
-        """Return how far a file's upload is, and what went wrong."""
-        async with self.resources.engine.connect() as connection:
-            found = await releases.progress(connection, file.id)
-        assert found is not None
-        return found.state(self.resources.clock.now()), found.error or ""
-
-    async def named(self, file: MadeFile) -> str | None:
-        """Return which attestation the published pointer names, as the catalogue has it."""
-        query = select(PublishedFile.attestation_sha256).where(PublishedFile.file_id == file.id)
-        async with self.resources.engine.connect() as connection:
-            return await connection.scalar(query.where(PublishedFile.to_serial.is_(None)))
-
-    async def agree(self) -> bool:
-        """Return whether what is signed is what the catalogue says."""
-        found = await check(self.resources, self.index.id)
-        assert found is not None
-        return not found.faults
-
-
-OPEN = policy("nothing-else")
-"""A policy that names the forge's root and demands nothing of widget."""
-
-
-@pytest.fixture
-async def site(resources: Resources, tmp_path: Path) -> Site:
-    """The site, with a policy that demands nothing."""
-    index, forge = await make_index(resources.engine), Forge()
-    root = {"trusted_root.json": forge.instance.trusted_root(), "trust/policy.yaml": OPEN}
-    await set_trust_targets(resources, root, (), "a test")
-    await enqueue(resources, PublishIndex(index.id))
-    made = Site(resources, index, forge, tmp_path, Publisher(resources))
-    await made.publish()
-    return made
+from tests.support.builds import policy
+from tests.support.factories import MadeFile, now
 
 
 async def test_the_first_pointer_names_the_build_provenance(site: Site) -> None:
@@ -223,111 +117,6 @@ async def test_a_new_attestation_that_the_policy_does_not_take_leaves_the_pointe
     assert pointer.attestation.digest == first
     assert await site.named(file) == first
     assert await site.agree()
-
-
-async def test_a_policy_that_was_satisfied_leaves_a_summary_beside_the_pointer(site: Site) -> None:
-    """It names file, policy, attestations and level; a file of which nothing was demanded has none; it goes with its
-    file, and what is lost of it comes back."""
-    await site.policy(policy())
-    file = await site.upload()
-    sha256 = await site.attest(file, site.bundle(file))
-    await upload(site.resources, site.index, "gadget-1.0-py3-none-any.whl")
-    await site.publish()
-    content = site.target(f"{WHEEL}.vsa.json")
-    told = site.summary()
-    assert told["subject"] == [{"name": WHEEL, "digest": {"sha256": file.sha256}}]
-    assert told["predicateType"] == "https://slsa.dev/verification_summary/v1"
-    predicate = told["predicate"]
-    assert predicate["policy"]["digest"] == {"sha256": sha256_of(policy())}
-    assert [one["digest"]["sha256"] for one in predicate["inputAttestations"]] == [sha256]
-    assert (predicate["verificationResult"], predicate["verifiedLevels"]) == ("PASSED", ["SLSA_BUILD_LEVEL_2"])
-    assert predicate["resourceUri"] == f"countermark:root/stable/widget/1.0/{WHEEL}"
-    assert not list((site.folder / "public/indexes/root/stable/targets/pointers/gadget").glob("*.vsa.json"))
-    assert await site.agree()
-    for path in (site.folder / "public/indexes/root/stable/targets/pointers/widget").glob("*.vsa.json"):
-        path.unlink()
-    async with site.resources.engine.connect() as connection:
-        facts = await publications.index_facts(connection, site.index.id)
-    assert facts is not None
-    assert (await sweep(site.resources, facts)).lost == ()
-    assert site.target(f"{WHEEL}.vsa.json") == content
-    rebuilt = await rebuild(site.resources, site.index.id)
-    assert rebuilt is not None
-    assert rebuilt.differing == ()
-    async with site.resources.engine.begin() as connection:
-        await connection.execute(update(File).where(File.id == file.id).values(removed_at=now(), removed_by="root"))
-    await enqueue(site.resources, PublishIndex(site.index.id, file.project_id, file.id))
-    await site.publish()
-    assert (site.target(f"{WHEEL}.vsa.json"), site.pointer(file)) == (None, None)
-    assert await site.agree()
-
-
-async def test_a_new_attestation_is_a_new_summary(site: Site) -> None:
-    """A file that was published before there was a policy has one since it was attested under that."""
-    file = await site.upload()
-    await site.publish()
-    await site.policy(policy())
-    assert site.target(f"{WHEEL}.vsa.json") is None
-    seen = set()
-    for ref in ("refs/tags/v1.0", "refs/tags/v1.0.1"):
-        sha256 = await site.attest(file, site.bundle(file, ref=ref))
-        await site.publish()
-        told = site.summary()
-        assert sha256 in [one["digest"]["sha256"] for one in told["predicate"]["inputAttestations"]]
-        seen.add(sha256)
-    assert len(seen) == 2
-    assert await site.agree()
-
-
-async def test_another_team_takes_the_summary(site: Site) -> None:
-    """Whoever names the key of the bins can take it as it is, for the very file of this index, and for no other.
-
-    The registry itself never does: what its own key signed is no evidence for it, whatever its policy names.
-    """
-    await site.policy(policy())
-    file = await site.upload()
-    await site.attest(file, site.bundle(file))
-    await site.publish()
-    content = site.target(f"{WHEEL}.vsa.json")
-    assert content is not None
-    about = JudgedFile("team-b/stable", "widget", "1.0", WHEEL, file.sha256)
-    material = TrustMaterial(await own_verifier(site, "root/stable"), site.forge.material().roots, 1)
-    taken = judge(material, about, content, (), int(now().timestamp()), None)
-    assert (taken.exit_code, taken.verdict.verifier, taken.verdict.level) == (0, "team-a", 2), taken.reason
-    changes: list[dict[str, Any]] = [{"version": "1.1"}, {"file_name": "widget-1.0.zip"}, {"sha256": sha256_of(b"x")}]
-    for other in (replace(about, **change) for change in changes):
-        assert not judge(material, other, content, (), int(now().timestamp()), None).passed
-    own = replace(material, own_keys=frozenset([taken.bundles[0].evidence[0].key or ""]))
-    refused = judge(own, about, content, (), int(now().timestamp()), None)
-    assert (refused.exit_code, "no evidence for itself" in refused.reason) == (60, True)
-
-
-async def test_own_summaries_let_nothing_be_signed(site: Site) -> None:
-    """A policy that names the own key takes no file by it, even where somebody put the summary into the catalogue."""
-    await site.policy(policy())
-    file = await site.upload()
-    await site.attest(file, site.bundle(file))
-    await site.publish()
-    signed = await own_verifier(site, "root/stable")
-    await site.policy(signed)
-    circle = await site.upload("widget-1.1-py3-none-any.whl")
-    said = orjson.dumps(site.summary()).replace(file.sha256.encode(), circle.sha256.encode())
-    said = said.replace(WHEEL.encode(), circle.file_name.encode()).replace(b"/1.0/", b"/1.1/")
-    signers = Signers(await load_handles(site.resources), site.resources.settings.data / "keys")
-    material = TrustMaterial(signed, site.forge.material().roots, 1)
-    await attest(site.resources, site.index, circle, signers.attest(Role.BINS, said), material)
-    await site.publish()
-    state, words = await site.state(circle)
-    assert (state, "no evidence for itself" in words) == ("failed", True), words
-    assert site.target(f"{circle.file_name}.pointer") is None
-    assert site.pointer(file) is not None
-
-
-async def own_verifier(site: Site, index: str) -> bytes:
-    """Return a policy that takes of widget what this registry verified in an index by the policy of `builds`."""
-    [bins] = [one for one in await load_handles(site.resources) if one.role is Role.BINS]
-    signed = verified(pem_of(fingerprint(bins.key)), verifier_id="countermark:signing", index=index)
-    return signed.replace(b"a" * 64, sha256_of(policy()).encode())
 
 
 async def sign_unseen(resources: Resources, policy: bytes) -> None:

@@ -7,7 +7,6 @@ import pytest
 from sqlalchemy import select, text, update
 
 from countermark.core.digest import sha256_of
-from services.signing.publication.usecases import Publisher
 from services.signing.upkeep.checking import check
 from shared.catalogue.tables import File, TufFile
 from shared.resources import Resources
@@ -20,10 +19,7 @@ PATH = "pointers/first/first-1.0-py3-none-any.whl.pointer"
 @pytest.fixture
 async def index(resources: Resources) -> MadeIndex:
     """An index with a file, published."""
-    made = await make_index(resources.engine)
-    await changes.upload(resources, made, "first-1.0-py3-none-any.whl", b"first")
-    await Publisher(resources).publish(made.id)
-    return made
+    return await changes.published_index(resources, {"first-1.0-py3-none-any.whl": b"first"})
 
 
 async def faults(resources: Resources, index: MadeIndex) -> list[str]:

@@ -19,11 +19,10 @@ from services.signing.publication.usecases import Publisher
 from services.signing.upkeep.rebuilding import rebuild
 from shared.catalogue.heads import current_pages
 from shared.catalogue.tables import Intent, Journal, Project, PublishedFile, TufFile
-from shared.jobs.messages import PublishIndex
 from shared.resources import Resources
 from shared.settings import Settings, Signing
-from tests.integration.signing.changes import enqueue, upload
-from tests.support.factories import MadeIndex, make_index
+from tests.integration.signing.changes import published_index, upload
+from tests.support.factories import MadeIndex
 from tests.support.tuf_reader import TreeReader
 
 FILES, PROJECTS = 1_000, 90
@@ -33,10 +32,7 @@ INDEX = IndexName("root", "stable")
 @pytest.fixture
 async def index(resources: Resources) -> MadeIndex:
     """An index that was published empty, as `index create` leaves it."""
-    made = await make_index(resources.engine)
-    await enqueue(resources, PublishIndex(made.id))
-    await Publisher(resources).publish(made.id)
-    return made
+    return await published_index(resources)
 
 
 async def count(resources: Resources, column: object) -> int:

@@ -17,7 +17,7 @@ from shared.catalogue import gauges
 from shared.catalogue.leases import LeaseLost
 from shared.jobs.messages import PublishIndex
 from shared.resources import Resources
-from tests.integration.signing.changes import enqueue, upload
+from tests.integration.signing.changes import enqueue, published_index, upload
 from tests.support.factories import MadeIndex, make_index
 from tests.support.hooked_store import HookedStore
 from tests.support.resources import with_public_store
@@ -28,10 +28,7 @@ HOUR, DAY = 3600, 86400
 @pytest.fixture
 async def index(resources: Resources) -> MadeIndex:
     """An index that was published."""
-    made = await make_index(resources.engine)
-    await enqueue(resources, PublishIndex(made.id))
-    await Publisher(resources).publish(made.id)
-    return made
+    return await published_index(resources)
 
 
 async def told(resources: Resources, look: SigningLook | None = None) -> dict[str, float]:

@@ -23,6 +23,7 @@ from shared.resources import Resources
 from tests.integration.signing.changes import upload
 from tests.support.factories import MadeFile, MadeIndex
 from tests.support.hooked_store import HookedStore
+from tests.support.reading import counted_queries
 from tests.support.resources import with_public_store
 from tests.support.tuf_reader import TreeReader
 
@@ -93,28 +94,13 @@ async def test_the_list_of_bins_is_read_after_others_only(resources: Resources, 
     await ours.publish(index.id)
     for publisher, known in ((ours, True), (theirs, False), (ours, False), (ours, True)):
         await upload(resources, index, f"widget-1.{new_uuid().int}.tar.gz", b"more")
-        with statements_of(resources.engine) as sent:
+        with counted_queries(resources.engine) as sent:
             await publisher.publish(index.id)
         lists = [
             statement for statement in sent if statement.startswith("SELECT") and "tuf_file.expires_at" in statement
         ]
         assert (lists == []) is known
     assert await differing(resources, index) == ()
-
-
-@contextmanager
-def statements_of(engine: AsyncEngine) -> Iterator[list[str]]:
-    """Note every statement that is sent."""
-    sent: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        sent.append(statement)
-
-    event.listen(engine.sync_engine, "before_cursor_execute", note)
-    try:
-        yield sent
-    finally:
-        event.remove(engine.sync_engine, "before_cursor_execute", note)
 
 
 async def ask(resources: Resources, index: MadeIndex, file: MadeFile, action: str, **changes: object) -> None:

@@ -23,10 +23,10 @@ from shared.jobs.messages import PublishIndex, RefreshIndex
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import Key, ObjectStoreError
 from shared.resources import Resources
-from tests.integration.signing.changes import enqueue, upload
+from tests.integration.signing.changes import published_index, upload
 from tests.support import tree_audit
 from tests.support.clock import SettableClock
-from tests.support.factories import MadeFile, MadeIndex, make_index
+from tests.support.factories import MadeFile, MadeIndex
 from tests.support.hooked_store import HookedStore
 from tests.support.resources import with_public_store
 from tests.support.tree_audit import folder_reader
@@ -39,10 +39,7 @@ STEP = timedelta(hours=6)
 @pytest.fixture
 async def index(resources: Resources) -> MadeIndex:
     """A stage index that was published once, empty."""
-    made = await make_index(resources.engine)
-    await enqueue(resources, PublishIndex(made.id))
-    await Publisher(resources).publish(made.id)
-    return made
+    return await published_index(resources)
 
 
 @pytest.fixture

@@ -34,10 +34,7 @@ from tests.support.tuf_reader import TreeReader
 @pytest.fixture
 async def index(resources: Resources) -> MadeIndex:
     """An index with a file, published."""
-    made = await make_index(resources.engine)
-    await changes.upload(resources, made, "first-1.0-py3-none-any.whl", b"first")
-    await Publisher(resources).publish(made.id)
-    return made
+    return await changes.published_index(resources, {"first-1.0-py3-none-any.whl": b"first"})
 
 
 class Watched:

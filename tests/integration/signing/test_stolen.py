@@ -22,7 +22,7 @@ from shared.trust.metadata import succinct_roles_of
 from shared.trust.roles import Role
 from tests.integration.signing import changes
 from tests.support.clock import SettableClock
-from tests.support.factories import MadeIndex, make_index
+from tests.support.factories import MadeIndex
 from tests.support.tuf_reader import TreeReader
 
 FAR = 1 << 40
@@ -93,10 +93,7 @@ class Thief:
 @pytest.fixture
 async def index(resources: Resources) -> MadeIndex:
     """An index with a file, published."""
-    made = await make_index(resources.engine)
-    await changes.upload(resources, made, "first-1.0-py3-none-any.whl", b"first")
-    await Publisher(resources).publish(made.id)
-    return made
+    return await changes.published_index(resources, {"first-1.0-py3-none-any.whl": b"first"})
 
 
 @pytest.fixture

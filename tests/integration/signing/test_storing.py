@@ -17,14 +17,13 @@ from services.signing.publication.usecases import Publisher
 from shared.catalogue import stored_heads
 from shared.catalogue.tables import Lease, TufHead
 from shared.catalogue.unit_of_work import UnitOfWork
-from shared.jobs.messages import PublishIndex
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import ObjectStoreError, Put
 from shared.objects.keys import timestamp_key
 from shared.resources import Resources
-from tests.integration.signing.changes import enqueue, upload
+from tests.integration.signing.changes import published_index, upload
 from tests.support.clock import SettableClock
-from tests.support.factories import MadeIndex, make_index
+from tests.support.factories import MadeIndex
 from tests.support.hooked_store import HookedStore
 from tests.support.resources import with_public_store
 from tests.support.tuf_reader import TreeReader
@@ -33,10 +32,7 @@ from tests.support.tuf_reader import TreeReader
 @pytest.fixture
 async def index(resources: Resources) -> MadeIndex:
     """A stage index that was published once, empty."""
-    made = await make_index(resources.engine)
-    await enqueue(resources, PublishIndex(made.id))
-    await Publisher(resources).publish(made.id)
-    return made
+    return await published_index(resources)
 
 
 async def publish_without_the_end(resources: Resources, index: MadeIndex, folder: Path) -> None:

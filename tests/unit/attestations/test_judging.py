@@ -2,124 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
-from countermark.core.attestations.judgements import JudgedFile, Judgement, MalformedJudgement
-from countermark.core.attestations.judging import MAX_BUNDLES, Judge, judge
+from countermark.core.attestations.judging import MAX_BUNDLES
 from countermark.core.attestations.trust_material import TrustMaterial
-from countermark.core.attestations.trust_root import public_root
 from tests.support.sigstore.instance import PUBLISH, SLSA, Instance
 from tests.support.sigstore.keys import new_key
 from tests.support.sigstore.tokens import GITHUB, GOOGLE, Provider, github
-from tests.unit.attestations.bundles import NAME, SHA, payload, signed
+from tests.unit.attestations.bundles import payload
+from tests.unit.attestations.judging import AT, POLICY, WORKFLOW, built, code, judged, made, of
 from tests.unit.attestations.test_bundle_roots import pem
-
-FILE = JudgedFile("root/stable", "thing", "1.0", NAME, SHA)
-WORKFLOW = "https://github.com/acme/thing/.github/workflows/release.yml"
-BUILDER_ID, BUILD_TYPE = (
-    "https://github.com/actions/runner/github-hosted",
-    "https://actions.github.io/buildtypes/workflow/v1",
-)
-NOW, AT = 1_750_086_400, 1_750_000_000
-
-POLICY = f"""
-schema: "policy/v1"
-roots: {{private: "trusted_root.json", company: "trust/company.trusted_root.json"}}
-test_roots: ["private", "company"]
-builders:
-  release:
-    root: "private"
-    issuer: "{GITHUB}"
-    san: {{workflow: "{WORKFLOW}", refs: ["refs/tags/v*"]}}
-    builder_ids: ["{BUILDER_ID}"]
-    build_types: ["{BUILD_TYPE}"]
-    level: 2
-  own:
-    root: "company"
-    san: {{workflow: "{WORKFLOW}", refs: ["refs/tags/v*"]}}
-packages:
-  - match: "thing"
-    builders: ["release"]
-    source: "https://github.com/acme/thing"
-    source_refs: ["refs/tags/v{{version}}"]
-    min_level: 2
-    log: {{max_age_days: 30}}
-  - match: "own-*"
-    builders: ["own"]
-    predicates: ["{PUBLISH}"]
-    log: {{rekor: ["none"]}}
-  - match: "logged"
-    builders: ["own"]
-    predicates: ["{PUBLISH}"]
-  - match: "free"
-    attested: false
-  - match: "*"
-    deny: true
-"""
-
-
-@pytest.fixture(scope="module")
-def instance() -> Instance:
-    """An instance whose parts no test replaces."""
-    return Instance()
-
-
-@pytest.fixture(scope="module")
-def material(instance: Instance) -> TrustMaterial:
-    """The policy, and both roots of the instance."""
-    return of(instance)
-
-
-def of(instance: Instance, policy: str | None = POLICY) -> TrustMaterial:
-    """Return material with an instance's roots."""
-    roots = {
-        "trusted_root.json": instance.trusted_root(),
-        "trust/company.trusted_root.json": instance.company_root(),
-        "trust/public.trusted_root.json": public_root(),
-    }
-    return TrustMaterial(None if policy is None else policy.encode(), roots, 7)
-
-
-def built(ref: str = "refs/tags/v1.0") -> bytes:
-    """Return a statement of build provenance about the file."""
-    workflow = {"repository": "https://github.com/acme/thing", "ref": ref, "path": "release.yml"}
-    source = {"uri": f"git+https://github.com/acme/thing@{ref}", "digest": {"gitCommit": "5" * 40}}
-    definition = {
-        "buildType": BUILD_TYPE,
-        "externalParameters": {"workflow": workflow},
-        "resolvedDependencies": [source],
-    }
-    predicate = {"buildDefinition": definition, "runDetails": {"builder": {"id": BUILDER_ID}}}
-    return payload(SLSA, predicate=predicate)
-
-
-def made(instance: Instance, claims: dict[str, str] | None = None, **options: Any) -> bytes:
-    """Return a bundle of build provenance, by the release workflow at v1.0 where nothing else is said."""
-    options = {"payload": built(), "at": AT} | options
-    claims = claims or github(ref="refs/tags/v1.0")
-    return json.dumps(signed(instance, claims=claims, **options)).encode()
-
-
-def judged(
-    material: TrustMaterial, named: bytes | None, *others: bytes, project: str = "thing", had: bool | None = None
-) -> Judgement:
-    """Judge the file, and what is found as JSON as well."""
-    file = JudgedFile(FILE.index, project, FILE.version, FILE.file_name, FILE.sha256)
-    found = judge(material, file, named, others, NOW, had)
-    again = Judgement.from_document(json.loads(json.dumps(found.to_document())))
-    assert again.to_document() == found.to_document()
-    assert again.passed is found.passed
-    return found
-
-
-def code(judgement: Judgement) -> tuple[int, str]:
-    """Return the exit code and the link of the chain."""
-    return judgement.exit_code, judgement.step
 
 
 class TestPassed:
@@ -341,61 +235,3 @@ class TestBad:
         policy = POLICY.replace("attested: false", "attested: false\n    continuity: true")
         found = judged(of(instance, policy), None, project="free", had=had)
         assert found.passed is (had is not True)
-
-
-class TestJudge:
-    """One that is kept."""
-
-    def test_keeps_what_it_read(self, instance: Instance) -> None:
-        """Another policy is another judge, and the old one's answers stay the same."""
-        kept, named = Judge(), made(instance)
-        denying = 'schema: "policy/v1"\npackages: [{match: "*", deny: true}]\n'
-        for _ in range(3):
-            assert kept.judge(of(instance), FILE, named, (), NOW, None).passed
-            assert kept.judge(of(instance, denying), FILE, None, (), NOW, None).exit_code == 62
-        for number in range(12):
-            assert kept.judge(of(instance, denying + f"# {number}\n"), FILE, None, (), NOW, None).exit_code == 62
-        assert len(kept._warm) == 8
-
-
-def in_base64(part: bytes) -> str:
-    """Return bytes as they stand in JSON."""
-    return base64.b64encode(part).decode()
-
-
-class TestDocuments:
-    """What goes through pipes."""
-
-    def test_files_and_material(self, instance: Instance) -> None:
-        """A file and material come back as they went."""
-        assert JudgedFile.from_document(json.loads(json.dumps(FILE.to_document()))) == FILE
-        material = of(instance)
-        again = TrustMaterial.from_document(json.loads(json.dumps(material.to_document(), default=in_base64)))
-        assert again == material
-        assert again.sha256() == material.sha256()
-        assert material.sha256() != of(instance, None).sha256()
-        assert TrustMaterial(b"a", {}).sha256() != TrustMaterial(None, {"policy": b"a"}).sha256()
-
-    def test_forged_judgements(self, instance: Instance, material: TrustMaterial) -> None:
-        """A document that passes what its verdict refuses, or says two things of a bundle, is none."""
-        document = judged(material, None).to_document()
-        bad: Sequence[Any] = [
-            document | {"exit_code": 0},
-            document | {"exit_code": 7},
-            document | {"exit_code": True},
-            {},
-            [],
-        ]
-        good = judged(material, made(instance)).to_document()
-        [report] = good["bundles"]
-        more = [{"failure": {"step": "log", "detail": "x"}}, {"verified": None}, {"steps": [{"step": "x"}]}]
-        bad = [*bad, *(good | {"bundles": [report | one]} for one in more)]
-        facts = report["verified"]
-        wrong: list[dict[str, Any]] = [{"log": "v3"}, {"signed_at": True}, {"certificate": {"a": 1}}, {"more": 1}]
-        bad = [*bad, *(good | {"bundles": [report | {"verified": facts | one}]} for one in wrong)]
-        for one in bad:
-            with pytest.raises(MalformedJudgement):
-                Judgement.from_document(one)
-        for one in ({}, FILE.to_document() | {"sha256": "x"}, FILE.to_document() | {"index": 1}):
-            with pytest.raises(MalformedJudgement):
-                JudgedFile.from_document(one)
