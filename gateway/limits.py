@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from shared.asking import network_of
 from shared.errors import ErrorKind, ServiceError
-from shared.settings import RateLimits
+from shared.limit_settings import RateLimits
 
 log = structlog.get_logger()
 

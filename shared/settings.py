@@ -9,24 +9,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from countermark.core.digest import Sha256, parse_sha256
 from shared.key_settings import checked_key_secret, checked_key_uri, parse_table
+from shared.limit_settings import NO_LIMITS, RateLimits
 from shared.outside import Outside, parse_outside
 from shared.reading.policy import checked_prefix
+from shared.settings_section import Section
 from shared.upstream_secrets import checked_secret
 
 
 def _parts(text: str) -> tuple[str, ...]:
     """Return what stands between commas."""
     return tuple(part for piece in text.split(",") if (part := piece.strip()))
-
-
-class Section(BaseModel):
-    """A group of settings; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Database(Section):
@@ -301,29 +297,6 @@ class Upstreams(Section):
     signing: str = Field(
         "http://127.0.0.1:3146", description="URL of the signing service, for ceremonies and approvals"
     )
-
-
-class RateLimits(Section):
-    """How often something may be tried; 0 switches a limit off. Reads have none."""
-
-    writes_by_address: int = Field(24_000, ge=0, description="writes per minute from one address")
-    writes_by_token: int = Field(12_000, ge=0, description="writes per minute with one token or password")
-    logins_by_address: int = Field(60, ge=0, description="logins begun per five minutes from one address")
-    passwords_by_address: int = Field(30, ge=0, description="passwords or owner links per five minutes, one address")
-    passwords_by_account: int = Field(10, ge=0, description="passwords per five minutes for one account")
-    mints_by_address: int = Field(
-        300, ge=0, description="identity tokens per five minutes that one address exchanges or tries to"
-    )
-
-
-NO_LIMITS = RateLimits(
-    writes_by_address=0,
-    writes_by_token=0,
-    logins_by_address=0,
-    passwords_by_address=0,
-    passwords_by_account=0,
-    mints_by_address=0,
-)
 
 
 class Indexes(Section):

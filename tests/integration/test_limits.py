@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from gateway.limits import PASSWORD_BY_ACCOUNT, WRITE_BY_TOKEN, Limits
 from shared.errors import ErrorKind, ServiceError
-from shared.settings import RateLimits
+from shared.limit_settings import RateLimits
 
 FEW = RateLimits(passwords_by_account=3, writes_by_token=3)
 

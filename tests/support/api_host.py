@@ -16,7 +16,7 @@ from gateway.limits import Limits
 from gateway.upstream import Upstream
 from shared.auth.verifier import Verifier
 from shared.http import Check, readiness
-from shared.settings import RateLimits
+from shared.limit_settings import RateLimits
 
 
 def api_host(

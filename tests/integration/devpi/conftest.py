@@ -17,7 +17,8 @@ from services.signing.ceremonies.trust_root import ensure_trust
 from services.signing.publication.usecases import Publisher
 from services.upload.app import create_service as create_upload
 from shared.auth.principal import Verb
-from shared.settings import RateLimits, Settings, Uploads
+from shared.limit_settings import RateLimits
+from shared.settings import Settings, Uploads
 from tests.support.archives import make_wheel
 from tests.support.devpi_api import PASSWORD, DevpiUser
 from tests.support.devpi_deployment import WHEEL, Deployment

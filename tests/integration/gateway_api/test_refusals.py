@@ -6,7 +6,8 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.settings import RateLimits, Settings
+from shared.limit_settings import RateLimits
+from shared.settings import Settings
 from tests.integration.gateway_api.callers import EVERYTHING, STABLE, Client, token_of
 from tests.support.gateway import Servers, TestGateway, open_gateway
 

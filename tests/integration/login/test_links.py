@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from gateway.limits import LINK_BY_ADDRESS
 from shared.catalogue.tables import Account
-from shared.settings import RateLimits
+from shared.limit_settings import RateLimits
 from tests.integration.login.signing_in import owner_link, sign_in
 from tests.support.gateway import TestGateway
 

@@ -12,7 +12,8 @@ from gateway.limits import Limits
 from gateway.local_provider import LocalProvider, ProviderParts
 from gateway.templates import Pages
 from shared.catalogue.tables import Account
-from shared.settings import Oidc, RateLimits, Settings
+from shared.limit_settings import RateLimits
+from shared.settings import Oidc, Settings
 from tests.integration.login.signing_in import PASSWORD, STABLE, UI
 from tests.support.gateway import Servers, open_gateway
 from tests.support.serving import served

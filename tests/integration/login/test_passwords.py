@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.limits import LOGIN_BY_ADDRESS, PASSWORD_BY_ACCOUNT, PASSWORD_BY_ADDRESS
-from shared.settings import RateLimits
+from shared.limit_settings import RateLimits
 from tests.integration.login.signing_in import PASSWORD, sign_in
 from tests.support.gateway import TestGateway
 

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.auth.verifier import BadCredentials
-from shared.settings import Publishing, RateLimits, Settings
+from shared.limit_settings import RateLimits
+from shared.settings import Publishing, Settings
 from tests.integration.minting.site import PASSWORD, Site, code_of
 from tests.support.gateway import Servers, open_gateway
 

@@ -10,16 +10,19 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.objects.interface import ObjectStores
-from tests.integration.reading.constants import METADATA, WHEEL
+from tests.integration.reading.constants import LARGE, METADATA, WHEEL
 from tests.integration.reading.family import Family
+from tests.integration.reading.guarded import BIG, CONTENT, SMALL, CountingStore, Guarded, switch
 from tests.integration.reading.library import SITE, Library
 from tests.support.archives import (
     zip_of,
 )
+from tests.support.builds import Forge
 from tests.support.devpi_reading import DEVPI
 from tests.support.factories import make_default, make_index
 from tests.support.published import Published
 from tests.support.reading import Reading, open_reading, open_stores
+from tests.support.signed_index import SignedIndex
 
 
 @pytest.fixture
@@ -93,3 +96,27 @@ async def library(engine: AsyncEngine, stores: ObjectStores, stable: Published) 
     made = Library(engine, stores, stable.index)
     await made.add("1.0", zip_of(SITE))
     return made
+
+
+@pytest.fixture(scope="module")
+def forge() -> Forge:
+    """A forge whose runs sign by a private Sigstore instance."""
+    return Forge()
+
+
+@pytest.fixture
+async def guarded(engine: AsyncEngine, stores: ObjectStores) -> AsyncIterator[Guarded]:
+    """The default index, verifying on read; a chain is believed for a minute."""
+    index = await make_index(engine)
+    await make_default(engine, index)
+    await switch(engine, index.id, on=True)
+    signed = SignedIndex(engine, stores, index)
+    store = CountingStore(stores.public)
+    reading = open_reading(engine, ObjectStores(store, stores.private))
+    async with reading.client() as client, reading.resources.verifying:
+        site = Guarded(signed, reading, client, store)
+        for name, content in ((SMALL, CONTENT), (BIG, LARGE)):
+            site.files[name] = await signed.add(name, content)
+        await signed.publish()
+        await reading.news()
+        yield site

@@ -19,70 +19,24 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.digest import sha256_of
-from countermark.core.names import FileName, NormalizedName, pointer_target, summary_target
+from countermark.core.names import FileName, NormalizedName, summary_target
 from services.download.settings import Limits
 from shared.catalogue.tables import Intent
 from shared.http import RequestId
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import ObjectStores
 from shared.objects.keys import check_key, core_metadata_key, target_key
+from tests.integration.reading.verified import CONTENT, NAMES, TARGET, WHEEL, Verified
 from tests.support.builds import Forge, body, policy
 from tests.support.factories import make_default, make_file, make_index, make_token, now, set_bases
 from tests.support.kept_bundles import Keeper
-from tests.support.reading import Reading, basic, open_reading
+from tests.support.reading import basic, open_reading
 from tests.support.s3_server import S3Server
 from tests.support.signed_index import SignedIndex
 from tests.support.sigstore.tokens import github
 from tests.support.verifiers import Verifier, verified
 
-WHEEL, CONTENT = "thing-1.0-py3-none-any.whl", b"wheel of 1.0" * 1000
-TARGET = pointer_target(NormalizedName("thing"), FileName(WHEEL))
-NAMES = [
-    *("root", "timestamp", "snapshot", "target", "pointer", "digest", "attestation digest"),
-    *("statement", "subject", "signature", "identity", "log", "policy", "catalogue"),
-]
 UNATTESTED = frozenset(NAMES[6:12])
-
-
-@dataclass(slots=True)
-class Verified:
-    """An index, a process that serves it, and a client."""
-
-    signed: SignedIndex
-    reading: Reading
-    client: httpx2.AsyncClient
-
-    async def ask(self, name: str = WHEEL, version: str = "1.0", index: str = "root/stable", **more: Any) -> Any:
-        """Ask for the chain of a file."""
-        await self.reading.news()
-        return await self.client.get(f"/api/v1/verify/{index}/thing/{version}/{name}", **more)
-
-    async def found(self) -> dict[str, Any]:
-        """Return what is found of the wheel."""
-        answer = await self.ask()
-        assert answer.status_code == 200, answer.text
-        found: dict[str, Any] = answer.json()
-        assert [step["name"] for step in found["steps"]] == NAMES
-        assert [step["number"] for step in found["steps"]] == list(range(1, 15))
-        return found
-
-    async def broken(self) -> tuple[str, int]:
-        """Return where the chain breaks; everything before is passed or absent, everything behind is not looked at."""
-        found = await self.found()
-        results = [step["result"] for step in found["steps"]]
-        at = results.index("failed")
-        assert not found["verified"]
-        assert found["steps"][at]["name"] == found["failed"]
-        assert found["steps"][at]["reason"] == found["reason"] != ""
-        assert "failed" not in results[at + 1 :]
-        assert set(results[at + 1 :]) <= {"skipped"}
-        return found["failed"], found["exit_code"]
-
-
-@pytest.fixture(scope="module")
-def forge() -> Forge:
-    """A forge whose runs sign by a private Sigstore instance."""
-    return Forge()
 
 
 BOTH_STORES = pytest.mark.parametrize("stores", ["folder", "s3"], indirect=True)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import httpx2
 import pytest
-from sqlalchemy import event, func, select, update
+from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import await_only
 
@@ -19,98 +17,20 @@ from services.download.entries import Hosted, Stored, make_entry
 from services.download.settings import Limits
 from services.download.verification.guarding import Guard
 from services.upload.holding import hold_file
-from shared.auth.directory import CHANNEL
 from shared.catalogue import outbox
-from shared.catalogue.tables import Audit, File, IndexRow
+from shared.catalogue.tables import Audit, File
 from shared.errors import ErrorKind, ServiceError
 from shared.ids import IndexId, new_uuid
-from shared.jobs.messages import HoldFile, PublishIndex, message_from
-from shared.objects.interface import ByteRange, Key, ObjectStore, ObjectStores, Put
-from shared.objects.keys import check_key, core_metadata_key, file_key
+from shared.jobs.messages import PublishIndex
+from shared.objects.interface import Key, ObjectStores, Put
+from shared.objects.keys import check_key, core_metadata_key
 from shared.reading.access import Place
 from tests.integration.reading.constants import LARGE
-from tests.support.builds import Forge, body, policy
-from tests.support.factories import MadeFile, make_default, make_index, now, set_bases
+from tests.integration.reading.guarded import BIG, CONTENT, SMALL, Guarded, switch
+from tests.support.builds import Forge, body
+from tests.support.factories import make_index, now, set_bases
 from tests.support.kept_bundles import Keeper
-from tests.support.reading import Reading, counted_queries, open_reading, served
-from tests.support.signed_index import SignedIndex
-from tests.support.sigstore.tokens import github
-
-SMALL, BIG = "thing-1.0-py3-none-any.whl", "thing-2.0.tar.gz"
-CONTENT = b"wheel of 1.0"
-
-
-class CountingStore:
-    """A store that tells which objects were opened."""
-
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
-        self.opened: list[Key] = []
-        self.head, self.put, self.list = store.head, store.put, store.list
-        self.delete, self.ping, self.close = store.delete, store.ping, store.close
-
-    def open(self, key: Key, byte_range: ByteRange | None = None):  # type: ignore[no-untyped-def]
-        """Open an object, and note it."""
-        self.opened.append(key)
-        return self._store.open(key, byte_range)
-
-
-@dataclass(slots=True)
-class Guarded:
-    """An index that verifies on read, with a small file and one that is streamed."""
-
-    signed: SignedIndex
-    reading: Reading
-    client: httpx2.AsyncClient
-    store: CountingStore
-    files: dict[str, MadeFile] = field(default_factory=dict)
-
-    async def get(self, name: str, index: str = "root/stable", suffix: str = "", **more: object) -> httpx2.Response:
-        """Ask for a file."""
-        return await self.client.get(f"/{index}/+f/{self.files[name].path}{suffix}", **more)  # type: ignore[arg-type]
-
-    def key(self, name: str) -> Key:
-        """Return where a file's bytes are."""
-        return file_key(self.files[name].sha256, self.files[name].file_name)
-
-    async def asked_to_hold(self) -> list[HoldFile]:
-        """Return what the upload service was asked to hold."""
-        async with self.signed.engine.connect() as connection:
-            jobs = await outbox.listing(connection, dead=False)
-        found = [message_from(job.kind, job.ids) for job in jobs if job.kind == HoldFile.kind]
-        return [one for one in found if isinstance(one, HoldFile)]
-
-
-async def switch(engine: AsyncEngine, index_id: IndexId, *, on: bool) -> None:
-    """Set whether an index verifies on read."""
-    async with engine.begin() as connection:
-        of_id = IndexRow.id == index_id
-        await connection.execute(update(IndexRow).where(of_id).values(settings={"verify_on_read": on}))
-        await connection.execute(select(func.pg_notify(CHANNEL, "")))
-
-
-@pytest.fixture(scope="module")
-def forge() -> Forge:
-    """A forge whose runs sign by a private Sigstore instance."""
-    return Forge()
-
-
-@pytest.fixture
-async def guarded(engine: AsyncEngine, stores: ObjectStores) -> AsyncIterator[Guarded]:
-    """The default index, verifying on read; a chain is believed for a minute."""
-    index = await make_index(engine)
-    await make_default(engine, index)
-    await switch(engine, index.id, on=True)
-    signed = SignedIndex(engine, stores, index)
-    store = CountingStore(stores.public)
-    reading = open_reading(engine, ObjectStores(store, stores.private))
-    async with reading.client() as client, reading.resources.verifying:
-        site = Guarded(signed, reading, client, store)
-        for name, content in ((SMALL, CONTENT), (BIG, LARGE)):
-            site.files[name] = await signed.add(name, content)
-        await signed.publish()
-        await reading.news()
-        yield site
+from tests.support.reading import counted_queries, open_reading, served
 
 
 async def test_served(guarded: Guarded) -> None:
@@ -254,75 +174,6 @@ async def test_after_a_while(engine: AsyncEngine, guarded: Guarded) -> None:
         assert (await guarded.get(BIG)).status_code == 503
 
 
-def sign(guarded: Guarded, forge: Forge, content: bytes) -> None:
-    """Let the trust role sign another policy; the index's next publication names it."""
-    sim = guarded.signed.sim
-    sim.deployment.trust_targets |= {"trusted_root.json": forge.instance.trusted_root(), "trust/policy.yaml": content}
-    sim.deployment.offline_version += 1
-    sim._offline = sim.deployment.offline_roles()
-
-
-async def test_policy_that_comes_later(guarded: Guarded, forge: Forge) -> None:
-    """A policy that is signed later is asked at the next publication: what it does not take is refused with the rule,
-    held by nobody, told once, and served again as soon as the policy takes it."""
-    assert (await guarded.get(SMALL)).status_code == 200
-    attested = "thing-3.0.tar.gz"
-    guarded.files[attested] = await guarded.signed.add(attested, b"3", body(forge.built(attested, b"3")))
-    for strict in (policy("thing"), policy("thing", more="    min_level: 2\n")):
-        sign(guarded, forge, strict)
-        await guarded.signed.publish()
-        await guarded.reading.news()
-        for name in (SMALL, BIG, SMALL, SMALL):
-            answer = await guarded.get(name)
-            problem = answer.json()
-            assert (answer.status_code, problem["step"], problem["exit_code"]) == (403, "policy", "62")
-            assert problem["rule"] == "'thing'"
-            assert "not held: it is served again as soon as the policy takes it" in problem["detail"]
-        assert (await guarded.get(attested)).content == b"3"
-    await guarded.signed.tamper("update tuf_head set timestamp = '{}'")
-    assert (await guarded.get(SMALL)).status_code == 503
-    await guarded.signed.publish()
-    await guarded.reading.news()
-    assert (await guarded.get(SMALL)).status_code == 403
-    metrics = guarded.reading.resources.metrics.text().decode()
-    assert 'countermark_reads_refused_total{fault="policy",step="policy"} 4.0' in metrics, "per file and policy"
-    assert 'countermark_reads_refused_total{fault="index",step="timestamp"} 1.0' in metrics
-    assert await guarded.asked_to_hold() == []
-    sign(guarded, forge, policy("other"))
-    await guarded.signed.publish()
-    await guarded.reading.news()
-    assert (await guarded.get(SMALL)).content == CONTENT
-
-
-async def test_age(guarded: Guarded, forge: Forge) -> None:
-    """An attestation that grows older than the policy takes refuses its file, without a hold."""
-    attested = "thing-3.0.tar.gz"
-    bundle = body(forge.built(attested, b"3", at=int(time.time()) - 20 * 86_400))
-    guarded.files[attested] = await guarded.signed.add(attested, b"3", bundle)
-    for days, status in ((30, 200), (10, 403)):
-        aged = f'    log:\n      rekor: ["v1"]\n      max_age_days: {days}\n'
-        sign(guarded, forge, policy("thing", more=aged))
-        await guarded.signed.publish()
-        await guarded.reading.news()
-        answer = await guarded.get(attested)
-        assert answer.status_code == status, answer.text
-    assert (answer.json()["exit_code"], "age of" in answer.json()["detail"]) == ("62", True)
-    assert await guarded.asked_to_hold() == []
-
-
-async def test_identity_of_nobody(guarded: Guarded, forge: Forge) -> None:
-    """Whoever signed is none of the policy's builders (60): that is no matter of what the policy wants, and held."""
-    foreign = "thing-4.0.tar.gz"
-    bundle = body(forge.built(foreign, b"4", github("evil/fork")))
-    guarded.files[foreign] = await guarded.signed.add(foreign, b"4", bundle)
-    sign(guarded, forge, policy("thing"))
-    await guarded.signed.publish()
-    await guarded.reading.news()
-    answer = await guarded.get(foreign)
-    assert (answer.status_code, answer.json()["exit_code"]) == (403, "60"), answer.text
-    assert len(await guarded.asked_to_hold()) == 1
-
-
 METADATA = b"Metadata-Version: 2.1\nName: thing\nVersion: 5.0\n"
 DESCRIBED = "thing-5.0-py3-none-any.whl"
 
@@ -450,15 +301,3 @@ async def test_owner_that_is_gone(guarded: Guarded) -> None:
     with pytest.raises(ServiceError, match="is no more") as refused:
         await guard.admit(place, entry)
     assert refused.value.kind is ErrorKind.UNAVAILABLE
-
-
-async def test_policy_that_nobody_can_read(guarded: Guarded) -> None:
-    """A signed policy that this version cannot read takes no file, as for clients; no file is held for it."""
-    sim = guarded.signed.sim
-    sim.deployment.trust_targets |= {"trust/policy.yaml": b'schema: "policy/v9"\n'}
-    sim._offline = sim.deployment.offline_roles()
-    await guarded.signed.publish()
-    await guarded.reading.news()
-    answer = await guarded.get(SMALL)
-    assert (answer.status_code, answer.json()["step"], answer.json()["exit_code"]) == (503, "policy", "62"), answer.text
-    assert await guarded.asked_to_hold() == []

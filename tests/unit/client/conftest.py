@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ from tests.unit.client.family import GIZMO, Family
 from tests.unit.client.loopback import Loopback, serving
 
 Run = Callable[..., Result]
+Cut = Callable[[], None]
+"""Takes the network away."""
 """Runs the command line: arguments, and variables of the environment by name."""
 
 PYTHON = Interpreter(Version("3.12.1"), (Tag("cp312", "cp312", "linux_x86_64"), Tag("py3", "none", "any")))
@@ -177,3 +180,13 @@ def pin_root(run: Run, tree: Path, tmp_path: Path) -> None:
     root = tmp_path / "root.json"
     assert run("root", "fetch", tree, "-o", root).exit_code == 0
     assert run("root", "pin", tree, root).exit_code == 0
+
+
+@pytest.fixture
+def cut(monkeypatch: pytest.MonkeyPatch) -> Cut:
+    """Let no socket connect any more: what tries to is a failure of the test, not of the network."""
+
+    def refuse(*_arguments: object) -> None:
+        pytest.fail("a connection was opened")
+
+    return lambda: monkeypatch.setattr(socket.socket, "connect", refuse)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,12 @@ from tests.unit.client.loopback import Loopback
 
 REAL = b"the real wheel\n"
 PLAIN, DENIED = "plain-1.0-py3-none-any.whl", "gadget-1.0-py3-none-any.whl"
+
+CHAIN = [
+    "root", "timestamp", "snapshot", "target", "pointer", "artifact", "attestation", "statement", "subject",
+    "signature", "identity", "log", "policy",
+]  # fmt: skip
+"""The links of a file with provenance."""
 
 
 class Shop:
@@ -54,3 +61,8 @@ class Shop:
     def check(self, *arguments: str | Path) -> Any:
         """Verify."""
         return self.run("verify", *arguments, "--repository", self.url)
+
+
+def steps(output: str) -> list[dict[str, Any]]:
+    """Return what `--json` printed."""
+    return [json.loads(line) for line in output.splitlines()]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from shared.settings import Section, Settings
+from shared.settings import Settings
+from shared.settings_section import Section
 
 OPERATING = Path(__file__).parents[3] / "docs" / "operating.md"
 

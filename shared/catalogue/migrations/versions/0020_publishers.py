@@ -1,13 +1,13 @@
 """Trusted publishers, and the identity tokens that were exchanged already.
 
-Revision: 0022, after 0019.
+Revision: 0020, after 0019.
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0022"
+revision = "0020"
 down_revision = "0019"
 
 _MOMENT = sa.DateTime(timezone=True)
