@@ -1,4 +1,4 @@
-"""What a policy does not take any more is refused on read, and held only where nobody whom it names signed. ADR 0044."""
+"""What a policy does not take any more is refused on read, and held where nobody whom it names signed. ADR 0044."""
 
 from __future__ import annotations
 
