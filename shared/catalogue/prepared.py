@@ -36,14 +36,18 @@ class Found(Protocol):
 
 
 class Prepared:
-    """A statement without lists of values (`IN`), whose types need no conversion: texts, numbers, moments, bytes."""
+    """A statement without lists of values (`IN`), whose types need no conversion: texts, numbers, moments, bytes.
+
+    Attributes:
+        text: as the driver gets it.
+    """
 
     def __init__(self, statement: Executable) -> None:
         assert isinstance(statement, ClauseElement)
         compiled = statement.compile(dialect=_DIALECT)
         assert isinstance(compiled, SQLCompiler)
         self._statement = statement
-        self._text = str(compiled)
+        self.text = str(compiled)
         self._fixed = {name: value.value for name, value in compiled.binds.items() if not value.required}
         self._names = tuple(compiled.positiontup or ())
 
@@ -58,14 +62,20 @@ class Prepared:
             asyncpg.PostgresError: it failed.
         """
         plain = connection.sync_connection
-        if plain is None or plain.get_execution_options().get("isolation_level") != AUTOCOMMIT:
+        if plain is None or not is_autocommit(connection):
             return [row._mapping for row in await connection.execute(self._statement, values)]
         driver: Any = plain.connection.driver_connection
         known = self._fixed | values
         try:
-            rows: Sequence[Found] = await driver.fetch(self._text, *[known[name] for name in self._names])
+            rows: Sequence[Found] = await driver.fetch(self.text, *[known[name] for name in self._names])
         except _LOST:
             # SQLAlchemy is to find out as well: it drops this connection then, and all others that are as old.
             await connection.execute(text("select 1"))
             raise
         return rows
+
+
+def is_autocommit(connection: AsyncConnection) -> bool:
+    """Return whether each statement is a transaction of its own on a connection: it is of `one_by_one`."""
+    plain = connection.sync_connection
+    return plain is not None and plain.get_execution_options().get("isolation_level") == AUTOCOMMIT

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 import uvicorn
 from redis.asyncio import Redis
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.download.app import create_service as create_download
@@ -26,6 +27,7 @@ from shared.attesting.processes import Verifying
 from shared.auth.directory import Directory
 from shared.catalogue.heads import Heads
 from shared.catalogue.listener import Listener
+from shared.catalogue.prepared import Found, Prepared, is_autocommit
 from shared.clock import SystemClock
 from shared.faces import parse_face, service_for
 from shared.jobs.memory_queue import MemoryQueue
@@ -127,31 +129,26 @@ def basic(user: str, password: str) -> str:
 
 @contextmanager
 def counted_queries(engine: AsyncEngine) -> Iterator[list[str]]:
-    """Collect the statements that the engine sends meanwhile."""
+    """Collect the statements that are sent over an engine meanwhile."""
     statements: list[str] = []
-
-    drivers: set[Any] = set()
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         statements.append(statement)
 
-    def note_prepared(record: Any) -> None:
-        statements.append(record.query)
+    async def rows(self: Prepared, connection: AsyncConnection, values: dict[str, Any]) -> Sequence[Found]:
+        # These go past SQLAlchemy, but where a transaction is open.
+        if connection.engine is engine and is_autocommit(connection):
+            statements.append(self.text)
+        return await send(self, connection, values)
 
-    def listen(connection: Any, *_: object) -> None:
-        # `shared.catalogue.prepared` goes past SQLAlchemy, which sends its own past this.
-        drivers.add(connection.driver_connection)
-        connection.driver_connection.add_query_logger(note_prepared)
-
+    send = Prepared.rows
     event.listen(engine.sync_engine, "before_cursor_execute", note)
-    event.listen(engine.sync_engine, "checkout", listen)
-    try:
-        yield statements
-    finally:
-        event.remove(engine.sync_engine, "before_cursor_execute", note)
-        event.remove(engine.sync_engine, "checkout", listen)
-        for driver in drivers:
-            driver.remove_query_logger(note_prepared)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Prepared, "rows", rows)
+        try:
+            yield statements
+        finally:
+            event.remove(engine.sync_engine, "before_cursor_execute", note)
 
 
 @asynccontextmanager
