@@ -146,6 +146,7 @@ class Verifying:
         self._waiting_bytes = 0
         self._answers: OrderedDict[Sha256, bytes] = OrderedDict()
         self._ends: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def ask(self, question: Mapping[str, Any], about: str, seconds: float) -> Any:
         """Return the answer to a question, as `shared.attesting.worker` has it.
@@ -171,6 +172,7 @@ class Verifying:
 
     async def __aenter__(self) -> Verifying:
         """Return itself."""
+        self._closed = False
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -178,7 +180,8 @@ class Verifying:
         await self.close()
 
     async def close(self) -> None:
-        """End all processes that nobody asks."""
+        """End all processes that nobody asks; those that still answer end behind their answer."""
+        self._closed = True
         idle, self._idle = self._idle, []
         self._running -= len(idle)
         for worker in idle:
@@ -230,7 +233,7 @@ class Verifying:
         kept = False
         try:
             yield worker
-            kept = worker.alive and worker.asked < self._most
+            kept = worker.alive and worker.asked < self._most and not self._closed
         finally:
             if kept:
                 self._idle.append(worker)

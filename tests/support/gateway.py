@@ -93,7 +93,7 @@ async def open_gateway(
         outgoing=outgoing or Outgoing(),
     )
     await directory.refresh()
-    try:
+    async with redis, resources.verifying:
         apps = create_app(resources, upstreams or {})
         yield TestGateway(
             apps,
@@ -102,5 +102,3 @@ async def open_gateway(
             Accounts(servers.engine, clock, actor="test"),
             IndexRights(servers.engine, clock, actor="test"),
         )
-    finally:
-        await redis.aclose()
