@@ -27,8 +27,8 @@ from countermark.core.names import FileName, IndexName, NormalizedName
 from services.index.replacing import TRIES, condition_of, seen_at
 from shared.catalogue import laid_provenance
 from shared.catalogue.attestations import Stored
+from shared.catalogue.engine import one_by_one
 from shared.catalogue.laid_provenance import Shown
-from shared.catalogue.unit_of_work import UnitOfWork
 from shared.ids import IndexId
 from shared.objects.interface import (
     Key,
@@ -73,7 +73,7 @@ class AttestedLayer:
         Raises:
             ExceptionGroup: the store failed, or other processes replace a document again and again.
         """
-        async with self._engine.connect() as connection:
+        async with one_by_one(self._engine) as connection:
             names = await laid_provenance.names_due(connection, self._index_id, project, full=full)
         rest = iter(names)
         async with asyncio.TaskGroup() as group:
@@ -99,13 +99,15 @@ class AttestedLayer:
             ObjectStoreError: the store failed, or other processes replace a document again and again.
         """
         keys = [attested_key(self.index, project, name, ending) for ending in (PROVENANCE_DOCUMENT, BUNDLE_LIST)]
-        async with UnitOfWork(self._engine) as work:
-            await laid_provenance.announce(work.connection, self._index_id, project, name)
-            await work.commit()
-        for _ in range(TRIES):
-            # In this order: what is replaced is never newer than what the catalogue says after it was looked at.
-            seen = [await seen_at(self._store, key) for key in keys]
-            async with self._engine.connect() as connection:
+        # Each is one statement: transactions around them would cost as much again as all else here.
+        async with one_by_one(self._engine) as connection:
+            is_new = await laid_provenance.announce(connection, self._index_id, project, name)
+        for number in range(TRIES):
+            # In this order: what is replaced is never newer than what the catalogue says after it was looked at. Of a
+            # name that nobody announced before there is nothing to look at; what comes meanwhile is not written over.
+            unseen = is_new and number == 0
+            seen = [None if unseen else await seen_at(self._store, key) for key in keys]
+            async with one_by_one(self._engine) as connection:
                 shown = await laid_provenance.shown_now(connection, self._index_id, project, name)
             made = (
                 await _object(self._store, name, shown) or provenance_object(()),
@@ -117,9 +119,8 @@ class AttestedLayer:
                         await self._store.put(key, body, condition_of(there))
             except (ObjectExists, PreconditionFailed):
                 continue
-            async with UnitOfWork(self._engine) as work:
-                await laid_provenance.mark(work.connection, self._index_id, project, name, shown)
-                await work.commit()
+            async with one_by_one(self._engine) as connection:
+                await laid_provenance.mark(connection, self._index_id, project, name, shown)
             return
         raise ObjectStoreError(f"{keys[0]} is replaced again and again by other processes")
 

@@ -30,6 +30,7 @@ from countermark.core.attestations.trust_material import BadTrustMaterial, Trust
 from countermark.core.digest import Sha256, sha256_of
 from shared.attesting.processes import Verifying
 from shared.catalogue import trust_material
+from shared.catalogue.engine import one_by_one
 from shared.catalogue.own_keys import own_keys
 from shared.catalogue.trust_material import POLICY, Newest
 from shared.clock import Clock
@@ -95,7 +96,7 @@ class Trusted:
             TrustRefused: it is not what the key holders signed, or has expired: nothing may be judged.
             ServiceError: UNAVAILABLE; it could not be verified now.
         """
-        async with self._engine.connect() as connection:
+        async with one_by_one(self._engine) as connection:
             newest = await trust_material.newest(connection)
             own = await self._own(connection)
         if "trust" not in newest and self._known is None and not self._is_set:

@@ -47,41 +47,44 @@ async def names_due(
     Args:
         full: all names that have documents, also those that were laid of what is shown.
     """
-    shown = await connection.execute(
+    shown = (
         select(File.file_name, File.id, func.count().label("count"))
         .join(Attestation, Attestation.file_id == File.id)
         .join(PublishedFile, and_(PublishedFile.file_id == File.id, PublishedFile.to_serial.is_(None)))
         .join(Project, Project.id == File.project_id)
         .where(Project.index_id == index_id, Project.format == PYTHON, Project.name == project)
         .group_by(File.file_name, File.id)
+    ).subquery()
+    of_project = (LaidProvenance.index_id == index_id, LaidProvenance.project_name == project)
+    laid = select(LaidProvenance.file_name, LaidProvenance.file_id, LaidProvenance.attestations).where(*of_project)
+    there = laid.subquery()
+    differs = or_(
+        shown.c.id.is_distinct_from(there.c.file_id),
+        func.coalesce(shown.c.count, 0) != func.coalesce(there.c.attestations, 0),
     )
-    wanted = {row.file_name: (row.id, row.count) for row in shown}
-    rows = await connection.execute(
-        select(LaidProvenance.file_name, LaidProvenance.file_id, LaidProvenance.attestations).where(
-            LaidProvenance.index_id == index_id, LaidProvenance.project_name == project
-        )
-    )
-    laid = {row.file_name: (row.file_id, row.attestations) for row in rows}
-    nothing = (None, 0)
-    names = wanted.keys() | laid.keys()
-    return sorted(FileName(name) for name in names if full or wanted.get(name, nothing) != laid.get(name, nothing))
+    both = shown.join(there, shown.c.file_name == there.c.file_name, isouter=True, full=True)
+    names = select(func.coalesce(shown.c.file_name, there.c.file_name)).select_from(both)
+    found = await connection.scalars(names if full else names.where(differs))
+    return sorted(map(FileName, found))
 
 
 async def announce(
     connection: AsyncConnection, index_id: IndexId, project: NormalizedName, file_name: FileName
-) -> None:
+) -> bool:
     """Record that documents of a name are about to be laid for the first time: from now on the name is due for every
-    process until one records of what they were laid, also when nothing is shown under it any more."""
+    process until one records of what they were laid, also when nothing is shown under it any more. Returns whether
+    nobody did before."""
     row = insert(LaidProvenance).values(
         index_id=index_id, project_name=project, file_name=file_name, serial=0, file_id=None, attestations=_ANNOUNCED
     )
-    await connection.execute(row.on_conflict_do_nothing())
+    return (await connection.execute(row.on_conflict_do_nothing())).rowcount == 1
 
 
 async def shown_now(
     connection: AsyncConnection, index_id: IndexId, project: NormalizedName, file_name: FileName
 ) -> Shown:
     """Return what an index shows under a file's name."""
+    # Of the head that is there before the rest is read: what is read then is of this serial or of a newer one.
     serial = await connection.scalar(select(TufHead.serial).where(TufHead.index_id == index_id)) or 0
     row = (
         await connection.execute(
