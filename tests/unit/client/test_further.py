@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pypi_attestations import AttestationType
 
 from countermark import further
 from countermark.core.attestations.provenance import EMPTY_OBJECT, MAX_BYTES
@@ -21,7 +22,7 @@ from tests.unit.client.conftest import WHEEL, Run
 from tests.unit.client.loopback import Loopback, reply
 
 REAL = b"the real wheel\n"
-PUBLISH = "https://docs.pypi.org/attestations/publish/v1"
+PUBLISH = AttestationType.PYPI_PUBLISH_V1.value
 PUBLISHER = {"kind": "GitHub", "repository": "acme/widget", "workflow": "release.yml", "environment": None}
 POLICY_OF_PUBLISHING = f'    predicates: ["{PUBLISH}"]\n'
 
