@@ -157,9 +157,9 @@ async def test_what_has_expired_is_forgotten(site: Site) -> None:
     engine = site.gateway.resources.engine
     forgetting = Forgetting(engine, site.gateway.clock)
     site.gateway.clock.advance(timedelta(seconds=300 + 34))
-    assert await forgetting.forget() == 0
+    assert await forgetting.sweep() == 0
     site.gateway.clock.advance(timedelta(seconds=2))
-    assert await forgetting.forget() == 1
+    assert await forgetting.sweep() == 1
     async with engine.connect() as connection:
         assert await connection.scalar(select(UsedIdentity.sha256)) is None
     sweep = TokenSweep(engine, site.gateway.clock)
