@@ -10,7 +10,9 @@ Source: architecture section 10 ("private addresses are refused unless allowed")
 from __future__ import annotations
 
 import asyncio
+import importlib
 import ssl
+import zlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,14 +20,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin, urlsplit
 
-import httpx2
 import structlog
 
 from shared.outside import PUBLIC, Outside, Server, server_of
 from shared.resolving import Resolver
+
+if TYPE_CHECKING:
+    from shared.outgoing_connections import Connections, Reply
 
 log = structlog.get_logger()
 
@@ -38,8 +42,8 @@ _REDIRECTS = frozenset([301, 302, 303, 307, 308])
 _PLACES = 64
 """Servers to which connections are kept at the same time."""
 
-_CONNECTIONS = httpx2.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=30.0)
-"""To one server."""
+_CONNECTIONS = "shared.outgoing_connections"
+"""Loaded by name, when something is asked for the first time."""
 
 
 class Unreachable(Exception):
@@ -56,6 +60,10 @@ class Unreachable(Exception):
         super().__init__(message)
 
 
+class NotConnected(Unreachable):
+    """No address of a server takes a connection."""
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """Seconds: to connect, without a byte, and for everything up to the end of the answer's head."""
@@ -67,32 +75,72 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The head of an answer, and its body as it arrives; `url` is where it came from, after redirects."""
+    """The head of an answer, and its body as it arrives.
+
+    Attributes:
+        headers: names in lower case; fields of one name are one, joined by commas.
+        url: where it came from, after redirects.
+        body: the body as sent.
+    """
 
     status: int
-    headers: httpx2.Headers
+    headers: Mapping[str, str]
     url: str
-    response: httpx2.Response
+    body: AsyncIterator[bytes]
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as sent: compressed when `Content-Encoding` says so."""
-        return self.response.aiter_raw()
-
-    async def read(self, most: int) -> bytes:
-        """Return the whole body, decoded.
+        """Yield the body as sent: compressed when `Content-Encoding` says so.
 
         Raises:
-            Unreachable: it has more than `most` bytes, or breaks off.
+            Unreachable: it breaks off.
         """
-        body = bytearray()
-        try:
-            async for chunk in self.response.aiter_bytes(65536):
-                body += chunk
-                if len(body) > most:
-                    raise Unreachable(f"the answer has more than {most} bytes")
-        except httpx2.HTTPError as error:
-            raise Unreachable(f"the answer broke off: {_words(error)}") from error
+        return self.body
+
+    async def read(self, most: int) -> bytes:
+        """Return the whole body, unpacked where it is packed with gzip.
+
+        Raises:
+            Unreachable: it has more than `most` bytes, breaks off, or is packed in another way.
+        """
+        coding = self.headers.get("content-encoding", "identity").strip().lower()
+        if coding not in ("identity", "gzip", "x-gzip"):
+            raise Unreachable(f"the answer is packed in a way that was not asked for: {coding[:50]}")
+        body, unpacking = bytearray(), None if coding == "identity" else _Unpacking()
+        async for chunk in self.chunks():
+            # One byte more than wanted, whatever the rest would become.
+            body += chunk if unpacking is None else unpacking.feed(chunk, most + 1 - len(body))
+            if len(body) > most:
+                raise Unreachable(f"the answer has more than {most} bytes")
+        if unpacking is not None and not unpacking.complete:
+            raise Unreachable("the answer broke off: what is packed in it has no end")
         return bytes(body)
+
+
+class _Unpacking:
+    """Unpacks gzip as it arrives: one member after another. Source: RFC 1952 section 2.2."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self.complete = True
+        """Whether what was fed ends with a member, or is nothing."""
+
+    def feed(self, packed: bytes, most: int) -> bytes:
+        """Return at most `most` bytes, which is more than 0; the rest is lost then.
+
+        Raises:
+            Unreachable: it is no gzip.
+        """
+        unpacked = bytearray()
+        try:
+            while packed and len(unpacked) < most:
+                if self._member.eof:
+                    self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                unpacked += self._member.decompress(packed, most - len(unpacked))
+                packed = self._member.unused_data
+                self.complete = self._member.eof
+        except zlib.error as error:
+            raise Unreachable("the answer is no gzip, though it says so") from error
+        return bytes(unpacked)
 
 
 class Outgoing:
@@ -101,7 +149,7 @@ class Outgoing:
     def __init__(self, outside: Outside = PUBLIC) -> None:
         """Args: outside: its networks may be asked though they are not public."""
         self._outside = outside
-        self._transports: OrderedDict[Server, httpx2.AsyncHTTPTransport] = OrderedDict()
+        self._connections: OrderedDict[Server, Connections] = OrderedDict()
         self._busy: dict[Server, int] = {}
         self._resolver = Resolver()
 
@@ -111,13 +159,15 @@ class Outgoing:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for transport in self._transports.values():
-            await transport.aclose()
+        for connections in self._connections.values():
+            await connections.aclose()
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         # Reading the system's certificates takes tens of milliseconds: once, and only where it is needed.
-        return ssl.create_default_context()
+        context = ssl.create_default_context()
+        context.set_alpn_protocols(["http/1.1"])
+        return context
 
     @asynccontextmanager
     async def get(
@@ -149,12 +199,12 @@ class Outgoing:
                     if stays and place != first:
                         raise Unreachable("it redirects to another server, which is not followed", refused=True)
                     own = dict(headers) | ({"authorization": authorization} if authorization and place == first else {})
-                    async with self._asked(place, url, own, waits) as response:
-                        if response.status_code not in _REDIRECTS or "location" not in response.headers:
+                    async with self._asked(place, url, own, waits) as reply:
+                        if reply.status not in _REDIRECTS or "location" not in reply.headers:
                             limit.reschedule(None)
-                            yield Answer(response.status_code, response.headers, url, response)
+                            yield Answer(reply.status, reply.headers, url, reply.body())
                             return
-                        url = _redirected(url, response.headers["location"])
+                        url = _redirected(url, reply.headers["location"])
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -164,53 +214,32 @@ class Outgoing:
     @asynccontextmanager
     async def _asked(
         self, place: Server, url: str, headers: Mapping[str, str], waits: Patience
-    ) -> AsyncIterator[httpx2.Response]:
+    ) -> AsyncIterator[Reply]:
         # Before anything is waited for: connections that somebody is about to use are not closed.
         self._busy[place] = self._busy.get(place, 0) + 1
         try:
-            transport = await self._transport(place)
-            response = await self._sent(transport, place, url, headers, waits)
+            connections = await self._connected(place)
+            reply = await self._sent(connections, place, url, headers, waits)
             try:
-                yield response
+                yield reply
             finally:
-                await response.aclose()
+                reply.close()
         finally:
             self._busy[place] -= 1
             if not self._busy[place]:
                 del self._busy[place]
 
     async def _sent(
-        self,
-        transport: httpx2.AsyncHTTPTransport,
-        place: Server,
-        url: str,
-        headers: Mapping[str, str],
-        waits: Patience,
-    ) -> httpx2.Response:
-        """Send a request to the first address of a place that takes the connection."""
+        self, connections: Connections, place: Server, url: str, headers: Mapping[str, str], waits: Patience
+    ) -> Reply:
         addresses = await self._addresses(place)
-        timeout = httpx2.Timeout(waits.read, connect=waits.connect)
         parts = urlsplit(url)
-        failure: Exception | None = None
-        for address in addresses:
-            target = httpx2.URL(scheme=place.scheme, host=address, port=place.port)
-            request = httpx2.Request(
-                "GET",
-                target.copy_with(raw_path=f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}".encode()),
-                headers={"host": place.authority, "user-agent": USER_AGENT, **headers},
-                extensions={"timeout": timeout.as_dict(), "sni_hostname": place.host},
-            )
-            try:
-                return await transport.handle_async_request(request)
-            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-                failure = error
-            except httpx2.PoolTimeout as error:
-                words = f"too much is being asked of {place.authority} at the same time"
-                raise Unreachable(words, crowded=True) from error
-            except (httpx2.HTTPError, OSError) as error:
-                raise Unreachable(f"{place.authority} does not answer: {_words(error)}") from error
-        self._resolver.forget(place.host, place.port)
-        raise Unreachable(f"{place.authority} cannot be reached: {_words(failure)}") from failure
+        target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+        try:
+            return await connections.ask(addresses, target, {"user-agent": USER_AGENT, **headers}, waits)
+        except NotConnected:
+            self._resolver.forget(place.host, place.port)
+            raise
 
     async def _addresses(self, place: Server) -> list[str]:
         """Return the addresses of a place.
@@ -234,19 +263,18 @@ class Outgoing:
             raise Unreachable(words, refused=True)
         return addresses
 
-    async def _transport(self, place: Server) -> httpx2.AsyncHTTPTransport:
+    async def _connected(self, place: Server) -> Connections:
         """Return the connections to a place; those of places that nobody asked for longest are closed."""
-        transport = self._transports.get(place)
-        if transport is None:
-            tls = self._tls if place.scheme == "https" else False
-            transport = httpx2.AsyncHTTPTransport(verify=tls, trust_env=False, limits=_CONNECTIONS)
-            self._transports[place] = transport
+        if place not in self._connections:
+            module = await asyncio.to_thread(importlib.import_module, _CONNECTIONS)
+            if place not in self._connections:  # By somebody else, meanwhile.
+                self._connections[place] = module.Connections(place, self._tls if place.scheme == "https" else None)
             # Taken away all at once: while one is being closed, others come by and would take away the same.
-            unused = [one for one in self._transports if not self._busy.get(one)][:-_PLACES]
-            for old in [self._transports.pop(one) for one in unused]:
+            unused = [one for one in self._connections if not self._busy.get(one)][:-_PLACES]
+            for old in [self._connections.pop(one) for one in unused]:
                 await old.aclose()
-        self._transports.move_to_end(place)
-        return transport
+        self._connections.move_to_end(place)
+        return self._connections[place]
 
 
 def _server(url: str) -> Server:
@@ -256,7 +284,8 @@ def _server(url: str) -> Server:
         Unreachable: the URL is none that is asked.
     """
     server = server_of(url)
-    if server is None or "@" in urlsplit(url).netloc or not url.isascii() or not url.isprintable():
+    plain = url.isascii() and url.isprintable() and " " not in url
+    if server is None or not plain or "@" in urlsplit(url).netloc:
         raise Unreachable("a link is no plain http(s) URL", refused=True)
     return server
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from itertools import groupby
 from urllib.parse import quote, urlsplit
-
-import httpx2
 
 from countermark.core.names import InvalidName, NormalizedName, parse_project_name
 from shared.clock import Clock
@@ -279,7 +278,7 @@ class Upstreams:
             trouble.until = asyncio.get_running_loop().time() + pause.total_seconds()
         return AskFailed(why, pause)
 
-    def _retry_after(self, headers: httpx2.Headers) -> timedelta | None:
+    def _retry_after(self, headers: Mapping[str, str]) -> timedelta | None:
         """Return how long an upstream asks to be left alone. Source: RFC 9110 section 10.2.3."""
         said = headers.get("retry-after", "").strip()
         if said.isdecimal() and len(said) < 10:
@@ -349,12 +348,12 @@ def _json_place(place: str) -> str:
     return f"{place} json"
 
 
-def _tag(headers: httpx2.Headers) -> str | None:
+def _tag(headers: Mapping[str, str]) -> str | None:
     """Return the entity tag of an answer, None for one that cannot be sent again: then everything is asked for."""
     said = headers.get("etag", "").strip()
     return said if _TAG.match(said) else None
 
 
-def _max_age(headers: httpx2.Headers) -> int | None:
+def _max_age(headers: Mapping[str, str]) -> int | None:
     found = _MAX_AGE.search(headers.get("cache-control", ""))
     return None if found is None else int(found[1])

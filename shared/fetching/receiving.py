@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-import httpx2
 import structlog
 
 from shared.catalogue import audit
@@ -76,9 +75,6 @@ class Receiver:
                     raise _trouble(wanted, "it leads where nobody is asked", ErrorKind.UPSTREAM) from error
                 if not flight.received or tries == 1:
                     raise _trouble(wanted, str(error)) from error
-            except httpx2.HTTPError as error:
-                if not flight.received or tries == 1:
-                    raise _trouble(wanted, f"it broke off: {type(error).__name__}") from error
             log.info("fetch_resumed", index=str(wanted.mirror.name), file=wanted.file_name, length=flight.received)
             await asyncio.sleep(_PAUSE)
         if wanted.length not in (None, flight.received):
@@ -91,8 +87,7 @@ class Receiver:
 
         Raises:
             ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE.
-            Unreachable: there is no answer.
-            httpx2.HTTPError: it broke off.
+            Unreachable: there is no answer, or it broke off.
         """
         at = flight.received
         headers = {"accept-encoding": "identity"} | ({"range": f"bytes={at}-"} if at else {})

@@ -144,7 +144,7 @@ async def test_connections_to_many_places_are_given_up_without_harm() -> None:
 
         for some in (urls[:90], urls[90:], urls[:1]):
             assert await asyncio.gather(*map(read, some)) == [b"x"] * len(some)
-        assert len(outgoing._transports) <= 65
+        assert len(outgoing._connections) <= 65
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/", "http://u:p@127.0.0.1/", "http://[::1", ""])

@@ -75,7 +75,7 @@ HOSTILE = {
     "an endless drip": (Fault(headers={"content-type": JSON}, endless=b" ", drip=0.1), "in time"),
     "a slow drip": (Fault(body=b" " * 100_000, drip=0.2), "in time"),
     "silent": (Fault(never=True), "did not answer within"),
-    "silent in the middle": (Fault(held=10), "ReadTimeout"),
+    "silent in the middle": (Fault(held=10), "nothing arrived in time"),
 }
 _SLOW_MACHINE = {"200 MB", "endless"}
 """What ends by its size alone: a busy machine has time for it."""
