@@ -343,6 +343,21 @@ class TestHostile:
             while heard.open:
                 await asyncio.sleep(0.01)
 
+    @pytest.mark.parametrize("cut", [_CHUNKED, _CHUNKED + b"5\r\nhe", _HELLO[:-1]], ids=["chunks", "chunk", "length"])
+    async def test_bodies_that_are_cut(self, outgoing: Outgoing, cut: bytes) -> None:
+        """Are told apart from whole ones, at once."""
+
+        async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(cut)
+            await asyncio.sleep(0.05)
+
+        async with _server(serve=serve) as (port, _), asyncio.timeout(2):
+            assert "broke off: it ended too early" in await _failure(outgoing, f"http://127.0.0.1:{port}/")
+            async with outgoing.get(f"http://127.0.0.1:{port}/", {}) as answer:
+                with pytest.raises(Unreachable, match="broke off: it ended too early"):
+                    async for _ in answer.chunks():
+                        pass
+
     async def test_an_answer_that_is_always_about_to_come(self, outgoing: Outgoing) -> None:
         """Is bounded in time."""
         go_on = b"HTTP/1.1 100 Continue\r\n\r\n"
