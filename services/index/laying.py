@@ -71,9 +71,10 @@ async def lay(
         projects = await (lists or ProjectLists()).current(connection, index_id, state.serial)
     store = resources.objects.side(public=state.public)
     rest, attested = iter(due), AttestedLayer(resources.engine, store, index_id, state.name)
+    since = None if full else state.laid
     async with asyncio.TaskGroup() as group:
         for _ in range(min(limits.laid_at_once, len(due))):
-            group.create_task(_lay_pages(store, limits, attested, rest, full=full))
+            group.create_task(_lay_pages(store, limits, attested, rest, since))
     for extension, render in (("json", project_list_json), ("html", project_list_html)):
         body = await asyncio.to_thread(render, state.serial, projects)
         await _lay(store, limits, static_page_key(state.name, None, extension), body)
@@ -86,7 +87,7 @@ async def lay(
 
 
 async def _lay_pages(
-    store: ObjectStore, limits: Limits, attested: AttestedLayer, pages: Iterator[PageRef], *, full: bool
+    store: ObjectStore, limits: Limits, attested: AttestedLayer, pages: Iterator[PageRef], since: int | None
 ) -> None:
     """Lay one page after the other of those that other tasks have not taken yet, and what is attested of its files."""
     name = attested.index
@@ -97,7 +98,7 @@ async def _lay_pages(
         forms = await _in_steps(static_pages(document, static_link))
         for extension, body in zip(("json", "html"), forms, strict=True):
             await _lay(store, limits, static_page_key(name, project, extension), body)
-        await attested.lay(project, full=full)
+        await attested.lay(project, since=since)
         reached(FaultPoint.LAY_PAGE)
 
 

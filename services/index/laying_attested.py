@@ -4,19 +4,20 @@ that such an object cannot hold.
 Neither says of which serial it is, as pages do: a client that is not ours reads them. So each process looks first at
 what lies there, then asks the catalogue, and replaces on condition that nobody else did meanwhile: what it replaces was
 made of an older state of the catalogue, or of the same one. A document is never deleted, since no store does that on a
-condition: of a file that is shown no more an empty one is left, which proves nothing. And of a file that has any
-attestation both are laid, also empty ones, after a row has announced it: so whoever comes later has something to
-replace, and whoever was overtaken does not find the place free.
+condition: of a file that is shown no more an empty one is left, which proves nothing. And of an attested file that ever
+was shown both are laid, also empty ones, and also when it was hidden before anybody came to lay them: so whoever was
+overtaken does not find the place free.
 
-Which names are due is told by the rows that say of what documents were laid, so that an attestation costs the documents
-of its file and not those of all files of its project.
-Source: architecture sections 5, 6 and 11.8.
+Looked at are the names that a publication showed or hid since the index was laid the last time, and those of which a
+mark says that a file got an attestation (`shared.catalogue.provenance_due`). That serial is recorded, and marks are
+taken away, only after the documents were laid: whoever is killed before leaves them to the next.
+Source: architecture sections 5, 6 and 11.8; ADR 0042.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -25,11 +26,11 @@ from countermark.core.attestations.bundle import MAX_BUNDLE_BYTES
 from countermark.core.digest import sha256_of
 from countermark.core.names import FileName, IndexName, NormalizedName
 from services.index.replacing import TRIES, condition_of, seen_at
-from shared.catalogue import laid_provenance
+from shared.catalogue import attestations, provenance_due
 from shared.catalogue.attestations import Stored
 from shared.catalogue.engine import one_by_one
-from shared.catalogue.laid_provenance import Shown
-from shared.ids import IndexId
+from shared.catalogue.provenance_due import DueName
+from shared.ids import FileId, IndexId
 from shared.objects.interface import (
     Key,
     ObjectExists,
@@ -64,54 +65,72 @@ class AttestedLayer:
         self._index_id = index_id
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
-    async def lay(self, project: NormalizedName, *, full: bool) -> int:
+    async def lay(self, project: NormalizedName, *, since: int | None) -> int:
         """Bring the documents about a project up to what is shown; returns how many names were looked at.
 
         Args:
-            full: look at all names, also at those of which the documents are known to be right: for a rebuild.
+            since: up to which serial the index was laid; None to look at all names, for a rebuild.
 
         Raises:
             ExceptionGroup: the store failed, or other processes replace a document again and again.
         """
         async with one_by_one(self._engine) as connection:
-            names = await laid_provenance.names_due(connection, self._index_id, project, full=full)
-        rest = iter(names)
+            due = await provenance_due.names_due(connection, self._index_id, project, since=since)
+        laid: list[int] = []
+        damaged: list[FileId] = []
+        rest = iter(due)
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(_AT_ONCE, len(names))):
-                group.create_task(self._lay_names(project, rest))
-        return len(names)
+            for _ in range(min(_AT_ONCE, len(due))):
+                group.create_task(self._lay_names(project, rest, laid, damaged))
+        # Each is one statement: transactions around them would cost as much again as all else here.
+        if damaged:
+            async with one_by_one(self._engine) as connection:
+                await connection.execute(provenance_due.marking(damaged))
+        if laid:
+            async with one_by_one(self._engine) as connection:
+                await provenance_due.settle(connection, laid)
+        return len(due)
 
-    async def _lay_names(self, project: NormalizedName, names: Iterator[FileName]) -> None:
-        """Lay the documents of one name after the other of those that other tasks have not taken yet."""
-        for name in names:
+    async def _lay_names(
+        self, project: NormalizedName, due: Iterator[DueName], laid: list[int], damaged: list[FileId]
+    ) -> None:
+        """Lay the documents of one name after the other of those that other tasks have not taken yet.
+
+        Args:
+            laid: gets the marks of those that were.
+            damaged: gets a file of each of those that could not be, and have no mark.
+        """
+        for one in due:
             try:
                 async with self._turns:
-                    await self._lay(project, name)
+                    if one.ever_shown:
+                        await self._lay(project, one)
             except _Damaged as error:
                 # One damaged bundle must not keep pages back; the next publication of the project comes here again.
-                log.error("provenance_not_laid", index=str(self.index), file_name=name, error=str(error))
+                log.error("provenance_not_laid", index=str(self.index), file_name=one.name, error=str(error))
+                damaged += [] if one.marks else [one.file_id]
+            else:
+                laid += one.marks
 
-    async def _lay(self, project: NormalizedName, name: FileName) -> None:
+    async def _lay(self, project: NormalizedName, due: DueName) -> None:
         """Lay both documents of a name.
 
         Raises:
             _Damaged: the provenance object cannot be made.
             ObjectStoreError: the store failed, or other processes replace a document again and again.
         """
+        name = due.name
         keys = [attested_key(self.index, project, name, ending) for ending in (PROVENANCE_DOCUMENT, BUNDLE_LIST)]
-        # Each is one statement: transactions around them would cost as much again as all else here.
-        async with one_by_one(self._engine) as connection:
-            is_new = await laid_provenance.announce(connection, self._index_id, project, name)
         for number in range(TRIES):
             # In this order: what is replaced is never newer than what the catalogue says after it was looked at. Of a
-            # name that nobody announced before there is nothing to look at; what comes meanwhile is not written over.
-            unseen = is_new and number == 0
+            # name that is new there is nothing to look at, as a rule; what is there all the same is not written over.
+            unseen = due.is_new and number == 0
             seen = [None if unseen else await seen_at(self._store, key) for key in keys]
             async with one_by_one(self._engine) as connection:
-                shown = await laid_provenance.shown_now(connection, self._index_id, project, name)
+                rows = await attestations.of_shown_file(connection, self._index_id, project, name)
             made = (
-                await _object(self._store, name, shown) or provenance_object(()),
-                other_bundles(shown.rows, name) or bundle_list(()),
+                await _object(self._store, name, rows) or provenance_object(()),
+                other_bundles(rows, name) or bundle_list(()),
             )
             try:
                 for key, there, body in zip(keys, seen, made, strict=True):
@@ -119,14 +138,12 @@ class AttestedLayer:
                         await self._store.put(key, body, condition_of(there))
             except (ObjectExists, PreconditionFailed):
                 continue
-            async with one_by_one(self._engine) as connection:
-                await laid_provenance.mark(connection, self._index_id, project, name, shown)
             return
         raise ObjectStoreError(f"{keys[0]} is replaced again and again by other processes")
 
 
-async def _object(store: ObjectStore, name: FileName, shown: Shown) -> bytes | None:
-    """Return the provenance object of what is shown, None for none.
+async def _object(store: ObjectStore, name: FileName, rows: Sequence[Stored]) -> bytes | None:
+    """Return the provenance object of a file with some attestations, None for none.
 
     Raises:
         _Damaged: a bundle is missing or damaged.
@@ -144,6 +161,6 @@ async def _object(store: ObjectStore, name: FileName, shown: Shown) -> bytes | N
         return body
 
     try:
-        return await provenance_of(shown.rows, read)
+        return await provenance_of(rows, read)
     except ValueError as error:
         raise _Damaged(str(error)) from error

@@ -12,12 +12,13 @@ from datetime import datetime
 from typing import Any, NewType
 from uuid import UUID
 
-from sqlalchemy import Row, Select, exists, func, select, update
+from sqlalchemy import Row, Select, exists, select, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName, NormalizedName
+from shared.catalogue import provenance_due
 from shared.catalogue.attestation_rows import AttestationRow
 from shared.catalogue.projects import FORMAT
 from shared.catalogue.tables import Attestation, File, Project, PublishedFile, Release, StoredObject, Token
@@ -95,6 +96,23 @@ async def of_file(connection: AsyncConnection, file_id: FileId) -> list[Stored]:
     return (await of_files(connection, [file_id])).get(file_id, [])
 
 
+async def of_shown_file(
+    connection: AsyncConnection, index_id: IndexId, project: NormalizedName, file_name: FileName
+) -> list[Stored]:
+    """Return the attestations of the file that an index shows under a name, oldest first; none where it shows none."""
+    shown = (PublishedFile.file_id == File.id) & PublishedFile.to_serial.is_(None)
+    query = (
+        _stored()
+        .join(File, File.id == Attestation.file_id)
+        .join(PublishedFile, shown)
+        .join(Project, Project.id == File.project_id)
+        .where(File.index_id == index_id, File.file_name == file_name)
+        .where(Project.format == FORMAT, Project.name == project)
+        .order_by(Attestation.added_at, Attestation.id)
+    )
+    return [_from(row) for row in await connection.execute(query)]
+
+
 async def had_provenance(connection: AsyncConnection, project_id: ProjectId, *, before: datetime | None = None) -> bool:
     """Return whether any file of a project ever had an attestation, also one that was removed.
 
@@ -156,7 +174,7 @@ async def insert(connection: AsyncConnection, side: str, new: NewAttestation) ->
     """Keep an attestation; the caller's transaction decides. Returns False when the file has it already.
 
     The file's row is locked: of two at once the second sees the first. One that is named takes the place of the one
-    that was.
+    that was. The documents about the file are due from the same commit on.
 
     Args:
         side: of the store that has the bytes, `public` or `private`.
@@ -165,31 +183,29 @@ async def insert(connection: AsyncConnection, side: str, new: NewAttestation) ->
         TooMany: the file has `MOST` already.
     """
     await connection.execute(select(File.id).where(File.id == new.file_id).with_for_update())
-    count = await connection.scalar(select(func.count()).where(Attestation.file_id == new.file_id)) or 0
-    there = (Attestation.file_id == new.file_id) & (Attestation.sha256 == new.sha256)
-    if await connection.scalar(select(select(Attestation.id).where(there).exists())):
+    there = set(await connection.scalars(select(Attestation.sha256).where(Attestation.file_id == new.file_id)))
+    if new.sha256 in there:
         return False
-    if count >= MOST:
+    if len(there) >= MOST:
         raise TooMany
     if new.named:
         await name_none(connection, new.file_id)
-    await connection.execute(
-        pg_insert(Attestation).values(
-            id=new_uuid(),
-            index_id=new.index_id,
-            file_id=new.file_id,
-            sha256=new.sha256,
-            length=new.length,
-            predicate_type=new.predicate_type,
-            origin=new.origin,
-            publisher=None if new.publisher is None else dict(new.publisher),
-            facts=dict(new.facts),
-            named=new.named,
-            added_at=new.added_at,
-            added_by=new.added_by,
-            token_id=new.token_id,
-        )
+    row = pg_insert(Attestation).values(
+        id=new_uuid(),
+        index_id=new.index_id,
+        file_id=new.file_id,
+        sha256=new.sha256,
+        length=new.length,
+        predicate_type=new.predicate_type,
+        origin=new.origin,
+        publisher=None if new.publisher is None else dict(new.publisher),
+        facts=dict(new.facts),
+        named=new.named,
+        added_at=new.added_at,
+        added_by=new.added_by,
+        token_id=new.token_id,
     )
+    await connection.execute(row.add_cte(provenance_due.marking([new.file_id]).cte("marked")))
     await _note_object(connection, side, new)
     return True
 

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.catalogue import attestations
+from shared.catalogue import attestations, provenance_due
 from shared.catalogue.promotion_rows import Carried, CarriedAttestation
 from shared.catalogue.tables import Attestation
 from shared.ids import FileId, IndexId, new_uuid
@@ -70,6 +70,7 @@ async def write_attestations(
             raise attestations.TooMany(one.file_name.removesuffix(attestations.SUFFIX))
     if new:
         await connection.execute(upsert(Attestation), [_row(index_id, ids[one.file_id], one, named) for one in new])
+        await connection.execute(provenance_due.marking({ids[one.file_id] for one in new}))
     return new
 
 

@@ -107,6 +107,35 @@ async def test_releases_of_before_get_the_key_that_code_writes_now(empty_databas
     assert found[ids["g"], "1.0"] is None, "versions of another format are not Python's"
 
 
+async def test_attested_files_of_before_are_due_unless_laid_right(empty_database: str) -> None:
+    """What the rows of before tell to be laid of just these attestations is not looked at again."""
+    ids = {"i": uuid4(), "p": uuid4(), "r": uuid4()}
+    files = {name: uuid4() for name in ("laid", "fewer", "announced", "never", "bare")}
+    laid = {"laid": (files["laid"], 2), "fewer": (files["fewer"], 1), "announced": (None, -1)}
+    engine = open_engine(empty_database, pool=1)
+    async with engine.begin() as connection:
+        await connection.run_sync(_upgrade_to, "0020")
+        await connection.execute(text("insert into account (name, created_at) values ('root', now())"))
+        for statement in (_INDEX, _PROJECT.format("p", "python")):
+            await connection.execute(text(statement), ids)
+        await connection.execute(text(_RELEASE), {"id": ids["r"], "p": ids["p"], "version": "1", "place": 0})
+        for name, file_id in files.items():
+            await connection.execute(text(_FILE), ids | {"id": file_id, "name": name})
+            for _ in range(0 if name == "bare" else 2):
+                await connection.execute(text(_ATTESTATION), ids | {"id": uuid4(), "file": file_id})
+        for name, (of_file, number) in laid.items():
+            values = {"i": ids["i"], "name": name, "file": of_file, "number": number}
+            await connection.execute(text(_LAID), values)
+    await engine.dispose()
+    await migrate.upgrade(empty_database)
+    engine = open_engine(empty_database, pool=1)
+    async with engine.connect() as connection:
+        rows = (await connection.execute(text("select project_id, file_id from provenance_due"))).all()
+    await engine.dispose()
+    due = sorted((ids["p"], files[name]) for name in ("fewer", "announced", "never"))
+    assert sorted(tuple(row) for row in rows) == due
+
+
 def _upgrade_to(connection: Connection, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migrate.__file__).with_name("migrations")))
@@ -126,4 +155,16 @@ _BEFORE = (_INDEX, _PROJECT.format("p", "python"), _PROJECT.format("g", "generic
 _RELEASE = (
     "insert into release (id, project_id, version, metadata, created_at)"
     " values (:id, :p, :version, '{}', timestamptz '2026-01-01' + :place * interval '1 second')"
+)
+_FILE = (
+    "insert into file (id, index_id, project_id, release_id, file_name, package_type, sha256, path_key, blake2b_256,"
+    " md5, length, uploaded_at, uploader) values (:id, :i, :p, :r, :name, 'sdist', '', '', '', '', 1, now(), 'root')"
+)
+_ATTESTATION = (
+    "insert into attestation (id, index_id, file_id, sha256, length, predicate_type, origin, facts, named, added_at)"
+    " values (:id, :i, :file, gen_random_uuid(), 1, '', 'bundle', '{}', false, now())"
+)
+_LAID = (
+    "insert into laid_provenance (index_id, project_name, file_name, serial, file_id, attestations)"
+    " values (:i, 'widget', :name, 1, :file, :number)"
 )

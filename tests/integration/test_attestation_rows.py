@@ -12,7 +12,7 @@ from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName
 from shared.catalogue import attestations
 from shared.catalogue.attestations import BUNDLE, MOST, NewAttestation, TooMany
-from shared.catalogue.tables import StoredObject
+from shared.catalogue.tables import ProvenanceDue, StoredObject
 from tests.support.factories import MadeFile, MadeIndex, make_file, make_index, now
 
 SLSA = "https://slsa.dev/provenance/v1"
@@ -54,6 +54,17 @@ async def test_one_is_kept_once_with_its_object(engine: AsyncEngine) -> None:
         objects = (await connection.execute(select(StoredObject.file_name, StoredObject.sha256))).all()
     assert (stored.sha256, stored.named, stored.facts) == (new.sha256, True, {"predicate_type": SLSA})
     assert (f"{file.file_name}.sigstore.json", new.sha256) in [(row.file_name, row.sha256) for row in objects]
+
+
+async def test_what_is_kept_is_due(engine: AsyncEngine) -> None:
+    """Each attestation leaves one mark in its own transaction; what was there already leaves none."""
+    index = await make_index(engine)
+    file = await make_file(engine, index, "widget-1.0-py3-none-any.whl")
+    for number in (1, 1, 2):
+        await kept(engine, attestation(index, file, number))
+    async with engine.connect() as connection:
+        rows = (await connection.execute(select(ProvenanceDue.project_id, ProvenanceDue.file_id))).all()
+    assert [tuple(row) for row in rows] == [(file.project_id, file.id)] * 2
 
 
 async def test_a_newer_named_one_takes_the_place_of_the_older(engine: AsyncEngine) -> None:

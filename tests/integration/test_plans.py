@@ -9,7 +9,7 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from countermark.core.names import FileName
-from shared.catalogue import approvals, merged, releases
+from shared.catalogue import approvals, merged, provenance_due, releases
 from shared.ids import FileId
 from tests.support.factories import make_file, make_index, now
 
@@ -109,3 +109,22 @@ async def test_what_a_file_waits_for_is_found_by_indexes(engine: AsyncEngine) ->
         assert "Seq Scan" not in plan, plan
         assert "pk_approval_request" in plan, plan
     assert "ix_approval_request_project" in await plan_of(engine, removal)
+
+
+async def test_what_is_due_of_attestations_is_found_by_indexes(engine: AsyncEngine) -> None:
+    """However many attested files a project has, laying looks at those that changed."""
+    index = await make_index(engine)
+    await make_file(engine, index, "widget-1.0.tar.gz")
+    async with engine.begin() as connection:
+        shown = (
+            "insert into published_file (index_id, file_id, project_id, from_serial) select index_id, id, project_id"
+        )
+        await connection.execute(text(f"{shown}, 1 from file"))
+
+    async def due(connection: AsyncConnection) -> None:
+        assert await provenance_due.names_due(connection, index.id, NormalizedName("widget"), since=0) == []
+
+    plan = await plan_of(engine, due)
+    assert "Seq Scan" not in plan, plan
+    for name in ("ix_published_file_from", "ix_published_file_to", "ix_provenance_due_project"):
+        assert name in plan, plan

@@ -6,7 +6,7 @@ Source: architecture section 11.1; trust contract section 2.6.
 """
 
 from shared.catalogue.tables.approvals import ApprovalDemand, ApprovalGiven, ApprovalKey, ApprovalRequest
-from shared.catalogue.tables.attestation import Attestation
+from shared.catalogue.tables.attestation import Attestation, ProvenanceDue
 from shared.catalogue.tables.base import Base, Json
 from shared.catalogue.tables.ceremony import EventSignature, KeyHolder, SigningEvent, TrustTarget
 from shared.catalogue.tables.common import Audit, Outbox
@@ -90,6 +90,7 @@ __all__ = [
     "Page",
     "PolicyExemption",
     "Project",
+    "ProvenanceDue",
     "Publication",
     "PublishedFile",
     "Publisher",

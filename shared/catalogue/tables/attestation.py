@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -41,3 +41,14 @@ class Attestation(Base):
     added_at: Mapped[datetime]
     added_by: Mapped[str | None]
     token_id: Mapped[uuid.UUID | None]
+
+
+class ProvenanceDue(Base):
+    """Writers: upload inserts with each attestation, index what it could not lay; index deletes what it laid. A file
+    of which the static documents about attestations are to be looked at with the next publication of its project."""
+
+    __tablename__ = "provenance_due"
+    __table_args__ = (Index("ix_provenance_due_project", "project_id"),)
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("project.id"))
+    file_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("file.id"))

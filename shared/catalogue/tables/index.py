@@ -21,8 +21,8 @@ class Laid(Base):
 
 
 class LaidProvenance(Base):
-    """Writer: index. Of which file, and of how many of its attestations, the static documents under a file's name were
-    laid, and how far the head was then. `file_id` is null when no file of the name was shown."""
+    """Writer: nobody any more. Of what static documents about attestations were laid, before `ProvenanceDue`; a later
+    migration drops it, once no process is left that writes it."""
 
     __tablename__ = "laid_provenance"
     index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)

@@ -169,7 +169,8 @@ class PublishedFile(Base):
     __tablename__ = "published_file"
     __table_args__ = (
         Index("uq_published_file_open", "file_id", unique=True, postgresql_where=text("to_serial is null")),
-        Index("ix_published_file_project", "project_id", postgresql_where=text("to_serial is null")),
+        Index("ix_published_file_from", "project_id", "from_serial", postgresql_where=text("to_serial is null")),
+        Index("ix_published_file_to", "project_id", "to_serial", postgresql_where=text("to_serial is not null")),
     )
     index_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("index.id"), primary_key=True)
     file_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("file.id"), primary_key=True)

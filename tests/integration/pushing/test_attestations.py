@@ -15,7 +15,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.catalogue.attestations import MOST
-from shared.catalogue.tables import Attestation, File, IndexRow, Outbox
+from shared.catalogue.tables import Attestation, File, IndexRow, Outbox, ProvenanceDue
 from tests.support.archives import make_wheel
 from tests.support.builds import Forge, policy
 from tests.support.factories import MadeIndex, make_index, make_token
@@ -131,6 +131,8 @@ async def test_those_that_a_kept_file_lacks_are_added(site: Site, forge: Forge, 
     async with engine.connect() as connection:
         jobs = [row.ids for row in await connection.execute(select(Outbox).where(Outbox.index_id == target.id))]
         [file] = await connection.scalars(select(File.id).where(File.index_id == target.id))
+        marks = select(ProvenanceDue.id).where(ProvenanceDue.file_id == file)
+        assert len(list(await connection.scalars(marks))) == 1, "what static documents tell is due"
     assert sum(str(file) in json.dumps(ids) for ids in jobs) == 2
 
 

@@ -14,11 +14,13 @@ from typing import Any
 import httpx2
 import pytest
 from pypi_attestations import Provenance
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.attestations.listed import read_bundle_list
 from services.index import laying
 from services.index.settings import Limits as IndexLimits
+from shared.catalogue.tables import ProvenanceDue
 from shared.jobs.messages import LayPages
 from shared.objects.interface import IfMatch, Key, LocalFile, ObjectInfo, ObjectStore, ObjectStores, Put
 from shared.objects.keys import bundle_key
@@ -34,6 +36,8 @@ CONTENT = b"wheel of 1.0"
 OBJECT = f"indexes/root/stable/attestations/thing/{WHEEL}.provenance.json"
 LIST = f"indexes/root/stable/attestations/thing/{WHEEL}.bundles.json"
 SOURCE = "thing-1.0.tar.gz"
+READ = "attestation.facts"
+"""Part of the statement that asks what is attested of the file under a name, and of no other that laying sends."""
 
 
 @dataclass(slots=True)
@@ -132,7 +136,8 @@ async def test_only_what_changed(tree: Tree, engine: AsyncEngine) -> None:
         await tree.lay()
     assert await tree.at(OBJECT) == b"touched"
     assert await tree.at(OBJECT.replace(WHEEL, SOURCE)) is not None
-    assert sum("INSERT INTO laid_provenance" in one for one in statements) == 2, "announced and recorded"
+    assert sum("provenance_due" in one for one in statements) == 2, "asked for, and settled"
+    assert sum(READ in one for one in statements) == 1, "one name was looked at"
     await laying.lay(tree.reading.resources, IndexLimits(), tree.stable.index.id, full=True)
     assert await tree.attested() == 1
 
@@ -183,7 +188,7 @@ async def test_never_older_over_newer(tree: Tree, engine: AsyncEngine, hidden: b
     with counted_queries(engine) as statements:
         await tree.stable.publish(again=[tree.file])
         await tree.lay()
-    assert not any("INSERT INTO laid_provenance" in one for one in statements), "what was recorded is right"
+    assert not any(READ in one for one in statements), "what was laid is not due again"
 
 
 async def test_damaged_bundle(tree: Tree) -> None:
@@ -201,6 +206,67 @@ async def test_damaged_bundle(tree: Tree) -> None:
     await tree.stable.publish(again=[tree.file])
     await tree.lay()
     assert await tree.attested() == 2
+
+
+async def test_damaged_when_shown_again(tree: Tree) -> None:
+    """Of a name that no mark tells of, and that cannot be laid, the next publication of the project finds one."""
+    digest = await tree.keep(tree.file, CONTENT, kind=PUBLISH)
+    key = bundle_key(digest, tree.file.file_name)  # type: ignore[arg-type]
+    await tree.stable.publish(hidden=[tree.file])
+    await tree.lay()
+    body = await tree.at(key)
+    assert body is not None
+    await tree.stores.public.put(key, b"{}", Put.REPLACE)
+    await tree.stable.publish(tree.file)
+    for _ in range(2):
+        await tree.lay()
+        assert await tree.attested() == 0
+        await tree.family.publish("root/stable", f"thing-{tree.stable.serial}.tar.gz", b"source")
+    await tree.stores.public.put(key, body, Put.REPLACE)
+    await tree.lay()
+    assert await tree.attested() == 2
+
+
+async def test_never_shown(tree: Tree, engine: AsyncEngine) -> None:
+    """The tree does not tell that a file waits; its documents come once it is shown, though its mark is gone."""
+    other = await tree.stable.upload(SOURCE, b"source")
+    await tree.keep(other, b"source")
+    await tree.stable.publish(again=[tree.file])
+    await tree.lay()
+    there = [str(one.key) async for one in tree.stores.public.list(Key("indexes/root/stable/attestations/"))]
+    assert sorted(there) == [LIST, OBJECT]
+    async with engine.connect() as connection:
+        assert await connection.scalar(select(func.count()).select_from(ProvenanceDue)) == 0
+    await tree.stable.publish(other)
+    await tree.lay()
+    assert await tree.at(OBJECT.replace(WHEEL, SOURCE)) is not None
+
+
+async def test_an_attestation_that_comes_while_others_are_laid(tree: Tree, engine: AsyncEngine) -> None:
+    """Whoever laid what was there before takes away no mark of what it did not see."""
+    await tree.keep(tree.file, CONTENT, kind=PUBLISH)
+    await tree.stable.publish(again=[tree.file])
+    slow = Paused(tree.stores.public, "attestations/")
+    late = open_reading(engine, ObjectStores(slow, tree.stores.private))
+    laying_late = asyncio.create_task(laying.lay(late.resources, IndexLimits(), tree.stable.index.id))
+    await slow.reached.wait()
+    await tree.keep(tree.file, CONTENT, kind=SLSA)
+    slow.go_on.set()
+    await laying_late
+    assert await tree.attested() == 2
+    await tree.stable.publish(again=[tree.file])
+    await tree.lay()
+    assert await tree.attested() == 3
+
+
+async def test_hidden_before_it_was_laid(tree: Tree, engine: AsyncEngine) -> None:
+    """A process that was overtaken before its first document of a file finds an empty one there, and leaves it."""
+    other = await tree.family.publish("root/stable", SOURCE, b"source")
+    await tree.keep(other, b"source")
+    await tree.stable.publish(hidden=[other])
+    await tree.lay()
+    body = json.loads(await tree.at(OBJECT.replace(WHEEL, SOURCE)) or b"{}")
+    assert body["attestation_bundles"] == []
 
 
 async def test_served(tree: Tree, client: httpx2.AsyncClient) -> None:
