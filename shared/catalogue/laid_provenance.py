@@ -68,6 +68,20 @@ async def names_due(
     return sorted(map(FileName, found))
 
 
+async def all_names(connection: AsyncConnection, index_id: IndexId) -> list[tuple[NormalizedName, FileName]]:
+    """Return the project and the name of each file of an index that is shown and attested, or ever had documents."""
+    shown = (
+        select(Project.name.label("project_name"), File.file_name)
+        .join(Project, Project.id == File.project_id)
+        .join(PublishedFile, and_(PublishedFile.file_id == File.id, PublishedFile.to_serial.is_(None)))
+        .where(Project.index_id == index_id, Project.format == PYTHON)
+        .where(select(Attestation.id).where(Attestation.file_id == File.id).exists())
+    )
+    laid = select(LaidProvenance.project_name, LaidProvenance.file_name).where(LaidProvenance.index_id == index_id)
+    rows = await connection.execute(shown.union(laid))
+    return sorted((NormalizedName(row.project_name), FileName(row.file_name)) for row in rows)
+
+
 async def announce(
     connection: AsyncConnection, index_id: IndexId, project: NormalizedName, file_name: FileName
 ) -> bool:
