@@ -42,6 +42,9 @@ class StepAnswer(_Answer):
     number: int
     name: str
     result: Result
+    code: str | None = Field(
+        description="of a step that failed: what `countermark verify --json` tells machines of the same; stays as it is"
+    )
     reason: str = Field(description="for people; may change")
     evidence: Mapping[str, Any] = Field(description="versions and digests of the documents that were looked at")
 
@@ -49,7 +52,12 @@ class StepAnswer(_Answer):
     def of(cls, step: Step) -> StepAnswer:
         """Return what is told of a step."""
         return cls(
-            number=step.number, name=step.name, result=step.result, reason=step.reason, evidence=dict(step.evidence)
+            number=step.number,
+            name=step.name,
+            result=step.result,
+            code=step.code,
+            reason=step.reason,
+            evidence=dict(step.evidence),
         )
 
 
@@ -63,6 +71,7 @@ class VerificationAnswer(_Answer):
     verified: bool
     exit_code: int = Field(description="what `countermark verify` ends with for the same")
     failed: str | None = Field(description="name of the first step that failed")
+    code: str | None = Field(description="of the step that failed")
     reason: str = Field(description="of the step that failed, else of the last; for people")
     serial: int = Field(description="of the publication that was looked at")
     checked_at: datetime
@@ -148,6 +157,7 @@ def _answer(file: File, found: Examined, now: datetime) -> VerificationAnswer:
         verified=verification.verified,
         exit_code=verification.exit_code,
         failed=None if failure is None else failure.name,
+        code=None if failure is None else failure.code,
         reason=verification.steps[-1].reason if failure is None else failure.reason,
         serial=found.state.head.serial,
         checked_at=now,

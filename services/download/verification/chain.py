@@ -16,6 +16,7 @@ from countermark.core.attestations.bundle import MAX_BUNDLE_BYTES
 from countermark.core.attestations.judgements import JudgedFile
 from countermark.core.attestations.trust_material import BadTrustMaterial, TrustMaterial
 from countermark.core.binding import Asked, check_pointer
+from countermark.core.codes import judgement_code
 from countermark.core.digest import Sha256
 from countermark.core.errors import PointerRefused
 from countermark.core.filenames import Distribution
@@ -223,7 +224,8 @@ class Run:
         judgement = judged.for_clients(is_named=named is not None)
         if not judgement.passed and self.judging.is_unreadable(material):
             self.chain.skip_to(POLICY, "not looked at, since the policy cannot be read")
-            raise self.chain.failed(POLICY, judgement.exit_code, judgement.reason, policy=UNREADABLE)
+            code = judgement_code(judgement)
+            raise self.chain.refused(POLICY, judgement.exit_code, code, judgement.reason, policy=UNREADABLE)
         note_judgement(self.chain, judgement, material)
 
     async def _material(self, report: MetadataReport) -> TrustMaterial:
