@@ -25,11 +25,17 @@ from services.download.verification.chain import File
 from services.download.verification.steps import NO_TARGET, Result, Step
 from services.download.verification.verifying import Examinations, Examined
 from shared.auth.verifier import Verifier
+from shared.described import problem_for_now
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, FaceKind
 from shared.reading.access import Access, Place
 from shared.reading.mirrored import MirroredFile
 from shared.resources import Resources
+
+_LATER: dict[int | str, dict[str, Any]] = {
+    429: problem_for_now("Four files of this caller wait already: ask again later"),
+    503: problem_for_now("Too many files wait, or store, catalogue or verifying cannot be used now: ask again later"),
+}
 
 
 class _Answer(BaseModel):
@@ -169,7 +175,7 @@ def verification_router(verifying: Verifying) -> APIRouter:
     """Return the route below /api/v1/verify."""
     router = APIRouter(prefix="/api/v1/verify")
 
-    @router.get("/{owner}/{index}/{project}/{version}/{filename}")
+    @router.get("/{owner}/{index}/{project}/{version}/{filename}", responses=_LATER)
     async def verify_file(
         owner: str, index: str, project: str, version: str, filename: str, request: Request
     ) -> VerificationAnswer:

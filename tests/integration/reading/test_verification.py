@@ -311,6 +311,7 @@ async def test_fair_turns(site: Verified, engine: AsyncEngine) -> None:
             answer = await client.get(f"/api/v1/verify/root/stable/thing/{name.split('-')[1]}/{name}", **more)
         if answer.status_code == 429:
             assert answer.headers["retry-after"] == "5"
+            assert answer.headers["content-type"] == "application/problem+json"
             assert "waiting to be verified" in answer.json()["detail"]
         return answer.status_code
 
