@@ -254,13 +254,16 @@ def database_url(settings: Settings) -> str:
 
 
 @asynccontextmanager
-async def catalogue(settings: Settings) -> AsyncIterator[AsyncEngine]:
+async def catalogue(settings: Settings, pool: int = 2) -> AsyncIterator[AsyncEngine]:
     """Open the catalogue of the settings, or of the server that runs on the data folder, for one command.
+
+    Args:
+        pool: connections at the same time.
 
     Raises:
         LaunchError: there is none, or it cannot be used; also for what fails in the block.
     """
-    engine = open_engine(database_url(settings), pool=2)
+    engine = open_engine(database_url(settings), pool=pool)
     try:
         yield engine
     except (SQLAlchemyError, OSError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -210,14 +211,18 @@ def check_index(
     config: ConfigOption = None,
     pairs: SetOption = None,
 ) -> None:
-    """Compare every signed target with the catalogue, beside a running server: 0 when they agree, else 1."""
+    """Compare every signed target, and what is laid about attestations, with the catalogue: 0 when they agree, else 1.
+
+    Works beside a running server, and changes nothing.
+    """
     checked = run(function("deploy.rebuilding.check")(load_settings(data, config, pairs).settings, name))
     if as_json:
-        say_json([{"index": one.index, "targets": one.targets, "faults": one.faults} for one in checked])
+        say_json([asdict(one) for one in checked])
     for one in () if as_json else checked:
-        say(f"{one.index}: {one.targets} targets, {len(one.faults) or 'no'} faults\n")
-        for fault in one.faults:
-            say(f"  {fault}\n")
+        counted = f"{one.targets} targets, {one.documents} documents about attestations"
+        say(f"{one.index}: {counted}, {len(one.faults) or 'no'} faults\n")
+        for line in [*one.faults, *([] if one.remedy is None else [one.remedy])]:
+            say(f"  {line}\n")
     if any(one.faults for one in checked):
         raise typer.Exit(1)
 

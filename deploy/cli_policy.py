@@ -44,7 +44,8 @@ def dry_run(
 ) -> None:
     """Evaluate a proposed policy on every hosted file and list what it would refuse: 0 when nothing, else 1.
 
-    From what was verified when attestations were kept: no file is read. With --json one object a line, the counts last.
+    Attestations are read and verified again, as upload, signing and download do; no file is read. With --json one
+    object a line, the counts last.
     """
     settings = load_settings(data, config, pairs).settings
     counts = run(_told(settings, policy, index, as_json=as_json))
@@ -64,9 +65,9 @@ async def _told(settings: Settings, policy: Path, index: str | None, *, as_json:
 
 
 def _line(one: dict[str, Any]) -> str:
-    verdict, sign = one["verdict"], "newly refused" if one["new"] else "refused"
+    sign = "newly refused" if one["new"] else "refused"
     about = f"{one['index']} {one['project']} {one['version']} {one['file']}"
-    return f"{sign}: {about}: {verdict['reason']} [exit {verdict['exit_code']}]\n"
+    return f"{sign}: {about}: {one['reason']} [exit {one['exit_code']}]\n"
 
 
 def _summary(found: dict[str, Any]) -> str:
@@ -75,6 +76,13 @@ def _summary(found: dict[str, Any]) -> str:
         f"{found['files']} files: {found['taken']} taken ({found['taken_without_evidence']} of them without evidence), "
         f"{found['refused']} refused{f' ({codes})' if codes else ''}, {found['newly_refused']} of them taken today\n"
     )
-    if found["unreadable_facts"]:
-        text += f"{found['unreadable_facts']} attestations did not count: what is recorded of them cannot be read\n"
+    if found["taken_by_own_summary"]:
+        text += (
+            f"{found['taken_by_own_summary']} of those taken are so by clients alone, on this registry's own summary\n"
+        )
+    if found["unreadable_attestations"]:
+        text += (
+            f"{found['unreadable_attestations']} attestations did not count: the object store lacks them or has other "
+            "bytes\n"
+        )
     return text

@@ -63,7 +63,7 @@ async def open_resources(
         stack.push_async_callback(jobs.close)
         metrics = Metrics()
         absent = ObjectStores(AbsentStore(), AbsentStore())
-        objects = await _open_objects(settings, stack, metrics) if store else absent
+        objects = await stack.enter_async_context(open_objects(settings, metrics)) if store else absent
         no_password = await asyncio.to_thread(hash_password, "") if settings.is_open_devpi else None
         reserved = settings.mirrors.reserved_prefixes
         directory, heads = Directory(engine, no_password=no_password, reserved=reserved), Heads(engine)
@@ -81,21 +81,28 @@ async def open_resources(
         yield Resources(settings, clock, engine, objects, jobs, redis, *following, metrics, outgoing, verifying)
 
 
-async def _open_objects(settings: Settings, stack: AsyncExitStack, metrics: Metrics) -> ObjectStores:
+@asynccontextmanager
+async def open_objects(settings: Settings, metrics: Metrics) -> AsyncIterator[ObjectStores]:
+    """Open both sides of the object store.
+
+    Raises:
+        UsageError: a file of authorities cannot be used.
+    """
     given = settings.objects
-    if given.kind == "folder":
-        root = given.folder or settings.data / "objects"
-        stores = ObjectStores(FolderStore(root / "public"), FolderStore(root / "private", private=True))
-    else:
-        s3 = importlib.import_module(_S3_MODULE)
-        options = s3.S3Options(
-            given.endpoint_url, given.region, given.access_key, given.secret_key, ca_file=given.ca_file
-        )
-        try:
-            connection = await stack.enter_async_context(s3.S3Connection.open(options))
-        except ObjectStoreError as error:
-            raise UsageError(str(error)) from error
-        stores = ObjectStores(connection.store(given.public_bucket), connection.store(given.private_bucket))
-    stack.push_async_callback(stores.public.close)
-    stack.push_async_callback(stores.private.close)
-    return ObjectStores(metered(stores.public, metrics), metered(stores.private, metrics))
+    async with AsyncExitStack() as stack:
+        if given.kind == "folder":
+            root = given.folder or settings.data / "objects"
+            stores = ObjectStores(FolderStore(root / "public"), FolderStore(root / "private", private=True))
+        else:
+            s3 = importlib.import_module(_S3_MODULE)
+            options = s3.S3Options(
+                given.endpoint_url, given.region, given.access_key, given.secret_key, ca_file=given.ca_file
+            )
+            try:
+                connection = await stack.enter_async_context(s3.S3Connection.open(options))
+            except ObjectStoreError as error:
+                raise UsageError(str(error)) from error
+            stores = ObjectStores(connection.store(given.public_bucket), connection.store(given.private_bucket))
+        stack.push_async_callback(stores.public.close)
+        stack.push_async_callback(stores.private.close)
+        yield ObjectStores(metered(stores.public, metrics), metered(stores.private, metrics))

@@ -5,6 +5,8 @@ Works beside a running server: every name gets the bytes it had. Source: archite
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -13,9 +15,9 @@ from countermark.core.names import IndexName, InvalidName, parse_index_name
 from deploy.data_folder import DataFolder
 from deploy.errors import LaunchError, UsageError
 from deploy.open_resources import open_resources
+from services.index.checking_attested import check_attested
 from services.index.laying import lay
 from services.index.settings import Limits
-from services.signing.upkeep.checking import Checked
 from services.signing.upkeep.checking import check as check_signed
 from services.signing.upkeep.rebuilding import rebuild as rebuild_signed
 from shared.catalogue import publications
@@ -56,16 +58,51 @@ async def rebuild(settings: Settings, index: str | None) -> list[str]:
     return lines
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a comparison of an index with the catalogue found.
+
+    Attributes:
+        targets: how many are signed.
+        documents: about attestations, how many there should be.
+        faults: a line for each.
+        remedy: what to do about documents that differ; None where none does.
+    """
+
+    index: str
+    targets: int
+    documents: int
+    faults: Sequence[str]
+    remedy: str | None
+
+
 async def check(settings: Settings, index: str | None) -> list[Checked]:
-    """Compare what indexes have signed with what the catalogue says; changes nothing.
+    """Compare what indexes have signed, and the laid documents about attestations, with what the catalogue says;
+    changes nothing.
 
     Raises:
         UsageError: `index` is no name of an index.
-        LaunchError: there is no such index.
+        LaunchError: there is no such index, or the store cannot be used.
     """
     async with open_resources(beside_server(settings), SystemClock()) as resources:
-        found = [await check_signed(resources, index_id) for _, index_id in await _chosen(resources, index)]
+        found = [await _checked(resources, index_id) for _, index_id in await _chosen(resources, index)]
     return [one for one in found if one is not None]
+
+
+async def _checked(resources: Resources, index_id: IndexId) -> Checked | None:
+    """Compare one index; None when it was never published."""
+    signed = await check_signed(resources, index_id)
+    if signed is None:
+        return None
+    try:
+        laid = await check_attested(resources, index_id)
+    except* ObjectStoreError as errors:
+        raise LaunchError(f"{signed.index}: {errors.exceptions[0]}") from errors
+    assert laid is not None, "it was published"
+    lines = [f"{key}: {said}" for key, said in laid.faults.items()]
+    remedy = f"documents about attestations are laid again by: countermark-server rebuild {signed.index}"
+    faults = [*signed.faults, *lines]
+    return Checked(signed.index, signed.targets, laid.documents, faults, remedy if laid.mendable else None)
 
 
 def beside_server(settings: Settings) -> Settings:

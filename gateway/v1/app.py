@@ -6,8 +6,6 @@ Source: architecture sections 3 and 11.8.
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import FastAPI, Request
 from starlette.types import ASGIApp
 
@@ -23,28 +21,10 @@ from gateway.v1.publishers import PublisherRoutes
 from gateway.v1.tokens import TokenRoutes
 from shared.auth.verifier import Verifier
 from shared.bodies import BoundedBodies, OwnPagesOnly, own_origin
+from shared.described import problem
 from shared.errors import ErrorKind, ServiceError
 from shared.problems import install_problem_handlers, problem_answer
 from shared.resources import Resources
-
-_PROBLEM: dict[str, Any] = {
-    "description": "What is wrong, in words (RFC 9457)",
-    "content": {
-        "application/problem+json": {
-            "schema": {
-                "type": "object",
-                "properties": {
-                    "type": {"type": "string"},
-                    "title": {"type": "string"},
-                    "status": {"type": "integer"},
-                    "detail": {"type": "string"},
-                    "request_id": {"type": "string"},
-                },
-                "required": ["type", "title", "status", "detail"],
-            }
-        }
-    },
-}
 
 
 def create_v1(resources: Resources, limits: Limits) -> FastAPI:
@@ -60,7 +40,7 @@ def create_v1(resources: Resources, limits: Limits) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
-        responses={"4XX": _PROBLEM},
+        responses={"4XX": problem()},
     )
     for routes in (TokenRoutes, AccountRoutes, IndexRoutes, PolicyRoutes, PublisherRoutes, OperationRoutes):
         app.include_router(routes(callers).router, prefix="/api/v1")

@@ -17,42 +17,25 @@ Source: architecture sections 5, 6 and 11.8; ADR 0042.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from countermark.core.attestations.bundle import MAX_BUNDLE_BYTES
 from countermark.core.digest import sha256_of
-from countermark.core.names import FileName, IndexName, NormalizedName
+from countermark.core.names import IndexName, NormalizedName
+from services.index.attested_documents import Damaged, document_keys, documents_of
 from services.index.replacing import TRIES, condition_of, seen_at
 from shared.catalogue import attestations, provenance_due
-from shared.catalogue.attestations import Stored
 from shared.catalogue.engine import one_by_one
 from shared.catalogue.provenance_due import DueName
 from shared.ids import FileId, IndexId
-from shared.objects.interface import (
-    Key,
-    ObjectExists,
-    ObjectNotFound,
-    ObjectStore,
-    ObjectStoreError,
-    PreconditionFailed,
-)
-from shared.objects.keys import BUNDLE_LIST, PROVENANCE_DOCUMENT, attested_key, bundle_key
-from shared.reading.attested import other_bundles, provenance_of
-from shared.reading.loading import load
-from shared.reading.provenance import bundle_list, provenance_object
+from shared.objects.interface import ObjectExists, ObjectStore, ObjectStoreError, PreconditionFailed
 
 log = structlog.get_logger()
 
-
 _AT_ONCE = 4
 """Files of which documents are made at the same time, of all projects: the largest take some 30 MiB."""
-
-
-class _Damaged(Exception):
-    """A bundle is not in the store, or is not what was kept."""
 
 
 class AttestedLayer:
@@ -105,7 +88,7 @@ class AttestedLayer:
                 async with self._turns:
                     if one.ever_shown:
                         await self._lay(project, one)
-            except _Damaged as error:
+            except Damaged as error:
                 # One damaged bundle must not keep pages back; the next publication of the project comes here again.
                 log.error("provenance_not_laid", index=str(self.index), file_name=one.name, error=str(error))
                 damaged += [] if one.marks else [one.file_id]
@@ -116,11 +99,11 @@ class AttestedLayer:
         """Lay both documents of a name.
 
         Raises:
-            _Damaged: the provenance object cannot be made.
+            Damaged: the provenance object cannot be made.
             ObjectStoreError: the store failed, or other processes replace a document again and again.
         """
         name = due.name
-        keys = [attested_key(self.index, project, name, ending) for ending in (PROVENANCE_DOCUMENT, BUNDLE_LIST)]
+        keys = document_keys(self.index, project, name)
         for number in range(TRIES):
             # In this order: what is replaced is never newer than what the catalogue says after it was looked at. Of a
             # name that is new there is nothing to look at, as a rule; what is there all the same is not written over.
@@ -128,10 +111,7 @@ class AttestedLayer:
             seen = [None if unseen else await seen_at(self._store, key) for key in keys]
             async with one_by_one(self._engine) as connection:
                 rows = await attestations.of_shown_file(connection, self._index_id, project, name)
-            made = (
-                await _object(self._store, name, rows) or provenance_object(()),
-                other_bundles(rows, name) or bundle_list(()),
-            )
+            made = await documents_of(self._store, name, rows)
             try:
                 for key, there, body in zip(keys, seen, made, strict=True):
                     if there is None or there.sha256 != sha256_of(body):
@@ -140,27 +120,3 @@ class AttestedLayer:
                 continue
             return
         raise ObjectStoreError(f"{keys[0]} is replaced again and again by other processes")
-
-
-async def _object(store: ObjectStore, name: FileName, rows: Sequence[Stored]) -> bytes | None:
-    """Return the provenance object of a file with some attestations, None for none.
-
-    Raises:
-        _Damaged: a bundle is missing or damaged.
-        ObjectStoreError: the store failed.
-    """
-
-    async def read(row: Stored) -> bytes:
-        key: Key = bundle_key(row.sha256, name)
-        try:
-            body = await load(store, key, MAX_BUNDLE_BYTES)
-        except ObjectNotFound as error:
-            raise _Damaged(f"{key} is missing in the store") from error
-        if sha256_of(body) != row.sha256:
-            raise _Damaged(f"{key} is damaged in the store")
-        return body
-
-    try:
-        return await provenance_of(rows, read)
-    except ValueError as error:
-        raise _Damaged(str(error)) from error

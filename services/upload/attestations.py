@@ -151,7 +151,9 @@ class Attesting:
             assert facts is not None
             named = False
             is_summary = facts.predicate_type == SUMMARY
-            if facts.predicate_type in BUILD_PROVENANCE or (is_summary and self._takes_summaries(material, file)):
+            if facts.predicate_type in BUILD_PROVENANCE or (
+                is_summary and self._judging.takes_summaries(material, file.judged)
+            ):
                 verdict = self._judging.evaluate(material, file.judged, report.evidence, now, had)
                 if file.there and not verdict.allowed:
                     raise ServiceError(ErrorKind.FORBIDDEN, ascii_of(f"{verdict.reason}."))
@@ -165,10 +167,6 @@ class Attesting:
             # Build provenance says more than that somebody else looked at it.
             found = [replace(one, named=one.named and one.facts.predicate_type != SUMMARY) for one in found]
         return found
-
-    def _takes_summaries(self, material: TrustMaterial, file: Attested) -> bool:
-        rule = self._judging.rule_for(material, file.judged)
-        return rule is not None and bool(rule.verifiers)
 
     def _stands(self, material: TrustMaterial, file: Attested, now: int, had: bool | None) -> bool:
         """Return whether the pointer is to name build provenance already, which the policy takes."""

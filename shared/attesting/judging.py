@@ -15,7 +15,7 @@ from countermark.core.attestations.facts import VerifiedBundle
 from countermark.core.attestations.judgements import JudgedFile, Judgement
 from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.digest import Sha256, sha256_of
-from countermark.core.policy import InvalidPolicy, Policy, PolicyFile, Rule, Verdict, evaluate, parse_policy
+from countermark.core.policy import InvalidPolicy, Policy, PolicyFile, Verdict, evaluate, parse_policy
 from shared.attesting.processes import Verifying
 from shared.errors import ErrorKind, ServiceError
 from shared.settings import Attestations
@@ -101,13 +101,14 @@ class Judging:
             return Verdict(allowed=False, demanded=True, exit_code=62, step="policy", reason=reason)
         return evaluate(policy, at, evidence, now, had_provenance)
 
-    def rule_for(self, material: TrustMaterial, file: JudgedFile) -> Rule | None:
-        """Return the rule that decides about a file; None where there is none, or no policy that can be read."""
+    def takes_summaries(self, material: TrustMaterial, file: JudgedFile) -> bool:
+        """Return whether what a verifier found of a file may satisfy the rule about it."""
         try:
             policy = None if material.policy is None else self._policy(material.policy)
         except InvalidPolicy:
-            return None
-        return None if policy is None else policy.rule_for(file.index, file.project)
+            return False
+        rule = None if policy is None else policy.rule_for(file.index, file.project)
+        return rule is not None and bool(rule.verifiers)
 
     def is_unreadable(self, material: TrustMaterial) -> bool:
         """Return whether a policy is signed that cannot be read: nothing is taken then, for no fault of any file."""

@@ -1,12 +1,12 @@
-"""All files that are hosted, with what was verified about each: to try a proposed policy on them. Reads only.
+"""All files that are hosted, with what is kept of attestations about each: to try a proposed policy. Reads only.
 
-Rows are streamed: a registry has more files than memory, and a file's attestations are its longest columns.
-Source: issue 7/7 item 4 (dry run against all hosted files); architecture section 11.1; ADR 0038.
+Rows are streamed: a registry has more files than memory.
+Source: issue 7/7 item 4 (dry run against all hosted files); architecture section 11.1; ADR 0038 and 0048.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,20 @@ from sqlalchemy import Row, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.digest import Sha256
-from countermark.core.names import IndexName
+from countermark.core.names import FileName, IndexName, NormalizedName
 from shared.catalogue.tables import Attestation, File, IndexRow, Project, Release
+from shared.ids import IndexId
 
-_ROWS_AT_ONCE = 64
-"""A row has at most the facts of one attestation, some ten thousand bytes and never more than a bundle."""
+_ROWS_AT_ONCE = 256
+"""A row has some hundred bytes: a file, and the digest of one attestation."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBundle:
+    """An attestation of a file; `named` when its pointer is to name it."""
+
+    sha256: Sha256
+    named: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +35,19 @@ class HostedFile:
     """A file that a living stage has, whether or not it is published yet.
 
     Attributes:
-        index: `owner/name`.
-        facts: of each attestation, as `VerifiedBundle.to_document` has it, oldest first.
+        public: on which side of the store its index lies.
+        kept: its attestations, oldest first.
         had_provenance: whether a file of the project that was uploaded earlier has an attestation.
     """
 
-    index: str
-    project: str
+    index_id: IndexId
+    index: IndexName
+    public: bool
+    project: NormalizedName
     version: str
-    file_name: str
+    file_name: FileName
     sha256: Sha256
-    facts: tuple[Mapping[str, Any], ...]
+    kept: tuple[KeptBundle, ...]
     had_provenance: bool
 
 
@@ -57,12 +68,14 @@ def _file(rows: list[Row[*tuple[Any, ...]]]) -> HostedFile:
     """Return a file, of which there is a row for each attestation, or one."""
     row = rows[0]
     return HostedFile(
-        index=f"{row.owner}/{row.index_name}",
-        project=row.project,
+        index_id=IndexId(row.index_id),
+        index=IndexName(row.owner, row.index_name),
+        public=row.visibility == "public",
+        project=NormalizedName(row.project),
         version=row.version,
-        file_name=row.file_name,
+        file_name=FileName(row.file_name),
         sha256=Sha256(row.sha256),
-        facts=tuple(one.facts for one in rows if one.facts is not None),
+        kept=tuple(KeptBundle(Sha256(one.bundle), one.named) for one in rows if one.bundle is not None),
         had_provenance=row.attested_since is not None and row.attested_since < row.uploaded_at,
     )
 
@@ -76,7 +89,9 @@ def _query(index: IndexName | None) -> Select[*tuple[Any, ...]]:
     )
     query = (
         select(File.id, File.file_name, File.sha256, File.uploaded_at, Project.name.label("project"), Release.version)
-        .add_columns(IndexRow.owner, IndexRow.name.label("index_name"), Attestation.facts, attested.c.attested_since)
+        .add_columns(IndexRow.id.label("index_id"), IndexRow.owner, IndexRow.name.label("index_name"))
+        .add_columns(IndexRow.visibility, Attestation.sha256.label("bundle"), Attestation.named)
+        .add_columns(attested.c.attested_since)
         .join(Project, Project.id == File.project_id)
         .join(Release, Release.id == File.release_id)
         .join(IndexRow, (IndexRow.id == Project.index_id) & (IndexRow.life == Project.life))

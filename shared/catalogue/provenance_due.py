@@ -79,6 +79,20 @@ async def names_due(
     ]
 
 
+async def names_laid(connection: AsyncConnection, index_id: IndexId) -> list[tuple[NormalizedName, FileName]]:
+    """Return the project and the name of each attested file that an index ever showed: of these there are documents
+    once all is laid."""
+    attested = select(Attestation.id).where(Attestation.file_id == File.id).exists()
+    shown = select(PublishedFile.file_id).where(PublishedFile.index_id == index_id, PublishedFile.file_id == File.id)
+    rows = await connection.execute(
+        select(Project.name, File.file_name)
+        .join(Project, Project.id == File.project_id)
+        .where(Project.index_id == index_id, Project.format == PYTHON, attested, shown.exists())
+        .distinct()
+    )
+    return sorted((NormalizedName(row.name), FileName(row.file_name)) for row in rows)
+
+
 def marking(file_ids: Collection[FileId]) -> Insert:
     """Return the statement that leaves a mark of each of some files: for the transaction that keeps attestations of
     them, and for whoever could not lay their documents."""

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from shared.catalogue.trust_material import POLICY
 from tests.support.archives import make_wheel
 from tests.support.builds import OPEN_RULE, Forge, policy
 from tests.support.processes import Deployment, program, run
 from tests.support.sigstore.instance import PUBLISH, statement
-from tests.support.trusting import demanding_builds
+from tests.support.trusting import Holders, demanding_builds
 from tests.support.uploading import form_fields
 from tests.support.waiting import until
 
@@ -50,6 +52,21 @@ class Site:
         done = run(program("countermark"), *map(str, arguments), environment=environment)
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
+
+    def codes(self, dest: Path, code: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what the client tells machines of the wheel, read from the bare tree, and what the server does."""
+        tree = self.deployment.tree / "indexes" / "root" / "stable"
+        asked = ("download", "widget==1.0", "--repository", tree, "--dest", dest, "--json")
+        said = [json.loads(line) for line in self.countermark(*asked, code=code).splitlines() if line.startswith("{")]
+        [failure] = [one for one in said if not one["ok"] and "code" in one]
+        return failure, self.found()
+
+    def found(self) -> dict[str, Any]:
+        """Return what the server finds of the wheel's chain."""
+        answer = httpx2.get(f"{self.deployment.api}/api/v1/verify/root/stable/widget/1.0/{WHEEL}", timeout=60)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
 
     def stored(self, suffix: str) -> Path:
         """Return where the store has the wheel, or what is named after it."""
@@ -131,6 +148,43 @@ def test_one_byte_changed_in_the_store(suffix: str, code: int, link: str, site: 
     assert os.listdir(tmp_path / "dest") == [WHEEL]
 
 
+def _flipped(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+TAMPERED = [
+    ("files/*/*/{wheel}", _flipped, "wrong-digest", 41),
+    ("files/*/*/{wheel}", lambda content: content[:-1], "wrong-length", 40),
+    ("files/*/*/{wheel}.sigstore.json", _flipped, "attestation-altered", 50),
+    ("indexes/root/stable/targets/pointers/widget/*.{wheel}.pointer", _flipped, "invalid-metadata", 23),
+    ("files/*/*/{wheel}", lambda _: None, "network-failure", 10),
+]
+"""Which object is tampered with, how (None removes it), and what client and server call that."""
+
+
+@pytest.mark.parametrize(("path", "change", "code", "exit_code"), TAMPERED, ids=lambda one: str(one)[-30:])
+def test_client_and_server_tell_the_same_code(
+    path: str, change: Callable[[bytes], bytes | None], code: str, exit_code: int, site: Site, tmp_path: Path
+) -> None:
+    """Of every file that was tampered with, whatever was: at the same link, for machines as for people."""
+    (object_,) = site.deployment.tree.glob(path.format(wheel=WHEEL))
+    whole = object_.read_bytes()
+    object_.chmod(0o644)
+    changed = change(whole)
+    if changed is None:
+        object_.unlink()
+    else:
+        object_.write_bytes(changed)
+    try:
+        told, found = site.codes(tmp_path / "dest", exit_code)
+    finally:
+        object_.write_bytes(whole)
+    assert (told["code"], told["exit"]) == (code, exit_code)
+    assert (found["code"], found["exit_code"]) == (code, exit_code), found["reason"]
+    [step] = [step for step in found["steps"] if step["code"] is not None]
+    assert (step["number"], step["code"]) == (told["number"], code)
+
+
 def test_what_no_pointer_names(site: Site, tmp_path: Path) -> None:
     """Publish attestations satisfy the policy that asks for them: at the registry, in its bare tree, in a copy of that,
     and for the verify service; who has the tree without them is refused, until it is laid again."""
@@ -161,3 +215,22 @@ def test_what_no_pointer_names(site: Site, tmp_path: Path) -> None:
     assert site.deployment.command("rebuild", "root/stable").returncode == 0
     assert laid[0].read_bytes() == whole
     site.countermark(*alone)
+
+
+def _is_told(site: Site, code: str) -> bool:
+    return bool(site.found()["code"] == code)
+
+
+def test_a_stricter_policy_has_the_same_code(site: Site, tmp_path: Path) -> None:
+    """What a new policy compares and does not find is told by client and server in one word."""
+    holders = Holders(site.deployment, site.home.parent / "holders")
+    file = holders.home / "policy.yaml"
+    cases = {"policy.level": policy(more="    min_level: 3\n"), "policy.workflow-ref": policy(refs="refs/heads/x")}
+    for code, demanded in cases.items():
+        file.write_bytes(demanded)
+        holders.sign({POLICY: file}, reason="stricter")
+        failed = 60 if code == "policy.workflow-ref" else 62
+        until(f"the index is published with what is {code}", partial(_is_told, site, code))
+        told, found = site.codes(tmp_path / "dest", failed)
+        assert (told["code"], told["exit"], told["number"]) == (code, failed, 13 if failed == 62 else 11)
+        assert (found["code"], found["exit_code"]) == (code, failed), found["reason"]

@@ -1,13 +1,14 @@
-"""A proposed policy is tried on every hosted file, on a real Postgres. Issue 7/7 item 4, ADR 0038."""
+"""A proposed policy is tried on every hosted file, on a real Postgres, a real store and real bundles. Issue 7/7 item 4,
+ADR 0038 and 0048."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -15,185 +16,284 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typer.testing import CliRunner, Result
 
-from countermark.core.attestations.facts import VerifiedBundle
-from countermark.core.digest import Length, Sha256
-from countermark.core.policy import parse_policy
+from countermark.core.attestations.trust_material import TrustMaterial
 from deploy.dry_running import DryRun, Refused, read_proposed
-from deploy.errors import UsageError
+from deploy.errors import LaunchError, UsageError
 from deploy.launch import app
-from shared.catalogue import attestations
-from shared.catalogue.attestations import BUNDLE, NewAttestation
+from shared.attesting.judging import Judging
 from shared.catalogue.dry_run import HostedFile, hosted_files
 from shared.catalogue.tables import File, IndexRow, Project
+from shared.objects.absent import AbsentStore
+from shared.objects.interface import Put
+from shared.objects.keys import bundle_key
+from shared.resources import Resources
+from tests.support.attesting import attest
+from tests.support.builds import OPEN_RULE, ROOT_PATH, Forge, body, policy
 from tests.support.factories import MadeFile, MadeIndex, make_file, make_index, now
-from tests.support.policies import GOOD, NOW, POLICY, edited, evidence
-from tests.support.trust_targets import publish_trust
+from tests.support.resources import service_resources, with_public_store
+from tests.support.sigstore.tokens import github
+from tests.support.trust_targets import publish_trust, trust
+from tests.support.verifiers import VERIFIER, Verifier, verified
 
 WHEEL = "widget-1.0-py3-none-any.whl"
-LENIENT = """
-schema: "policy/v1"
-roots: {private: "trusted_root.json"}
-packages: [{match: "*", attested: false}]
-"""
+LENIENT = policy("nothing-else")
+"""Names the forge's root, and demands nothing of widget."""
 
 
-async def attest(engine: AsyncEngine, index: MadeIndex, file: MadeFile, *bundles: VerifiedBundle) -> None:
-    """Keep attestations of a file with these facts."""
-    for number, bundle in enumerate(bundles):
-        new = NewAttestation(
-            index_id=index.id,
-            file_id=file.id,
-            file_name=file.file_name,
-            sha256=Sha256(hashlib.sha256(f"{file.id} {number}".encode()).hexdigest()),
-            length=Length(1000),
-            predicate_type=bundle.predicate_type,
-            origin=BUNDLE,
-            publisher=None,
-            facts=bundle.to_document(),
-            named=False,
-            added_at=now() + timedelta(seconds=number),
-            added_by="root",
-            token_id=None,
-        )
-        async with engine.begin() as connection:
-            assert await attestations.insert(connection, "public", new)
+@dataclass
+class Site:
+    """An index, a forge and another team that verifies."""
+
+    resources: Resources
+    index: MadeIndex
+    forge: Forge
+    team: Verifier
+
+    async def file(self, name: str = WHEEL) -> MadeFile:
+        """Insert a file."""
+        return await make_file(self.resources.engine, self.index, name)
+
+    async def built(self, file: MadeFile, *, named: bool = True, forge: Forge | None = None, **run: str) -> None:
+        """Keep build provenance of a file; of another forge what verifies by its own root."""
+        by = forge or self.forge
+        bundle = body(by.built(file.file_name, file.content, github(**run)))
+        await attest(self.resources, self.index, file, bundle, by.material(LENIENT), named=named, announce=False)
+
+    async def summarised(self, file: MadeFile, *, named: bool = True, **changes: Any) -> None:
+        """Keep a summary of the other team, with something changed in what it says."""
+        bundle, material = body(self.team.summary(file.file_name, file.content, **changes)), verified(self.team.pem)
+        given = self.forge.material(material)
+        await attest(self.resources, self.index, file, bundle, given, named=named, announce=False)
+
+    async def hosted(self, index: MadeIndex | None = None) -> list[HostedFile]:
+        """Return the files of an index, or of all."""
+        async with self.resources.engine.connect() as connection:
+            return [file async for file in hosted_files(connection, None if index is None else index.name)]
+
+    async def tried(
+        self, proposed: bytes, signed: bytes | None = None, more: dict[str, bytes] | None = None
+    ) -> tuple[DryRun, Sequence[Refused]]:
+        """Return a run over all files and what would be refused.
+
+        Args:
+            signed: the policy that is signed now.
+            more: roots that are signed beside the forge's.
+        """
+        material = TrustMaterial(signed, {**self.forge.material().roots, **(more or {})}, 1)
+        resources, at = self.resources, int(now().timestamp())
+        judging = Judging(resources.settings.attestations, resources.verifying)
+        run = DryRun(resources.engine, resources.objects, judging, material, proposed, at)
+        async with resources.engine.connect() as connection:
+            return run, [found async for found in run.refused(hosted_files(connection))]
 
 
-async def hosted(engine: AsyncEngine, index: MadeIndex | None = None) -> list[HostedFile]:
-    """Return the files of an index, or of all."""
-    async with engine.connect() as connection:
-        return [file async for file in hosted_files(connection, None if index is None else index.name)]
+@pytest.fixture(scope="module")
+def forge() -> Forge:
+    """A forge."""
+    return Forge()
 
 
-async def tried(engine: AsyncEngine, policy: str, signed: str | None = None) -> tuple[DryRun, Sequence[Refused]]:
-    """Return a run over all files and what would be refused."""
-    run = DryRun(parse_policy(policy.encode()), None if signed is None else parse_policy(signed.encode()), NOW)
-    return run, [found for file in await hosted(engine) if (found := run.judge(file)) is not None]
+@pytest.fixture(scope="module")
+def team(forge: Forge) -> Verifier:
+    """The other team."""
+    return Verifier(forge.instance)
 
 
-async def test_every_living_file_once(engine: AsyncEngine) -> None:
-    """A file comes once with all its facts; removed files, earlier lives, mirrors and other indexes do not."""
-    index, other = await make_index(engine), await make_index(engine, "root/dev")
+@pytest.fixture
+async def site(engine: AsyncEngine, forge: Forge, team: Verifier, tmp_path: Path) -> AsyncIterator[Site]:
+    """A site without files."""
+    async with service_resources(engine, tmp_path) as resources:
+        yield Site(resources, await make_index(engine), forge, team)
+
+
+async def test_every_living_file_once(site: Site, engine: AsyncEngine) -> None:
+    """A file comes once with all its bundles; removed files, earlier lives, mirrors and other indexes do not."""
+    other = await make_index(engine, "root/dev", public=False)
     mirror = await make_index(engine, "root/mirror", kind="mirror")
-    file = await make_file(engine, index, WHEEL)
-    await attest(engine, index, file, GOOD, replace(GOOD, predicate_type="https://example.com/x"))
-    removed = await make_file(engine, index, "widget-2.0-py3-none-any.whl")
+    file = await site.file()
+    await site.built(file)
+    await site.built(file, named=False, ref="refs/tags/v1.0.1")
+    removed = await site.file("widget-2.0-py3-none-any.whl")
     await make_file(engine, mirror, WHEEL)
     await make_file(engine, other, "gadget-1.0.tar.gz")
     old = await make_file(engine, other, "oldie-1.0.tar.gz")
     async with engine.begin() as connection:
         await connection.execute(update(File).where(File.id == removed.id).values(removed_at=now()))
         await connection.execute(update(Project).where(Project.id == old.project_id).values(life=0))
-    found = await hosted(engine)
-    assert [(one.index, one.project, one.version, len(one.facts)) for one in found] == [
-        ("root/stable", "widget", "1.0", 2),
-        ("root/dev", "gadget", "1.0", 0),
+    found = await site.hosted()
+    assert [(str(one.index), one.public, one.project, one.version, len(one.kept)) for one in found] == [
+        ("root/stable", True, "widget", "1.0", 2),
+        ("root/dev", False, "gadget", "1.0", 0),
     ]
-    assert VerifiedBundle.from_document(found[0].facts[0]) == GOOD
-    assert [one.project for one in await hosted(engine, other)] == ["gadget"]
+    assert [one.named for one in found[0].kept] == [True, False]
+    assert [one.project for one in await site.hosted(other)] == ["gadget"]
     async with engine.begin() as connection:
         await connection.execute(update(IndexRow).where(IndexRow.id == other.id).values(deleted_at=now()))
-    assert [one.project for one in await hosted(engine)] == ["widget"]
+    assert [one.project for one in await site.hosted()] == ["widget"]
 
 
-async def test_what_would_be_refused(engine: AsyncEngine) -> None:
+async def test_what_would_be_refused(site: Site) -> None:
     """Files are counted by what became of them, and each that would be refused comes with its verdict."""
-    index = await make_index(engine)
-    await attest(engine, index, await make_file(engine, index, WHEEL), GOOD)
-    late = await make_file(engine, index, "widget-2.0-py3-none-any.whl")
-    await attest(engine, index, late, GOOD)
-    await make_file(engine, index, "gadget-1.0.tar.gz")
-    run, refused = await tried(engine, edited({"deny: true": "attested: false"}), signed=LENIENT)
-    assert [(one.file.project, one.verdict.exit_code, one.is_new) for one in refused] == [("widget", 62, True)]
-    assert "'refs/tags/v1.0'; the rule 'widget' wants refs/tags/v2.0" in refused[0].verdict.reason
+    for version in ("1.0", "2.0"):
+        await site.built(await site.file(f"widget-{version}-py3-none-any.whl"), ref="refs/tags/v1.0")
+    for number in range(7):
+        await site.file(f"gadget-{number}.0.tar.gz")
+    run, refused = await site.tried(policy(source_refs="refs/tags/v{version}"), signed=LENIENT)
+    assert [(one.file.version, one.judgement.exit_code, one.is_new) for one in refused] == [("2.0", 62, True)]
+    assert "'refs/tags/v1.0'; the rule 'widget' wants refs/tags/v2.0" in refused[0].judgement.reason
     counted = run.counts.to_document()
-    assert (counted["files"], counted["taken"], counted["taken_without_evidence"]) == (3, 2, 1)
+    assert (counted["files"], counted["taken"], counted["taken_without_evidence"]) == (9, 8, 7)
     assert (counted["refused"], counted["refused_by_code"], counted["newly_refused"]) == (1, {"62": 1}, 1)
-    _, again = await tried(engine, POLICY, signed=POLICY)
-    assert [one.is_new for one in again] == [False] * 2
+    demanding = policy("nothing-else", rest='\n  - {match: "*", deny: true}\n')
+    _, again = await site.tried(demanding, signed=demanding)
+    assert [one.is_new for one in again] == [False] * 9
+    assert [one.file.version for one in again] == ["1.0", "2.0", *(f"{number}.0" for number in range(7))]
 
 
+@pytest.mark.parametrize("signed", [None, LENIENT])
 @pytest.mark.parametrize(
-    ("recorded", "signed", "proposed", "taken"),
+    ("edits", "code"),
     [
-        ("trusted_root.json", None, "private", True),
-        ("private", "private", "renamed", True),
-        ("company", "private", "private", False),
-        ("ancient", "private", "private", False),
+        ({'"private"': '"renamed"', "private:": "renamed:"}, 0),
+        ({f'"{ROOT_PATH}"': '"trust/copy.trusted_root.json"'}, 0),
+        ({f'"{ROOT_PATH}"': '"trust/other.trusted_root.json"'}, 60),
+        ({f'"{ROOT_PATH}"': '"trust/unsigned.trusted_root.json"'}, 60),
+        ({'test_roots: ["private"]\n': ""}, 60),
     ],
 )
-async def test_roots_are_compared_by_path(
-    engine: AsyncEngine, recorded: str, signed: str | None, proposed: str, taken: bool
+async def test_roots_count_as_the_proposed_policy_has_them(
+    site: Site, signed: bytes | None, edits: dict[str, str], code: int
 ) -> None:
-    """What was verified before there was a policy, or under another name of the same root, counts; no more does."""
-    index = await make_index(engine)
-    await attest(engine, index, await make_file(engine, index, WHEEL), evidence(root=recorded))
-    before = None if signed is None else POLICY
-    renamed = POLICY.replace("private", proposed)
-    _, refused = await tried(engine, renamed, before)
-    assert (refused == []) is taken
-    assert taken or refused[0].verdict.exit_code == 60
+    """A root may be called otherwise, or have come again under another path; what another one vouched for is nothing.
+
+    An instance for tests is a root only where the policy says so.
+    """
+    await site.built(await site.file())
+    roots = {
+        "trust/copy.trusted_root.json": site.forge.instance.trusted_root(),
+        "trust/other.trusted_root.json": Forge().instance.trusted_root(),
+    }
+    proposed = policy().decode()
+    for old, new in edits.items():
+        assert old in proposed
+        proposed = proposed.replace(old, new)
+    _, refused = await site.tried(proposed.encode(), signed, roots)
+    assert [one.judgement.exit_code for one in refused] == ([code] if code else [])
 
 
-async def test_a_name_that_changes_its_root(engine: AsyncEngine) -> None:
-    """A policy that gives a root's name to another root does not take what the first one vouched for."""
-    index = await make_index(engine)
-    await attest(engine, index, await make_file(engine, index, WHEEL), GOOD)
-    swapped = edited({'private: "trusted_root.json"': 'private: "trust/other.json"'})
-    _, refused = await tried(engine, swapped, POLICY)
-    assert refused[0].verdict.exit_code == 60
-    assert "trusted_root.json" in refused[0].verdict.reason
+async def test_what_verified_once_and_does_not_any_more(site: Site) -> None:
+    """A bundle that the pointer names refuses its file when it verifies no more, also where nothing is demanded."""
+    strange = Forge()
+    await site.built(await site.file(), forge=strange)
+    _, refused = await site.tried(LENIENT, LENIENT)
+    assert [(one.judgement.step, one.judgement.exit_code, one.is_new) for one in refused] == [("identity", 60, False)]
+    path = "trust/strange.trusted_root.json"
+    naming = LENIENT.replace(ROOT_PATH.encode(), path.encode())
+    assert (await site.tried(naming, LENIENT, {path: strange.instance.trusted_root()}))[1] == []
 
 
-async def test_continuity(engine: AsyncEngine) -> None:
+async def test_continuity(site: Site, engine: AsyncEngine) -> None:
     """A file without evidence that came after one with is refused; one that came before is taken."""
-    index = await make_index(engine)
-    first = await make_file(engine, index, "widget-0.9.tar.gz")
-    attested = await make_file(engine, index, WHEEL)
-    await make_file(engine, index, "widget-2.0.tar.gz")
-    await attest(engine, index, attested, GOOD)
+    first = await site.file("widget-0.9.tar.gz")
+    attested = await site.file()
+    await site.file("widget-2.0.tar.gz")
+    await site.built(attested)
     async with engine.begin() as connection:
         early = now() - timedelta(days=9)
         await connection.execute(update(File).where(File.id == first.id).values(uploaded_at=early))
         earlier = now() - timedelta(days=5)
         await connection.execute(update(File).where(File.id == attested.id).values(uploaded_at=earlier))
-    policy = 'schema: "policy/v1"\npackages: [{match: "widget", attested: false, continuity: true}]\n'
-    _, refused = await tried(engine, policy)
+    rule = b'packages: [{match: "widget", attested: false, continuity: true}]\n'
+    head = b'schema: "policy/v1"\nroots: {private: "trusted_root.json"}\ntest_roots: ["private"]\n'
+    _, refused = await site.tried(head + rule)
     assert [one.file.version for one in refused] == ["2.0"]
 
 
-async def test_facts_that_cannot_be_read_do_not_count(engine: AsyncEngine) -> None:
-    """A damaged row is counted, and its file judged without it."""
-    index = await make_index(engine)
-    file = await make_file(engine, index, WHEEL)
-    await attest(engine, index, file, GOOD)
-    [found] = await hosted(engine)
-    damaged = replace(found, facts=({"predicate_type": 1},))
-    run = DryRun(parse_policy(POLICY.encode()), None, NOW)
-    assert run.judge(damaged) is not None
-    assert run.counts.unreadable == 1
+async def test_bytes_that_are_not_what_was_kept_do_not_count(site: Site) -> None:
+    """A bundle that is missing or damaged in the store is counted, and its file judged without it."""
+    files = [await site.file(f"widget-{number}.0-py3-none-any.whl") for number in (1, 2, 3)]
+    for file in files:
+        await site.built(file)
+    keys = [bundle_key(one.kept[0].sha256, one.file_name) for one in await site.hosted()]
+    store = site.resources.objects.public
+    await store.delete(keys[0])
+    await store.put(keys[1], b"{}", Put.REPLACE)
+    run, refused = await site.tried(policy())
+    assert [one.file.version for one in refused] == ["1.0", "2.0"]
+    assert (run.counts.unreadable, run.counts.taken) == (2, 1)
 
 
-async def test_the_command(engine: AsyncEngine, database: str, tmp_path: Path) -> None:
+async def test_a_store_that_fails_ends_the_run(site: Site) -> None:
+    """Nothing is said of a file whose bundles cannot be read now."""
+    await site.built(await site.file())
+    site.resources = with_public_store(site.resources, AbsentStore())
+    with pytest.raises(LaunchError, match="not every file could be judged"):
+        await site.tried(policy())
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_summary_of_another_team(site: Site, named: bool) -> None:
+    """It satisfies a rule that takes the team's, whether or not a pointer names it; of a rule without it is nothing."""
+    await site.summarised(await site.file(), named=named)
+    run, refused = await site.tried(verified(site.team.pem), signed=LENIENT)
+    assert (refused, run.counts.taken, run.counts.vouched) == ([], 1, 0)
+    without = verified(site.team.pem).replace(b'    verifiers: ["team-a"]\n', b"")
+    _, refused = await site.tried(without, signed=verified(site.team.pem))
+    assert [(one.judgement.exit_code, one.is_new) for one in refused] == [(62, True)]
+    assert "demands an attestation of type" in refused[0].judgement.reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"verifier": {"id": f"{VERIFIER}/x"}}, 60, "verifier id"),
+        ({"resourceUri": f"countermark:root/stable/widget/1.0/{WHEEL}"}, 62, "resource"),
+        ({"verifiedLevels": ["SLSA_BUILD_LEVEL_1"]}, 62, "level"),
+        ({"timeVerified": "2020-01-01T00:00:00Z"}, 62, "age"),
+        ({"timeVerified": None}, 62, "age"),
+        ({"verificationResult": "FAILED"}, 62, "result"),
+        ({"policy": {"uri": "x", "digest": {"sha256": "b" * 64}}}, 62, "verifier's policy"),
+    ],
+)
+async def test_summaries_that_do_not_satisfy(site: Site, changes: dict[str, Any], code: int, words: str) -> None:
+    """Wrong verifier, wrong file, too low, too old, failed, by another policy: refused in the words of an upload."""
+    await site.summarised(await site.file(), named=False, **changes)
+    demanding = verified(site.team.pem, more="    min_level: 2\n").replace(b'"none"]}', b'"none"], max_age_days: 30}')
+    _, refused = await site.tried(demanding, signed=LENIENT)
+    assert [(one.judgement.exit_code, one.is_new) for one in refused] == [(code, True)]
+    assert words in refused[0].judgement.reason
+    _, refused = await site.tried(verified(Verifier(site.forge.instance).pem), signed=LENIENT)
+    assert "do not verify: none of the keys that the policy names signed it" in refused[0].judgement.reason
+
+
+async def test_the_command(engine: AsyncEngine, site: Site, database: str, tmp_path: Path) -> None:
     """It lists what would be refused, counts, and ends with 1; with 0 when nothing is; with 2 for what is no index."""
-    index = await make_index(engine)
-    await attest(engine, index, await make_file(engine, index, WHEEL), replace(GOOD, signed_at=int(now().timestamp())))
-    await make_file(engine, index, "gadget-1.0.tar.gz")
-    await publish_trust(engine, 1, {"trust/policy.yaml": LENIENT.encode()})
-    (tmp_path / "policy.yaml").write_text(POLICY)
+    await site.built(await site.file())
+    await site.summarised(await site.file("widget-1.1-py3-none-any.whl"))
+    await site.file("gadget-1.0.tar.gz")
+    await trust(engine, site.forge.material(LENIENT))
+    proposed = verified(site.team.pem).decode().replace(OPEN_RULE, '\n  - {match: "*", deny: true}\n')
+    (tmp_path / "policy.yaml").write_text(proposed)
 
     async def ran(*more: str) -> Result:
         given = ["policy", "dry-run", "--policy", str(tmp_path / "policy.yaml"), "--data", str(tmp_path), *more]
-        return await asyncio.to_thread(CliRunner().invoke, app, [*given, "--set", f"database.url={database}"])
+        pairs = ["--set", f"database.url={database}", "--set", f"objects.folder={tmp_path}"]
+        return await asyncio.to_thread(CliRunner().invoke, app, [*given, *pairs])
 
     found = await ran()
     assert found.exit_code == 1, found.output
     line, summary = found.stdout.splitlines()
     assert line.startswith("newly refused: root/stable gadget 1.0 gadget-1.0.tar.gz: the policy denies gadget")
-    assert summary == "2 files: 1 taken (0 of them without evidence), 1 refused (1 with 62), 1 of them taken today"
+    assert summary == "3 files: 2 taken (0 of them without evidence), 1 refused (1 with 62), 1 of them taken today"
     refused, counts = map(orjson.loads, (await ran("--json", "--index", "root/stable")).stdout.splitlines())
-    assert (refused["file"], counts["newly_refused"]) == ("gadget-1.0.tar.gz", 1)
-    (tmp_path / "policy.yaml").write_text(LENIENT)
+    assert (refused["file"], refused["exit_code"], refused["step"]) == ("gadget-1.0.tar.gz", 62, "policy")
+    assert (refused["verdict"]["exit_code"], counts["newly_refused"]) == (62, 1)
+    (tmp_path / "policy.yaml").write_bytes(LENIENT)
+    await publish_trust(engine, 2, {"trust/policy.yaml": verified(site.team.pem), **site.forge.material().roots})
+    refusing = await ran()
+    # Nothing is demanded, and what a pointer names has to verify: the team's key is named no more.
+    assert (refusing.exit_code, "widget-1.1" in refusing.stdout) == (1, True), refusing.output
+    (tmp_path / "policy.yaml").write_text(verified(site.team.pem).decode())
     assert (await ran()).exit_code == 0
     assert isinstance((await ran("--index", "root/none")).exception, UsageError)
 
@@ -205,12 +305,3 @@ def test_a_proposed_policy_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("schema: policy/v1\n")
     with pytest.raises(UsageError, match="packages must be a list"):
         read_proposed(tmp_path / "bad.yaml")
-
-
-def test_documents_are_json() -> None:
-    """A refusal is JSON, with all checks."""
-    file = HostedFile("root/stable", "widget", "1.0", WHEEL, Sha256("0" * 64), (), had_provenance=False)
-    refused = DryRun(parse_policy(POLICY.encode()), None, NOW).judge(file)
-    assert refused is not None
-    document = orjson.loads(orjson.dumps(refused.to_document()))
-    assert (document["index"], document["verdict"]["exit_code"]) == ("root/stable", 62)

@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from countermark.chain import FURTHER, Report, Step, link_of
-from countermark.codes import NO_POLICY, POLICY_UNREADABLE, attestation_code, code_of
 from countermark.core.attestations.facts import LogKind, VerifiedBundle
 from countermark.core.attestations.judgements import CHAIN_STEPS, BundleReport, JudgedFile, Judgement
 from countermark.core.attestations.trust_material import TrustMaterial
+from countermark.core.codes import NO_POLICY, POLICY_UNREADABLE, code_of, failed_check, judgement_code
 from countermark.core.digest import sha256_of
 from countermark.core.errors import (
     AttestationUnreadable,
@@ -309,13 +309,11 @@ def _of_verdict(verdict: Verdict) -> Mapping[str, object]:
 
 def _for_machines(file: JudgedFile, policy: Policy | None, judgement: Judgement) -> tuple[str, Mapping[str, object]]:
     """Return the code of a refusal, and what was compared: of the attestation that failed, else of the policy."""
-    verdict = judgement.verdict
-    if (judgement.exit_code, judgement.step) != (verdict.exit_code, verdict.step):
-        failures = (report.failure for report in judgement.bundles if report.failure is not None)
-        return attestation_code(next(failures).step), {}
-    failed = verdict.failed
+    code, failed = judgement_code(judgement), judgement.verdict.failed
+    if failed_check(judgement) is not None:
+        return code, {}
     compared = {} if failed is None else {"wanted": failed.wanted, "found": failed.found}
-    return code_of(verdict), compared | _rule(file, policy)
+    return code, compared | _rule(file, policy)
 
 
 def _rule(file: JudgedFile, policy: Policy | None) -> dict[str, object]:

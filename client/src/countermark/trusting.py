@@ -6,7 +6,6 @@ Source: trust contract sections 2.3 and 4.
 from __future__ import annotations
 
 from countermark.chain import during
-from countermark.codes import POLICY_UNREADABLE
 from countermark.core.attestations.bundle import MAX_BUNDLE_BYTES
 from countermark.core.attestations.trust_material import (
     MAX_POLICY_BYTES,
@@ -15,6 +14,7 @@ from countermark.core.attestations.trust_material import (
     BadTrustMaterial,
     TrustMaterial,
 )
+from countermark.core.codes import POLICY_UNREADABLE
 from countermark.core.errors import ClientError, PointerUnreadable, PolicyRefused
 from countermark.core.names import FileName, NormalizedName, summary_target
 from countermark.further import Further

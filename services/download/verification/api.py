@@ -25,11 +25,17 @@ from services.download.verification.chain import File
 from services.download.verification.steps import NO_TARGET, Result, Step
 from services.download.verification.verifying import Examinations, Examined
 from shared.auth.verifier import Verifier
+from shared.described import problem_for_now
 from shared.errors import ErrorKind, ServiceError
 from shared.faces import Face, FaceKind
 from shared.reading.access import Access, Place
 from shared.reading.mirrored import MirroredFile
 from shared.resources import Resources
+
+_LATER: dict[int | str, dict[str, Any]] = {
+    429: problem_for_now("Four files of this caller wait already: ask again later"),
+    503: problem_for_now("Too many files wait, or store, catalogue or verifying cannot be used now: ask again later"),
+}
 
 
 class _Answer(BaseModel):
@@ -42,6 +48,9 @@ class StepAnswer(_Answer):
     number: int
     name: str
     result: Result
+    code: str | None = Field(
+        description="of a step that failed: what `countermark verify --json` tells machines of the same; stays as it is"
+    )
     reason: str = Field(description="for people; may change")
     evidence: Mapping[str, Any] = Field(description="versions and digests of the documents that were looked at")
 
@@ -49,7 +58,12 @@ class StepAnswer(_Answer):
     def of(cls, step: Step) -> StepAnswer:
         """Return what is told of a step."""
         return cls(
-            number=step.number, name=step.name, result=step.result, reason=step.reason, evidence=dict(step.evidence)
+            number=step.number,
+            name=step.name,
+            result=step.result,
+            code=step.code,
+            reason=step.reason,
+            evidence=dict(step.evidence),
         )
 
 
@@ -63,6 +77,7 @@ class VerificationAnswer(_Answer):
     verified: bool
     exit_code: int = Field(description="what `countermark verify` ends with for the same")
     failed: str | None = Field(description="name of the first step that failed")
+    code: str | None = Field(description="of the step that failed")
     reason: str = Field(description="of the step that failed, else of the last; for people")
     serial: int = Field(description="of the publication that was looked at")
     checked_at: datetime
@@ -148,6 +163,7 @@ def _answer(file: File, found: Examined, now: datetime) -> VerificationAnswer:
         verified=verification.verified,
         exit_code=verification.exit_code,
         failed=None if failure is None else failure.name,
+        code=None if failure is None else failure.code,
         reason=verification.steps[-1].reason if failure is None else failure.reason,
         serial=found.state.head.serial,
         checked_at=now,
@@ -159,7 +175,7 @@ def verification_router(verifying: Verifying) -> APIRouter:
     """Return the route below /api/v1/verify."""
     router = APIRouter(prefix="/api/v1/verify")
 
-    @router.get("/{owner}/{index}/{project}/{version}/{filename}")
+    @router.get("/{owner}/{index}/{project}/{version}/{filename}", responses=_LATER)
     async def verify_file(
         owner: str, index: str, project: str, version: str, filename: str, request: Request
     ) -> VerificationAnswer:

@@ -16,10 +16,10 @@ from countermark.core.attestations.bundle import MAX_BUNDLE_BYTES
 from countermark.core.attestations.judgements import JudgedFile
 from countermark.core.attestations.trust_material import BadTrustMaterial, TrustMaterial
 from countermark.core.binding import Asked, check_pointer
+from countermark.core.codes import judgement_code
 from countermark.core.digest import Sha256
 from countermark.core.errors import PointerRefused
 from countermark.core.filenames import Distribution
-from countermark.core.names import summary_target
 from countermark.core.pointer import MAX_POINTER_BYTES, MalformedPointer, Pointer, Resource, parse_pointer
 from services.download.verification.hashes import Hashes
 from services.download.verification.judged import note_judgement
@@ -44,9 +44,9 @@ from services.download.verification.steps import (
 )
 from services.download.verification.stored import Found, Seen, read_object
 from shared.attesting.judging import Judging
+from shared.attesting.own_summaries import own_summary
 from shared.auth.directory import IndexRecord
 from shared.catalogue.attestations import object_name
-from shared.catalogue.tidying import newest_digests
 from shared.catalogue.trust_material import POLICY as POLICY_TARGET
 from shared.catalogue.trust_material import named_material
 from shared.objects.interface import Key, ObjectStore
@@ -224,7 +224,8 @@ class Run:
         judgement = judged.for_clients(is_named=named is not None)
         if not judgement.passed and self.judging.is_unreadable(material):
             self.chain.skip_to(POLICY, "not looked at, since the policy cannot be read")
-            raise self.chain.failed(POLICY, judgement.exit_code, judgement.reason, policy=UNREADABLE)
+            code = judgement_code(judgement)
+            raise self.chain.refused(POLICY, judgement.exit_code, code, judgement.reason, policy=UNREADABLE)
         note_judgement(self.chain, judgement, material)
 
     async def _material(self, report: MetadataReport) -> TrustMaterial:
@@ -259,15 +260,14 @@ class Run:
 
     async def _summary(self, material: TrustMaterial, asked: JudgedFile) -> Sequence[bytes]:
         """Return the signed summary of the file, where the policy takes what a verifier found; it proves itself."""
-        rule = self.judging.rule_for(material, asked)
-        if rule is None or not rule.verifiers:
+        if not self.judging.takes_summaries(material, asked):
             return ()
-        path = summary_target(self.file.distribution.project, self.file.distribution.file_name)
         async with self.resources.engine.connect() as connection:
-            digest = (await newest_digests(connection, self.file.index.id, [path])).get(path)
-        if digest is None:
+            signed = await own_summary(connection, self.file.index.id, asked)
+        if signed is None:
             return ()
-        found = await self._read(target_key(self.file.index.name, path, digest), MAX_BUNDLE_BYTES)
+        key, digest = signed
+        found = await self._read(key, MAX_BUNDLE_BYTES)
         return () if found is None or found.sha256 != digest else (found.body,)
 
     async def _bundle(self, digest: Sha256) -> Found | None:

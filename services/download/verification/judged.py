@@ -8,6 +8,7 @@ from countermark.core.attestations.judgements import CHAIN_STEPS, BundleReport, 
 from countermark.core.attestations.results import EXIT_CODES
 from countermark.core.attestations.results import Step as BundleStep
 from countermark.core.attestations.trust_material import TrustMaterial
+from countermark.core.codes import judgement_code
 from countermark.core.digest import sha256_of
 from services.download.verification.claims import claims_of
 from services.download.verification.steps import IDENTITY, LOG, OF_BUNDLES, POLICY, STATEMENT, Chain
@@ -55,7 +56,7 @@ def note_judgement(chain: Chain, judgement: Judgement, material: TrustMaterial) 
     if judgement.passed:
         chain.passed(POLICY, judgement.reason, **evidence)
         return
-    raise chain.failed(POLICY, judgement.exit_code, judgement.reason, **evidence)
+    raise chain.refused(POLICY, judgement.exit_code, judgement_code(judgement), judgement.reason, **evidence)
 
 
 def _counting(judgement: Judgement) -> BundleReport:
@@ -82,14 +83,16 @@ def _note_bundle(chain: Chain, judgement: Judgement, report: BundleReport) -> No
     verdict, verified = judgement.verdict, report.verified
     known: dict[str, Any] = {} if verified is None else verified.to_document() | {"predicate": None}
     evidence = {"bundle_sha256": report.bundle_sha256, "predicate_type": report.predicate_type}
+    code = judgement_code(judgement)
     passed = dict(report.steps)
     for name in OF_BUNDLES:
         mine = [step for step, link in CHAIN_STEPS.items() if link == name and step is not BundleStep.IDENTITY]
         if report.failure is not None and CHAIN_STEPS[report.failure.step] == name:
-            raise chain.failed(name, EXIT_CODES[report.failure.step], report.failure.detail, **evidence)
+            failure = report.failure
+            raise chain.refused(name, EXIT_CODES[failure.step], code, failure.detail, **evidence)
         if not judgement.passed and report.failure is None and verdict.step == name:
             checks = verdict.to_document()["checks"]
-            raise chain.failed(name, verdict.exit_code, verdict.reason, **evidence, checks=checks)
+            raise chain.refused(name, verdict.exit_code, code, verdict.reason, **evidence, checks=checks)
         if name == LOG and verified is not None and verified.log == "none":
             chain.skipped(name, "no log took it in, and none is demanded")
         elif name == STATEMENT and verified is not None:

@@ -77,7 +77,7 @@ class Refusals:
         """Return what is told of a file whose chain is broken; give the alarm, and have it held where it is its own
         fault."""
         fault = fault_of(failure)
-        facts = {"step": failure.name, "exit_code": str(failure.code)}
+        facts = {"step": failure.name, "exit_code": str(failure.exit_code)}
         why = f"verification on read failed at step {failure.number}, {failure.name}: {_ascii(failure.reason)}"
         why = why[:_MOST_WORDS]
         if self._is_new(key, failure):
@@ -116,7 +116,7 @@ class Refusals:
     def _alarm(self, owner: IndexRecord, hosted: Hosted, failure: Step, why: str) -> None:
         fault = fault_of(failure)
         self._resources.metrics.refused_read(failure.name, fault)
-        told = {"step": failure.name, "exit_code": str(failure.code), "policy": _about(failure)[2], "reason": why}
+        told = {"step": failure.name, "exit_code": str(failure.exit_code), "policy": _about(failure)[2], "reason": why}
         level = log.warning if fault is Fault.OF_THE_POLICY else log.error
         level("read_refused", index=str(owner.name), file=hosted.file_name, fault=str(fault), **told)
 
@@ -138,7 +138,12 @@ class Refusals:
         Raises:
             SQLAlchemyError, OSError: the catalogue cannot be used now.
         """
-        told: dict[str, Any] = {"file": hosted.file_name, "reason": why, "step": failure.name, "code": failure.code}
+        told: dict[str, Any] = {
+            "file": hosted.file_name,
+            "reason": why,
+            "step": failure.name,
+            "code": failure.exit_code,
+        }
         waiting = select(Outbox.id).where(
             Outbox.index_id == owner.id,
             Outbox.kind == HoldFile.kind,
@@ -164,7 +169,7 @@ class Refusals:
 
 
 def _about(failure: Step) -> About:
-    return failure.name, failure.code, failure.evidence.get("policy_sha256")
+    return failure.name, failure.exit_code, failure.evidence.get("policy_sha256")
 
 
 def _refused_by_policy(owner: IndexRecord, hosted: Hosted, failure: Step, facts: dict[str, str]) -> ServiceError:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from countermark.core.codes import link_code
+
 
 class Result(StrEnum):
     """How a step ended."""
@@ -44,6 +46,9 @@ NOTHING = 10
 NO_TARGET, OTHER_METADATA, REFUSED = 11, 23, 62
 """What a client ends with: nothing is signed; it is not what was signed; the policy does not take it."""
 
+CONTRADICTED = "catalogue-contradicts"
+"""Code of the step `catalogue`, which no client has."""
+
 UNREADABLE, MISSING = "unreadable", "missing"
 """Evidence `policy` of the step of that name where the signed policy is none that is known here; `page` of the step
 `catalogue` where the signed page cannot be had, or the core metadata are not there."""
@@ -67,7 +72,8 @@ class Step:
     """A step that was done, or left out.
 
     Attributes:
-        code: what a client ends with at this step; 0 unless it failed.
+        exit_code: what a client ends with at this step; 0 unless it failed.
+        code: what a client tells machines then (`countermark.core.codes`); None unless it failed.
         reason: a sentence for people, without a full stop.
         evidence: JSON-ready: versions and digests of the documents that were looked at.
     """
@@ -76,7 +82,8 @@ class Step:
     result: Result
     reason: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
-    code: int = 0
+    exit_code: int = 0
+    code: str | None = None
 
     @property
     def number(self) -> int:
@@ -89,14 +96,14 @@ def fault_of(failure: Step) -> Fault:
     if failure.name in (ROOT, TIMESTAMP, SNAPSHOT):
         return Fault.OF_THE_INDEX
     if failure.name == TARGET:
-        return Fault.OF_THE_FILE if failure.code == NO_TARGET else Fault.OF_THE_INDEX
+        return Fault.OF_THE_FILE if failure.exit_code == NO_TARGET else Fault.OF_THE_INDEX
     if failure.name == CATALOGUE:
         return Fault.OF_THE_INDEX if "page" in failure.evidence else Fault.OF_THE_FILE
-    if failure.code == NOTHING:
+    if failure.exit_code == NOTHING:
         return Fault.OF_THE_INDEX
-    if failure.name == POLICY and (failure.code == OTHER_METADATA or failure.evidence.get("policy") == UNREADABLE):
+    if failure.name == POLICY and (failure.exit_code == OTHER_METADATA or failure.evidence.get("policy") == UNREADABLE):
         return Fault.OF_THE_INDEX
-    return Fault.OF_THE_POLICY if (failure.name, failure.code) == (POLICY, REFUSED) else Fault.OF_THE_FILE
+    return Fault.OF_THE_POLICY if (failure.name, failure.exit_code) == (POLICY, REFUSED) else Fault.OF_THE_FILE
 
 
 class Broken(Exception):
@@ -117,9 +124,14 @@ class Chain:
         """Note that there is nothing to look at."""
         self._note(Step(name, Result.SKIPPED, reason))
 
-    def failed(self, name: str, code: int, reason: str, **evidence: Any) -> Broken:
-        """Note that a step failed; the caller raises what is returned."""
-        self._note(Step(name, Result.FAILED, reason, evidence, code))
+    def failed(self, name: str, exit_code: int, reason: str, **evidence: Any) -> Broken:
+        """Note that a step failed that looks into no attestation; the caller raises what is returned."""
+        code = CONTRADICTED if name == CATALOGUE else link_code(exit_code)
+        return self.refused(name, exit_code, code, reason, **evidence)
+
+    def refused(self, name: str, exit_code: int, code: str, reason: str, **evidence: Any) -> Broken:
+        """Note that attestations or the policy do not let a file pass; the caller raises what is returned."""
+        self._note(Step(name, Result.FAILED, reason, evidence, exit_code, code))
         return Broken(reason)
 
     def skip_to(self, name: str, reason: str) -> None:
@@ -167,4 +179,4 @@ class Verification:
     def exit_code(self) -> int:
         """What `countermark verify` ends with for the same."""
         failure = self.failure
-        return 0 if failure is None else failure.code
+        return 0 if failure is None else failure.exit_code

@@ -99,6 +99,7 @@ async def test_with_attestation(site: Verified, forge: Forge) -> None:
     await site.signed.publish()
     found = await site.found()
     assert found["verified"], found["reason"]
+    assert ({step["code"] for step in found["steps"]}, found["code"]) == ({None}, None)
     assert {step["result"] for step in found["steps"]} == {"passed"}
     evidence = {step["name"]: step["evidence"] for step in found["steps"]}
     assert evidence["identity"]["issuer"] == "https://token.actions.githubusercontent.com"
@@ -186,17 +187,17 @@ async def test_bundles_that_do_not_verify(site: Verified, forge: Forge) -> None:
     """A bundle of another file, a foreign authority's and one that is none break it at their step, signed or not."""
     trust(site, forge)
     files = {
-        "thing-1.1-py3-none-any.whl": (body(forge.built(WHEEL, CONTENT)), "subject", 52),
-        "thing-1.2-py3-none-any.whl": (b'{"mediaType": "none"}', "statement", 51),
+        "thing-1.1-py3-none-any.whl": (body(forge.built(WHEEL, CONTENT)), "subject", 52, "attestation.subject"),
+        "thing-1.2-py3-none-any.whl": (b'{"mediaType": "none"}', "statement", 51, "attestation.structure"),
     }
     foreign = body(Forge().built("thing-1.3-py3-none-any.whl", CONTENT))
-    files["thing-1.3-py3-none-any.whl"] = (foreign, "identity", 60)
-    for name, (bundle, _, _) in files.items():
+    files["thing-1.3-py3-none-any.whl"] = (foreign, "identity", 60, "attestation.certificate")
+    for name, (bundle, *_) in files.items():
         await site.signed.add(name, CONTENT, bundle)
     await site.signed.publish()
-    for name, (_, step, code) in files.items():
+    for name, (_, *expected) in files.items():
         found = (await site.ask(name, name.split("-")[1])).json()
-        assert (found["failed"], found["exit_code"]) == (step, code), found["reason"]
+        assert [found["failed"], found["exit_code"], found["code"]] == expected, found["reason"]
 
 
 async def test_policy(site: Verified, forge: Forge) -> None:
@@ -208,8 +209,9 @@ async def test_policy(site: Verified, forge: Forge) -> None:
     await site.signed.add(other, CONTENT, body(forge.built(other, CONTENT, claims)))
     await site.signed.publish()
     assert await site.broken() == ("policy", 62)
+    assert (await site.found())["code"] == "policy.predicate"
     found = (await site.ask(other, "1.1")).json()
-    assert (found["failed"], found["exit_code"]) == ("identity", 60), found["reason"]
+    assert (found["failed"], found["exit_code"], found["code"]) == ("identity", 60, "policy.workflow"), found["reason"]
 
 
 async def test_altered_policy(site: Verified, forge: Forge) -> None:
@@ -309,6 +311,7 @@ async def test_fair_turns(site: Verified, engine: AsyncEngine) -> None:
             answer = await client.get(f"/api/v1/verify/root/stable/thing/{name.split('-')[1]}/{name}", **more)
         if answer.status_code == 429:
             assert answer.headers["retry-after"] == "5"
+            assert answer.headers["content-type"] == "application/problem+json"
             assert "waiting to be verified" in answer.json()["detail"]
         return answer.status_code
 

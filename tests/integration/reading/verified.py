@@ -47,6 +47,8 @@ class Verified:
         results = [step["result"] for step in found["steps"]]
         at = results.index("failed")
         assert not found["verified"]
+        assert [step["code"] for step in found["steps"] if step["code"] is not None] == [found["code"]]
+        assert found["steps"][at]["code"] == found["code"]
         assert found["steps"][at]["name"] == found["failed"]
         assert found["steps"][at]["reason"] == found["reason"] != ""
         assert "failed" not in results[at + 1 :]

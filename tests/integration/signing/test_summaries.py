@@ -13,11 +13,14 @@ from countermark.core.attestations.judging import judge
 from countermark.core.attestations.trust_material import TrustMaterial
 from countermark.core.ceremony.keys import fingerprint
 from countermark.core.digest import sha256_of
+from deploy.dry_running import Counts, DryRun
 from services.signing.keys.handles import load_handles
 from services.signing.keys.signers import Signers
 from services.signing.upkeep.rebuilding import rebuild
 from services.signing.upkeep.sweeping import sweep
+from shared.attesting.judging import Judging
 from shared.catalogue import publications
+from shared.catalogue.dry_run import hosted_files
 from shared.catalogue.tables import File
 from shared.jobs.messages import PublishIndex
 from shared.trust.roles import Role
@@ -125,6 +128,34 @@ async def test_own_summaries_let_nothing_be_signed(site: Site) -> None:
     assert (state, "no evidence for itself" in words) == ("failed", True), words
     assert site.target(f"{circle.file_name}.pointer") is None
     assert site.pointer(file) is not None
+
+
+async def test_dry_runs_take_what_clients_take(site: Site) -> None:
+    """Of a file that was signed, a policy that withdraws its builder and names the own key is taken by clients alone,
+    and told as such; a file that never had a summary, or whose summary is gone, is refused."""
+    await site.policy(policy())
+    file = await site.upload()
+    await site.attest(file, site.bundle(file))
+    await site.publish()
+    bare = await site.upload("widget-1.1-py3-none-any.whl")
+    proposed = (await own_verifier(site, "root/stable")).replace(b"refs/tags/v*", b"refs/tags/gone-*")
+    resources, signed = site.resources, await site.resources.trusted.material()
+    judging = Judging(resources.settings.attestations, resources.verifying)
+
+    async def tried() -> tuple[Counts, list[Any]]:
+        run = DryRun(resources.engine, resources.objects, judging, signed, proposed, int(now().timestamp()))
+        async with resources.engine.connect() as connection:
+            refused = [(one.file.file_name, one.is_new) async for one in run.refused(hosted_files(connection))]
+        return run.counts, refused
+
+    counts, refused = await tried()
+    assert refused == [(bare.file_name, False)]
+    assert (counts.taken, counts.vouched, counts.newly) == (1, 1, 0)
+    for path in (site.folder / "public/indexes/root/stable/targets/pointers/widget").glob("*.vsa.json"):
+        path.write_bytes(b"{}")
+    counts, refused = await tried()
+    assert sorted(refused) == [(WHEEL, True), (bare.file_name, False)]
+    assert (counts.taken, counts.vouched) == (0, 0)
 
 
 async def own_verifier(site: Site, index: str) -> bytes:

@@ -12,9 +12,10 @@ from countermark.core.attestations.judgements import BundleReport, Judgement
 from countermark.core.attestations.results import Failed
 from countermark.core.attestations.results import Step as BundleStep
 from countermark.core.attestations.trust_material import TrustMaterial
+from countermark.core.codes import policy_code
 from countermark.core.digest import Sha256
 from countermark.core.policy.model import SLSA_V1
-from countermark.core.policy.verdicts import Verdict
+from countermark.core.policy.verdicts import Check, CheckName, Verdict
 from services.download.verification.claims import claims_of
 from services.download.verification.judged import note_judgement
 from services.download.verification.steps import NAMES, OF_BUNDLES, Broken, Chain, Result, Step, Verification
@@ -114,17 +115,23 @@ def test_bundle_fails(failed: BundleStep, name: str, code: int) -> None:
     chain = Verification(tuple(steps.values()))
     assert chain.failure is not None
     assert (chain.failure.name, chain.exit_code, chain.failure.reason) == (name, code, "why")
+    assert chain.failure.code == f"attestation.{failed}"
     at = NAMES.index(name)
     assert {steps[one].result for one in NAMES[:at]} == {Result.PASSED}
     assert {steps[one].result for one in NAMES[at + 1 :]} == {Result.SKIPPED}
 
 
-@pytest.mark.parametrize(("step", "code"), [("identity", 60), ("log", 61), ("log", 62), ("policy", 62)])
-def test_policy_refuses(step: str, code: int) -> None:
+@pytest.mark.parametrize(
+    ("step", "exit_code", "check"),
+    [("identity", 60, "workflow ref"), ("log", 61, "log"), ("log", 62, "age"), ("policy", 62, "verifier's policy")],
+)
+def test_policy_refuses(step: str, exit_code: int, check: CheckName) -> None:
     """A bundle that verified and is not what the policy wants fails at the step that the verdict names."""
-    refused = Verdict(False, True, code, step, "another workflow")  # type: ignore[arg-type]
-    steps = noted(Judgement((bundle(),), refused, code, "another workflow", step))
-    assert (steps[step].result, steps[step].code, steps[step].reason) == (Result.FAILED, code, "another workflow")
+    checks = (Check("root", "private", "private", ok=True), Check(check, "this", "that", ok=False))
+    refused = Verdict(False, True, exit_code, step, "another", checks=checks)  # type: ignore[arg-type]
+    found = noted(Judgement((bundle(),), refused, exit_code, "another", step))[step]
+    assert (found.result, found.exit_code, found.reason) == (Result.FAILED, exit_code, "another")
+    assert found.code == policy_code(check)
 
 
 def test_bundle_that_decides_nothing() -> None:
@@ -161,3 +168,33 @@ def test_order() -> None:
         chain.passed("snapshot", "too early")
     with pytest.raises(AssertionError, match="each step once"):
         chain.finished()
+
+
+@pytest.mark.parametrize(
+    ("name", "exit_code", "code"),
+    [
+        ("root", 10, "network-failure"),
+        ("timestamp", 20, "below-threshold"),
+        ("snapshot", 21, "expired"),
+        ("snapshot", 22, "rolled-back"),
+        ("target", 23, "invalid-metadata"),
+        ("target", 11, "no-such-target"),
+        ("pointer", 30, "pointer-unreadable"),
+        ("pointer", 31, "pointer-mismatch"),
+        ("digest", 40, "wrong-length"),
+        ("digest", 41, "wrong-digest"),
+        ("attestation digest", 50, "attestation-altered"),
+        ("policy", 23, "invalid-metadata"),
+        ("catalogue", 10, "catalogue-contradicts"),
+    ],
+)
+def test_codes_of_links(name: str, exit_code: int, code: str) -> None:
+    """A link that breaks without an attestation being judged has the code of the client's failure; one that holds, or
+    is not looked at, has none."""
+    chain = Chain()
+    chain.skip_to(name, "x")
+    with pytest.raises(Broken, match="why"):
+        raise chain.failed(name, exit_code, "why")
+    steps = chain.finished()
+    assert [(step.name, step.code) for step in steps if step.code is not None] == [(name, code)]
+    assert Verification(steps).exit_code == exit_code

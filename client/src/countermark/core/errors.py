@@ -86,9 +86,14 @@ class ClientError(Exception):
         self.problem = problem
         self.remedy = remedy or self.default_remedy
         self.step = ""
-        self.code = _CAPITAL.sub("-", type(self).__name__).lower()
+        self.code = self.usual_code()
         self.details: Mapping[str, object] = {}
         super().__init__(problem)
+
+    @classmethod
+    def usual_code(cls) -> str:
+        """Return what is told machines of a failure of this class that has no code of its own."""
+        return _CAPITAL.sub("-", cls.__name__).lower()
 
     def __str__(self) -> str:
         return f"{self.link}: {self.problem}." + (f" {self.remedy}" if self.remedy else "")
