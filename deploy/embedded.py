@@ -9,13 +9,10 @@ addresses are printed. The end goes the other way. Source: architecture section 
 from __future__ import annotations
 
 import asyncio
-import gc
-import importlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 from pydantic import SecretStr
@@ -25,6 +22,7 @@ from deploy.ports import Ports
 from deploy.postgres import PostgresServer
 from deploy.supervisor import Stopped, StopRequest, first_cause
 from deploy.valkey import ValkeyServer
+from shared.lasting import load
 from shared.settings import Settings
 
 _EVERYTHING = "deploy.everything"
@@ -106,7 +104,7 @@ async def up(settings: Settings, say: Say, *, programs: str) -> None:
         async with StopRequest().listening() as stop:
             with suppress(Stopped):
                 # In a thread, so that the children are looked after meanwhile. They start on this one and end with it.
-                loading = asyncio.create_task(asyncio.to_thread(_load_everything))
+                loading = asyncio.create_task(asyncio.to_thread(load, _EVERYTHING))
                 async with children.running():
                     everything = await stop.unless_asked(loading)
                     told = children.told(ports.told(settings))
@@ -119,7 +117,7 @@ async def init(settings: Settings, say: Say) -> None:
     Raises:
         LaunchError: it cannot be made.
     """
-    everything = await asyncio.to_thread(_load_everything)
+    everything = await asyncio.to_thread(load, _EVERYTHING)
     if settings.database.url is not None and settings.queue.url is not None:
         await everything.initialise(settings, say)
         return
@@ -127,14 +125,3 @@ async def init(settings: Settings, say: Say) -> None:
     with folder.held():
         async with children.running():
             await everything.initialise(children.told(settings), say)
-
-
-def _load_everything() -> ModuleType:
-    """Import all services, without looking for garbage meanwhile: imports make none, and it takes an eighth longer."""
-    gc.disable()
-    try:
-        return importlib.import_module(_EVERYTHING)
-    finally:
-        # What was imported stays for ever: later searches for garbage pass it over.
-        gc.freeze()
-        gc.enable()

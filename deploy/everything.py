@@ -20,6 +20,7 @@ from gateway.settings import addresses_of
 from gateway.upstream import Mounted
 from shared.catalogue.clock_watch import ClockWatch
 from shared.clock import SystemClock
+from shared.lasting import settle
 from shared.settings import Settings
 
 log = structlog.get_logger()
@@ -50,6 +51,7 @@ async def run(start: Start) -> None:
                 else:
                     await stop.unless_asked(first_steps.until_published(resources, first.deployment))
                 work.serve(HttpServer(apps.api, start.ports.api), HttpServer(apps.ui, start.ports.ui), *telling)
+                settle()
                 with start.folder.announced(_running(settings)):
                     start.say(banner.render(_facts(start, first)))
                     start.say(_waiting(first))

@@ -32,6 +32,7 @@ from shared.catalogue.engine import CATALOGUE_AWAY
 from shared.catalogue.faults import catalogue_fault
 from shared.clock import Clock, SystemClock
 from shared.http import health_routes, machine_stack
+from shared.lasting import settle
 from shared.metrics import Metrics
 from shared.objects.interface import ObjectStoreError
 from shared.resources import Resources
@@ -135,6 +136,7 @@ async def serve_gateway(settings: Settings, say: Say) -> None:
                 grace = told.stopping.grace
                 work.serve(HttpServer(apps.api, ports.api, grace=grace), HttpServer(apps.ui, ports.ui, grace=grace))
                 work.serve(*telling)
+                settle()
                 say(f"gateway: API on port {port_of(ports.api)}, UI on port {port_of(ports.ui)}\n")
                 await alone.until_stopped()
 
@@ -177,6 +179,7 @@ async def _run(alone: Alone, service: Service, say: Say) -> None:
             _begin(work, alone, service)
             app = service_app(service, needs, alone.resources.metrics, listen.proxies)
             work.serve(HttpServer(app, listening, grace=settings.stopping.grace), *telling)
+            settle()
             say(f"{service.name}: port {port_of(listening)}\n")
             await alone.until_stopped()
 

@@ -10,7 +10,6 @@ Source: architecture section 10 ("private addresses are refused unless allowed")
 from __future__ import annotations
 
 import asyncio
-import importlib
 import ssl
 import zlib
 from collections import OrderedDict
@@ -25,6 +24,7 @@ from urllib.parse import urljoin, urlsplit
 
 import structlog
 
+from shared.lasting import load
 from shared.outside import PUBLIC, Outside, Server, server_of
 from shared.resolving import Resolver
 
@@ -266,7 +266,7 @@ class Outgoing:
     async def _connected(self, place: Server) -> Connections:
         """Return the connections to a place; those of places that nobody asked for longest are closed."""
         if place not in self._connections:
-            module = await asyncio.to_thread(importlib.import_module, _CONNECTIONS)
+            module = await asyncio.to_thread(load, _CONNECTIONS)
             if place not in self._connections:  # By somebody else, meanwhile.
                 self._connections[place] = module.Connections(place, self._tls if place.scheme == "https" else None)
             # Taken away all at once: while one is being closed, others come by and would take away the same.
