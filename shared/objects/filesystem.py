@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from shared.objects.durable_names import DurableNames, sync_folder
+from shared.objects.folder_errors import in_words
 from shared.objects.interface import (
     ByteRange,
     IfMatch,
@@ -55,6 +56,10 @@ ABANDONED_AFTER: Final = 24 * 3600
 
 _PLACE_TRIES: Final = 10
 """A folder that became empty may be removed by a delete just before a put links into it; the put makes it again."""
+
+_PASSING_AT_ONCE: Final = 2
+"""Bodies that are written at the same time where none waits for the disk: more of them only wait for each other, in the
+kernel, for their turn at the same folders."""
 
 _CANNOT_LINK: Final = frozenset([errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP])
 """Reasons for which a hard link is refused where a copy would do."""
@@ -96,6 +101,7 @@ class FolderStore:
         self._incoming = self._root / INCOMING
         self._file_mode, self._folder_mode = (0o600, 0o700) if private else (0o644, 0o755)
         self._names = DurableNames(self._root)
+        self._passing = asyncio.Semaphore(_PASSING_AT_ONCE)
         with self._telling("make it"):
             if not self._root.is_dir():
                 self._root.mkdir(parents=True)
@@ -112,7 +118,10 @@ class FolderStore:
     ) -> ObjectInfo:
         """Store `body` under `key`; see `ObjectStore.put`."""
         check_key(key)
-        return await asyncio.to_thread(self._put, key, body, condition, durable)
+        if durable:
+            return await asyncio.to_thread(self._put, key, body, condition, durable)
+        async with self._passing:
+            return await asyncio.to_thread(self._put, key, body, condition, durable)
 
     @asynccontextmanager
     async def open(self, key: Key, byte_range: ByteRange | None = None) -> AsyncIterator[OpenObject]:
@@ -255,11 +264,20 @@ class FolderStore:
             os.close(lock)
 
     def _make_folder(self, folder: Path) -> None:
-        for part in reversed([folder, *folder.parents]):
-            if self._root in part.parents:
-                with contextlib.suppress(FileExistsError):
-                    part.mkdir(self._folder_mode)
-                    part.chmod(self._folder_mode)
+        """Make a folder below the root, and those above it that are not there."""
+        try:
+            folder.mkdir(self._folder_mode)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            if folder.parent == self._root:
+                raise
+            self._make_folder(folder.parent)
+            # Whoever removes empty folders may be faster: then all of this is done again.
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
+                folder.mkdir(self._folder_mode)
+        with contextlib.suppress(FileNotFoundError):
+            folder.chmod(self._folder_mode)
 
     def _delete(self, key: Key) -> None:
         path = self._root / key
@@ -365,7 +383,7 @@ class FolderStore:
         try:
             yield
         except OSError as error:
-            raise ObjectStoreError(f"{self}: cannot {doing}: {_in_words(error)}") from error
+            raise ObjectStoreError(f"{self}: cannot {doing}: {in_words(error)}") from error
 
     def __str__(self) -> str:
         return f"object store in folder {self._root}"
@@ -374,18 +392,3 @@ class FolderStore:
 def _info(key: Key, status: os.stat_result) -> ObjectInfo:
     etag = f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
     return ObjectInfo(key, status.st_size, etag, datetime.fromtimestamp(status.st_mtime, UTC))
-
-
-def _in_words(error: OSError) -> str:
-    """Say what an operator can do about an error of the file system."""
-    match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
-            return "the disk is full; make room or move the store to a larger one"
-        case errno.EACCES | errno.EPERM:
-            return "permission denied; the folder and all below it must belong to the account that runs the server"
-        case errno.EROFS:
-            return "the file system is mounted read-only"
-        case errno.EMFILE | errno.ENFILE:
-            return "too many open files; raise the limit (ulimit -n)"
-        case _:
-            return error.strerror or str(error)

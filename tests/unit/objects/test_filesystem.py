@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.objects.filesystem import ABANDONED_AFTER, CHUNK, INCOMING, FolderStore, _in_words
+from shared.objects.filesystem import ABANDONED_AFTER, CHUNK, INCOMING, FolderStore
+from shared.objects.folder_errors import in_words
 from shared.objects.interface import Key, LocalFile, ObjectNotFound, ObjectStoreError, Put
 
 KEY = Key("files/ab/cd/pkg.whl")
@@ -174,4 +175,4 @@ async def test_a_folder_that_went_away(tmp_path: Path) -> None:
 )
 def test_errors_say_what_to_do(number: int, words: str) -> None:
     """Errors of the operating system become advice."""
-    assert words in _in_words(OSError(number, os.strerror(number)))
+    assert words in in_words(OSError(number, os.strerror(number)))
