@@ -16,7 +16,8 @@ from countermark.core.names import NormalizedName
 from services.download.rules import FileWanted
 from shared.auth.directory import IndexRecord
 from shared.catalogue.merged import files_named, standings
-from shared.catalogue.mirror_pages import KeptOrigins, MirrorId, kept_origins
+from shared.catalogue.mirror_faults import KeptOrigins, kept_origins
+from shared.catalogue.mirror_pages import MirrorId
 from shared.formats.python.foreign import projects_named
 from shared.ids import IndexId
 from shared.reading.facts import FileFacts, Standing
@@ -103,12 +104,12 @@ async def _mirrored(
     for project in projects_named(wanted.file_name):
         shown = members_showing(view.order, project, states[project])
         mirrors = [member for member in shown if member.type == MIRROR]
-        kept = await kept_origins(connection, [MirrorId(one.id, one.life) for one in mirrors], project)
+        kept = await kept_origins(connection, [MirrorId(one.id, one.life) for one in mirrors], project, now)
         for mirror in mirrors:
             page, policies = kept.get(mirror.id), policies_of(asked, mirror)
             found = None
             if page is not None and page.origins is not None:
-                args = (page.origins, policies, project, wanted.file_name, now)
+                args = (page.origins, policies, project, wanted.file_name, now, page.withdrawn)
                 found = await sized(len(page.origins) << 2, judged_file, *args)
             if found is not None:
                 files.append((mirror.id, found))

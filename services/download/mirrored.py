@@ -52,7 +52,7 @@ async def mirrored_entry(
     groups, until = place.groups(file.project), remembered_until(limits, seen, now)
     modified = file.origin.uploaded_at or UNDATED
     if wanted.beside:
-        source = await _source_beside(fetching, wanted, seen.owner, file)
+        source = _source_beside(wanted, seen.owner, file)
         if source is None:
             words = "metadata for {}; take the file itself" if wanted.metadata else "provenance for {}"
             detail = f"There is no {words.format(wanted.file_name)}."
@@ -75,14 +75,11 @@ async def mirrored_entry(
     return entry
 
 
-async def _source_beside(
-    fetching: Fetching, wanted: FileWanted, mirror: IndexRecord, file: MirroredFile
-) -> Wanted | None:
+def _source_beside(wanted: FileWanted, mirror: IndexRecord, file: MirroredFile) -> Wanted | None:
     """Return where the metadata or the provenance of a file is, None when its page announces none."""
     if wanted.provenance:
         return wanted_provenance(mirror, file.project, file.file_name, file.origin)
-    source = wanted_metadata(mirror, file.project, file.file_name, file.origin)
-    return None if source is None or await fetching.is_withdrawn(source) else source
+    return None if file.withdrawn else wanted_metadata(mirror, file.project, file.file_name, file.origin)
 
 
 async def _had(fetching: Fetching, source: Wanted) -> tuple[Kept, bytes]:

@@ -21,7 +21,8 @@ from shared.auth.directory import IndexRecord
 from shared.catalogue.attestations import Stored as StoredAttestation
 from shared.catalogue.attestations import object_name, of_file
 from shared.catalogue.bundles import bundle_at, files_called
-from shared.catalogue.mirror_pages import MirrorId, kept_origins
+from shared.catalogue.mirror_faults import kept_origins
+from shared.catalogue.mirror_pages import MirrorId
 from shared.errors import ErrorKind, ServiceError
 from shared.formats.python.names import release_key
 from shared.objects.keys import file_key
@@ -157,10 +158,10 @@ async def addresses(resources: Resources, place: Place, named: Named) -> Sequenc
                 keys += [file.path_key for file in shown if release_key(file.version) == release_key(named.version)]
         mirrors = [member for member in view if member.type == MIRROR]
         ids = [MirrorId(one.id, one.life) for one in mirrors]
-        kept = await kept_origins(connection, ids, named.project) if mirrors else {}
+        now = resources.clock.now()
+        kept = await kept_origins(connection, ids, named.project, now) if mirrors else {}
     for page in kept.values():
         if page.origins is not None:
-            now = resources.clock.now()
             file = await asyncio.to_thread(judged_file, page.origins, [], named.project, named.file_name, now)
             if file is not None and release_key(file.version) == release_key(named.version):
                 keys.append(file.sha256[:16])

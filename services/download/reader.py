@@ -18,6 +18,7 @@ from shared.catalogue import fetches
 from shared.catalogue.heads import Head
 from shared.fetching.asking import Questions
 from shared.fetching.fetching import Fetching
+from shared.formats.python.foreign import projects_named
 from shared.ids import IndexId
 from shared.reading.access import Place
 from shared.reading.shelf import Shelf
@@ -86,7 +87,13 @@ class Reader:
         if (changed := fetches.changed_page(what)) is not None:
             self._shelf.drop_group((changed.index_id, changed.project))
             self._shelf.drop_group((changed.index_id, ABSENT))
-            self._shelf.doubt(lambda key: _shows(key, changed.index_id))
+            self._shelf.doubt(lambda key: _shows(key, changed.index_id) and _may_be_of(key, changed.project))
+
+
+def _may_be_of(key: EntryKey, project: NormalizedName) -> bool:
+    """Return whether mirrors are looked into for a file under a project's name: a crowd of installers has pages of
+    other projects come in all the time, and none of them is to have it look again."""
+    return project in projects_named(key[3].file_name)
 
 
 def _shows(key: EntryKey, index_id: IndexId) -> bool:

@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from countermark.core.digest import Sha256
-from countermark.core.names import FileName, IndexName, NormalizedName
+from countermark.core.names import NormalizedName
 from services.index.flights import LONGEST_WAIT, Flights
+from services.index.mirror_packing import Changed, pack_page, seen_after
 from services.index.upstreams import Absent, AskFailed, Found, Known, Projects, Unchanged, Upstreams
 from shared.auth.directory import IndexRecord
 from shared.catalogue import audit, fetches, mirror_faults, mirror_pages
@@ -24,17 +24,7 @@ from shared.catalogue.engine import one_by_one
 from shared.catalogue.fetches import Turn
 from shared.catalogue.mirror_faults import Withdrawn
 from shared.catalogue.mirror_pages import LIST, Confirmation, KeptPage, MirrorId, NewPage
-from shared.formats.python.origins import (
-    Settled,
-    listed_files,
-    pack,
-    pack_files,
-    pack_seen,
-    settle,
-    unpack,
-    unpack_seen,
-)
-from shared.formats.python.upstream import UpstreamPage, page_of_mirror
+from shared.formats.python.origins import unpack
 from shared.reading.mirror_options import MirrorOptions
 from shared.reading.policy import judge_name
 from shared.resources import Resources
@@ -43,16 +33,17 @@ from shared.upstream_secrets import authorization_for
 
 log = structlog.get_logger()
 
-_AGAIN = timedelta(seconds=2)
-"""When to come again after the time ran out."""
+_AGAIN, _SLOW = timedelta(seconds=2), "it is slow"
+"""When to come again after the time ran out, and what is said then."""
 
 _MOST_FLIGHTS = 1_000
 """Pages that a process asks for at the same time: anybody may think of names, and each would wait for its turn."""
 
-Changed = tuple[tuple[FileName, Sha256, Sha256], ...]
-"""File name, digest as first seen, digest that the upstream gives now."""
-Ages = tuple[datetime | None, datetime | None]
-"""When a page's newest file was uploaded, None when one has no date, and the oldest of those that have."""
+_Key = tuple[MirrorId, NormalizedName, str]
+"""A page of a mirror, and its upstream: who asks after a change of `mirror_url` is not to get what the upstream before
+it says."""
+_Look = tuple[KeptPage | None, Withdrawn, bool]
+"""What is kept, what it does not announce, and whether the upstream was asked for it just now."""
 
 _DAY = timedelta(days=1)
 
@@ -113,6 +104,10 @@ class _Subject:
         return MirrorId(self.mirror.id, self.mirror.life)
 
     @property
+    def key(self) -> _Key:
+        return self.id, self.project, self.upstream
+
+    @property
     def what(self) -> str:
         return fetches.what_page(self.mirror.id, self.project)
 
@@ -132,7 +127,8 @@ class Mirroring:
         self._resources = resources
         self._settings = resources.settings.mirrors
         self._upstreams = upstreams
-        self._flights = Flights[tuple[MirrorId, NormalizedName, str], KeptPage | None](resources)
+        self._flights = Flights[_Key, KeptPage | None](resources)
+        self._looks = Flights[_Key, _Look](resources)
 
     async def page(self, mirror: IndexRecord, project: NormalizedName, *, force: bool = False) -> MirroredPage:
         """Return a mirror's page of a project.
@@ -151,9 +147,12 @@ class Mirroring:
         closed = mirror.policy is not None and judge_name([mirror.policy], project) is not None
         if closed or subject.options.url is None:
             return MirroredPage(None, None, 0, now + _DAY)
-        async with one_by_one(self._resources.engine) as connection:
-            found, withdrawn = await mirror_faults.kept_with_withdrawn(connection, subject.id, project, now)
-        kept, stale = await self._current(subject, found, now, force=force)
+        if force or self._crowded or self._upstreams.shut(subject.options) is not None:
+            async with one_by_one(self._resources.engine) as connection:
+                found, withdrawn = await mirror_faults.kept_with_withdrawn(connection, subject.id, project, now)
+            kept, stale = await self._current(subject, found, now, force=force)
+        else:
+            kept, withdrawn, stale = await self._looked(subject, now)
         if kept is None:
             return MirroredPage(None, None, 0, now + timedelta(seconds=self._settings.absent))
         return await _opened(kept, withdrawn, stale=stale)
@@ -173,6 +172,43 @@ class Mirroring:
         since = kept.validity.checked_at if stale else None
         return MirroredList(kept.document, kept.validity.serial or 0, kept.validity.fresh_until, since)
 
+    @property
+    def _crowded(self) -> bool:
+        return len(self._flights) + len(self._looks) >= _MOST_FLIGHTS
+
+    async def _looked(self, subject: _Subject, now: datetime) -> tuple[KeptPage | None, Withdrawn, bool]:
+        """Return what is kept of a page, and asked for if nothing ever was; what it does not announce; and whether it
+        is stale.
+
+        Raises:
+            UpstreamAway: nothing is kept, and the upstream gives no answer.
+        """
+        try:
+            found, withdrawn, asked = await self._looks.join(
+                subject.key, lambda: self._look(subject, now), LONGEST_WAIT
+            )
+        except TimeoutError as error:
+            raise _away(subject, AskFailed(_SLOW, _AGAIN)) from error
+        except AskFailed as error:
+            raise _away(subject, error) from error
+        kept, stale = (found, False) if asked else await self._current(subject, found, now)
+        return kept, withdrawn, stale
+
+    async def _look(self, subject: _Subject, now: datetime) -> _Look:
+        """Look for a page, and ask for it in the same turn if nobody ever did and nobody is about to.
+
+        Raises:
+            AskFailed: nothing is kept, and there is no usable answer.
+        """
+        unless = mirror_faults.unless_asked(subject.id, subject.project, now)
+        async with fetches.turn(self._resources.engine, subject.what, unless) as turn:
+            assert turn.found is not None, "a look finds a row"
+            kept, withdrawn = mirror_faults.both_of(turn.found)
+            if turn.mine:
+                self._resources.metrics.upstream_wanted(str(subject.mirror.name), shut=False)
+                kept = await self._ask(subject, None, turn, whole=False)
+            return kept, withdrawn, turn.mine
+
     async def _current(
         self, subject: _Subject, found: KeptPage | None, now: datetime, *, force: bool = False
     ) -> tuple[KeptPage | None, bool]:
@@ -191,7 +227,7 @@ class Mirroring:
         failure = self._upstreams.shut(subject.options)
         name, metrics = str(subject.mirror.name), self._resources.metrics
         metrics.upstream_wanted(name, shut=failure is not None)
-        if failure is None and len(self._flights) >= _MOST_FLIGHTS:
+        if failure is None and self._crowded:
             failure = AskFailed("too many pages are being asked for at the same time", _AGAIN)
         if failure is None and (kept is None or kept.validity.may_ask(now)):
             try:
@@ -199,8 +235,7 @@ class Mirroring:
             except AskFailed as error:
                 failure = error
         if kept is None and failure is not None:
-            why = f"the upstream of {name} gives no answer: {failure}"
-            raise UpstreamAway(why, failure.pause or _AGAIN) from failure
+            raise _away(subject, failure) from failure
         stale = kept is not None and not kept.validity.is_fresh(now)
         if stale:
             metrics.upstream_stale(name)
@@ -213,12 +248,10 @@ class Mirroring:
             AskFailed: there is no usable answer, or not yet.
         """
         patience = LONGEST_WAIT if kept is None or force else self._settings.patience
-        # Who asks after a change of `mirror_url` is not to get what the upstream before it says.
-        key = (subject.id, subject.project, subject.upstream)
         try:
-            return await self._flights.join(key, lambda: self._refresh(subject, kept, whole=force), patience)
+            return await self._flights.join(subject.key, lambda: self._refresh(subject, kept, whole=force), patience)
         except TimeoutError as error:
-            raise AskFailed("it is slow", _AGAIN) from error
+            raise AskFailed(_SLOW, _AGAIN) from error
 
     async def _refresh(self, subject: _Subject, kept: KeptPage | None, *, whole: bool) -> KeptPage | None:
         """Ask the upstream, or wait until another process has.
@@ -273,7 +306,7 @@ class Mirroring:
                 if kept is None and subject.project != LIST:
                     # What never was there is not written down: strangers could fill the catalogue with names.
                     return None
-                seen = None if kept is None else await asyncio.to_thread(_seen_after, kept)
+                seen = None if kept is None else await asyncio.to_thread(seen_after, kept)
                 fresh_until = asked_at + timedelta(seconds=self._settings.absent)
                 serial = None if kept is None else kept.validity.serial
                 page = NewPage(None, None, seen, subject.upstream, serial, None, asked_at, fresh_until)
@@ -296,7 +329,7 @@ class Mirroring:
             log.info("upstream_files_left_out", index=str(subject.mirror.name), project=subject.project, why=why)
         fresh_until = asked_at + self._freshness(subject.options, found.max_age)
         strict = not subject.mirror.volatile
-        packed = await sized(len(found.page.files) << 9, _packed, subject.mirror.name, kept, found.page, strict)
+        packed = await sized(len(found.page.files) << 9, pack_page, subject.mirror.name, kept, found.page, strict)
         if kept is not None and kept.says(subject.upstream, *packed[:3]):
             return await self._confirmed(subject, kept, Confirmation(found.etag, asked_at, fresh_until), turn)
         document, origins, seen, changed, ages = packed
@@ -354,31 +387,6 @@ async def _opened(kept: KeptPage, withdrawn: Withdrawn, *, stale: bool) -> Mirro
     return MirroredPage(document, kept.origins, *told, withdrawn)
 
 
-def _packed(
-    index: IndexName, kept: KeptPage | None, page: UpstreamPage, strict: bool
-) -> tuple[bytes, bytes, bytes | None, Changed, Ages]:
-    """Return document, origins and former digests of a page as they are kept, which digests changed, and `Ages`.
-
-    Args:
-        strict: whether names keep their digests.
-    """
-    settled = Settled(page, {}, ())
-    if kept is not None and strict:
-        before = {}
-        if kept.document is not None and kept.origins is not None:
-            before = listed_files(unpack(kept.document), kept.origins)
-        settled = settle(page, before, unpack_seen(kept.seen))
-    document = pack(page_of_mirror(index, settled.page))
-    dates = [listed.origin.uploaded_at for listed in settled.page.files.values()]
-    known = sorted(date for date in dates if date is not None)
-    ages = (known[-1] if known and None not in dates else None, known[0] if known else None)
-    return document, pack_files(settled.page.files), pack_seen(settled.seen), settled.changed, ages
-
-
-def _seen_after(kept: KeptPage) -> bytes | None:
-    """Return the digests that names keep once the project is gone."""
-    seen = dict(unpack_seen(kept.seen))
-    if kept.document is not None and kept.origins is not None:
-        files = listed_files(unpack(kept.document), kept.origins)
-        seen |= {name: listed.origin.sha256 for name, listed in files.items()}
-    return pack_seen(seen)
+def _away(subject: _Subject, failure: AskFailed) -> UpstreamAway:
+    """Return what is said when nothing is kept and the upstream gives no answer."""
+    return UpstreamAway(f"the upstream of {subject.mirror.name} gives no answer: {failure}", failure.pause or _AGAIN)

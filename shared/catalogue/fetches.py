@@ -15,14 +15,31 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import CTE, ColumnElement, bindparam, delete, func, or_, select, text, update
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Select,
+    Text,
+    Uuid,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.sql.dml import ReturningInsert
 
 from countermark.core.names import NormalizedName
 from shared.catalogue.engine import CATALOGUE_AWAY, one_by_one
 from shared.catalogue.listener import Listener
-from shared.catalogue.prepared import Prepared
+from shared.catalogue.prepared import Found, Prepared
 from shared.catalogue.tables import Fetch
 from shared.ids import IndexId, new_uuid
 
@@ -94,19 +111,41 @@ def what_object(key: str) -> str:
     return f"object:{key}"
 
 
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """A statement that looks for what is kept and takes the turn only where nothing is; see `looking`."""
+
+    statement: Prepared
+    values: dict[str, Any]
+
+
 class Turn:
-    """A turn to fetch something: `mine` unless somebody else has it."""
+    """A turn to fetch something: `mine` unless somebody else has it, or what was looked for is there.
+
+    Attributes:
+        found: the row that a `Looking` found, whose columns are all None where nothing is kept; None without one.
+    """
 
     def __init__(self, what: str, *, mine: bool) -> None:
         self.mine = mine
+        self.found: Found | None = None
         self._what = what
         self._holder = new_uuid()
         self._over = False
 
-    async def take(self, engine: AsyncEngine) -> None:
-        """Try to get it; whoever is killed loses it after `TERM`."""
+    async def take(self, engine: AsyncEngine, look: Looking | None = None) -> None:
+        """Try to get it; whoever is killed loses it after `TERM`.
+
+        Args:
+            look: what need not be fetched where it is kept already: one question to Postgres instead of two.
+        """
+        mine = {"taken_what": self._what, "taken_holder": self._holder}
         async with one_by_one(engine) as connection:
-            self.mine = await _acquire(connection, self._what, self._holder)
+            if look is None:
+                self.mine = bool(await _ACQUIRE.rows(connection, mine))
+                return
+            (self.found,) = await look.statement.rows(connection, {**look.values, **mine})
+            self.mine = self.found["taken"] is not None
 
     async def end(
         self, connection: AsyncConnection, statement: Prepared | None = None, values: dict[str, Any] | None = None
@@ -147,14 +186,17 @@ class Turn:
 
 
 @asynccontextmanager
-async def turn(engine: AsyncEngine, what: str) -> AsyncIterator[Turn]:
+async def turn(engine: AsyncEngine, what: str, look: Looking | None = None) -> AsyncIterator[Turn]:
     """Take the turn to fetch something, and keep it until the block is left; yields one that is not `mine` when
     somebody else has it.
 
     Leaving it wakes those who wait, whether it was fetched or not.
+
+    Args:
+        look: as for `Turn.take`.
     """
     one = Turn(what, mine=False)
-    await one.take(engine)
+    await one.take(engine, look)
     if not one.mine:
         yield one
         return
@@ -225,17 +267,38 @@ async def announce(connection: AsyncConnection, what: str) -> None:
     await connection.execute(text("select pg_notify(:channel, :what)"), {"channel": CHANNEL, "what": what})
 
 
-async def _acquire(connection: AsyncConnection, what: str, holder: UUID) -> bool:
-    return bool(await _ACQUIRE.rows(connection, {"what": what, "holder": holder}))
+def _acquired(unless: CTE | None = None) -> ReturningInsert[Any]:
+    """Return what takes a turn that nobody has.
 
-
-def _acquiring() -> Prepared:
+    Args:
+        unless: rows in whose presence it is not taken.
+    """
     until = func.now() + TERM
-    taken = insert(Fetch).values(what=bindparam("what"), holder=bindparam("holder"), until=until)
+    what, holder = bindparam("taken_what", type_=Text), bindparam("taken_holder", type_=Uuid)
+    row = select(what, holder, until)
+    if unless is not None:
+        row = row.where(~exists(select(literal_column("1")).select_from(unless)))
+    taken = insert(Fetch).from_select(["what", "holder", "until"], row, include_defaults=False)
     free = or_(Fetch.until < func.now(), Fetch.holder == taken.excluded.holder)
     values = {"holder": taken.excluded.holder, "until": until}
-    found = taken.on_conflict_do_update(index_elements=[Fetch.what], set_=values, where=free)
-    return Prepared(found.returning(Fetch.what))
+    return taken.on_conflict_do_update(index_elements=[Fetch.what], set_=values, where=free).returning(Fetch.what)
 
 
-_ACQUIRE = _acquiring()
+def looking(kept: Select[*tuple[Any, ...]], *also: ColumnElement[Any]) -> Prepared:
+    """Return a statement that looks for what is kept, and takes the turn to fetch it only where that is nothing.
+
+    It answers with one row: the columns of `kept`, all None where nothing is, those of `also`, and `taken`, which is
+    None where the turn is not this one's. What another process keeps at the same moment may be missed: whoever has the
+    turn is to look again where it matters.
+
+    Args:
+        kept: finds at most one row.
+        also: columns that do not depend on what is kept.
+    """
+    there = kept.cte("there")
+    taken = _acquired(there).cte("taken")
+    always = select(literal_column("1")).subquery("always").outerjoin(there, true())
+    return Prepared(select(there, *also, select(taken.c.what).scalar_subquery().label("taken")).select_from(always))
+
+
+_ACQUIRE = Prepared(_acquired())

@@ -7,6 +7,7 @@ Source: contract python-index section 5.1 item 4.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,9 +18,9 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from countermark.core.digest import Sha256
 from countermark.core.names import NormalizedName
-from shared.catalogue.fetches import CHANGED, announce, what_page
+from shared.catalogue.fetches import CHANGED, Looking, announce, looking, what_page
 from shared.catalogue.mirror_pages import THIS, KeptPage, MirrorId, page_of, values_of
-from shared.catalogue.prepared import Prepared
+from shared.catalogue.prepared import Found, Prepared
 from shared.catalogue.tables import MirrorFault, MirrorPage
 from shared.ids import IndexId
 
@@ -27,6 +28,16 @@ Withdrawn = Mapping[Sha256, datetime]
 """Digest of a core metadata file -> until when it is not announced."""
 
 _MAX_WHY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class KeptOrigins:
+    """Where the files of a kept page come from, packed, until when it is used without asking, and what it does not
+    announce now."""
+
+    origins: bytes | None
+    fresh_until: datetime
+    withdrawn: Withdrawn
 
 
 async def withdraw(
@@ -45,8 +56,32 @@ async def kept_with_withdrawn(
 ) -> tuple[KeptPage | None, Withdrawn]:
     """Return what a mirror keeps of a project, None when it never asked, and what its page does not announce now."""
     (row,) = await _BOTH.rows(connection, {**values_of(mirror, project), "now": now})
-    gone = zip(row["gone"] or (), row["gone_until"] or (), strict=True)
-    return page_of(row), {Sha256(sha256): until for sha256, until in gone}
+    return both_of(row)
+
+
+def unless_asked(mirror: MirrorId, project: NormalizedName, now: datetime) -> Looking:
+    """Return how a turn to ask for a page is taken only where its upstream never was asked for it."""
+    return Looking(_UNLESS_ASKED, {**values_of(mirror, project), "now": now})
+
+
+def both_of(row: Found) -> tuple[KeptPage | None, Withdrawn]:
+    """Return what `kept_with_withdrawn` does, by the row of `unless_asked`."""
+    return page_of(row), _withdrawn(row)
+
+
+async def kept_origins(
+    connection: AsyncConnection, mirrors: Sequence[MirrorId], project: NormalizedName, now: datetime
+) -> dict[IndexId, KeptOrigins]:
+    """Return what each of some mirrors knows of the files of a project, without the pages themselves."""
+    if not mirrors:
+        return {}
+    lives = {mirror.id: mirror.life for mirror in mirrors}
+    rows = await _ORIGINS.rows(connection, {"ids": list(lives), "of_project": project, "now": now})
+    return {
+        IndexId(row["index_id"]): KeptOrigins(row["origins"], row["fresh_until"], _withdrawn(row))
+        for row in rows
+        if lives[IndexId(row["index_id"])] == row["life"]
+    }
 
 
 async def withdrawn(
@@ -64,25 +99,44 @@ async def withdrawn(
     return found
 
 
-def _both() -> Prepared:
-    mine = {MirrorFault.index_id: "of_index_id", MirrorFault.life: "of_life", MirrorFault.project: "of_project"}
-    these = [column == bindparam(name) for column, name in mine.items()]
-
-    def gone(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
-        listed = func.array_agg(aggregate_order_by(column, MirrorFault.sha256))
-        return select(listed).where(*these, MirrorFault.until > bindparam("now")).scalar_subquery()
-
-    # One row, whether a page is kept or not.
-    always = select(literal_column("1")).subquery().outerjoin(MirrorPage, THIS)
-    columns = (gone(MirrorFault.sha256).label("gone"), gone(MirrorFault.until).label("gone_until"))
-    return Prepared(select(*MirrorPage.__table__.columns, *columns).select_from(always))
+def _withdrawn(row: Found) -> Withdrawn:
+    gone = zip(row["gone"] or (), row["gone_until"] or (), strict=True)
+    return {Sha256(sha256): until for sha256, until in gone}
 
 
-_BOTH = _both()
+def _gone(*of_page: ColumnElement[bool]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Return two columns: digests and moments of what a page does not announce now."""
+
+    def listed(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
+        found = func.array_agg(aggregate_order_by(column, MirrorFault.sha256))
+        return select(found).where(*of_page, MirrorFault.until > bindparam("now")).scalar_subquery()
+
+    return listed(MirrorFault.sha256).label("gone"), listed(MirrorFault.until).label("gone_until")
+
+
+_KEYS = {MirrorFault.index_id: "of_index_id", MirrorFault.life: "of_life", MirrorFault.project: "of_project"}
+_PAGE = select(*MirrorPage.__table__.columns).where(THIS)
+_GONE = _gone(*(column == bindparam(name) for column, name in _KEYS.items()))
+# One row, whether a page is kept or not.
+_ALWAYS = select(literal_column("1")).subquery().outerjoin(MirrorPage, THIS)
+_BOTH = Prepared(select(*MirrorPage.__table__.columns, *_GONE).select_from(_ALWAYS))
+_UNLESS_ASKED = looking(_PAGE, *_GONE)
 _WITHDRAWN = Prepared(
     select(MirrorFault.index_id, MirrorFault.life, MirrorFault.sha256, MirrorFault.until).where(
         MirrorFault.index_id == any_(bindparam("ids", type_=ARRAY(Uuid))),
         MirrorFault.project == bindparam("of"),
         MirrorFault.until > bindparam("now"),
+    )
+)
+_ORIGINS = Prepared(
+    select(
+        *(MirrorPage.index_id, MirrorPage.life, MirrorPage.origins, MirrorPage.fresh_until),
+        *_gone(
+            MirrorFault.index_id == MirrorPage.index_id,
+            MirrorFault.life == MirrorPage.life,
+            MirrorFault.project == MirrorPage.project,
+        ),
+    ).where(
+        MirrorPage.index_id == any_(bindparam("ids", type_=ARRAY(Uuid))), MirrorPage.project == bindparam("of_project")
     )
 )

@@ -17,8 +17,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.digest import Length, Sha256
-from shared.catalogue.fetches import RELAXED, Turn, ending
-from shared.catalogue.prepared import Prepared
+from shared.catalogue.fetches import RELAXED, Looking, Turn, ending, looking
+from shared.catalogue.prepared import Found, Prepared
 from shared.catalogue.tables import MirrorFile
 from shared.objects.interface import Key
 
@@ -41,9 +41,19 @@ class Kept:
 async def kept_file(connection: AsyncConnection, key: Key) -> Kept | None:
     """Return what is known of kept bytes."""
     rows = await _KEPT.rows(connection, {"of": key})
-    return next(
-        (Kept(Sha256(row["sha256"]), Length(row["length"]), row["evicting_at"] is not None) for row in rows), None
-    )
+    return kept_of(rows[0]) if rows else None
+
+
+def unless_kept(key: Key) -> Looking:
+    """Return how a turn to fetch bytes is taken only where nothing is known of them."""
+    return Looking(_UNLESS_KEPT, {"of": key})
+
+
+def kept_of(row: Found) -> Kept | None:
+    """Return what is known of kept bytes by the row of `unless_kept`."""
+    if row["sha256"] is None:
+        return None
+    return Kept(Sha256(row["sha256"]), Length(row["length"]), row["evicting_at"] is not None)
 
 
 async def note_stored(connection: AsyncConnection, key: Key, kept: Kept, now: datetime) -> None:
@@ -129,8 +139,7 @@ def _count(rows: CTE) -> ColumnElement[int]:
     return select(func.count()).select_from(rows).scalar_subquery()
 
 
-_KEPT = Prepared(
-    select(MirrorFile.sha256, MirrorFile.length, MirrorFile.evicting_at).where(MirrorFile.key == bindparam("of"))
-)
+_ONE = select(MirrorFile.sha256, MirrorFile.length, MirrorFile.evicting_at).where(MirrorFile.key == bindparam("of"))
+_KEPT, _UNLESS_KEPT = Prepared(_ONE), looking(_ONE)
 _STORED = Prepared(select(_count(_stored()), RELAXED))
 _FETCHED = ending(_count(_stored()), RELAXED)

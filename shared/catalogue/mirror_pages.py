@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Uuid, and_, any_, bindparam, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -158,29 +158,6 @@ async def kept_pages(
     return {index_id: page for index_id, page in found if page is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class KeptOrigins:
-    """Where the files of a kept page come from, packed, and until when it is used without asking."""
-
-    origins: bytes | None
-    fresh_until: datetime
-
-
-async def kept_origins(
-    connection: AsyncConnection, mirrors: Sequence[MirrorId], project: NormalizedName
-) -> dict[IndexId, KeptOrigins]:
-    """Return what each of some mirrors knows of the files of a project, without the pages themselves."""
-    if not mirrors:
-        return {}
-    lives = {mirror.id: mirror.life for mirror in mirrors}
-    rows = await _ORIGINS.rows(connection, {"ids": list(lives), "of_project": project})
-    return {
-        IndexId(row["index_id"]): KeptOrigins(row["origins"], row["fresh_until"])
-        for row in rows
-        if lives[IndexId(row["index_id"])] == row["life"]
-    }
-
-
 async def keep(
     connection: AsyncConnection, mirror: MirrorId, project: NormalizedName, page: NewPage, turn: Turn
 ) -> None:
@@ -278,11 +255,6 @@ THIS = and_(*(getattr(MirrorPage, key) == bindparam(f"of_{key}") for key in _KEY
 
 _PAGE = select(*MirrorPage.__table__.columns).where(THIS)
 _KEPT, _LOCKED = Prepared(_PAGE), Prepared(_PAGE.with_for_update())
-_ORIGINS = Prepared(
-    select(MirrorPage.index_id, MirrorPage.life, MirrorPage.origins, MirrorPage.fresh_until).where(
-        MirrorPage.index_id == any_(bindparam("ids", type_=ARRAY(Uuid))), MirrorPage.project == bindparam("of_project")
-    )
-)
 
 
 def _keeping() -> Prepared:

@@ -20,11 +20,12 @@ import structlog
 from countermark.core.digest import Length, Sha256
 from shared.catalogue import fetches, mirror_faults, mirror_files
 from shared.catalogue.engine import CATALOGUE_AWAY, one_by_one
-from shared.catalogue.fetches import Turn
+from shared.catalogue.fetches import Looking, Turn
 from shared.catalogue.mirror_files import Kept
 from shared.catalogue.mirror_pages import MirrorId
 from shared.errors import ErrorKind, ServiceError
 from shared.fetching.flight import SMALL, Flight
+from shared.fetching.keeping import Keeping
 from shared.fetching.receiving import LATER, FetchLimits, Receiver
 from shared.fetching.wanted import Wanted
 from shared.ids import IndexId
@@ -66,6 +67,7 @@ class Fetching:
         self._store = resources.objects.side(public=False)
         self._folder = resources.settings.data / "staging"
         self._waiting = fetches.Waiting(resources.listener)
+        self._keeping = Keeping(resources.engine, self._store, resources.clock)
         self._receiver = Receiver(resources, self._limits)
         self._places = asyncio.Semaphore(self._limits.at_once)
         # One mirror's upstream that drips takes no more than half of them.
@@ -83,18 +85,9 @@ class Fetching:
         self.stored_bytes = 0
         """Bytes that this process put into the store so far."""
 
-    async def kept(self, wanted: Wanted) -> Kept | None:
-        """Return what is kept of something; it is not removed for a while then."""
-        async with one_by_one(self._resources.engine) as connection:
-            kept = await mirror_files.kept_file(connection, wanted.key)
-            if kept is not None and kept.evicting:
-                await mirror_files.note_stored(connection, wanted.key, kept, self._resources.clock.now())
-            return kept
-
     async def ready(self, wanted: Wanted) -> bool:
         """Return whether something lies in the store, and stays there for a while."""
-        kept = await self.kept(wanted)
-        return kept is not None and await self._in_store(wanted.key, kept.length)
+        return await self._keeping.lying(wanted) is not None
 
     async def whole(self, wanted: Wanted, *, wait: float | None = None) -> Kept:
         """Have something in the store, and return what it is.
@@ -105,9 +98,8 @@ class Fetching:
         Raises:
             ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE.
         """
-        flight = self._flights.get(wanted.key)
-        if flight is None:
-            if (kept := await self.kept(wanted)) is not None and await self._in_store(wanted.key, kept.length):
+        if (flight := self._flights.get(wanted.key)) is None:
+            if self._failed(wanted.key) and (kept := await self._keeping.lying(wanted)) is not None:
                 return kept
             flight = self._flights.get(wanted.key) or self._start(wanted)
         try:
@@ -115,29 +107,29 @@ class Fetching:
                 await flight.over()
         except TimeoutError as error:
             raise _slow(wanted) from error
-        return _ended(wanted, flight)
+        return flight.outcome(wanted.file_name)
 
     async def small(self, wanted: Wanted) -> tuple[Kept, bytes]:
-        """Have something small in the store, and return what it is with its bytes; what came just now is not read
-        again.
+        """Return what something small is, with its bytes: from the store, or as soon as it arrived and is right; it is
+        put into the store then.
 
         Raises:
             ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE.
         """
-        flight = self._flights.get(wanted.key)
-        if flight is None:
-            if (kept := await self.kept(wanted)) is not None and await self._in_store(wanted.key, kept.length):
-                return kept, await self.body(wanted, kept)
+        if (flight := self._flights.get(wanted.key)) is None:
+            if self._failed(wanted.key) and (lying := await self._keeping.lying(wanted)) is not None:
+                return lying, await self.body(wanted, lying)
             flight = self._flights.get(wanted.key) or self._start(wanted)
         with flight.reading():
             try:
                 async with asyncio.timeout(self._limits.wait):
-                    await flight.over()
+                    await flight.checked()
             except TimeoutError as error:
                 raise _slow(wanted) from error
-            kept = _ended(wanted, flight)
             if flight.right:
+                kept = Kept(Sha256(flight.sha256()), Length(flight.received))
                 return kept, b"".join([chunk async for chunk in flight.chunks(0, kept.length)])
+        kept = flight.outcome(wanted.file_name)
         return kept, await self.body(wanted, kept)
 
     async def body(self, wanted: Wanted, kept: Kept) -> bytes:
@@ -187,9 +179,7 @@ class Fetching:
     async def forget(self, key: Key) -> None:
         """Drop stored bytes that are not the right ones: they are fetched again."""
         self._seen.discard(key)
-        await self._store.delete(key)
-        async with self._resources.engine.begin() as connection:
-            await mirror_files.forget(connection, key)
+        await self._keeping.forget(key)
 
     async def _opened(self, stack: AsyncExitStack, wanted: Wanted, length: Length, span: ByteRange | None) -> Opened:
         for _ in range(3):
@@ -272,9 +262,7 @@ class Fetching:
         Raises:
             ServiceError: it failed a moment ago.
         """
-        now = asyncio.get_running_loop().time()
-        until, error = self._failures.get(wanted.key, (0.0, None))
-        if error is not None and now < until:
+        if (error := self._failed(wanted.key)) is not None:
             raise error.again()
         flight = Flight(self._folder)
         self._flights[wanted.key] = flight
@@ -282,6 +270,11 @@ class Fetching:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return flight
+
+    def _failed(self, key: Key) -> ServiceError | None:
+        """Return how something failed a moment ago, None when it may be tried."""
+        until, error = self._failures.get(key, (0.0, None))
+        return error if asyncio.get_running_loop().time() < until else None
 
     async def _fly(self, wanted: Wanted, flight: Flight) -> None:
         error: ServiceError | None = ServiceError(ErrorKind.UNAVAILABLE, f"{wanted.file_name} could not be fetched.")
@@ -314,36 +307,42 @@ class Fetching:
         engine, what = self._resources.engine, fetches.what_object(wanted.key)
         loop = asyncio.get_running_loop()
         until = loop.time() + self._limits.others
+        look: Looking | None = mirror_files.unless_kept(wanted.key)
         while True:
             with self._waiting.on(what) as told:
-                async with fetches.turn(engine, what) as turn:
+                async with fetches.turn(engine, what, look) as turn:
                     if turn.mine or loop.time() > until:
-                        flight.kept = await self._found(wanted)
-                        if flight.kept is None:
-                            await self._received(wanted, flight, turn)
+                        await self._found_or_received(wanted, flight, turn)
                         return
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_AGAIN):
-                        await told.wait()
-            flight.kept = await self._found(wanted)
+                if turn.found is None or mirror_files.kept_of(turn.found) is None:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_LOOK_AGAIN):
+                            await told.wait()
+            flight.kept = await self._keeping.found(wanted)
             if flight.kept is not None:
                 return
+            # What is noted and does not lie there is fetched: only the first look keeps from the turn.
+            look = None
 
-    async def _found(self, wanted: Wanted) -> Kept | None:
-        """Return what the store has; bytes of which nothing is known but their digest are noted."""
-        info = await self._store.head(wanted.key)
-        if info is None or wanted.length not in (None, info.length):
-            return None
-        kept = await self.kept(wanted)
-        if kept is None and wanted.sha256 is not None:
-            kept = Kept(wanted.sha256, Length(info.length))
-            async with one_by_one(self._resources.engine) as connection:
-                await mirror_files.note_stored(connection, wanted.key, kept, self._resources.clock.now())
-        return kept if kept is not None and kept.length == info.length else None
+    async def _found_or_received(self, wanted: Wanted, flight: Flight, turn: Turn) -> None:
+        """Fetch something of which nothing is noted, unless it lies in the store all the same.
 
-    async def _in_store(self, key: Key, length: Length) -> bool:
-        info = await self._store.head(key)
-        return info is not None and info.length == length
+        What is small is fetched sooner than looked for: there it is looked for only if it cannot be had.
+
+        Raises:
+            ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE; nothing is kept.
+            ObjectStoreError: the store cannot be used.
+        """
+        small = wanted.length is None or wanted.length <= SMALL
+        if not small and (kept := await self._keeping.found(wanted)) is not None:
+            flight.kept = kept
+            return
+        try:
+            await self._received(wanted, flight, turn)
+        except ServiceError:
+            flight.kept = await self._keeping.found(wanted) if small and not flight.released else None
+            if flight.kept is None:
+                raise
 
     async def _received(self, wanted: Wanted, flight: Flight, turn: Turn) -> None:
         """Fetch something and keep it.
@@ -360,12 +359,7 @@ class Fetching:
         await self._store.put(wanted.key, flight.body, Put.REPLACE, durable=lasting)
         self.stored_bytes += flight.received
         kept = Kept(Sha256(flight.sha256()), Length(flight.received))
-        now = self._resources.clock.now()
-        async with one_by_one(self._resources.engine) as connection:
-            if turn.mine:
-                await mirror_files.note_fetched(connection, wanted.key, kept, now, turn)
-            else:
-                await mirror_files.note_stored(connection, wanted.key, kept, now)
+        await self._keeping.note(wanted, kept, turn)
         flight.kept = kept
 
     def _note_failure(self, wanted: Wanted, error: ServiceError) -> None:
@@ -375,19 +369,6 @@ class Fetching:
         if len(self._failures) >= _FAILURES_KEPT:
             self._failures.clear()
         self._failures[wanted.key] = (asyncio.get_running_loop().time() + pause.total_seconds(), error)
-
-
-def _ended(wanted: Wanted, flight: Flight) -> Kept:
-    """Return what a flight that is over left in the store.
-
-    Raises:
-        ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE.
-    """
-    if flight.error is not None:
-        raise flight.error.again()
-    if flight.kept is None:
-        raise ServiceError(ErrorKind.UNAVAILABLE, f"{wanted.file_name} arrived and could not be stored.")
-    return flight.kept
 
 
 def _slow(wanted: Wanted) -> ServiceError:

@@ -13,10 +13,11 @@ import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from shared.catalogue.mirror_files import Kept
-from shared.errors import ServiceError
+from shared.errors import ErrorKind, ServiceError
 from shared.objects.interface import LocalFile
 
 SUFFIX = ".fetch"
@@ -40,7 +41,7 @@ class Flight:
 
     def __init__(self, folder: Path) -> None:
         """Args: folder: of files that arrive."""
-        self.path = folder / f"{secrets.token_hex(16)}{SUFFIX}"
+        self._folder = folder
         self.received = 0
         self.released = 0
         """Bytes that readers may have."""
@@ -60,6 +61,11 @@ class Flight:
         """Where the pieces end that readers do not have yet."""
         self._digest = hashlib.sha256()
         self._news = asyncio.Event()
+
+    @cached_property
+    def path(self) -> Path:
+        """The file that it arrives in, if there is too much for memory."""
+        return self._folder / f"{secrets.token_hex(16)}{SUFFIX}"
 
     @property
     def body(self) -> bytes | LocalFile:
@@ -122,10 +128,30 @@ class Flight:
         while not self.released and not self.done:
             await self._news.wait()
 
+    async def checked(self) -> None:
+        """Wait until it arrived whole and is what it should be, or for the end."""
+        while not self.right and not self.done:
+            await self._news.wait()
+
     async def over(self) -> None:
         """Wait for the end."""
         while not self.done:
             await self._news.wait()
+
+    def outcome(self, name: str) -> Kept:
+        """Return what it left in the store, once it is over.
+
+        Args:
+            name: of the file, for people.
+
+        Raises:
+            ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE.
+        """
+        if self.error is not None:
+            raise self.error.again()
+        if self.kept is None:
+            raise ServiceError(ErrorKind.UNAVAILABLE, f"{name} arrived and could not be stored.")
+        return self.kept
 
     @contextmanager
     def reading(self) -> Iterator[None]:

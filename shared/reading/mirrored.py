@@ -6,7 +6,7 @@ Source: architecture sections 5.9, 11.5 and 11.6; contract python-index sections
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -41,6 +41,7 @@ class MirroredFile:
     Attributes:
         version: normalised.
         hidden: why it is not shown, None when it is.
+        withdrawn: whether its core metadata is not announced now, since it cannot be had.
     """
 
     project: NormalizedName
@@ -48,6 +49,7 @@ class MirroredFile:
     version: str
     origin: Origin
     hidden: Hidden | None
+    withdrawn: bool = False
 
     @property
     def sha256(self) -> Sha256:
@@ -90,19 +92,25 @@ def shown_document(
 
 
 def judged_file(
-    origins: bytes, policies: Sequence[Policy], project: NormalizedName, file_name: FileName, now: datetime
+    origins: bytes,
+    policies: Sequence[Policy],
+    project: NormalizedName,
+    file_name: FileName,
+    now: datetime,
+    withdrawn: Collection[Sha256] = (),
 ) -> MirroredFile | None:
     """Return the file of a name that a mirror's page lists, None when it lists none. Blocking.
 
     Args:
         origins: as for `shown_document`.
+        withdrawn: core metadata that the page does not announce now.
     """
     found = unpack_origin(origins, file_name)
     if found is None:
         return None
     origin, version = found
     hidden = judge_file(policies, project, version, origin.uploaded_at, now)
-    return MirroredFile(project, file_name, version, origin, hidden)
+    return MirroredFile(project, file_name, version, origin, hidden, origin.metadata_sha256 in withdrawn)
 
 
 def hiding(

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.index import mirroring
 from shared.catalogue import fetches
-from shared.catalogue.tables import Audit, IndexRow, MirrorPage
+from shared.catalogue.tables import Audit, Fetch, IndexRow, MirrorPage
 from shared.objects.interface import ObjectStores
 from tests.integration.reading.constants import JSON, WHEEL
 from tests.integration.reading.mirror_site import BASED, DIRECT, MIRRORS, NEW, OLD, STALE, Site, mirrored
@@ -60,6 +60,23 @@ async def test_one_question_for_many(site: Site) -> None:
     assert site.upstream.asked["/simple/thing/"] == 1
 
 
+async def test_a_page_that_is_new_takes_two_questions(site: Site) -> None:
+    """One looks and takes the turn, one keeps what came and ends it; a page that is kept takes none but the look."""
+    with counted_queries(site.engine) as queries:
+        names = await site.names()
+    assert len([query for query in queries if "fetch" in query]) == 2
+    assert len([query for query in queries if "mirror_page" in query]) == 2
+    there = open_reading(site.engine, site.family.stores, mirrors=MIRRORS)
+    await there.news()
+    async with there.client() as client:
+        with counted_queries(site.engine) as queries:
+            page = (await client.get(DIRECT, headers={"accept": JSON})).text
+        assert len([query for query in queries if "mirror_page" in query]) == 1
+    assert all(name in page for name in names)
+    async with site.engine.connect() as connection:
+        assert (await connection.scalars(select(Fetch.what))).all() == [], "nobody holds a turn that was not needed"
+
+
 async def test_a_page_is_put_together_once(site: Site) -> None:
     """Its notification has the process that asked read nothing again; what another process found is read."""
     told: asyncio.Queue[str] = asyncio.Queue()
@@ -74,7 +91,7 @@ async def test_a_page_is_put_together_once(site: Site) -> None:
             while fetches.changed_page(await told.get()) is None:
                 pass
             assert await site.names() == names
-        assert len([query for query in queries if query.startswith("SELECT mirror_page.")]) == 1
+        assert len([query for query in queries if "FROM mirror_page" in query]) == 1
         site.upstream.add("thing", NEW)
         there = open_reading(site.engine, site.family.stores, mirrors=MIRRORS)
         await there.news()

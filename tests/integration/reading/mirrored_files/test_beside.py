@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
-import pytest
-from sqlalchemy import update
+import asyncio
+from pathlib import Path
 
-from shared.catalogue.tables import MirrorFault
+import pytest
+from sqlalchemy import delete, update
+
+from countermark.core.names import IndexName
+from shared.catalogue.fetches import CHANGED, CHANNEL, announce, what_page
+from shared.catalogue.tables import MirrorFault, MirrorFile
+from shared.objects.filesystem import FolderStore
+from shared.objects.interface import IfMatch, Key, LocalFile, ObjectInfo, ObjectStores, Put
 from tests.integration.reading.constants import LARGE, WHEEL
-from tests.integration.reading.mirror_site import NEW
-from tests.integration.reading.mirrored_files.site import BIG, Files, path_of
+from tests.integration.reading.mirror_site import MIRRORS, NEW
+from tests.integration.reading.mirrored_files.site import BIG, LIMITS, ON_FOLDERS, Files, path_of
 from tests.support.factories import now
+from tests.support.reading import counted_queries, open_reading
 from tests.support.upstream import Fault
+
+
+class SlowFolder(FolderStore):
+    """A folder that takes nothing before `go` is set, and says how often something was looked for in it."""
+
+    def __init__(self, root: Path, *, private: bool) -> None:
+        super().__init__(root, private=private)
+        self.go = asyncio.Event()
+        self.looked = 0
+
+    async def put(
+        self, key: Key, body: bytes | LocalFile, condition: Put | IfMatch = Put.ABSENT, *, durable: bool = True
+    ) -> ObjectInfo:
+        """Store it late."""
+        await self.go.wait()
+        return await super().put(key, body, condition, durable=durable)
+
+    async def head(self, key: Key) -> ObjectInfo | None:
+        """Count."""
+        self.looked += 1
+        return await super().head(key)
 
 
 class TestMetadata:
@@ -25,6 +54,71 @@ class TestMetadata:
         assert site.upstream.asked[f"/files/{WHEEL}.metadata"] == 1
         assert site.upstream.asked[f"/files/{WHEEL}"] == 0
         assert (await site.get(f"{paths[BIG]}.metadata")).status_code == 404
+
+    @ON_FOLDERS
+    async def test_it_is_answered_before_it_is_stored(self, site: Files, tmp_path: Path) -> None:
+        """A client waits for bytes that are right, and not for the store; three questions to the catalogue."""
+        private = SlowFolder(tmp_path / "slow", private=True)
+        stores = ObjectStores(site.family.stores.public, private)
+        reading = open_reading(site.engine, stores, download_limits=LIMITS, mirrors=MIRRORS)
+        site.family.reading, site.client = reading, reading.client()
+        path = f"{(await site.page())[WHEEL]}.metadata"
+        with counted_queries(site.engine) as queries:
+            assert (await site.client.get(path)).content == b"Name: thing"
+            assert await site.rows() == {}
+            private.go.set()
+            await site.settled(1)
+        about = [
+            query for query in queries if "mirror_page" in query or "INTO mirror_file" in query or "fetch" in query
+        ]
+        assert len(about) == 3, about
+        assert private.looked == 0
+        site.upstream.down = Fault(status=500)
+        site.family.reading = open_reading(site.engine, stores, download_limits=LIMITS, mirrors=MIRRORS)
+        site.client = site.family.reading.client()
+        assert (await site.client.get(path)).content == b"Name: thing"
+
+    async def test_what_lies_there_unnoted_is_found_when_it_cannot_be_had(self, site: Files) -> None:
+        """A catalogue that was restored from a copy knows less than the store."""
+        paths = await site.page()
+        for name in (f"{paths[WHEEL]}.metadata", paths[WHEEL]):
+            assert (await site.client.get(name)).status_code == 200
+        await site.settled(2)
+        async with site.engine.begin() as connection:
+            await connection.execute(delete(MirrorFile))
+        site.upstream.down = Fault(status=500)
+        site.reopen()
+        assert (await site.client.get(f"{paths[WHEEL]}.metadata")).content == b"Name: thing"
+        assert (await site.client.get(paths[WHEEL])).content == b"wheel"
+        await site.settled(2)
+
+    @pytest.mark.parametrize(("project", "looks"), [("other", 1), ("thing", 2)])
+    async def test_pages_of_others_have_no_look_done_again(self, site: Files, project: str, looks: int) -> None:
+        """While an installer's many pages come in, each file is looked for once; with a new page of its own, again."""
+        resources, told = site.family.reading.resources, asyncio.Queue[str]()
+        resources.listener.subscribe(CHANNEL, told.put)
+        listening = asyncio.create_task(resources.listener.run())
+        try:
+            assert await told.get() == ""
+            path = f"{(await site.page())[WHEEL]}.metadata"
+            mirror = resources.directory.index(IndexName("root", "pypi"))
+            assert mirror is not None
+            notice = f"{CHANGED}{what_page(mirror.id, project)}"
+            fault = site.fault(f"{WHEEL}.metadata", never=True)
+            with counted_queries(site.engine) as queries:
+                asking = asyncio.create_task(site.client.get(path))
+                while not site.upstream.asked[f"/files/{WHEEL}.metadata"]:
+                    await asyncio.sleep(0.01)
+                async with site.engine.begin() as connection:
+                    await announce(connection, notice)
+                while await told.get() != notice:
+                    pass
+                fault.go.set()
+                assert (await asking).content == b"Name: thing"
+            assert len([query for query in queries if "mirror_page.origins" in query]) == looks
+        finally:
+            listening.cancel()
+            await asyncio.wait([listening])
 
     @pytest.mark.parametrize("fault", [Fault(body=b"not the wheel's"), Fault(status=404), Fault(status=500)])
     async def test_what_cannot_be_had_is_not_announced(self, site: Files, fault: Fault) -> None:
