@@ -1,7 +1,7 @@
 """Keeps searches for garbage away from what stays for as long as the process.
 
 A search through everything takes some 70 ms, in which nobody is answered, and comes whenever a crowd of requests does.
-Modules, applications and compiled statements are a million objects that never become garbage.
+Modules, applications and compiled statements never become garbage.
 """
 
 from __future__ import annotations
