@@ -138,12 +138,16 @@ class RequestLog:
                 self._metrics.under_way.dec()
                 self._metrics.request(Done(scope["path"], status, passed, received, sent))
             # The query is left out: it can hold login codes.
-            line = log.bind(listener=self._listener, method=scope["method"], path=scope["path"][:_PATH_LOGGED])
-            line = line.bind(status=status, duration_ms=round(passed * 1000, 2), bytes=sent)
-            if status == 0 or status >= 500:
-                line.warning("request")
-            else:
-                line.info("request")
+            write = log.warning if status == 0 or status >= 500 else log.info
+            write(
+                "request",
+                listener=self._listener,
+                method=scope["method"],
+                path=scope["path"][:_PATH_LOGGED],
+                status=status,
+                duration_ms=round(passed * 1000, 2),
+                bytes=sent,
+            )
             structlog.contextvars.unbind_contextvars("principal", "token_id")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from functools import lru_cache
 from typing import Literal, TextIO
 
 import structlog
@@ -27,6 +28,11 @@ _SECRETS = (
     (re.compile(r"([?&](?:code|state|token|id_token|code_verifier)=)[^&\s'\"]+"), rf"\1{REDACTED}"),
 )
 """Text that is a credential wherever it stands: tokens, Authorization values, passwords in URLs, codes in queries."""
+
+_LOOKS = re.compile(
+    r"cm[ks]_|basic\s|bearer\s|authorization|x-devpi-auth|://|[?&](?:code|state|token|id_token)", re.IGNORECASE
+)
+"""In every text that one of these is in: most texts of a line have none of it, and are looked through once."""
 
 _SECRET_KEYS = frozenset(
     [
@@ -95,14 +101,20 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 def redact_text(text: str) -> str:
     """Return `text` without what looks like a credential."""
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
+    if _LOOKS.search(text) is not None:
+        for pattern, replacement in _SECRETS:
+            text = pattern.sub(replacement, text)
     return text
 
 
 def _value(key: object, value: object, depth: int) -> object:
-    secret = isinstance(key, str) and key.lower().replace("_", "-") in _SECRET_KEYS
+    secret = isinstance(key, str) and _is_secret(key)
     return REDACTED if secret and value and isinstance(value, str | bytes) else _clean(value, depth)
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(key: str) -> bool:
+    return key.lower().replace("_", "-") in _SECRET_KEYS
 
 
 def _clean(value: object, depth: int) -> object:
