@@ -19,12 +19,68 @@ STATEMENT_TIMEOUT = 30_000
 CATALOGUE_AWAY = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 """What a loop meets while Postgres is away or restarts; some errors of connecting arrive as the driver raises them."""
 
-
-_gates: WeakKeyDictionary[Engine, asyncio.Semaphore] = WeakKeyDictionary()
-
 _SHORT_AT_ONCE = 3
 """Short questions that an engine asks at the same time: Postgres answers each in some 0.2 ms, and who begins to use a
 further connection waits for its opening and for the preparation of all statements, some 20 ms of CPU."""
+
+
+class _Gate:
+    """The connections of an engine for short questions: as many as are asked at once stay open.
+
+    To take a connection out of the pool and to give it back costs half of what such a question does.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = asyncio.Semaphore(places)
+        self._idle: list[AsyncConnection] = []
+        self._lost = 0
+        """How often a connection was found lost: those that are older are not used again."""
+
+    @asynccontextmanager
+    async def open(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        """Yield one; after a failure it is not used again, and once one was lost none of those that are as old."""
+        async with self._places:
+            lost = self._lost
+            connection = self._idle.pop() if self._idle else await _opened(engine)
+            good = False
+            try:
+                yield connection
+                if connection.in_transaction() and not connection.invalidated:
+                    # Of the library's own account: nothing was begun at Postgres.
+                    await connection.commit()
+                good = True
+            finally:
+                if connection.invalidated:
+                    self._lost += 1
+                    idle, self._idle = self._idle, []
+                    await _closed([connection, *idle])
+                elif good and self._lost == lost:
+                    self._idle.append(connection)
+                else:
+                    await _closed([connection])
+
+    def drop(self) -> None:
+        """Close what is idle. In a greenlet of SQLAlchemy's."""
+        while self._idle:
+            connection = self._idle.pop().sync_connection
+            if connection is not None and not connection.closed:
+                # The pool that it is of is being thrown away, and would never close it.
+                connection.detach()
+                connection.close()
+
+
+async def _opened(engine: AsyncEngine) -> AsyncConnection:
+    return await (await engine.connect()).execution_options(isolation_level=AUTOCOMMIT)
+
+
+async def _closed(connections: list[AsyncConnection]) -> None:
+    # To the end, though whoever asked was cancelled.
+    closing = [asyncio.create_task(connection.close()) for connection in connections]
+    await asyncio.shield(asyncio.gather(*closing, return_exceptions=True))
+
+
+_gates: WeakKeyDictionary[Engine, _Gate] = WeakKeyDictionary()
+"""Of the engines here. A gate that keeps a connection keeps its engine: until that is disposed of."""
 
 CONNECT_TIMEOUT = 10.0
 """Seconds that connecting may take."""
@@ -60,7 +116,8 @@ def open_engine(url: str, *, pool: int = 10) -> AsyncEngine:
         },
     )
     event.listen(engine.sync_engine, "do_connect", _connect)
-    _gates[engine.sync_engine] = asyncio.Semaphore(min(_SHORT_AT_ONCE, pool))
+    gate = _gates[engine.sync_engine] = _Gate(min(_SHORT_AT_ONCE, pool))
+    event.listen(engine.sync_engine, "engine_disposed", lambda _: gate.drop())
     return engine
 
 
@@ -71,8 +128,8 @@ async def one_by_one(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     Whoever has one does not ask for another: a crowd waits here for those that are kept, since to open one more, and to
     close it afterwards, takes longer than fifty such questions.
     """
-    async with _gates[engine.sync_engine], engine.connect() as connection:
-        yield await connection.execution_options(isolation_level=AUTOCOMMIT)
+    async with _gates[engine.sync_engine].open(engine) as connection:
+        yield connection
 
 
 def _connect(dialect: Dialect, _record: object, arguments: list[Any], options: dict[str, Any]) -> Any:

@@ -67,6 +67,8 @@ IN_VAIN = "in-vain "
 TERM = timedelta(seconds=10)
 """How long a holder that went silent keeps others out; whoever is at work renews in a third of it."""
 
+_RENEWED = TERM.total_seconds() / 3
+
 
 def what_page(index_id: IndexId, project: str) -> str:
     """Return the name of a mirrored page in `fetch` rows and notifications; the project "" is the list."""
@@ -176,13 +178,13 @@ class Turn:
         One that was replaced goes on all the same: what it finds is kept only if nothing newer is.
         """
         while True:
-            await asyncio.sleep(TERM.total_seconds() / 3)
             mine = (Fetch.what == self._what, Fetch.holder == self._holder)
             try:
                 async with one_by_one(engine) as connection:
                     await connection.execute(update(Fetch).where(*mine).values(until=func.now() + TERM))
             except CATALOGUE_AWAY as error:
                 log.warning("fetch_not_renewed", what=self._what, error=str(error)[:300])
+            await asyncio.sleep(_RENEWED)
 
 
 @asynccontextmanager
@@ -200,13 +202,32 @@ async def turn(engine: AsyncEngine, what: str, look: Looking | None = None) -> A
     if not one.mine:
         yield one
         return
-    keeping = asyncio.create_task(one.keep(engine))
+    keeping = _Keeping(one, engine)
     try:
         yield one
     finally:
-        keeping.cancel()
-        await asyncio.wait([keeping])
+        await keeping.end()
         await one.leave(engine)
+
+
+class _Keeping:
+    """Keeps a turn from when it lasts for long: most are over by then, and cost no task."""
+
+    def __init__(self, turn: Turn, engine: AsyncEngine) -> None:
+        self._turn = turn
+        self._engine = engine
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(_RENEWED, self._begin)
+
+    async def end(self) -> None:
+        """Stop."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(self._turn.keep(self._engine))
 
 
 class Waiting:

@@ -87,3 +87,41 @@ async def test_a_crowd_opens_no_more_connections_than_are_kept(database: str) ->
         assert len(opened) == 2
     finally:
         await engine.dispose()
+
+
+async def test_a_connection_for_short_questions_stays_open(database: str) -> None:
+    """The next one has it; who failed or went away in the middle gives none back; all end with their engine."""
+    engine, pid = open_engine(database, pool=2), text("select pg_backend_pid()")
+    try:
+        async with one_by_one(engine) as connection:
+            first = await connection.scalar(pid)
+            assert not await _HELD.rows(connection, {"holders": []})
+        async with one_by_one(engine) as connection:
+            assert await connection.scalar(pid) == first
+        with pytest.raises(CATALOGUE_AWAY):
+            async with one_by_one(engine) as connection:
+                await connection.execute(text("select no_such_column"))
+        async with one_by_one(engine) as connection:
+            assert not connection.in_transaction()
+            assert not await _HELD.rows(connection, {"holders": []})
+
+        async def asleep() -> None:
+            async with one_by_one(engine) as connection:
+                await connection.execute(text("select pg_sleep(30)"))
+
+        sleeping = asyncio.create_task(asleep())
+        await asyncio.sleep(0.2)
+        sleeping.cancel()
+        await asyncio.wait([sleeping])
+        async with one_by_one(engine) as connection:
+            last = await connection.scalar(pid)
+    finally:
+        await engine.dispose()
+    other = open_engine(database, pool=1)
+    try:
+        async with asyncio.timeout(10), one_by_one(other) as connection:
+            there = text("select count(*) from pg_stat_activity where pid = any(:pids)")
+            while await connection.scalar(there, {"pids": [first, last]}):
+                await asyncio.sleep(0.01)
+    finally:
+        await other.dispose()
