@@ -118,6 +118,7 @@ def version_named(file_name: str, project: NormalizedName) -> str | None:
     return None
 
 
+@lru_cache(maxsize=4096)
 def projects_named(file_name: str) -> tuple[NormalizedName, ...]:
     """Return the projects that a file may be of by its name, the likeliest first; names were spelled in many ways."""
     found = (canonicalize_name(named) for named, version in _splits(file_name) if normalised_version(version))
@@ -151,6 +152,8 @@ def kind_of(file_name: str) -> str | None:
 
 def _end_of(file_name: str) -> str | None:
     """Return which of the known endings a file's name has."""
+    if file_name.endswith(".whl"):
+        return ".whl"
     lower = file_name.lower()
     for end in _KINDS:
         if lower.endswith(end):

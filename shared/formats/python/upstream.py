@@ -49,6 +49,7 @@ _KNOWN = frozenset(
         *("data-dist-info-metadata", "dist-info-metadata", "provenance", "gpg-sig"),
     ]
 )
+_METADATA = ("core-metadata", "data-dist-info-metadata", "dist-info-metadata")
 _EXACT_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z\Z")
 _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::\d{1,5})?/[A-Za-z0-9/._~%+!-]*\Z")
 """What most links look like: nothing in it needs a closer look."""
@@ -219,16 +220,17 @@ def _address(base: str, url: object, *, secure: bool) -> str:
     """
     if not isinstance(url, str) or not url or len(url) > _MAX_TEXT:
         raise Skip("it has no address")
+    # Most links of a page lead to a few folders: what is ahead of the last segment was looked at before.
+    folder, _, last = url.rpartition("/")
+    if _PLAIN_NAME.match(last) and (resolved := _folder(base, folder, secure)) is not None:
+        return resolved + last
     if _PLAIN_URL.match(url) and (not secure or url.startswith("https:")):
         return url
-    folder, _, last = url.rpartition("/")
-    if _PLAIN_NAME.match(last) and (resolved := _folder(base, folder, secure=secure)) is not None:
-        return resolved + last
     return _followed(joined(base, url), secure=secure)
 
 
-@lru_cache(maxsize=1024)
-def _folder(base: str, folder: str, *, secure: bool) -> str | None:
+@lru_cache(maxsize=4096)
+def _folder(base: str, folder: str, secure: bool) -> str | None:
     """Return the folder that many links of a page lead to, None for one that is looked at link by link."""
     try:
         found = _followed(joined(base, f"{folder}/" if folder else "."), secure=secure)
@@ -298,7 +300,7 @@ def _yanked(said: object) -> bool | str:
 
 
 def _metadata_digest(raw: Raw) -> Sha256 | None:
-    for key in ("core-metadata", "data-dist-info-metadata", "dist-info-metadata"):
+    for key in _METADATA:
         if (found := raw.get(key)) and (sha256 := _digest(found)) is not None:
             return sha256
     return None
@@ -307,8 +309,8 @@ def _metadata_digest(raw: Raw) -> Sha256 | None:
 def _digest(hashes: object) -> Sha256 | None:
     """Return the sha256 digest among digests by name, None for none that can be checked."""
     try:
-        return parse_sha256(str(hashes.get("sha256")).lower()) if isinstance(hashes, dict) else None
-    except InvalidDigest:
+        return parse_sha256(str(hashes["sha256"]).lower()) if isinstance(hashes, dict) else None
+    except (InvalidDigest, KeyError):
         return None
 
 

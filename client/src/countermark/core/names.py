@@ -108,13 +108,13 @@ def parse_file_name(text: str) -> FileName:
         InvalidName: it holds a slash, a control character or another character outside `[A-Za-z0-9._!+-]`,
             or is longer than `MAX_FILE_NAME` characters.
     """
+    if len(text) <= MAX_FILE_NAME and _FILE_NAME.match(text):
+        return FileName(text)
     if "/" in text or "\\" in text:
         raise InvalidName("file name", text, "it must not contain a path")
     if len(text) > MAX_FILE_NAME:
         raise InvalidName("file name", text, f"it is longer than {MAX_FILE_NAME} characters")
-    if not _FILE_NAME.match(text):
-        raise InvalidName("file name", text, "use letters, digits and . _ ! + - only, beginning with a letter or digit")
-    return FileName(text)
+    raise InvalidName("file name", text, "use letters, digits and . _ ! + - only, beginning with a letter or digit")
 
 
 def pointer_target(project: NormalizedName, file_name: FileName) -> TargetPath:
