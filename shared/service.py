@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.jobs.messages import Message
+from shared.turnstile import Turnstile
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Service:
 
 
 class HotPath:
-    """An ASGI application: hot readers first, then the wrapped application.
+    """An ASGI application: hot readers first, then, through a turnstile, the wrapped application.
 
     A server that knows it asks `at_once` itself, and starts the application only when there is nothing.
 
@@ -71,6 +72,7 @@ class HotPath:
         self._readers = tuple(readers)
         self._app = app
         self._tally = {} if tally is None else tally
+        self._turnstile = Turnstile()
 
     def at_once(self, scope: Scope) -> Prepared | None:
         """Return the answer to a GET or HEAD that a reader has ready."""
@@ -86,6 +88,7 @@ class HotPath:
         """Answer from memory when a reader can, else let the application do it."""
         prepared = self.at_once(scope) if scope["type"] == "http" else None
         if prepared is None:
+            await self._turnstile.passed()
             await self._app(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": prepared.status, "headers": prepared.headers})

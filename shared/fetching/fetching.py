@@ -32,6 +32,7 @@ from shared.ids import IndexId
 from shared.objects.interface import ByteRange, Key, ObjectNotFound, ObjectStoreError, Put
 from shared.reading.loading import load_checked
 from shared.resources import Resources
+from shared.turnstile import Turnstile
 
 log = structlog.get_logger()
 
@@ -74,6 +75,7 @@ class Fetching:
         most = max(1, self._limits.at_once // 2)
         self._of_mirror = defaultdict[IndexId, asyncio.Semaphore](lambda: asyncio.Semaphore(most))
         self._flights: dict[Key, Flight] = {}
+        self._followers = Turnstile()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures: dict[Key, tuple[float, ServiceError]] = {}
         self._looking: dict[Key, asyncio.Event] = {}
@@ -195,6 +197,8 @@ class Fetching:
                     await flight.begun()
             except TimeoutError as error:
                 raise _slow(wanted) from error
+            # All wake at once: the first is to have its first bytes before the others take their next step.
+            await self._followers.passed()
             if flight.error is not None and not flight.right:
                 raise flight.error.again()
             if flight.released:

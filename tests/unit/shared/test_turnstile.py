@@ -1,0 +1,57 @@
+"""Requests that begin a few at a time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from shared.turnstile import Turnstile
+
+STEPS = 10
+
+
+async def test_the_first_of_a_crowd_is_done_before_the_last_begins() -> None:
+    """Each goes through in the order of arrival; nobody who begins later holds up who began before."""
+    turnstile, told = Turnstile(at_once=2), list[str]()
+
+    async def ask(number: int) -> None:
+        await turnstile.passed()
+        told.append(f"{number} begins")
+        for _ in range(STEPS):
+            await asyncio.sleep(0)
+        told.append(f"{number} ends")
+
+    await asyncio.gather(*(ask(number) for number in range(100)))
+    assert [line for line in told if line.endswith("begins")] == [f"{number} begins" for number in range(100)]
+    # Two begin in each turn of the loop, so that some two dozen are under way when the first has done its steps.
+    assert told.index("0 ends") < told.index("30 begins")
+    assert len(told) == 200
+
+
+async def test_who_comes_alone_does_not_wait() -> None:
+    """A turn costs nothing where there is no crowd: the request goes on in the same step."""
+    turnstile = Turnstile(at_once=1)
+    for _ in range(3):
+        coroutine = turnstile.passed()
+        with pytest.raises(StopIteration):
+            coroutine.send(None)
+        await asyncio.sleep(0.001)
+
+
+async def test_who_goes_away_takes_nobodys_turn() -> None:
+    """Requests that are cancelled while they wait are passed over, and the rest go through."""
+    turnstile, done = Turnstile(at_once=1), list[int]()
+
+    async def ask(number: int) -> None:
+        await turnstile.passed()
+        done.append(number)
+
+    tasks = [asyncio.create_task(ask(number)) for number in range(20)]
+    await asyncio.sleep(0)
+    for task in tasks[5:15]:
+        task.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await turnstile.passed()
+    assert done == [number for number in range(20) if not 5 <= number < 15]
