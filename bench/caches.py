@@ -102,6 +102,12 @@ def our_mirror(folder: Path, source: MadeUp, *, bases: int = 1) -> Iterator[Regi
         yield ours
 
 
+def further_mirror(ours: Registry, source: MadeUp, name: str) -> str:
+    """Make one more mirror of the upstream, which has nothing yet; returns the address of its simple index."""
+    _make(ours, name, {"type": "mirror", "mirror_url": source.url, "volatile": False})
+    return f"http://{HOST}:{ours.server.port}/root/{name}/+simple/"
+
+
 @contextmanager
 def devpi_mirror(programs: Path, folder: Path, source: MadeUp) -> Iterator[Registry]:
     """Run devpi-server with a mirror of the upstream."""
