@@ -22,6 +22,7 @@ from shared.jobs.queue import JobQueue
 from shared.metrics import Metrics
 from shared.objects.interface import ObjectStores
 from shared.outgoing import Outgoing
+from shared.reading.answered import AnsweredPages
 from shared.settings import Settings
 
 
@@ -47,9 +48,12 @@ class Resources:
     """What verifies attestations; no process is started before it is asked."""
     trusted: Trusted = field(init=False)
     """What the trust role signs for attestations; nothing is read before it is asked."""
+    answered: AnsweredPages = field(init=False)
+    """Pages of mirrors that this process answered a moment ago."""
 
     def __post_init__(self) -> None:
         """Make what follows from the rest."""
         first_root = self.settings.attestations.first_root
         trusted = Trusted(self.engine, self.verifying, self.clock, self.metrics, first_root)
         object.__setattr__(self, "trusted", trusted)
+        object.__setattr__(self, "answered", AnsweredPages(self.listener))

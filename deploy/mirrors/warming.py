@@ -22,7 +22,8 @@ from countermark.core.names import FileName, IndexName, InvalidName, parse_index
 from deploy.errors import LaunchError, UsageError
 from deploy.open_resources import open_resources
 from deploy.rebuilding import beside_server
-from services.index.mirroring import Mirroring, UpstreamAway
+from services.index.mirror_subjects import UpstreamAway
+from services.index.mirroring import Mirroring
 from services.index.upstreams import Upstreams
 from shared.auth.directory import IndexRecord
 from shared.catalogue.merged import files_named, standings

@@ -58,6 +58,7 @@ class Entry:
         until: bounds how long it is remembered (monotonic seconds); None for what a publication drops.
         source: where it comes from when that is an upstream: its bytes may have to be fetched first.
         hosted: the file that was published; None for what a publication does not vouch for.
+        page: the mirror whose page lists the file, and when its upstream was asked for that; None for other files.
     """
 
     counted: FileId | None
@@ -77,6 +78,7 @@ class Entry:
     until: float | None = None
     source: Wanted | None = None
     hosted: Hosted | None = None
+    page: tuple[IndexId, datetime] | None = None
     lags: None = None
 
     def part(self, span: Span) -> list[tuple[bytes, bytes]]:

@@ -7,7 +7,7 @@ Source: architecture sections 5.9, 11.5 and 11.6; contract devpi section 15; ADR
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,10 +16,11 @@ from countermark.core.names import NormalizedName
 from services.download.rules import FileWanted
 from shared.auth.directory import IndexRecord
 from shared.catalogue.merged import files_named, standings
-from shared.catalogue.mirror_faults import KeptOrigins, kept_origins
+from shared.catalogue.mirror_faults import KeptOrigins
 from shared.catalogue.mirror_pages import MirrorId
 from shared.formats.python.foreign import projects_named
 from shared.ids import IndexId
+from shared.reading.answered import AnsweredPages, known_origins
 from shared.reading.facts import FileFacts, Standing
 from shared.reading.merging import file_in_view, members_showing, shut_in_view
 from shared.reading.mirrored import MirroredFile, hiding, judged_file, policies_of
@@ -56,7 +57,12 @@ class InView:
 
 
 async def in_view(
-    connection: AsyncConnection, view: View, wanted: FileWanted, own: FileFacts | None, now: datetime
+    connection: AsyncConnection,
+    answered: AnsweredPages,
+    view: View,
+    wanted: FileWanted,
+    own: FileFacts | None,
+    now: datetime,
 ) -> InView:
     """Return what an address means by way of an index's bases, or in a mirror.
 
@@ -76,7 +82,7 @@ async def in_view(
     states: dict[NormalizedName, Mapping[IndexId, Standing]] = {
         project: await standings(connection, view.ids, project) if asked.type != MIRROR else {} for project in projects
     }
-    mirrored, doubts = await _mirrored(connection, view, wanted, states, now)
+    mirrored, doubts = await _mirrored(connection, answered, view, wanted, states, now)
     visible: list[tuple[IndexId, FileFacts | MirroredFile]] = [*hosted, *_shown(mirrored)]
     verdicts = [file.hidden for _, file in mirrored if file.hidden is not None]
     policies = [policy for mirror in listing for policy in policies_of(asked, mirror)]
@@ -95,7 +101,7 @@ def _shown(mirrored: Sequence[tuple[IndexId, MirroredFile]]) -> list[tuple[Index
 
 
 async def _mirrored(
-    connection: AsyncConnection, view: View, wanted: FileWanted, states: States, now: datetime
+    connection: AsyncConnection, answered: AnsweredPages, view: View, wanted: FileWanted, states: States, now: datetime
 ) -> tuple[list[tuple[IndexId, MirroredFile]], list[Doubt]]:
     """Return the files of a name that the mirrors of a view list, and where their pages are to be asked for."""
     asked = view.order[0]
@@ -104,15 +110,16 @@ async def _mirrored(
     for project in projects_named(wanted.file_name):
         shown = members_showing(view.order, project, states[project])
         mirrors = [member for member in shown if member.type == MIRROR]
-        kept = await kept_origins(connection, [MirrorId(one.id, one.life) for one in mirrors], project, now)
+        kept = await known_origins(connection, answered, [MirrorId(one.id, one.life) for one in mirrors], project, now)
         for mirror in mirrors:
             page, policies = kept.get(mirror.id), policies_of(asked, mirror)
             found = None
             if page is not None and page.origins is not None:
                 args = (page.origins, policies, project, wanted.file_name, now, page.withdrawn)
-                found = await sized(len(page.origins) << 2, judged_file, *args)
-            if found is not None:
-                files.append((mirror.id, found))
+                packed = len(page.origins) if isinstance(page.origins, bytes) else 0
+                found = await sized(packed << 2, judged_file, *args)
+            if page is not None and found is not None:
+                files.append((mirror.id, replace(found, page_at=page.changed_at)))
             asks = mirror.mirror is not None and mirror.mirror.url is not None
             if asks and judge_name(policies, project) is None and _doubtful(page, found, wanted, now):
                 doubts.append((mirror, project))

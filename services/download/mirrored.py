@@ -72,6 +72,7 @@ async def mirrored_entry(
         stored = Stored(None, source.key, False, file.sha256, length, modified)
     entry = make_entry(stored, body if stored.length <= limits.small else None, groups, open_=place.open)
     entry.source, entry.until = source, until
+    entry.page = None if file.page_at is None else (seen.owner.id, file.page_at)
     return entry
 
 

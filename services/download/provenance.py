@@ -21,12 +21,12 @@ from shared.auth.directory import IndexRecord
 from shared.catalogue.attestations import Stored as StoredAttestation
 from shared.catalogue.attestations import object_name, of_file
 from shared.catalogue.bundles import bundle_at, files_called
-from shared.catalogue.mirror_faults import kept_origins
 from shared.catalogue.mirror_pages import MirrorId
 from shared.errors import ErrorKind, ServiceError
 from shared.formats.python.names import release_key
 from shared.objects.keys import file_key
 from shared.reading.access import Place
+from shared.reading.answered import known_origins
 from shared.reading.attested import other_bundles, provenance_of
 from shared.reading.facts import FileFacts
 from shared.reading.loading import load_checked
@@ -159,7 +159,7 @@ async def addresses(resources: Resources, place: Place, named: Named) -> Sequenc
         mirrors = [member for member in view if member.type == MIRROR]
         ids = [MirrorId(one.id, one.life) for one in mirrors]
         now = resources.clock.now()
-        kept = await kept_origins(connection, ids, named.project, now) if mirrors else {}
+        kept = await known_origins(connection, resources.answered, ids, named.project, now) if mirrors else {}
     for page in kept.values():
         if page.origins is not None:
             file = await asyncio.to_thread(judged_file, page.origins, [], named.project, named.file_name, now)

@@ -6,6 +6,7 @@ Source: architecture sections 9 and 11.2.
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 from countermark.core.names import NormalizedName
 from services.download import usecases
@@ -39,6 +40,7 @@ class Reader:
         self._limits = limits
         self._shelf: Shelf[EntryKey, Entry | Refused] = Shelf(limits.memory)
         self._known: set[IndexId] = set()
+        resources.answered.followed = True
         resources.heads.subscribe(self._changed)
         resources.listener.subscribe(fetches.CHANNEL, self._mirrored)
 
@@ -84,10 +86,21 @@ class Reader:
 
     async def _mirrored(self, what: str) -> None:
         """Drop what a mirror's new page changed; on a tick nothing: all that comes from mirrors has its time."""
-        if (changed := fetches.changed_page(what)) is not None:
-            self._shelf.drop_group((changed.index_id, changed.project))
-            self._shelf.drop_group((changed.index_id, ABSENT))
-            self._shelf.doubt(lambda key: _shows(key, changed.index_id) and _may_be_of(key, changed.project))
+        if (changed := fetches.changed_page(what)) is None:
+            return
+        index_id, project, at = changed.index_id, changed.project, changed.at
+
+        def has(entry: Entry | Refused) -> bool:
+            return at is not None and isinstance(entry, Entry) and _is_of_page(entry, index_id, at)
+
+        self._shelf.drop_group((index_id, project), has)
+        self._shelf.drop_group((index_id, ABSENT))
+        self._shelf.doubt(lambda key: _shows(key, index_id) and _may_be_of(key, project), has)
+
+
+def _is_of_page(entry: Entry, index_id: IndexId, at: datetime) -> bool:
+    """Return whether a file was found on a mirror's page that is as new as a moment."""
+    return entry.page is not None and entry.page[0] == index_id and entry.page[1] >= at
 
 
 def _may_be_of(key: EntryKey, project: NormalizedName) -> bool:

@@ -128,7 +128,7 @@ async def looked(resources: Resources, place: Place, wanted: FileWanted) -> tupl
             own = await file_facts(connection, record.id, wanted.path_key, wanted.file_name)
         if place.view is None or wanted.own or (own is not None and own.visible):
             return own, InView(record, own), now
-        return own, await in_view(connection, place.view, wanted, own, now), now
+        return own, await in_view(connection, resources.answered, place.view, wanted, own, now), now
 
 
 @asynccontextmanager

@@ -11,7 +11,8 @@ import asyncio
 import structlog
 
 from countermark.core.names import NormalizedName
-from services.index.mirroring import Mirroring, UpstreamAway
+from services.index.mirror_subjects import UpstreamAway
+from services.index.mirroring import Mirroring
 from shared.auth.directory import IndexRecord
 from shared.catalogue import fetches
 from shared.catalogue.engine import CATALOGUE_AWAY
@@ -52,6 +53,7 @@ class AskedPages:
                     await self._mirroring.projects(mirror)
                 else:
                     in_vain = (await self._mirroring.page(mirror, project)).stale_since is not None
+                    await self._mirroring.settled(mirror, project)
             except UpstreamAway as error:
                 in_vain = True
                 log.info("asked_in_vain", index=str(mirror.name), project=project, error=str(error)[:300])

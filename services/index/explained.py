@@ -22,7 +22,7 @@ from countermark.core.names import FileName, IndexName, NormalizedName
 from shared.auth.directory import IndexRecord
 from shared.formats.python.foreign import version_named
 from shared.formats.python.merged import origin_of
-from shared.formats.python.origins import unpack_origins
+from shared.formats.python.origins import Origins, unpack_origins
 from shared.reading.facts import Standing
 from shared.reading.merging import members_showing
 from shared.reading.mirrored import policies_of
@@ -92,11 +92,11 @@ class FileLine:
 
 @dataclass(frozen=True, slots=True)
 class MirrorFiles:
-    """What a mirror has of a project: its page document, None for nothing, and the packed origins of its files."""
+    """What a mirror has of a project: its page document, None for nothing, and the origins of its files."""
 
     mirror: IndexRecord
     document: bytes | None
-    origins: bytes | None
+    origins: Origins | None
 
 
 @dataclass(frozen=True, slots=True)

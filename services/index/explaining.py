@@ -14,14 +14,15 @@ from datetime import datetime, timedelta
 
 from countermark.core.names import NormalizedName
 from services.index.explained import FileLine, Member, MirrorFiles, Scene, State, file_lines, members
-from services.index.mirroring import Mirroring, UpstreamAway
+from services.index.mirror_subjects import UpstreamAway
+from services.index.mirroring import Mirroring
 from services.index.reader import Reader
 from services.index.rules import PageWanted
 from shared.auth.directory import IndexRecord
 from shared.catalogue.merged import held_names, in_indexes, standings
 from shared.catalogue.mirror_listings import KeptName, kept_names
 from shared.catalogue.mirror_pages import MirrorId, Validity, kept_pages
-from shared.formats.python.origins import unpack_origins
+from shared.formats.python.origins import Origins, unpack_origins
 from shared.ids import IndexId
 from shared.reading.access import Place
 from shared.reading.merging import members_showing
@@ -215,7 +216,7 @@ class _Judging:
 
 
 def _too_new(
-    mirror: IndexRecord, policies: Sequence[Policy], project: NormalizedName, origins: bytes, now: datetime
+    mirror: IndexRecord, policies: Sequence[Policy], project: NormalizedName, origins: Origins, now: datetime
 ) -> list[HoldLine]:
     """Return the releases with files that are held back for their age, each with the last of its unlocks. Blocking."""
     policies = about(policies, project)

@@ -8,11 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+import structlog
 
 from shared.catalogue import fetches
 from shared.catalogue.fetches import Turn, Waiting
 from shared.resources import Resources
+
+log = structlog.get_logger()
 
 LONGEST_WAIT = 30.0
 """Seconds that somebody waits for something of which nothing is kept."""
@@ -26,19 +31,30 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
+@dataclass(frozen=True, slots=True)
+class _Flight(Generic[V]):
+    """A flight, and what it brings, which may be known before it is over."""
+
+    task: asyncio.Task[None]
+    answer: asyncio.Future[V]
+
+
 class Flights(Generic[K, V]):
     """Flights under way in this process, by what they are for."""
 
     def __init__(self, resources: Resources) -> None:
         self._engine = resources.engine
-        self._flights: dict[K, asyncio.Task[V]] = {}
+        self._flights: dict[K, _Flight[V]] = {}
         self._waiting = Waiting(resources.listener)
 
     def __len__(self) -> int:
         return len(self._flights)
 
-    async def join(self, key: K, fly: Callable[[], Coroutine[Any, Any, V]], patience: float) -> V:
+    async def join(self, key: K, fly: Callable[[Callable[[V], None]], Coroutine[Any, Any, V]], patience: float) -> V:
         """Return what a flight brings, which begins now unless it is under way; it goes on when nobody waits any more.
+
+        Args:
+            fly: returns it, or calls its argument with it as soon as it is known, and then has more to do.
 
         Raises:
             TimeoutError: it takes more than `patience` seconds.
@@ -46,12 +62,17 @@ class Flights(Generic[K, V]):
         """
         flight = self._flights.get(key)
         if flight is None:
-            flight = asyncio.create_task(fly())
+            answer = asyncio.get_running_loop().create_future()
+            flight = _Flight(asyncio.create_task(_flown(fly, answer)), answer)
             self._flights[key] = flight
-            flight.add_done_callback(lambda _: self._flights.pop(key, None))
-            flight.add_done_callback(_retrieve)
+            flight.task.add_done_callback(lambda _: self._flights.pop(key, None))
         async with asyncio.timeout(patience):
-            return await asyncio.shield(flight)
+            return await asyncio.shield(flight.answer)
+
+    async def over(self, key: K) -> None:
+        """Wait until a flight is over, if one is under way."""
+        if (flight := self._flights.get(key)) is not None:
+            await asyncio.wait([flight.task])
 
     async def elected(
         self, what: str, ask: Callable[[Turn], Awaitable[V]], look: Callable[[], Awaitable[V | None]]
@@ -77,7 +98,20 @@ class Flights(Generic[K, V]):
                     return found
 
 
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Look at a failure that nobody waits for any more, so that it is not reported as lost."""
-    if not task.cancelled():
-        task.exception()
+async def _flown(fly: Callable[[Callable[[V], None]], Coroutine[Any, Any, V]], answer: asyncio.Future[V]) -> None:
+    """Fly, and have the answer say how that ended, unless it is known already."""
+    try:
+        found = await fly(answer.set_result)
+    except asyncio.CancelledError:
+        answer.cancel()
+        raise
+    except Exception as error:
+        if answer.done():
+            log.warning("answered_and_not_kept", error=f"{type(error).__name__}: {error}"[:300])
+            return
+        answer.set_exception(error)
+        # Nobody may wait for it any more: then it is not reported as lost.
+        answer.exception()
+    else:
+        if not answer.done():
+            answer.set_result(found)

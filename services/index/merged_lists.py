@@ -17,8 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.index.documents import Document
 from services.index.list_documents import list_document, packed_list
+from services.index.mirror_subjects import MirroredList, UpstreamAway
 from services.index.mirrored_parts import unavailable
-from services.index.mirroring import MirroredList, Mirroring, UpstreamAway
+from services.index.mirroring import Mirroring
 from services.index.settings import Limits
 from shared.auth.directory import IndexRecord
 from shared.catalogue.first_published import published_until

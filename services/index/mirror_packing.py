@@ -28,10 +28,8 @@ Ages = tuple[datetime | None, datetime | None]
 """When a page's newest file was uploaded, None when one has no date, and the oldest of those that have."""
 
 
-def pack_page(
-    index: IndexName, kept: KeptPage | None, page: UpstreamPage, strict: bool
-) -> tuple[bytes, bytes, bytes | None, Changed, Ages]:
-    """Return document, origins and former digests of a page as they are kept, which digests changed, and `Ages`.
+def held_page(index: IndexName, kept: KeptPage | None, page: UpstreamPage, strict: bool) -> tuple[Settled, bytes]:
+    """Return a page held to what is kept of it, and its document.
 
     Args:
         strict: whether names keep their digests.
@@ -42,11 +40,15 @@ def pack_page(
         if kept.document is not None and kept.origins is not None:
             before = listed_files(unpack(kept.document), kept.origins)
         settled = settle(page, before, unpack_seen(kept.seen))
-    document = pack(page_of_mirror(index, settled.page))
+    return settled, page_of_mirror(index, settled.page)
+
+
+def pack_page(document: bytes, settled: Settled) -> tuple[bytes, bytes, bytes | None, Changed, Ages]:
+    """Return document, origins and former digests of a page as they are kept, which digests changed, and `Ages`."""
     dates = [listed.origin.uploaded_at for listed in settled.page.files.values()]
     known = sorted(date for date in dates if date is not None)
     ages = (known[-1] if known and None not in dates else None, known[0] if known else None)
-    return document, pack_files(settled.page.files), pack_seen(settled.seen), settled.changed, ages
+    return pack(document), pack_files(settled.page.files), pack_seen(settled.seen), settled.changed, ages
 
 
 def seen_after(kept: KeptPage) -> bytes | None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from countermark.core.names import NormalizedName
-from services.index.mirroring import Mirroring, UpstreamAway
+from services.index.mirror_subjects import UpstreamAway
+from services.index.mirroring import Mirroring
 from shared.auth.directory import IndexRecord
 from shared.errors import ErrorKind, ServiceError
 from shared.formats.python.merged import Part, unannounced

@@ -9,22 +9,22 @@ Source: contract python-index section 5.1; architecture section 11.6; ADR 0028.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from countermark.core.names import NormalizedName
 from services.index.flights import LONGEST_WAIT, Flights
-from services.index.mirror_packing import Changed, pack_page, seen_after
+from services.index.mirror_packing import Changed, held_page, pack_page, seen_after
+from services.index.mirror_subjects import MirroredList, MirroredPage, Subject, SubjectKey, Tell, UpstreamAway, opened
 from services.index.upstreams import Absent, AskFailed, Found, Known, Projects, Unchanged, Upstreams
 from shared.auth.directory import IndexRecord
 from shared.catalogue import audit, fetches, mirror_faults, mirror_pages
 from shared.catalogue.engine import one_by_one
 from shared.catalogue.fetches import Turn
-from shared.catalogue.mirror_faults import Withdrawn
-from shared.catalogue.mirror_pages import LIST, Confirmation, KeptPage, MirrorId, NewPage
-from shared.formats.python.origins import unpack
+from shared.catalogue.mirror_faults import KeptOrigins, Withdrawn
+from shared.catalogue.mirror_pages import LIST, Confirmation, KeptPage, NewPage
 from shared.reading.mirror_options import MirrorOptions
 from shared.reading.policy import judge_name
 from shared.resources import Resources
@@ -36,88 +36,16 @@ log = structlog.get_logger()
 _AGAIN, _SLOW = timedelta(seconds=2), "it is slow"
 """When to come again after the time ran out, and what is said then."""
 
+_AFTER = 0.002
+"""Seconds after which an answered page is kept."""
+
 _MOST_FLIGHTS = 1_000
 """Pages that a process asks for at the same time: anybody may think of names, and each would wait for its turn."""
 
-_Key = tuple[MirrorId, NormalizedName, str]
-"""A page of a mirror, and its upstream: who asks after a change of `mirror_url` is not to get what the upstream before
-it says."""
 _Look = tuple[KeptPage | None, Withdrawn, bool]
 """What is kept, what it does not announce, and whether the upstream was asked for it just now."""
 
 _DAY = timedelta(days=1)
-
-
-class UpstreamAway(Exception):
-    """Nothing is kept of a project, and its upstream gives no answer; the message says why."""
-
-    def __init__(self, why: str, retry_after: timedelta) -> None:
-        self.retry_after = retry_after
-        super().__init__(why)
-
-
-@dataclass(frozen=True, slots=True)
-class MirroredPage:
-    """A page of a mirror.
-
-    Attributes:
-        document: page document, None when the upstream has no such project.
-        origins: where its files come from, packed; see `shared.formats.python.origins`.
-        fresh_until: until when it is used without asking again.
-        stale_since: when the upstream last confirmed it, if it should have been asked again and did not answer in time.
-        changed_at: when the upstream was asked for this page; None when it has no such project.
-        withdrawn: core metadata files that it is not to announce, since nobody can have them.
-    """
-
-    document: bytes | None
-    origins: bytes | None
-    serial: int
-    fresh_until: datetime
-    stale_since: datetime | None = None
-    changed_at: datetime | None = None
-    withdrawn: Withdrawn = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class MirroredList:
-    """A mirror's list of projects; `fresh_until` and `stale_since` as for pages.
-
-    Attributes:
-        packed: see `shared.formats.python.packed_lists`; None where the upstream has no list, or is not asked for it.
-    """
-
-    packed: bytes | None
-    serial: int
-    fresh_until: datetime
-    stale_since: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    """A project of a mirror, or its list."""
-
-    mirror: IndexRecord
-    project: NormalizedName
-
-    @property
-    def id(self) -> MirrorId:
-        return MirrorId(self.mirror.id, self.mirror.life)
-
-    @property
-    def key(self) -> _Key:
-        return self.id, self.project, self.upstream
-
-    @property
-    def what(self) -> str:
-        return fetches.what_page(self.mirror.id, self.project)
-
-    @property
-    def options(self) -> MirrorOptions:
-        return self.mirror.mirror or MirrorOptions(None)
-
-    @property
-    def upstream(self) -> str:
-        return self.options.url or ""
 
 
 class Mirroring:
@@ -127,8 +55,8 @@ class Mirroring:
         self._resources = resources
         self._settings = resources.settings.mirrors
         self._upstreams = upstreams
-        self._flights = Flights[_Key, KeptPage | None](resources)
-        self._looks = Flights[_Key, _Look](resources)
+        self._flights = Flights[SubjectKey, KeptPage | None](resources)
+        self._looks = Flights[SubjectKey, _Look | MirroredPage](resources)
 
     async def page(self, mirror: IndexRecord, project: NormalizedName, *, force: bool = False) -> MirroredPage:
         """Return a mirror's page of a project.
@@ -142,7 +70,7 @@ class Mirroring:
         Raises:
             UpstreamAway: nothing is kept, and the upstream gives no answer.
         """
-        subject = _Subject(mirror, project)
+        subject = Subject(mirror, project)
         now = self._resources.clock.now()
         closed = mirror.policy is not None and judge_name([mirror.policy], project) is not None
         if closed or subject.options.url is None:
@@ -152,10 +80,13 @@ class Mirroring:
                 found, withdrawn = await mirror_faults.kept_with_withdrawn(connection, subject.id, project, now)
             kept, stale = await self._current(subject, found, now, force=force)
         else:
-            kept, withdrawn, stale = await self._looked(subject, now)
+            looked = await self._looked(subject, now)
+            if isinstance(looked, MirroredPage):
+                return looked
+            kept, withdrawn, stale = looked
         if kept is None:
             return MirroredPage(None, None, 0, now + timedelta(seconds=self._settings.absent))
-        return await _opened(kept, withdrawn, stale=stale)
+        return await opened(kept, withdrawn, stale=stale)
 
     async def projects(self, mirror: IndexRecord) -> MirroredList:
         """Return a mirror's list of projects, as its upstream has it.
@@ -163,7 +94,7 @@ class Mirroring:
         Raises:
             UpstreamAway: no list is kept, and the upstream gives no answer.
         """
-        subject, now = _Subject(mirror, LIST), self._resources.clock.now()
+        subject, now = Subject(mirror, LIST), self._resources.clock.now()
         if subject.options.url is None or not subject.options.lists:
             return MirroredList(None, 0, now + _DAY)
         kept, stale = await self._current(subject, await self._kept(subject), now)
@@ -176,26 +107,33 @@ class Mirroring:
     def _crowded(self) -> bool:
         return len(self._flights) + len(self._looks) >= _MOST_FLIGHTS
 
-    async def _looked(self, subject: _Subject, now: datetime) -> tuple[KeptPage | None, Withdrawn, bool]:
-        """Return what is kept of a page, and asked for if nothing ever was; what it does not announce; and whether it
-        is stale.
+    async def settled(self, mirror: IndexRecord, project: NormalizedName) -> None:
+        """Wait until a page that was answered is kept too: other processes know it from then on."""
+        await self._looks.over(Subject(mirror, project).key)
+
+    async def _looked(self, subject: Subject, now: datetime) -> tuple[KeptPage | None, Withdrawn, bool] | MirroredPage:
+        """Return what is kept of a page, what it does not announce, and whether it is stale; or the page that was
+        asked for now, since nothing was kept.
 
         Raises:
             UpstreamAway: nothing is kept, and the upstream gives no answer.
         """
         try:
-            found, withdrawn, asked = await self._looks.join(
-                subject.key, lambda: self._look(subject, now), LONGEST_WAIT
-            )
+            looked = await self._looks.join(subject.key, lambda tell: self._look(subject, now, tell), LONGEST_WAIT)
         except TimeoutError as error:
             raise _away(subject, AskFailed(_SLOW, _AGAIN)) from error
         except AskFailed as error:
             raise _away(subject, error) from error
+        if isinstance(looked, MirroredPage):
+            return looked
+        found, withdrawn, asked = looked
         kept, stale = (found, False) if asked else await self._current(subject, found, now)
         return kept, withdrawn, stale
 
-    async def _look(self, subject: _Subject, now: datetime) -> _Look:
+    async def _look(self, subject: Subject, now: datetime, tell: Tell) -> _Look:
         """Look for a page, and ask for it in the same turn if nobody ever did and nobody is about to.
+
+        What is asked for now is told before it is kept, if files are answered by this process too.
 
         Raises:
             AskFailed: nothing is kept, and there is no usable answer.
@@ -204,13 +142,26 @@ class Mirroring:
         async with fetches.turn(self._resources.engine, subject.what, unless) as turn:
             assert turn.found is not None, "a look finds a row"
             kept, withdrawn = mirror_faults.both_of(turn.found)
-            if turn.mine:
-                self._resources.metrics.upstream_wanted(str(subject.mirror.name), shut=False)
-                kept = await self._ask(subject, None, turn, whole=False)
-            return kept, withdrawn, turn.mine
+            if not turn.mine:
+                return kept, withdrawn, False
+            answered = self._resources.answered
+
+            def tell_first(page: MirroredPage) -> None:
+                assert page.changed_at is not None, "it was asked for"
+                of_files = KeptOrigins(page.origins, page.changed_at, page.fresh_until, withdrawn)
+                answered.begin(subject.id, subject.project, of_files)
+                tell(replace(page, withdrawn=withdrawn))
+
+            self._resources.metrics.upstream_wanted(str(subject.mirror.name), shut=False)
+            kept = None
+            try:
+                kept = await self._ask(subject, None, turn, tell=tell_first if answered.followed else None)
+            finally:
+                answered.end(subject.id, subject.project, kept=kept is not None)
+            return kept, withdrawn, True
 
     async def _current(
-        self, subject: _Subject, found: KeptPage | None, now: datetime, *, force: bool = False
+        self, subject: Subject, found: KeptPage | None, now: datetime, *, force: bool = False
     ) -> tuple[KeptPage | None, bool]:
         """Return what is kept once the upstream was asked, if it is to be, and whether it is stale all the same; None
         when the upstream has no such thing.
@@ -241,7 +192,7 @@ class Mirroring:
             metrics.upstream_stale(name)
         return kept, stale
 
-    async def _waited(self, subject: _Subject, kept: KeptPage | None, *, force: bool) -> KeptPage | None:
+    async def _waited(self, subject: Subject, kept: KeptPage | None, *, force: bool) -> KeptPage | None:
         """Have the upstream asked and wait for it, not for ever; returns what is kept then, None for no such project.
 
         Raises:
@@ -249,11 +200,11 @@ class Mirroring:
         """
         patience = LONGEST_WAIT if kept is None or force else self._settings.patience
         try:
-            return await self._flights.join(subject.key, lambda: self._refresh(subject, kept, whole=force), patience)
+            return await self._flights.join(subject.key, lambda _: self._refresh(subject, kept, whole=force), patience)
         except TimeoutError as error:
             raise AskFailed(_SLOW, _AGAIN) from error
 
-    async def _refresh(self, subject: _Subject, kept: KeptPage | None, *, whole: bool) -> KeptPage | None:
+    async def _refresh(self, subject: Subject, kept: KeptPage | None, *, whole: bool) -> KeptPage | None:
         """Ask the upstream, or wait until another process has.
 
         Args:
@@ -270,8 +221,13 @@ class Mirroring:
 
         return await self._flights.elected(subject.what, lambda turn: self._ask(subject, kept, turn, whole=whole), look)
 
-    async def _ask(self, subject: _Subject, kept: KeptPage | None, turn: Turn, *, whole: bool) -> KeptPage | None:
+    async def _ask(
+        self, subject: Subject, kept: KeptPage | None, turn: Turn, *, whole: bool = False, tell: Tell | None = None
+    ) -> KeptPage | None:
         """Ask the upstream, and keep what it says.
+
+        Args:
+            tell: answers those who wait for a page of which nothing is kept, before it is.
 
         Raises:
             AskFailed: there is no usable answer; that is noted.
@@ -318,10 +274,10 @@ class Mirroring:
                 page = NewPage(packed, None, None, subject.upstream, serial, etag, asked_at, fresh_until)
                 return await self._replaced(subject, page, (), turn)
             case Found():
-                return await self._taken_over(subject, kept, answer, asked_at, turn)
+                return await self._taken_over(subject, kept, answer, asked_at, turn, tell)
 
     async def _taken_over(
-        self, subject: _Subject, kept: KeptPage | None, found: Found, asked_at: datetime, turn: Turn
+        self, subject: Subject, kept: KeptPage | None, found: Found, asked_at: datetime, turn: Turn, tell: Tell | None
     ) -> KeptPage:
         """Keep a page, unless it says what is kept already."""
         if found.page.skipped:
@@ -329,23 +285,29 @@ class Mirroring:
             log.info("upstream_files_left_out", index=str(subject.mirror.name), project=subject.project, why=why)
         fresh_until = asked_at + self._freshness(subject.options, found.max_age)
         strict = not subject.mirror.volatile
-        packed = await sized(len(found.page.files) << 9, pack_page, subject.mirror.name, kept, found.page, strict)
+        weight = len(found.page.files) << 9
+        held, document = await sized(weight, held_page, subject.mirror.name, kept, found.page, strict)
+        if tell is not None and kept is None and found.page.files:
+            tell(MirroredPage(document, held.page.files, held.page.serial or 0, fresh_until, None, asked_at))
+            # The client first: what is kept takes as long as what is answered.
+            await asyncio.sleep(_AFTER)
+        packed = await sized(weight, pack_page, document, held)
         if kept is not None and kept.says(subject.upstream, *packed[:3]):
             return await self._confirmed(subject, kept, Confirmation(found.etag, asked_at, fresh_until), turn)
-        document, origins, seen, changed, ages = packed
+        packed_document, origins, seen, changed, ages = packed
         told = (found.page.serial, found.etag, asked_at, fresh_until, *ages)
-        page = NewPage(document, origins, seen, subject.upstream, *told)
+        page = NewPage(packed_document, origins, seen, subject.upstream, *told)
         if kept is None and not found.page.files:
             # Some upstreams have an empty page for every name: as little to be written down as what is not there.
             return page.kept()
         return await self._replaced(subject, page, changed, turn)
 
-    async def _confirmed(self, subject: _Subject, kept: KeptPage, said: Confirmation, turn: Turn) -> KeptPage:
+    async def _confirmed(self, subject: Subject, kept: KeptPage, said: Confirmation, turn: Turn) -> KeptPage:
         async with one_by_one(self._resources.engine) as connection:
             await mirror_pages.confirm(connection, subject.id, subject.project, said, turn)
         return kept.confirmed(said)
 
-    async def _replaced(self, subject: _Subject, page: NewPage, changed: Changed, turn: Turn) -> KeptPage:
+    async def _replaced(self, subject: Subject, page: NewPage, changed: Changed, turn: Turn) -> KeptPage:
         """Keep another page than before; tells of digests that changed."""
         engine = self._resources.engine
         async with engine.begin() if changed else one_by_one(engine) as connection:
@@ -371,22 +333,12 @@ class Mirroring:
         expiry = self._settings.expiry if options.expiry is None else options.expiry
         return timedelta(seconds=expiry if max_age is None else min(expiry, max_age))
 
-    async def _kept(self, subject: _Subject) -> KeptPage | None:
+    async def _kept(self, subject: Subject) -> KeptPage | None:
         async with one_by_one(self._resources.engine) as connection:
             kept = await mirror_pages.kept_page(connection, subject.id, subject.project)
         return None if kept is None else kept.under(subject.upstream)
 
 
-async def _opened(kept: KeptPage, withdrawn: Withdrawn, *, stale: bool) -> MirroredPage:
-    document = None
-    if kept.document is not None:
-        document = await sized(len(kept.document), unpack, kept.document)
-    validity = kept.validity
-    since = validity.checked_at if stale else None
-    told = (validity.serial or 0, validity.fresh_until, since, validity.changed_at)
-    return MirroredPage(document, kept.origins, *told, withdrawn)
-
-
-def _away(subject: _Subject, failure: AskFailed) -> UpstreamAway:
+def _away(subject: Subject, failure: AskFailed) -> UpstreamAway:
     """Return what is said when nothing is kept and the upstream gives no answer."""
     return UpstreamAway(f"the upstream of {subject.mirror.name} gives no answer: {failure}", failure.pause or _AGAIN)

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from countermark.core.names import NormalizedName
-from services.index.mirroring import Mirroring, UpstreamAway
+from services.index.mirror_subjects import UpstreamAway
+from services.index.mirroring import Mirroring
 from services.index.reader import Reader
 from shared.auth.directory import IndexRecord
 from shared.catalogue.merged import standings

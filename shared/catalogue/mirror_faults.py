@@ -22,6 +22,7 @@ from shared.catalogue.fetches import CHANGED, Looking, announce, looking, what_p
 from shared.catalogue.mirror_pages import THIS, KeptPage, MirrorId, page_of, values_of
 from shared.catalogue.prepared import Found, Prepared
 from shared.catalogue.tables import MirrorFault, MirrorPage
+from shared.formats.python.origins import Origins
 from shared.ids import IndexId
 
 Withdrawn = Mapping[Sha256, datetime]
@@ -32,10 +33,17 @@ _MAX_WHY = 500
 
 @dataclass(frozen=True, slots=True)
 class KeptOrigins:
-    """Where the files of a kept page come from, packed, until when it is used without asking, and what it does not
-    announce now."""
+    """What is known of the files of a page.
 
-    origins: bytes | None
+    Attributes:
+        origins: where they come from, None when the upstream has no such project.
+        changed_at: when the upstream was asked for the page.
+        fresh_until: until when it is used without asking.
+        withdrawn: what it does not announce now.
+    """
+
+    origins: Origins | None
+    changed_at: datetime
     fresh_until: datetime
     withdrawn: Withdrawn
 
@@ -78,7 +86,7 @@ async def kept_origins(
     lives = {mirror.id: mirror.life for mirror in mirrors}
     rows = await _ORIGINS.rows(connection, {"ids": list(lives), "of_project": project, "now": now})
     return {
-        IndexId(row["index_id"]): KeptOrigins(row["origins"], row["fresh_until"], _withdrawn(row))
+        IndexId(row["index_id"]): KeptOrigins(row["origins"], row["changed_at"], row["fresh_until"], _withdrawn(row))
         for row in rows
         if lives[IndexId(row["index_id"])] == row["life"]
     }
@@ -130,7 +138,7 @@ _WITHDRAWN = Prepared(
 )
 _ORIGINS = Prepared(
     select(
-        *(MirrorPage.index_id, MirrorPage.life, MirrorPage.origins, MirrorPage.fresh_until),
+        *(MirrorPage.index_id, MirrorPage.life, MirrorPage.origins, MirrorPage.changed_at, MirrorPage.fresh_until),
         *_gone(
             MirrorFault.index_id == MirrorPage.index_id,
             MirrorFault.life == MirrorPage.life,

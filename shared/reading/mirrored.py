@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 from countermark.core.digest import Sha256
 from countermark.core.names import FileName, NormalizedName
 from shared.formats.python.merged import without
-from shared.formats.python.origins import unpack_origin, unpack_origins
+from shared.formats.python.origins import Origins, unpack_origin, unpack_origins
 from shared.formats.python.upstream import Origin
 from shared.ids import IndexId
 from shared.reading.facts import Standing
@@ -42,6 +42,7 @@ class MirroredFile:
         version: normalised.
         hidden: why it is not shown, None when it is.
         withdrawn: whether its core metadata is not announced now, since it cannot be had.
+        page_at: when the upstream was asked for the page, where that counts.
     """
 
     project: NormalizedName
@@ -50,6 +51,7 @@ class MirroredFile:
     origin: Origin
     hidden: Hidden | None
     withdrawn: bool = False
+    page_at: datetime | None = None
 
     @property
     def sha256(self) -> Sha256:
@@ -69,12 +71,12 @@ def policies_of(asked: Judging, mirror: Judging) -> list[Policy]:
 
 
 def shown_document(
-    document: bytes, origins: bytes | None, policies: Sequence[Policy], project: NormalizedName, now: datetime
+    document: bytes, origins: Origins | None, policies: Sequence[Policy], project: NormalizedName, now: datetime
 ) -> tuple[bytes, datetime | None]:
     """Return what is shown of a mirror's page document, and when the clock alone changes that. Blocking.
 
     Args:
-        origins: packed; see `shared.formats.python.origins`.
+        origins: of its files.
         policies: which let the name pass.
     """
     if origins is None or not any(policy.min_age for policy in policies):
@@ -92,7 +94,7 @@ def shown_document(
 
 
 def judged_file(
-    origins: bytes,
+    origins: Origins,
     policies: Sequence[Policy],
     project: NormalizedName,
     file_name: FileName,
@@ -102,7 +104,7 @@ def judged_file(
     """Return the file of a name that a mirror's page lists, None when it lists none. Blocking.
 
     Args:
-        origins: as for `shown_document`.
+        origins: of the page's files.
         withdrawn: core metadata that the page does not announce now.
     """
     found = unpack_origin(origins, file_name)

@@ -29,6 +29,9 @@ _LEVEL = 3
 _OF_THREAD = threading.local()
 """Each thread's compressor: to make one takes longer than to compress a small page."""
 
+Origins = bytes | Mapping[FileName, Listed]
+"""The files of a page: packed by `pack_files`, or as they were taken over a moment ago."""
+
 Seen = Mapping[FileName, Sha256]
 """Names that were listed once, with the digest that each keeps."""
 
@@ -97,15 +100,20 @@ def pack_files(files: Mapping[FileName, Listed]) -> bytes:
     return pack(orjson.dumps({name: _row(listed) for name, listed in files.items()}))
 
 
-def unpack_origins(packed: bytes) -> dict[FileName, tuple[Origin, str]]:
-    """Return origin and version of each file that `pack_files` kept."""
-    return {FileName(name): _origin(row) for name, row in orjson.loads(unpack(packed)).items()}
+def unpack_origins(origins: Origins) -> dict[FileName, tuple[Origin, str]]:
+    """Return origin and version of each file of a page."""
+    if isinstance(origins, bytes):
+        return {FileName(name): _origin(row) for name, row in orjson.loads(unpack(origins)).items()}
+    return {name: (listed.origin, listed.version) for name, listed in origins.items()}
 
 
-def unpack_origin(packed: bytes, file_name: FileName) -> tuple[Origin, str] | None:
-    """Return origin and version of one file that `pack_files` kept, None when it is not among them."""
-    row = orjson.loads(unpack(packed)).get(file_name)
-    return None if row is None else _origin(row)
+def unpack_origin(origins: Origins, file_name: FileName) -> tuple[Origin, str] | None:
+    """Return origin and version of one file of a page, None when it is not among them."""
+    if isinstance(origins, bytes):
+        row = orjson.loads(unpack(origins)).get(file_name)
+        return None if row is None else _origin(row)
+    listed = origins.get(file_name)
+    return None if listed is None else (listed.origin, listed.version)
 
 
 def listed_files(document: bytes, packed: bytes) -> dict[FileName, Listed]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.index.settings import Limits
 from shared.catalogue.tables import MirrorPage
+from shared.reading.answered import AnsweredPages
 from shared.settings import Mirrors
 from tests.integration.reading.constants import JSON
 from tests.integration.reading.family import Family
@@ -49,15 +51,29 @@ class Site:
             await connection.execute(update(MirrorPage).values(fresh_until=past, checked_at=past, retry_at=None))
         self.reopen()
 
+    def forget(self) -> None:
+        """Let a process forget the pages that it answered lately."""
+        resources = self.family.reading.resources
+        object.__setattr__(resources, "answered", AnsweredPages(resources.listener))
+        resources.answered.followed = True
+
     def reopen(self) -> None:
         """Go on with another process."""
         self.family.reading = open_reading(self.engine, self.family.stores, self.limits, mirrors=MIRRORS)
         self.client = self.family.reading.client()
 
     async def get(self, path: str = DIRECT, accept: str = JSON) -> httpx2.Response:
-        """Ask."""
+        """Ask; a page is kept as well when this returns."""
         await self.family.reading.news()
-        return await self.client.get(path, headers={"accept": accept})
+        answer = await self.client.get(path, headers={"accept": accept})
+        await self.at_rest()
+        return answer
+
+    async def at_rest(self) -> None:
+        """Wait until what was answered is kept."""
+        async with asyncio.timeout(10):
+            while self.family.reading.resources.answered.unkept:
+                await asyncio.sleep(0.001)
 
     async def names(self, path: str = DIRECT) -> list[str]:
         """Return the files that a page lists."""

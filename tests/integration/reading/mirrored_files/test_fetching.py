@@ -130,6 +130,7 @@ async def test_what_nobody_can_say_is_not_not_found(site: Files) -> None:
         site.upstream.down = Fault(status=503)
         async with site.engine.begin() as connection:
             await connection.execute(update(MirrorPage).values(fresh_until=now(), checked_at=now()))
+        site.forget()
         addresses = [path_of(b"new", NEW), path_of(b"other", "other-1.0.tar.gz")]
         for path in addresses * 2:
             answer = await site.get(f"/a/top/+f/{path}")
