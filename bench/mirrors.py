@@ -144,12 +144,13 @@ def _large_file(ours: Registry, source: MadeUp) -> Iterator[Row]:
     for number in range(_CROWDS):
         caches.further_mirror(ours, source, f"crowd{number}")
         index = f"/root/crowd{number}"
-        answer = ours.request("GET", f"{index}/+simple/blob/", {"Accept": Media.JSON.value})
-        page = json.loads(answer.body)["files"][0]
+        page = json.loads(ours.page("blob", Media.JSON).body)["files"][0]
         digest = page["hashes"]["sha256"]
         upstream = f"/files/{page['filename']}"
         direct = asyncio.run(_first_bytes(source.server.port, upstream, _CROWD, digest))
         before = source.count(upstream)
+        # Whoever asks for a file has just had the page that names it.
+        ours.request("GET", f"{index}/+simple/blob/", {"Accept": Media.JSON.value})
         path = f"{index}/+f/{digest[:3]}/{digest[3:16]}/{page['filename']}"
         first = asyncio.run(_first_bytes(ours.server.port, path, _CROWD, digest))
         fetched = max(fetched, float(source.count(upstream) - before))

@@ -193,11 +193,16 @@ async def checked(entry: Entry, opened: AsyncIterator[bytes]) -> AsyncGenerator[
 
 async def ahead(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Yield chunks while the next one is already being read: the store and the network work at the same time."""
+    # The first is waited for as it is: there is nothing to send meanwhile, and a task would wait for its turn.
+    chunk = await anext(chunks, None)
+    if chunk is None:
+        return
     pending = asyncio.ensure_future(anext(chunks, None))
     try:
-        while (chunk := await pending) is not None:
-            pending = asyncio.ensure_future(anext(chunks, None))
+        while chunk is not None:
             yield chunk
+            if (chunk := await pending) is not None:
+                pending = asyncio.ensure_future(anext(chunks, None))
     finally:
         # The store may close the body only when nobody reads it any more.
         pending.cancel()

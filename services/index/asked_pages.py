@@ -52,8 +52,8 @@ class AskedPages:
                 if project == LIST:
                     await self._mirroring.projects(mirror)
                 else:
-                    in_vain = (await self._mirroring.page(mirror, project)).stale_since is not None
-                    await self._mirroring.settled(mirror, project)
+                    stale = (await self._mirroring.page(mirror, project)).stale_since is not None
+                    in_vain = not await self._mirroring.settled(mirror, project) or stale
             except UpstreamAway as error:
                 in_vain = True
                 log.info("asked_in_vain", index=str(mirror.name), project=project, error=str(error)[:300])

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from shared.catalogue import fetches
+from shared.catalogue.engine import CATALOGUE_AWAY
 from shared.catalogue.fetches import Turn, Waiting
 from shared.resources import Resources
 
@@ -35,7 +36,7 @@ V = TypeVar("V")
 class _Flight(Generic[V]):
     """A flight, and what it brings, which may be known before it is over."""
 
-    task: asyncio.Task[None]
+    task: asyncio.Task[bool]
     answer: asyncio.Future[V]
 
 
@@ -69,10 +70,12 @@ class Flights(Generic[K, V]):
         async with asyncio.timeout(patience):
             return await asyncio.shield(flight.answer)
 
-    async def over(self, key: K) -> None:
-        """Wait until a flight is over, if one is under way."""
-        if (flight := self._flights.get(key)) is not None:
-            await asyncio.wait([flight.task])
+    async def over(self, key: K) -> bool:
+        """Wait until a flight is over, if one is under way; returns whether all of it was done."""
+        if (flight := self._flights.get(key)) is None:
+            return True
+        await asyncio.wait([flight.task])
+        return not flight.task.cancelled() and flight.task.result()
 
     async def elected(
         self, what: str, ask: Callable[[Turn], Awaitable[V]], look: Callable[[], Awaitable[V | None]]
@@ -98,20 +101,23 @@ class Flights(Generic[K, V]):
                     return found
 
 
-async def _flown(fly: Callable[[Callable[[V], None]], Coroutine[Any, Any, V]], answer: asyncio.Future[V]) -> None:
-    """Fly, and have the answer say how that ended, unless it is known already."""
+async def _flown(fly: Callable[[Callable[[V], None]], Coroutine[Any, Any, V]], answer: asyncio.Future[V]) -> bool:
+    """Fly, and have the answer say how that ended, unless it is known already; returns whether it ended well."""
     try:
         found = await fly(answer.set_result)
     except asyncio.CancelledError:
         answer.cancel()
         raise
     except Exception as error:
-        if answer.done():
-            log.warning("answered_and_not_kept", error=f"{type(error).__name__}: {error}"[:300])
-            return
-        answer.set_exception(error)
-        # Nobody may wait for it any more: then it is not reported as lost.
-        answer.exception()
-    else:
         if not answer.done():
-            answer.set_result(found)
+            answer.set_exception(error)
+            # Nobody may wait for it any more: then it is not reported as lost.
+            answer.exception()
+        elif isinstance(error, CATALOGUE_AWAY):
+            log.warning("answered_and_not_kept", error=f"{type(error).__name__}: {error}"[:300])
+        else:
+            log.exception("answered_and_not_kept")
+        return False
+    if not answer.done():
+        answer.set_result(found)
+    return True

@@ -107,9 +107,10 @@ class Mirroring:
     def _crowded(self) -> bool:
         return len(self._flights) + len(self._looks) >= _MOST_FLIGHTS
 
-    async def settled(self, mirror: IndexRecord, project: NormalizedName) -> None:
-        """Wait until a page that was answered is kept too: other processes know it from then on."""
-        await self._looks.over(Subject(mirror, project).key)
+    async def settled(self, mirror: IndexRecord, project: NormalizedName) -> bool:
+        """Wait until a page that was answered is kept too: other processes know it from then on. False when it could
+        not be kept."""
+        return await self._looks.over(Subject(mirror, project).key)
 
     async def _looked(self, subject: Subject, now: datetime) -> tuple[KeptPage | None, Withdrawn, bool] | MirroredPage:
         """Return what is kept of a page, what it does not announce, and whether it is stale; or the page that was

@@ -63,6 +63,7 @@ class Reader:
         resources.heads.subscribe(self._changed)
         self._snapshot: int | None = None
         resources.listener.subscribe(fetches.CHANNEL, self._mirrored)
+        resources.answered.when_void(self.forget)
         resources.listener.subscribe(advisories.CHANNEL, self._advised)
 
     def kept(self, key: DocumentKey) -> Document | None:

@@ -41,7 +41,7 @@ class _Gate:
         """Yield one; after a failure it is not used again, and once one was lost none of those that are as old."""
         async with self._places:
             lost = self._lost
-            connection = self._idle.pop() if self._idle else await _opened(engine)
+            connection = self._alive() or await _opened(engine)
             good = False
             try:
                 yield connection
@@ -54,19 +54,36 @@ class _Gate:
                     self._lost += 1
                     idle, self._idle = self._idle, []
                     await _closed([connection, *idle])
-                elif good and self._lost == lost:
+                elif self._lost != lost:
+                    # Also the pool that it is of may be gone: nobody else would close it.
+                    await connection.invalidate()
+                    await _closed([connection])
+                elif good:
                     self._idle.append(connection)
                 else:
                     await _closed([connection])
 
     def drop(self) -> None:
-        """Close what is idle. In a greenlet of SQLAlchemy's."""
+        """Close what is idle, and what is in use when it is given back. In a greenlet of SQLAlchemy's."""
+        self._lost += 1
         while self._idle:
             connection = self._idle.pop().sync_connection
             if connection is not None and not connection.closed:
                 # The pool that it is of is being thrown away, and would never close it.
                 connection.detach()
                 connection.close()
+
+    def _alive(self) -> AsyncConnection | None:
+        """Return an idle connection that Postgres has not closed, None for none."""
+        while self._idle:
+            connection = self._idle.pop()
+            plain = connection.sync_connection
+            driver: Any = None if plain is None or plain.closed else plain.connection.driver_connection
+            if driver is not None and not driver.is_closed():
+                return connection
+            if plain is not None:
+                plain.invalidate()
+        return None
 
 
 async def _opened(engine: AsyncEngine) -> AsyncConnection:
@@ -103,7 +120,8 @@ def open_engine(url: str, *, pool: int = 10) -> AsyncEngine:
     engine = create_async_engine(
         url,
         pool_size=pool,
-        max_overflow=pool,
+        # Beside those that the gate keeps.
+        max_overflow=pool + min(_SHORT_AT_ONCE, pool),
         pool_use_lifo=True,
         pool_pre_ping=False,
         connect_args={

@@ -234,7 +234,7 @@ class Fetching:
             chunks = await self._stored(stack, key, length, span)
             if chunks is None:
                 if key not in self._flights:
-                    self._start(wanted)
+                    self._start(wanted, looked=True)
             else:
                 if len(self._seen) >= _SEEN_KEPT:
                     self._seen.clear()
@@ -260,8 +260,11 @@ class Fetching:
             return opened.chunks
         return None
 
-    def _start(self, wanted: Wanted) -> Flight:
+    def _start(self, wanted: Wanted, *, looked: bool = False) -> Flight:
         """Begin to fetch something.
+
+        Args:
+            looked: whether the store was looked into just now, and has nothing.
 
         Raises:
             ServiceError: it failed a moment ago.
@@ -270,7 +273,7 @@ class Fetching:
             raise error.again()
         flight = Flight(self._folder)
         self._flights[wanted.key] = flight
-        task = asyncio.create_task(self._fly(wanted, flight))
+        task = asyncio.create_task(self._fly(wanted, flight, looked=looked))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return flight
@@ -280,10 +283,10 @@ class Fetching:
         until, error = self._failures.get(key, (0.0, None))
         return error if asyncio.get_running_loop().time() < until else None
 
-    async def _fly(self, wanted: Wanted, flight: Flight) -> None:
+    async def _fly(self, wanted: Wanted, flight: Flight, *, looked: bool) -> None:
         error: ServiceError | None = ServiceError(ErrorKind.UNAVAILABLE, f"{wanted.file_name} could not be fetched.")
         try:
-            await self._brought(wanted, flight)
+            await self._brought(wanted, flight, looked=looked)
             error = None
             self._failures.pop(wanted.key, None)
         except ServiceError as failure:
@@ -301,7 +304,7 @@ class Fetching:
             del self._flights[wanted.key]
             flight.end(error)
 
-    async def _brought(self, wanted: Wanted, flight: Flight) -> None:
+    async def _brought(self, wanted: Wanted, flight: Flight, *, looked: bool) -> None:
         """Fetch something, or wait until another process has.
 
         Raises:
@@ -316,7 +319,7 @@ class Fetching:
             with self._waiting.on(what) as told:
                 async with fetches.turn(engine, what, look) as turn:
                     if turn.mine or loop.time() > until:
-                        await self._found_or_received(wanted, flight, turn)
+                        await self._found_or_received(wanted, flight, turn, looked=looked)
                         return
                 if turn.found is None or mirror_files.kept_of(turn.found) is None:
                     with suppress(TimeoutError):
@@ -328,17 +331,20 @@ class Fetching:
             # What is noted and does not lie there is fetched: only the first look keeps from the turn.
             look = None
 
-    async def _found_or_received(self, wanted: Wanted, flight: Flight, turn: Turn) -> None:
+    async def _found_or_received(self, wanted: Wanted, flight: Flight, turn: Turn, *, looked: bool) -> None:
         """Fetch something of which nothing is noted, unless it lies in the store all the same.
 
         What is small is fetched sooner than looked for: there it is looked for only if it cannot be had.
+
+        Args:
+            looked: whether that is known already.
 
         Raises:
             ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE; nothing is kept.
             ObjectStoreError: the store cannot be used.
         """
         small = wanted.length is None or wanted.length <= SMALL
-        if not small and (kept := await self._keeping.found(wanted)) is not None:
+        if not small and not looked and (kept := await self._keeping.found(wanted)) is not None:
             flight.kept = kept
             return
         try:

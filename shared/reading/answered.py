@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,12 +28,12 @@ SECONDS = 10.0
 """For which a page is remembered: an installer that resolves has its metadata asked for by then."""
 
 MOST_FILES = 5_000
-"""Files of all remembered pages, some kilobyte each."""
+"""Files of all remembered pages, a kilobyte or two each."""
 
 _Key = tuple[IndexId, NormalizedName]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Page:
     """A page, in the life of its mirror in which it was answered, and until when it is remembered (monotonic)."""
 
@@ -42,11 +43,13 @@ class _Page:
     doubted: bool = False
     """Whether something of it changed before it was kept."""
 
-    @property
-    def files(self) -> int:
-        """How many it counts as: one without files counts too, so that they are bounded in number."""
+    @cached_property
+    def weight(self) -> int:
+        """How many files it counts as: at least one, so that pages are bounded in number, and one for each kilobyte."""
         origins = self.origins.origins
-        return 1 + (0 if origins is None or isinstance(origins, bytes) else len(origins))
+        if origins is None or isinstance(origins, bytes):
+            return 1
+        return 1 + len(origins) + (sum(len(listed.entry) for listed in origins.values()) >> 10)
 
 
 class AnsweredPages:
@@ -61,8 +64,13 @@ class AnsweredPages:
         self._keeping: dict[_Key, _Page] = {}
         """Not kept yet: known only here."""
         self._kept: OrderedDict[_Key, _Page] = OrderedDict()
-        self._files = 0
+        self._weight = 0
+        self._when_void: list[Callable[[IndexId, NormalizedName], None]] = []
         listener.subscribe(fetches.CHANNEL, self._told)
+
+    def when_void(self, call: Callable[[IndexId, NormalizedName], None]) -> None:
+        """Have something called for each page that was answered and is not what is kept."""
+        self._when_void.append(call)
 
     @property
     def unkept(self) -> int:
@@ -77,12 +85,19 @@ class AnsweredPages:
         """Note that a page is kept, or is not and will not be."""
         key = mirror.id, project
         begun = self._keeping.pop(key, None)
-        if begun is None or begun.doubted or not kept:
+        if begun is None:
             return
         self._forget(key)
-        self._kept[key] = replace(begun, until=time.monotonic() + SECONDS)
-        self._files += begun.files
-        while self._files > MOST_FILES:
+        if begun.doubted or not kept:
+            for call in self._when_void:
+                call(*key)
+            return
+        page = replace(begun, until=time.monotonic() + SECONDS)
+        if page.weight > MOST_FILES:
+            return
+        self._kept[key] = page
+        self._weight += page.weight
+        while self._weight > MOST_FILES:
             self._forget(next(iter(self._kept)))
 
     def of(self, mirrors: Iterable[MirrorId], project: NormalizedName) -> dict[IndexId, KeptOrigins]:
@@ -99,7 +114,7 @@ class AnsweredPages:
         """Forget what became another; on a tick everything, since a notification may have been missed."""
         if not notice:
             self._kept.clear()
-            self._files = 0
+            self._weight = 0
             return
         changed = fetches.changed_page(notice)
         if changed is None:
@@ -114,7 +129,7 @@ class AnsweredPages:
 
     def _forget(self, key: _Key) -> None:
         if (known := self._kept.pop(key, None)) is not None:
-            self._files -= known.files
+            self._weight -= known.weight
 
 
 async def known_origins(

@@ -98,6 +98,11 @@ async def test_a_connection_for_short_questions_stays_open(database: str) -> Non
             assert not await _HELD.rows(connection, {"holders": []})
         async with one_by_one(engine) as connection:
             assert await connection.scalar(pid) == first
+        async with engine.begin() as connection:
+            await connection.execute(text("select pg_terminate_backend(:pid)"), {"pid": first})
+        await asyncio.sleep(0.2)
+        async with one_by_one(engine) as connection:
+            assert await connection.scalar(pid) != first, "one that was closed while nobody had it fails nobody"
         with pytest.raises(CATALOGUE_AWAY):
             async with one_by_one(engine) as connection:
                 await connection.execute(text("select no_such_column"))
@@ -115,6 +120,8 @@ async def test_a_connection_for_short_questions_stays_open(database: str) -> Non
         await asyncio.wait([sleeping])
         async with one_by_one(engine) as connection:
             last = await connection.scalar(pid)
+            await engine.dispose()
+            assert await connection.scalar(pid) == last, "who has one keeps it"
     finally:
         await engine.dispose()
     other = open_engine(database, pool=1)

@@ -220,16 +220,15 @@ def _address(base: str, url: object, *, secure: bool) -> str:
     """
     if not isinstance(url, str) or not url or len(url) > _MAX_TEXT:
         raise Skip("it has no address")
-    # Most links of a page lead to a few folders: what is ahead of the last segment was looked at before.
+    if _PLAIN_URL.match(url) and (not secure or url.startswith("https:")):
+        return url
     folder, _, last = url.rpartition("/")
     if _PLAIN_NAME.match(last) and (resolved := _folder(base, folder, secure)) is not None:
         return resolved + last
-    if _PLAIN_URL.match(url) and (not secure or url.startswith("https:")):
-        return url
     return _followed(joined(base, url), secure=secure)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _folder(base: str, folder: str, secure: bool) -> str | None:
     """Return the folder that many links of a page lead to, None for one that is looked at link by link."""
     try:

@@ -40,28 +40,29 @@ async def test_an_answer_that_is_known_is_not_waited_for(flights: Flights[str, i
     await asyncio.sleep(0)
     assert (begun, len(flights), over.done()) == (1, 1, False)
     go.set()
-    await over
+    assert await over
     await asyncio.sleep(0)
     assert len(flights) == 0
-    await flights.over("a")
+    assert await flights.over("a"), "nothing is under way"
     assert await flights.join("a", fly, 5) == 7
     assert begun == 2
 
 
-async def test_what_fails_after_the_answer_is_written_down(flights: Flights[str, int]) -> None:
-    """Nobody waits for it any more."""
+@pytest.mark.parametrize(("error", "level"), [(OSError("the disk is full"), "warning"), (ValueError("?"), "error")])
+async def test_what_fails_after_the_answer_is_written_down(
+    flights: Flights[str, int], error: Exception, level: str
+) -> None:
+    """Who asks for the end is told."""
 
     async def fly(tell: Callable[[int], None]) -> int:
         tell(7)
         await asyncio.sleep(0)
-        raise OSError("the disk is full")
+        raise error
 
     with capture_logs() as lines:
         assert await flights.join("a", fly, 5) == 7
-        await flights.over("a")
-    assert [(line["event"], line["error"]) for line in lines] == [
-        ("answered_and_not_kept", "OSError: the disk is full")
-    ]
+        assert not await flights.over("a")
+    assert [(line["event"], line["log_level"]) for line in lines] == [("answered_and_not_kept", level)]
 
 
 async def test_a_flight_ends_as_its_question_does(flights: Flights[str, int]) -> None:

@@ -22,6 +22,9 @@ _AT = datetime(2026, 1, 2, tzinfo=UTC)
 _THING, _OTHER = NormalizedName("thing"), NormalizedName("other")
 
 
+_LARGE = Listed(b"x" * (answered.MOST_FILES << 10), Origin(Sha256("0" * 64), "https://files.example/x"), "1.0")
+
+
 def _mirror(life: int = 1) -> MirrorId:
     return MirrorId(IndexId(new_uuid()), life)
 
@@ -94,6 +97,20 @@ async def test_one_that_changes_before_it_is_kept_is_not_remembered(pages: Answe
     assert pages.of([mirror], _THING) == {}
 
 
+async def test_who_made_something_of_a_void_page_is_told(pages: AnsweredPages) -> None:
+    """Of one that could not be kept, and of one that changed meanwhile; of no other."""
+    mirror, told = _mirror(), list[NormalizedName]()
+    pages.when_void(lambda index_id, project: told.append(project) if index_id == mirror.id else None)
+    for project in (_THING, _OTHER, NormalizedName("kept")):
+        pages.begin(mirror, project, _page())
+    await pages._told(f"{CHANGED}{what_page(mirror.id, _OTHER)}")
+    pages.end(mirror, _THING, kept=False)
+    pages.end(mirror, _OTHER, kept=True)
+    pages.end(mirror, NormalizedName("kept"), kept=True)
+    pages.end(mirror, NormalizedName("never begun"), kept=False)
+    assert told == [_THING, _OTHER]
+
+
 async def test_a_tick_forgets_all_that_is_kept(pages: AnsweredPages) -> None:
     """Something may have been missed; what is not kept yet nobody else could change."""
     mirror, page = _mirror(), _page()
@@ -108,12 +125,15 @@ async def test_a_tick_forgets_all_that_is_kept(pages: AnsweredPages) -> None:
 def test_their_files_are_bounded(pages: AnsweredPages) -> None:
     """The oldest go first; one that is larger than all is not remembered, and known until it is kept."""
     mirror, half = _mirror(), _page(answered.MOST_FILES // 2)
+    large = KeptOrigins({FileName("thing-1.tar.gz"): _LARGE}, _AT, _AT, {})
     names = [NormalizedName(f"thing-{number}") for number in range(3)]
     for name in names:
         pages.begin(mirror, name, half)
         pages.end(mirror, name, kept=True)
     assert [bool(pages.of([mirror], name)) for name in names] == [False, False, True]
-    pages.begin(mirror, _THING, _page(answered.MOST_FILES + 1))
-    assert pages.of([mirror], _THING)
-    pages.end(mirror, _THING, kept=True)
-    assert pages.of([mirror], _THING) == {}
+    for page in (_page(answered.MOST_FILES + 1), large):
+        pages.begin(mirror, _THING, page)
+        assert pages.of([mirror], _THING)
+        pages.end(mirror, _THING, kept=True)
+        assert pages.of([mirror], _THING) == {}
+    assert pages.of([mirror], names[-1]), "it takes nothing away from others"

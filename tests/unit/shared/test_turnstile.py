@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
-from shared.turnstile import Turnstile
+from shared.turnstile import PATIENCE, Turnstile
 
 STEPS = 10
 
@@ -55,3 +56,26 @@ async def test_who_goes_away_takes_nobodys_turn() -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         await turnstile.passed()
     assert done == [number for number in range(20) if not 5 <= number < 15]
+
+
+async def test_nobody_waits_for_long_where_turns_take_long() -> None:
+    """As when large files are sent to many: then those who came too early to be let in go on together."""
+    turnstile, begun, turns, busy = Turnstile(), list[int](), 0, True
+
+    async def work() -> None:
+        nonlocal turns
+        while busy:
+            turns += 1
+            time.sleep(PATIENCE / 2)
+            await asyncio.sleep(0)
+
+    async def ask(number: int) -> None:
+        await turnstile.passed()
+        begun.append(number)
+
+    working = asyncio.create_task(work())
+    await asyncio.gather(*(ask(number) for number in range(100)))
+    assert begun == list(range(100))
+    busy = False
+    await working
+    assert turns < 20, "one in each turn would take a hundred"

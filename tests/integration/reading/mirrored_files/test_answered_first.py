@@ -115,16 +115,46 @@ async def test_one_that_could_not_be_kept_is_asked_for_again(site: Files, monkey
         await keep(*args)
 
     monkeypatch.setattr(mirror_pages, "keep", failing)
-    async with _following(site.family.reading):
+    async with _following(site.family.reading), asyncio.timeout(20):
         paths = await site.page()
         assert (await _kept(site), failures) == (0, [])
+        await asyncio.sleep(0.2)  # Until the question is over: who joins it is told that nothing came of it.
         assert (await site.get(paths[WHEEL])).content == b"wheel"
         assert (await _kept(site), site.upstream.asked["/simple/thing/"]) == (1, 2)
 
 
+async def test_nobody_is_told_that_a_page_lost_has_no_such_file(site: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process that had it asked for says to try again; the documents made of it are forgotten."""
+    keeping, go, keep = asyncio.Event(), asyncio.Event(), mirror_pages.keep
+
+    async def failing(*args: Any) -> None:
+        if go.is_set():
+            await keep(*args)
+            return
+        keeping.set()
+        await go.wait()
+        raise OSError("Postgres went away")
+
+    monkeypatch.setattr(mirror_pages, "keep", failing)
+    other = opened(site.engine, site.family.stores)
+    async with _following(site.family.reading, other), other.client() as client, asyncio.timeout(20):
+        await site.family.reading.news()
+        await other.news()
+        page = await site.client.get(_PAGE, headers=_JSON)
+        file = next(one for one in page.json()["files"] if one["filename"] == WHEEL)
+        asking = asyncio.create_task(client.get(f"/root/pypi/{file['url'].removeprefix('../../')}"))
+        await keeping.wait()
+        await asyncio.sleep(0.1)
+        go.set()
+        assert (await asking).status_code == 503
+        await asyncio.sleep(0.1)
+        assert (await site.client.get(_PAGE, headers=_JSON)).content == page.content
+        assert site.upstream.asked["/simple/thing/"] == 2
+
+
 async def test_its_own_notification_has_nothing_looked_for_again(site: Files, go: asyncio.Event) -> None:
     """Core metadata that is on its way when the page is kept is asked for once, and stays in memory."""
-    async with _following(site.family.reading):
+    async with _following(site.family.reading), asyncio.timeout(20):
         await site.family.reading.news()
         told = asyncio.Queue[str]()
         site.family.reading.resources.listener.subscribe("countermark_mirror", told.put)
