@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, select
 
 from shared.catalogue import mirror_pages
-from shared.catalogue.tables import MirrorPage
+from shared.catalogue.tables import Fetch, MirrorPage
 from tests.integration.reading.constants import JSON, WHEEL
 from tests.integration.reading.mirrored_files.site import ON_FOLDERS, Files, opened
 from tests.support.reading import Reading
@@ -118,7 +118,11 @@ async def test_one_that_could_not_be_kept_is_asked_for_again(site: Files, monkey
     async with _following(site.family.reading), asyncio.timeout(20):
         paths = await site.page()
         assert (await _kept(site), failures) == (0, [])
-        await asyncio.sleep(0.2)  # Until the question is over: who joins it is told that nothing came of it.
+        # Until the question is over: who joins it is told that nothing came of it.
+        async with site.engine.connect() as connection:
+            while await connection.scalar(select(func.count()).select_from(Fetch)):
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
         assert (await site.get(paths[WHEEL])).content == b"wheel"
         assert (await _kept(site), site.upstream.asked["/simple/thing/"]) == (1, 2)
 
@@ -136,7 +140,11 @@ async def test_nobody_is_told_that_a_page_lost_has_no_such_file(site: Files, mon
         raise OSError("Postgres went away")
 
     monkeypatch.setattr(mirror_pages, "keep", failing)
-    other = opened(site.engine, site.family.stores)
+    other, told = opened(site.engine, site.family.stores), asyncio.Queue[str]()
+    # It answers files alone, and asks no upstream for pages itself.
+    waking = other.resources.listener._subscribers["countermark_mirror"]
+    waking[:] = [wake for wake in waking if not wake.__qualname__.startswith("AskedPages.")]
+    site.family.reading.resources.listener.subscribe("countermark_mirror", told.put)
     async with _following(site.family.reading, other), other.client() as client, asyncio.timeout(20):
         await site.family.reading.news()
         await other.news()
@@ -144,10 +152,11 @@ async def test_nobody_is_told_that_a_page_lost_has_no_such_file(site: Files, mon
         file = next(one for one in page.json()["files"] if one["filename"] == WHEEL)
         asking = asyncio.create_task(client.get(f"/root/pypi/{file['url'].removeprefix('../../')}"))
         await keeping.wait()
-        await asyncio.sleep(0.1)
+        while not (await told.get()).startswith("wanted "):
+            pass
+        await asyncio.sleep(0.05)
         go.set()
         assert (await asking).status_code == 503
-        await asyncio.sleep(0.1)
         assert (await site.client.get(_PAGE, headers=_JSON)).content == page.content
         assert site.upstream.asked["/simple/thing/"] == 2
 
