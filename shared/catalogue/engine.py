@@ -117,11 +117,12 @@ def open_engine(url: str, *, pool: int = 10) -> AsyncEngine:
         pool: connections kept at the most; as many again may be opened under load. The one that was used last is used
             first: then the few that are needed know the statements already.
     """
+    places = min(_SHORT_AT_ONCE, pool)
+    kept = max(1, pool - places)  # Beside those of the gate.
     engine = create_async_engine(
         url,
-        pool_size=pool,
-        # Beside those that the gate keeps.
-        max_overflow=pool + min(_SHORT_AT_ONCE, pool),
+        pool_size=kept,
+        max_overflow=2 * pool if kept == 1 else 2 * pool - kept,
         pool_use_lifo=True,
         pool_pre_ping=False,
         connect_args={
@@ -134,7 +135,7 @@ def open_engine(url: str, *, pool: int = 10) -> AsyncEngine:
         },
     )
     event.listen(engine.sync_engine, "do_connect", _connect)
-    gate = _gates[engine.sync_engine] = _Gate(min(_SHORT_AT_ONCE, pool))
+    gate = _gates[engine.sync_engine] = _Gate(places)
     event.listen(engine.sync_engine, "engine_disposed", lambda _: gate.drop())
     return engine
 

@@ -132,3 +132,33 @@ async def test_a_connection_for_short_questions_stays_open(database: str) -> Non
                 await asyncio.sleep(0.01)
     finally:
         await other.dispose()
+
+
+async def test_no_more_connections_are_kept_than_a_process_may(database: str) -> None:
+    """Those for short questions are among them; under load there are more, for as long as it lasts."""
+    engine = open_engine(database, pool=4)
+    open_ = _open_of(engine)
+    try:
+
+        async def long() -> None:
+            async with engine.connect() as connection:
+                await connection.execute(text("select pg_sleep(0.2)"))
+
+        async def short() -> None:
+            async with one_by_one(engine) as connection:
+                await connection.execute(text("select pg_sleep(0.2)"))
+
+        await asyncio.gather(*(long() for _ in range(5)), *(short() for _ in range(3)))
+        assert len(open_) <= 4
+    finally:
+        await engine.dispose()
+    assert not open_
+
+
+def _open_of(engine: AsyncEngine) -> set[int]:
+    """Return the connections of an engine that are open, kept up to date."""
+    found = set[int]()
+    event.listen(engine.sync_engine, "connect", lambda connection, _record: found.add(id(connection)))
+    for name in ("close", "close_detached"):
+        event.listen(engine.sync_engine, name, lambda connection, *_record: found.discard(id(connection)))
+    return found
