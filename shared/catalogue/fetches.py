@@ -68,6 +68,7 @@ TERM = timedelta(seconds=10)
 """How long a holder that went silent keeps others out; whoever is at work renews in a third of it."""
 
 _RENEWED = TERM.total_seconds() / 3
+"""Seconds after which a holder says again that it is at work."""
 
 
 def what_page(index_id: IndexId, project: str) -> str:

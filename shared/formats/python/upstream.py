@@ -49,7 +49,6 @@ _KNOWN = frozenset(
         *("data-dist-info-metadata", "dist-info-metadata", "provenance", "gpg-sig"),
     ]
 )
-_METADATA = ("core-metadata", "data-dist-info-metadata", "dist-info-metadata")
 _EXACT_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z\Z")
 _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::\d{1,5})?/[A-Za-z0-9/._~%+!-]*\Z")
 """What most links look like: nothing in it needs a closer look."""
@@ -299,7 +298,7 @@ def _yanked(said: object) -> bool | str:
 
 
 def _metadata_digest(raw: Raw) -> Sha256 | None:
-    for key in _METADATA:
+    for key in ("core-metadata", "data-dist-info-metadata", "dist-info-metadata"):
         if (found := raw.get(key)) and (sha256 := _digest(found)) is not None:
             return sha256
     return None
@@ -308,8 +307,8 @@ def _metadata_digest(raw: Raw) -> Sha256 | None:
 def _digest(hashes: object) -> Sha256 | None:
     """Return the sha256 digest among digests by name, None for none that can be checked."""
     try:
-        return parse_sha256(str(hashes["sha256"]).lower()) if isinstance(hashes, dict) else None
-    except (InvalidDigest, KeyError):
+        return parse_sha256(str(hashes.get("sha256")).lower()) if isinstance(hashes, dict) else None
+    except InvalidDigest:
         return None
 
 
