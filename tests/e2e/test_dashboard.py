@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, StorageState
 
 from tests.support.archives import Project, make_wheel
-from tests.support.looks import DESK, FAULTS, LOOKS, assert_stands, picture
+from tests.support.looks import DESK, FAULTS, LOOKS, assert_stands, follow, picture
 from tests.support.processes import Deployment
 from tests.support.team import INDEX, ORCHARD, VAULT, seed, upload
 from tests.support.uploading import basic, post_file
@@ -106,17 +106,17 @@ def test_a_project_is_found_yanked_and_taken_back(seeded: Deployment, plain: Pag
     """Search, confirm, give a reason; pip's page shows it when the dashboard says that it is published. No script."""
     plain.goto(f"{seeded.ui}{INDEX}")
     plain.get_by_label("Search projects").fill("ledger")
-    plain.get_by_role("button", name="Search").click()
-    plain.get_by_role("link", name="ledger").click()
-    plain.get_by_role("link", name="Yank 0.1").click()
+    follow(plain.get_by_role("button", name="Search"))
+    follow(plain.get_by_role("link", name="ledger"))
+    follow(plain.get_by_role("link", name="Yank 0.1"))
     plain.get_by_label("Reason").fill("wrong on Sundays")
-    plain.get_by_role("button", name="Yank").click()
+    follow(plain.get_by_role("button", name="Yank"))
     assert "signed and published" in plain.get_by_role("status").inner_text()
     assert "yanked" in plain.get_by_role("heading", level=1).inner_text()
     html = httpx2.get(f"{seeded.api}/root/stable/+simple/ledger/", headers={"accept": "text/html"}).text
     assert 'data-yanked="wrong on Sundays"' in html
-    plain.get_by_role("link", name="Un-yank 0.1").click()
-    plain.get_by_role("button", name="Un-yank").click()
+    follow(plain.get_by_role("link", name="Un-yank 0.1"))
+    follow(plain.get_by_role("button", name="Un-yank"))
     assert "yanked" not in plain.get_by_role("heading", level=1).inner_text()
     html = httpx2.get(f"{seeded.api}/root/stable/+simple/ledger/", headers={"accept": "text/html"}).text
     assert "data-yanked" not in html
@@ -129,7 +129,7 @@ def test_a_project_is_quarantined_and_comes_back(seeded: Deployment, plain: Page
         plain.goto(f"{project}/status")
         plain.get_by_label(status).check()
         plain.get_by_label("Reason").fill("being looked at")
-        plain.get_by_role("button", name="Set status").click()
+        follow(plain.get_by_role("button", name="Set status"))
         assert ("being looked at" in plain.content()) is not offered
         answer = httpx2.get(simple, headers={"accept": "text/html"})
         assert ("notify-0.1" in answer.text) is offered
@@ -138,8 +138,8 @@ def test_a_project_is_quarantined_and_comes_back(seeded: Deployment, plain: Page
 def test_a_file_is_removed_for_good(seeded: Deployment, plain: Page) -> None:
     """After the confirmation it is offered no longer."""
     plain.goto(f"{seeded.ui}{INDEX}/projects/pdf-forms")
-    plain.get_by_role("link", name="Remove pdf_forms-0.1-py3-none-any.whl").click()
-    plain.get_by_role("button", name="Remove for good").click()
+    follow(plain.get_by_role("link", name="Remove pdf_forms-0.1-py3-none-any.whl"))
+    follow(plain.get_by_role("button", name="Remove for good"))
     assert "signed and published" in plain.get_by_role("status").inner_text()
     answer = httpx2.get(f"{seeded.api}/root/stable/+simple/pdf-forms/", headers={"accept": "text/html"})
     assert "pdf_forms-0.1" not in answer.text
@@ -150,13 +150,13 @@ def test_a_token_of_the_page_uploads_until_it_is_revoked(seeded: Deployment, pla
     plain.goto(f"{seeded.ui}/tokens")
     plain.get_by_label("Name").fill("a tool of the test")
     plain.get_by_label("Index", exact=True).select_option("root/stable")
-    plain.get_by_role("button", name="Make token").click()
+    follow(plain.get_by_role("button", name="Make token"))
     token = plain.locator(".secret").inner_text().strip()
     upload(seeded, token, Project("web-theme", "0.2"))
-    plain.get_by_role("link", name="I have it").click()
+    follow(plain.get_by_role("link", name="I have it"))
     assert token not in plain.content()
-    plain.get_by_role("link", name="Revoke a tool of the test").click()
-    plain.get_by_role("button", name="Revoke").click()
+    follow(plain.get_by_role("link", name="Revoke a tool of the test"))
+    follow(plain.get_by_role("button", name="Revoke"))
     assert "a tool of the test" not in plain.content()
     answer = httpx2.get(f"{seeded.api}/api/v1/account", headers=basic(token))
     assert answer.status_code == 401
@@ -225,7 +225,7 @@ def test_more_publications_come_below_the_first(seeded: Deployment, tab: Page, p
     assert serials == sorted(set(serials), reverse=True)
     assert _kept(tab)
     plain.goto(f"{seeded.ui}{INDEX}/publications")
-    plain.get_by_role("link", name="Show more").click()
+    follow(plain.get_by_role("link", name="Show more"))
     assert "after=" in plain.url
     assert plain.get_by_role("link", name="First page").count() == 1
 
@@ -234,8 +234,8 @@ def test_a_token_is_revoked_in_its_row(seeded: Deployment, tab: Page) -> None:
     """The question comes into the row; cancelling takes it back, answering takes the token away. No page is loaded."""
     tab.goto(f"{seeded.ui}/tokens")
     tab.get_by_label("Name").fill("short-lived")
-    tab.get_by_role("button", name="Make token").click()
-    tab.get_by_role("link", name="I have it").click()
+    follow(tab.get_by_role("button", name="Make token"))
+    follow(tab.get_by_role("link", name="I have it"))
     _mark(tab)
     row = tab.locator("tr", has_text="short-lived")
     row.get_by_role("link", name="Revoke short-lived").click()
@@ -281,13 +281,13 @@ def test_a_fault_that_the_script_meets_is_said_on_the_page(
     """A row whose token was revoked elsewhere meanwhile: the words of the refusal stand above what was there."""
     plain.goto(f"{seeded.ui}/tokens")
     plain.get_by_label("Name").fill("gone meanwhile")
-    plain.get_by_role("button", name="Make token").click()
+    follow(plain.get_by_role("button", name="Make token"))
     context = chromium.new_context(storage_state=signed_in)
     page = context.new_page()
     page.goto(f"{seeded.ui}/tokens")
     plain.goto(f"{seeded.ui}/tokens")
-    plain.get_by_role("link", name="Revoke gone meanwhile").click()
-    plain.get_by_role("button", name="Revoke").click()
+    follow(plain.get_by_role("link", name="Revoke gone meanwhile"))
+    follow(plain.get_by_role("button", name="Revoke"))
     page.get_by_role("link", name="Revoke gone meanwhile").click()
     page.get_by_role("alert").wait_for()
     picture(page, "trouble")
@@ -309,36 +309,36 @@ def test_nothing_of_a_page_stays_in_the_browsers_storage(seeded: Deployment, tab
 def test_an_account_is_made_given_a_link_a_right_and_ended(seeded: Deployment, plain: Page, chromium: Browser) -> None:
     """An administrator adds somebody, who signs in with the link, makes an index and is disabled. No script."""
     plain.goto(f"{seeded.ui}/accounts")
-    plain.get_by_role("link", name="Add an account").click()
+    follow(plain.get_by_role("link", name="Add an account"))
     plain.get_by_label("Name").fill("nora")
-    plain.get_by_role("button", name="Add account").click()
-    plain.get_by_role("link", name="Make a sign-in link").first.click()
-    plain.get_by_role("button", name="Make link").click()
+    follow(plain.get_by_role("button", name="Add account"))
+    follow(plain.get_by_role("link", name="Make a sign-in link").first)
+    follow(plain.get_by_role("button", name="Make link"))
     link = plain.locator(".secret").inner_text().strip()
     plain.goto(f"{seeded.ui}{VAULT}/rights")
-    plain.get_by_role("link", name="Give somebody a right").click()
+    follow(plain.get_by_role("link", name="Give somebody a right"))
     plain.get_by_label("Who").fill("nora")
-    plain.get_by_role("button", name="Set rights").click()
+    follow(plain.get_by_role("button", name="Set rights"))
     assert plain.get_by_role("row", name="nora").count() == 1
     context = chromium.new_context(java_script_enabled=False)
     hers = context.new_page()
     hers.goto(link)
-    hers.get_by_role("button", name="Sign in").click()
+    follow(hers.get_by_role("button", name="Sign in"))
     assert hers.get_by_role("link", name="root/vault").count() == 1
-    hers.get_by_role("link", name="New index").click()
+    follow(hers.get_by_role("link", name="New index"))
     hers.get_by_label("Name").fill("lab")
-    hers.get_by_role("button", name="Make index").click()
+    follow(hers.get_by_role("button", name="Make index"))
     assert "nora/lab" in hers.get_by_role("heading", level=1).inner_text()
     hers.goto(f"{seeded.ui}/account/password")
     hers.get_by_label("New password (").fill("correct horse battery")
     hers.get_by_label("The new password again").fill("correct horse battery")
-    hers.get_by_role("button", name="Set password").click()
+    follow(hers.get_by_role("button", name="Set password"))
     assert "Your password is changed" in hers.get_by_role("status").inner_text()
-    plain.get_by_role("link", name="Revoke nora").click()
-    plain.get_by_role("button", name="Revoke").click()
+    follow(plain.get_by_role("link", name="Revoke nora"))
+    follow(plain.get_by_role("button", name="Revoke"))
     assert plain.get_by_role("row", name="nora").count() == 0
     plain.goto(f"{seeded.ui}/accounts/of/nora/disable")
-    plain.get_by_role("button", name="Disable").click()
+    follow(plain.get_by_role("button", name="Disable"))
     assert "disabled" in plain.get_by_role("heading", level=1).inner_text()
 
     def signed_out() -> bool:

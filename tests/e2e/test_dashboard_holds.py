@@ -18,7 +18,7 @@ import uvicorn
 from playwright.sync_api import Page
 from starlette.types import ASGIApp
 
-from tests.support.looks import assert_stands
+from tests.support.looks import assert_stands, follow
 from tests.support.processes import Deployment, program, run, start_deployment
 from tests.support.upstream import Upstream
 from tests.support.waiting import until
@@ -122,15 +122,15 @@ def test_a_release_is_let_through_and_held_back_again(seeded: Deployment, plain:
     refused = httpx2.get(address)
     assert (refused.status_code, refused.json()["rule"]) == (403, "too-new")
     plain.goto(f"{seeded.ui}{PROD}/holds")
-    plain.get_by_role("link", name="Exempt requests-like 2.33.0").click()
+    follow(plain.get_by_role("link", name="Exempt requests-like 2.33.0"))
     plain.get_by_label("Reason").fill("closes a hole")
-    plain.get_by_role("button", name="Exempt").click()
+    follow(plain.get_by_role("button", name="Exempt"))
     assert "It is shown here" in plain.get_by_role("status").inner_text()
     assert "2.33.0" in httpx2.get(simple).text
     assert httpx2.get(address).content == name.encode()
     plain.goto(f"{seeded.ui}{PROD}/exemptions")
-    plain.get_by_role("link", name="Revoke requests-like 2.33.0").click()
-    plain.get_by_role("button", name="Revoke").click()
+    follow(plain.get_by_role("link", name="Revoke requests-like 2.33.0"))
+    follow(plain.get_by_role("button", name="Revoke"))
     assert "has ended" in plain.get_by_role("status").inner_text()
     assert "2.33.0" not in httpx2.get(simple).text
     assert httpx2.get(address).status_code == 403
@@ -142,7 +142,7 @@ def test_rules_are_changed_in_the_form(seeded: Deployment, plain: Page) -> None:
     for denied, status in (("evil-*: steals credentials\nrequests-like: not here", 404), ("evil-*: steals", 200)):
         plain.goto(f"{seeded.ui}{PROD}/policy")
         plain.get_by_label("Denied names").fill(denied)
-        plain.get_by_role("button", name="Save").click()
+        follow(plain.get_by_role("button", name="Save"))
         assert "It counts for every page" in plain.get_by_role("status").inner_text()
         assert httpx2.get(simple).status_code == status
 

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page
 from countermark.core.digest import sha256_of
 from tests.support.archives import make_wheel
 from tests.support.builds import Forge, body, predicate
-from tests.support.looks import assert_stands, sign_in
+from tests.support.looks import assert_stands, follow, sign_in
 from tests.support.processes import Deployment, program, run
 from tests.support.sigstore.instance import SLSA, statement
 from tests.support.sigstore.tokens import github
@@ -88,7 +88,7 @@ def test_every_page_stands_in_every_look(seeded: Deployment, page: Page, look: s
 def test_the_path_is_walked_without_a_script(seeded: Deployment, plain: Page) -> None:
     """From the release to its file: the stations in order, the policy's verdict, and claims marked in words."""
     plain.goto(f"{seeded.ui}{PROJECTS}/widget/releases/1.0")
-    plain.get_by_role("link", name="Trust path of").click()
+    follow(plain.get_by_role("link", name="Trust path of"))
     assert "Every step holds." in plain.get_by_role("main").inner_text()
     stations = plain.locator(".path h3").all_inner_texts()
     assert [one.split()[0] for one in stations] == ["Commit", "Build", "Attestation", "Signed", "Bytes"]

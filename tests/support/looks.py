@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import Browser, Page, StorageState, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, StorageState, ViewportSize, sync_playwright
 
 from tests.support.processes import Deployment
 from tests.support.real import CHROMIUM, CHROMIUM_FLAGS
@@ -62,6 +62,15 @@ def picture(page: Page, name: str) -> None:
     if folder := os.environ.get("SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+
+
+def follow(control: Locator) -> None:
+    """Press a link or a button that leads to another page, and wait until that page is there.
+
+    A click alone may return while the browser still shows the page before, or a document that has no body yet.
+    """
+    with control.page.expect_navigation():
+        control.click()
 
 
 @contextmanager
