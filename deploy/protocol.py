@@ -4,6 +4,8 @@
 * Reason phrases of our own (`shared.reason`).
 * Answers that lie in memory (`shared.service.HotPath`) go out when the request's head is read: without a task, which
   with its messages costs as much as the rest of the answer.
+* Of a crowd of requests that the application has to answer one begins in each turn of the event loop
+  (`shared.turnstile`); the others are not parsed yet.
 * The method `PUSH` of the devpi client, taken for `POST`: httptools knows no such method.
 
 Source: infrastructure facts, "HTTP"; architecture section 11.11; contracts python-index 2.2 (item 6) and devpi 1.2.
@@ -32,6 +34,9 @@ before a body's end without a byte of the body: of trailers, or a chunk's extens
 MAX_UNSENT = 64 << 10
 """Bytes of answers on the way to a client that reads slowly, before more are written without waiting."""
 
+_MAX_EARLY = 64 << 10
+"""Bytes of a request and its body that wait for its turn to begin; with more it begins."""
+
 _FRAMING = frozenset([b"connection", b"transfer-encoding"])
 """Headers that are the server's own."""
 
@@ -47,6 +52,9 @@ class RegistryHttp(HttpToolsProtocol):
     _held = b""
     """The beginning of a request, while it is too short to tell whether it is a `PUSH`."""
 
+    _early: bytes | None = None
+    """What arrived of a request that waits for its turn to begin."""
+
     _in_head = False
     _head_bytes = 0
 
@@ -58,9 +66,33 @@ class RegistryHttp(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._hot = self.app.at_once if isinstance(self.app, HotPath) else None
+        self._path = self.app if isinstance(self.app, HotPath) else None
 
     def data_received(self, data: bytes) -> None:
+        """Take what arrived; the beginning of a request in its turn."""
+        if self._early is not None:
+            self._early += data
+            if len(self._early) > _MAX_EARLY:
+                self._begin()
+        elif self._between and self._path is not None and not self._path.turnstile.free:
+            self._unset_keepalive_if_required()
+            self._early = data
+            self._path.turnstile.wait(self._begin)
+        else:
+            self._take(data)
+
+    def shutdown(self) -> None:
+        """Take no further requests; what arrived is answered."""
+        self._begin()
+        super().shutdown()
+
+    def _begin(self) -> None:
+        """Take what arrived before its turn, unless that was done or the client is gone."""
+        data, self._early = self._early, None
+        if data is not None and not self.transport.is_closing():
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
         """Parse what arrived; a head or trailers that do not end are answered 400 and the connection closed."""
         if self._between:
             data, self._held = self._held + data, b""
@@ -127,8 +159,15 @@ class RegistryHttp(HttpToolsProtocol):
         if self.transport.is_closing():
             # The client was told that the connection ends: it asks again elsewhere, and this must not be done twice.
             return
-        if self._may_answer and self._hot is not None and self._answered(cycle, self._hot):
-            return
+        if self._path is not None:
+            if self._may_answer:
+                answered = self._answered(cycle, self._path.at_once)
+                if answered:
+                    return
+                if answered is not None and app is self._path:
+                    # It need not find out again that nothing lies ready.
+                    app = self._path.app
+            self._path.turnstile.begun()
         # Forms come by POST. Nothing else is offered a phrase, nor pays for it.
         if cycle.scope["method"] == "POST":
             cycle.scope["extensions"] = {EXTENSION: {}}
@@ -137,14 +176,15 @@ class RegistryHttp(HttpToolsProtocol):
             app = _ending_unasked(app, cycle)
         super()._start_asgi_task(cycle, app)
 
-    def _answered(self, cycle: RequestResponseCycle, hot: HotReader) -> bool:
-        """Answer from memory if that is possible, without a task, a coroutine or a message."""
+    def _answered(self, cycle: RequestResponseCycle, hot: HotReader) -> bool | None:
+        """Answer from memory if that is possible, without a task, a coroutine or a message; returns whether it was, and
+        None when a reader failed."""
         try:
             prepared = hot(cast(Scope, cycle.scope))
             head = None if prepared is None else _head_of(prepared)
         except Exception:
             # The application comes to the same fault, and the server answers and logs it.
-            return False
+            return None
         if prepared is None or head is None:
             return False
         if cycle.waiting_for_100_continue:

@@ -79,3 +79,21 @@ async def test_nobody_waits_for_long_where_turns_take_long() -> None:
     busy = False
     await working
     assert turns < 20, "one in each turn would take a hundred"
+
+
+async def test_one_that_fails_to_begin_holds_up_nobody() -> None:
+    """The loop reports it; the others get their turns."""
+    turnstile, begun, reported = Turnstile(), list[int](), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
+
+    def begin(number: int) -> None:
+        if number == 1:
+            raise RuntimeError("it cannot")
+        begun.append(number)
+        turnstile.begun()
+
+    for number in range(4):
+        turnstile.wait(lambda number=number: begin(number))  # type: ignore[misc]
+    await asyncio.sleep(0.05)
+    assert begun == [0, 2, 3]
+    assert [str(error) for error in reported] == ["it cannot"]
