@@ -1,7 +1,7 @@
 """Which bytes of upstreams are kept in the object store, and when they were last used. Writer: the download service.
 
-Bytes come before their row, and go before it: what is in the store without a row is found when it is asked for, and a
-row without bytes when they are. Neither makes a wrong answer.
+Bytes come before their row, and go before it: what is in the store without a row is fetched again, or found when it
+cannot be, and a row without bytes is noticed when they are asked for. Neither makes a wrong answer.
 Source: architecture section 11.6; ADR 0028.
 """
 
@@ -59,7 +59,7 @@ def kept_of(row: Found) -> Kept | None:
 async def note_stored(connection: AsyncConnection, key: Key, kept: Kept, now: datetime) -> None:
     """Note that bytes are in the store and in use; a removal that is under way ends with the row still there.
 
-    This does not wait for the disk: bytes without a row are found when they are asked for.
+    This does not wait for the disk: bytes without a row are fetched again at the worst.
     """
     await _STORED.rows(connection, _values(key, kept, now))
 

@@ -78,10 +78,8 @@ class Fetching:
         self._followers = Turnstile()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures: dict[Key, tuple[float, ServiceError]] = {}
-        self._looking: dict[Key, asyncio.Event] = {}
-        """What somebody looks for in the store for the first time; set when that is known."""
         self._seen: set[Key] = set()
-        """What was there once: those who want it do not wait for each other."""
+        """What lay in the store once: it is looked for there first."""
         self.most = resources.settings.uploads.max_file_bytes
         """Bytes of a file whose length no page says."""
         self.stored_bytes = 0
@@ -184,13 +182,21 @@ class Fetching:
         await self._keeping.forget(key)
 
     async def _opened(self, stack: AsyncExitStack, wanted: Wanted, length: Length, span: ByteRange | None) -> Opened:
+        """Open what is known to be in the store there, and all else as it arrives.
+
+        The catalogue says whether something is kept, in the question that takes the turn to fetch it. To look into the
+        store before that would take as long again, for everybody who waits for the first byte of something new.
+        """
+        key = wanted.key
         for _ in range(3):
-            flight = self._flights.get(wanted.key)
+            flight = self._flights.get(key)
             if flight is None:
-                chunks = await self._looked(stack, wanted, length, span)
-                if chunks is not None:
-                    return Opened(chunks, checked=False)
-                flight = self._flights.get(wanted.key) or self._start(wanted)
+                if key in self._seen or self._failed(key):
+                    chunks = await self._stored(stack, key, length, span)
+                    if chunks is not None:
+                        return Opened(chunks, checked=False)
+                    self._seen.discard(key)
+                flight = self._flights.get(key) or self._start(wanted)
             stack.enter_context(flight.reading())
             try:
                 async with asyncio.timeout(self._limits.wait):
@@ -199,50 +205,13 @@ class Fetching:
                 raise _slow(wanted) from error
             # All wake at once: the first is to have its first bytes before the others take their next step.
             await self._followers.passed()
-            if flight.error is not None and not flight.right:
-                raise flight.error.again()
             if flight.released:
+                if flight.error is not None and not flight.right:
+                    raise flight.error.again()
                 start, stop = (0, length) if span is None else (span.start, span.stop or length)
                 return Opened(flight.chunks(start, stop), checked=True)
+            # It is in the store; or it could not be had, and may be there all the same.
         raise ServiceError(ErrorKind.UNAVAILABLE, f"{wanted.file_name} is fetched and removed again all the time.")
-
-    async def _looked(
-        self, stack: AsyncExitStack, wanted: Wanted, length: Length, span: ByteRange | None
-    ) -> AsyncIterator[bytes] | None:
-        """Open what is in the store, None when that is nothing: then it is being fetched.
-
-        Of a crowd that asks for something new, one looks: two hundred looks take longer than the first bytes.
-
-        Raises:
-            ServiceError: it is not there, and failed a moment ago.
-        """
-        key = wanted.key
-        if key not in self._seen:
-            if (looking := self._looking.get(key)) is None:
-                return await self._looked_first(stack, wanted, length, span)
-            await looking.wait()
-            if key in self._flights:
-                return None
-        return await self._stored(stack, key, length, span)
-
-    async def _looked_first(
-        self, stack: AsyncExitStack, wanted: Wanted, length: Length, span: ByteRange | None
-    ) -> AsyncIterator[bytes] | None:
-        key = wanted.key
-        looking = self._looking[key] = asyncio.Event()
-        try:
-            chunks = await self._stored(stack, key, length, span)
-            if chunks is None:
-                if key not in self._flights:
-                    self._start(wanted, looked=True)
-            else:
-                if len(self._seen) >= _SEEN_KEPT:
-                    self._seen.clear()
-                self._seen.add(key)
-            return chunks
-        finally:
-            del self._looking[key]
-            looking.set()
 
     async def _stored(
         self, stack: AsyncExitStack, key: Key, length: Length, span: ByteRange | None
@@ -260,11 +229,8 @@ class Fetching:
             return opened.chunks
         return None
 
-    def _start(self, wanted: Wanted, *, looked: bool = False) -> Flight:
+    def _start(self, wanted: Wanted) -> Flight:
         """Begin to fetch something.
-
-        Args:
-            looked: whether the store was looked into just now, and has nothing.
 
         Raises:
             ServiceError: it failed a moment ago.
@@ -273,7 +239,7 @@ class Fetching:
             raise error.again()
         flight = Flight(self._folder)
         self._flights[wanted.key] = flight
-        task = asyncio.create_task(self._fly(wanted, flight, looked=looked))
+        task = asyncio.create_task(self._fly(wanted, flight))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return flight
@@ -283,10 +249,10 @@ class Fetching:
         until, error = self._failures.get(key, (0.0, None))
         return error if asyncio.get_running_loop().time() < until else None
 
-    async def _fly(self, wanted: Wanted, flight: Flight, *, looked: bool) -> None:
+    async def _fly(self, wanted: Wanted, flight: Flight) -> None:
         error: ServiceError | None = ServiceError(ErrorKind.UNAVAILABLE, f"{wanted.file_name} could not be fetched.")
         try:
-            await self._brought(wanted, flight, looked=looked)
+            await self._brought(wanted, flight)
             error = None
             self._failures.pop(wanted.key, None)
         except ServiceError as failure:
@@ -301,10 +267,12 @@ class Fetching:
         finally:
             if error is not None:
                 self._note_failure(wanted, error)
+            if flight.kept is not None:
+                self._note_seen(wanted.key)
             del self._flights[wanted.key]
             flight.end(error)
 
-    async def _brought(self, wanted: Wanted, flight: Flight, *, looked: bool) -> None:
+    async def _brought(self, wanted: Wanted, flight: Flight) -> None:
         """Fetch something, or wait until another process has.
 
         Raises:
@@ -319,7 +287,7 @@ class Fetching:
             with self._waiting.on(what) as told:
                 async with fetches.turn(engine, what, look) as turn:
                     if turn.mine or loop.time() > until:
-                        await self._found_or_received(wanted, flight, turn, looked=looked)
+                        await self._received_or_found(wanted, flight, turn)
                         return
                 if turn.found is None or mirror_files.kept_of(turn.found) is None:
                     with suppress(TimeoutError):
@@ -331,26 +299,17 @@ class Fetching:
             # What is noted and does not lie there is fetched: only the first look keeps from the turn.
             look = None
 
-    async def _found_or_received(self, wanted: Wanted, flight: Flight, turn: Turn, *, looked: bool) -> None:
-        """Fetch something of which nothing is noted, unless it lies in the store all the same.
-
-        What is small is fetched sooner than looked for: there it is looked for only if it cannot be had.
-
-        Args:
-            looked: whether that is known already.
+    async def _received_or_found(self, wanted: Wanted, flight: Flight, turn: Turn) -> None:
+        """Fetch something of which nothing is noted; what cannot be had may lie in the store all the same.
 
         Raises:
             ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE; nothing is kept.
             ObjectStoreError: the store cannot be used.
         """
-        small = wanted.length is None or wanted.length <= SMALL
-        if not small and not looked and (kept := await self._keeping.found(wanted)) is not None:
-            flight.kept = kept
-            return
         try:
             await self._received(wanted, flight, turn)
         except ServiceError:
-            flight.kept = await self._keeping.found(wanted) if small and not flight.released else None
+            flight.kept = None if flight.released else await self._keeping.found(wanted)
             if flight.kept is None:
                 raise
 
@@ -371,6 +330,11 @@ class Fetching:
         kept = Kept(Sha256(flight.sha256()), Length(flight.received))
         await self._keeping.note(wanted, kept, turn)
         flight.kept = kept
+
+    def _note_seen(self, key: Key) -> None:
+        if len(self._seen) >= _SEEN_KEPT:
+            self._seen.clear()
+        self._seen.add(key)
 
     def _note_failure(self, wanted: Wanted, error: ServiceError) -> None:
         """Remember a failure: a crowd that comes again at once is not to become a crowd at the upstream."""

@@ -13,7 +13,9 @@ from pathlib import Path
 import httpx2
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import delete
 
+from shared.catalogue.tables import MirrorFile
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import (
     ByteRange,
@@ -53,18 +55,50 @@ async def test_a_store_that_takes_nothing(site: Files, tmp_path: Path) -> None:
     await site.settled(2)
 
 
-async def test_of_a_crowd_one_looks_into_the_store(site: Files, tmp_path: Path) -> None:
-    """The others follow what it finds missing; what was there once is opened by everyone for himself."""
+async def test_the_store_is_looked_into_for_what_is_kept(site: Files, tmp_path: Path) -> None:
+    """A crowd follows what arrives, without a look; what is kept is opened by everyone for himself, by whoever fetched
+    it and by another process."""
     private = CountedFolder(tmp_path / "counted", private=True)
     stores = ObjectStores(site.family.stores.public, private)
-    reading = open_reading(site.engine, stores, download_limits=LIMITS, mirrors=MIRRORS)
-    site.family.reading, site.client = reading, reading.client()
     path = (await site.page())[BIG]
-    for clients, opened in ((20, 1), (1, 2), (5, 7)):
-        answers = await asyncio.gather(*(site.client.get(path) for _ in range(clients)))
-        assert {answer.content == LARGE for answer in answers} == {True}
-        await site.settled(1)
-        assert private.opened == opened
+    for crowds in (((20, 0), (1, 1), (5, 6)), ((5, 11), (1, 12))):
+        reading = open_reading(site.engine, stores, download_limits=LIMITS, mirrors=MIRRORS)
+        site.family.reading, site.client = reading, reading.client()
+        await site.page()
+        for clients, opened in crowds:
+            answers = await asyncio.gather(*(site.client.get(path) for _ in range(clients)))
+            assert {answer.content == LARGE for answer in answers} == {True}
+            await site.settled(1)
+            assert private.opened == opened
+    assert site.upstream.asked[UP] == 1
+
+
+async def test_a_large_file_that_lies_there_unnoted_is_found_when_it_cannot_be_had(site: Files) -> None:
+    """A catalogue that was restored from a copy knows less than the store: a dead upstream is no dead build."""
+    path = (await site.page())[BIG]
+    assert (await site.client.get(path)).content == LARGE
+    await site.settled(1)
+    async with site.engine.begin() as connection:
+        await connection.execute(delete(MirrorFile))
+    site.upstream.down = Fault(status=500)
+    site.reopen()
+    for part, content in (({}, LARGE), ({"range": "bytes=1-3"}, LARGE[1:4])):
+        assert (await site.client.get(path, headers=part)).content == content
+    await site.settled(1)
+
+
+async def test_a_large_file_is_served_while_turns_cannot_be_taken(site: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in the store is read though the catalogue fails where it was to say so."""
+    path = (await site.page())[BIG]
+    assert (await site.client.get(path)).content == LARGE
+    await site.settled(1)
+
+    async def away(*_: object) -> None:
+        raise OSError("no catalogue")
+
+    site.reopen()
+    monkeypatch.setattr("shared.catalogue.fetches.Turn.take", away)
+    assert (await site.client.get(path)).content == LARGE
 
 
 class CountedFolder(FolderStore):
