@@ -33,7 +33,6 @@ from shared.catalogue.faults import catalogue_fault
 from shared.clock import Clock, SystemClock
 from shared.http import health_routes, machine_stack
 from shared.lasting import settle
-from shared.metrics import Metrics
 from shared.objects.interface import ObjectStoreError
 from shared.resources import Resources
 from shared.service import HotPath, Service
@@ -141,11 +140,11 @@ async def serve_gateway(settings: Settings, say: Say) -> None:
                 await alone.until_stopped()
 
 
-def service_app(service: Service, needs: Needs, metrics: Metrics, proxies: tuple[str, ...]) -> ASGIApp:
+def service_app(service: Service, needs: Needs, resources: Resources, proxies: tuple[str, ...]) -> ASGIApp:
     """Return a service's application for a listener of its own: hot reads, the machines' stack, health, its routes."""
     routed = Starlette(routes=[*health_routes(needs.required, needs.reported), Mount("/", service.app)])
-    stack = seen_behind(proxies, machine_stack(routed, listener=service.name, metrics=metrics))
-    return HotPath(service.hot, stack, metrics.tally(service.name))
+    stack = seen_behind(proxies, machine_stack(routed, listener=service.name, metrics=resources.metrics))
+    return HotPath(service.hot, stack, resources.metrics.tally(service.name), resources.turnstile)
 
 
 @asynccontextmanager
@@ -177,7 +176,7 @@ async def _run(alone: Alone, service: Service, say: Say) -> None:
     ):
         async with supervised() as work:
             _begin(work, alone, service)
-            app = service_app(service, needs, alone.resources.metrics, listen.proxies)
+            app = service_app(service, needs, alone.resources, listen.proxies)
             work.serve(HttpServer(app, listening, grace=settings.stopping.grace), *telling)
             settle()
             say(f"{service.name}: port {port_of(listening)}\n")

@@ -38,6 +38,7 @@ from shared.http import healthz, machine_stack
 from shared.metrics import Metrics
 from shared.problems import UnknownErrors, problem_answer, text_answer
 from shared.service import HotPath
+from shared.turnstile import Turnstile
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -60,6 +61,7 @@ class ApiParts:
     proxies: tuple[str, ...] = ()
     verifier: Verifier | None = None
     outside_url: str | None = None
+    turnstile: Turnstile | None = None
 
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -147,7 +149,8 @@ def build_api(parts: ApiParts) -> ASGIApp:
     routed = UnknownErrors(ApiHost(parts), problem_answer)
     readers = [reader for upstream in parts.upstreams.values() for reader in upstream.hot]
     stack = behind(parts.proxies, machine_stack(routed, listener="api", metrics=parts.metrics), parts.outside_url)
-    return HotPath(readers, stack, None if parts.metrics is None else parts.metrics.tally("api"))
+    tally = None if parts.metrics is None else parts.metrics.tally("api")
+    return HotPath(readers, stack, tally, parts.turnstile)
 
 
 def _in_the_form_of(scope: Scope, error: ServiceError) -> Response:

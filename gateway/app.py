@@ -78,6 +78,7 @@ def create_app(
             proxies,
             verifier=verifier,
             outside_url=resources.settings.outside_url,
+            turnstile=resources.turnstile,
         )
     )
     links = uses_local_provider(resources.settings)

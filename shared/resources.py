@@ -19,11 +19,13 @@ from shared.catalogue.heads import Heads
 from shared.catalogue.listener import Listener
 from shared.clock import Clock
 from shared.jobs.queue import JobQueue
+from shared.leisure import Leisure
 from shared.metrics import Metrics
 from shared.objects.interface import ObjectStores
 from shared.outgoing import Outgoing
 from shared.reading.answered import AnsweredPages
 from shared.settings import Settings
+from shared.turnstile import Turnstile
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,10 @@ class Resources:
     """What asks servers outside; nothing is connected to before it is asked."""
     verifying: Verifying = field(default_factory=Verifying)
     """What verifies attestations; no process is started before it is asked."""
+    turnstile: Turnstile = field(default_factory=Turnstile)
+    """Through which the requests of package tools and of other services come."""
+    leisure: Leisure = field(init=False)
+    """When there is time for what nobody waits for."""
     trusted: Trusted = field(init=False)
     """What the trust role signs for attestations; nothing is read before it is asked."""
     answered: AnsweredPages = field(init=False)
@@ -56,4 +62,5 @@ class Resources:
         first_root = self.settings.attestations.first_root
         trusted = Trusted(self.engine, self.verifying, self.clock, self.metrics, first_root)
         object.__setattr__(self, "trusted", trusted)
+        object.__setattr__(self, "leisure", Leisure(self.turnstile))
         object.__setattr__(self, "answered", AnsweredPages(self.listener))

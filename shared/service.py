@@ -69,11 +69,17 @@ class HotPath:
     What readers answer is counted by status in `tally`, a plain dictionary: at this place a microsecond counts.
     """
 
-    def __init__(self, readers: Sequence[HotReader], app: ASGIApp, tally: dict[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        readers: Sequence[HotReader],
+        app: ASGIApp,
+        tally: dict[int, int] | None = None,
+        turnstile: Turnstile | None = None,
+    ) -> None:
         self._readers = tuple(readers)
         self.app = app
         self._tally = {} if tally is None else tally
-        self.turnstile = Turnstile()
+        self.turnstile = turnstile or Turnstile()
 
     def at_once(self, scope: Scope) -> Prepared | None:
         """Return the answer to a GET or HEAD that a reader has ready."""

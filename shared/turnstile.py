@@ -9,6 +9,7 @@ all go on that waited for `PATIENCE`.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -23,6 +24,8 @@ class Turnstile:
     """In front of what takes a while to begin; for one event loop."""
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
+        self.last = -math.inf
+        """When somebody began last, in seconds of the event loop."""
         self._at_once = at_once
         self._begun = 0
         """Since the last turn of the event loop."""
@@ -38,6 +41,7 @@ class Turnstile:
     def begun(self) -> None:
         """Count somebody who begins now."""
         self._begun += 1
+        self.last = asyncio.get_running_loop().time()
         self._turn_soon()
 
     def wait(self, begin: Callable[[], None]) -> None:

@@ -36,9 +36,6 @@ log = structlog.get_logger()
 _AGAIN, _SLOW = timedelta(seconds=2), "it is slow"
 """When to come again after the time ran out, and what is said then."""
 
-_AFTER = 0.002
-"""Seconds after which an answered page is kept."""
-
 _MOST_FLIGHTS = 1_000
 """Pages that a process asks for at the same time: anybody may think of names, and each would wait for its turn."""
 
@@ -290,8 +287,8 @@ class Mirroring:
         held, document = await sized(weight, held_page, subject.mirror.name, kept, found.page, strict)
         if tell is not None and kept is None and found.page.files:
             tell(MirroredPage(document, held.page.files, held.page.serial or 0, fresh_until, None, asked_at))
-            # The client first: what is kept takes as long as what is answered.
-            await asyncio.sleep(_AFTER)
+            # The clients first: what is kept takes as long as what is answered.
+            await self._resources.leisure.come()
         packed = await sized(weight, pack_page, document, held)
         if kept is not None and kept.says(subject.upstream, *packed[:3]):
             return await self._confirmed(subject, kept, Confirmation(found.etag, asked_at, fresh_until), turn)
@@ -301,17 +298,23 @@ class Mirroring:
         if kept is None and not found.page.files:
             # Some upstreams have an empty page for every name: as little to be written down as what is not there.
             return page.kept()
-        return await self._replaced(subject, page, changed, turn)
+        return await self._replaced(subject, page, changed, turn, later=tell is not None)
 
     async def _confirmed(self, subject: Subject, kept: KeptPage, said: Confirmation, turn: Turn) -> KeptPage:
         async with one_by_one(self._resources.engine) as connection:
             await mirror_pages.confirm(connection, subject.id, subject.project, said, turn)
         return kept.confirmed(said)
 
-    async def _replaced(self, subject: Subject, page: NewPage, changed: Changed, turn: Turn) -> KeptPage:
-        """Keep another page than before; tells of digests that changed."""
+    async def _replaced(
+        self, subject: Subject, page: NewPage, changed: Changed, turn: Turn, *, later: bool = False
+    ) -> KeptPage:
+        """Keep another page than before; tells of digests that changed.
+
+        Args:
+            later: as for `one_by_one`.
+        """
         engine = self._resources.engine
-        async with engine.begin() if changed else one_by_one(engine) as connection:
+        async with engine.begin() if changed else one_by_one(engine, later=later) as connection:
             for name, first, now in changed:
                 await audit.record(
                     connection,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -24,6 +25,63 @@ _SHORT_AT_ONCE = 3
 further connection waits for its opening and for the preparation of all statements, some 20 ms of CPU."""
 
 
+_LATER = 0.5
+"""Seconds after which who let others go first goes before them."""
+
+
+class _Places:
+    """Places for those who ask, taken in order: those for whose answers somebody waits before the others."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._later: deque[tuple[float, asyncio.Future[None]]] = deque()
+        """Until when each lets others go first, and what wakes it."""
+
+    @asynccontextmanager
+    async def one(self, *, later: bool) -> AsyncIterator[None]:
+        """Have a place.
+
+        Args:
+            later: whether others go first, though not for ever.
+        """
+        if self._free:
+            self._free -= 1
+        else:
+            await self._given(later=later)
+        try:
+            yield
+        finally:
+            self._give()
+
+    async def _given(self, *, later: bool) -> None:
+        loop = asyncio.get_running_loop()
+        place = loop.create_future()
+        if later:
+            self._later.append((loop.time() + _LATER, place))
+        else:
+            self._waiting.append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self._give()
+            raise
+
+    def _give(self) -> None:
+        """Give a place to the next, or keep it for who comes."""
+        now = asyncio.get_running_loop().time()
+        while self._waiting or self._later:
+            if self._later and (not self._waiting or self._later[0][0] <= now):
+                _, place = self._later.popleft()
+            else:
+                place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self._free += 1
+
+
 class _Gate:
     """The connections of an engine for short questions: as many as are asked at once stay open.
 
@@ -31,15 +89,15 @@ class _Gate:
     """
 
     def __init__(self, places: int) -> None:
-        self._places = asyncio.Semaphore(places)
+        self._places = _Places(places)
         self._idle: list[AsyncConnection] = []
         self._lost = 0
         """How often a connection was found lost: those that are older are not used again."""
 
     @asynccontextmanager
-    async def open(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    async def open(self, engine: AsyncEngine, *, later: bool) -> AsyncIterator[AsyncConnection]:
         """Yield one; after a failure it is not used again, and once one was lost none of those that are as old."""
-        async with self._places:
+        async with self._places.one(later=later):
             lost = self._lost
             connection = self._alive() or await _opened(engine)
             good = False
@@ -141,13 +199,16 @@ def open_engine(url: str, *, pool: int = 10) -> AsyncEngine:
 
 
 @asynccontextmanager
-async def one_by_one(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+async def one_by_one(engine: AsyncEngine, *, later: bool = False) -> AsyncIterator[AsyncConnection]:
     """Yield a connection on which each statement is a transaction of its own: one question to Postgres, not three.
 
     Whoever has one does not ask for another: a crowd waits here for those that are kept, since to open one more, and to
     close it afterwards, takes longer than fifty such questions.
+
+    Args:
+        later: whether nobody waits for what is asked, so that others may go first.
     """
-    async with _gates[engine.sync_engine].open(engine) as connection:
+    async with _gates[engine.sync_engine].open(engine, later=later) as connection:
         yield connection
 
 

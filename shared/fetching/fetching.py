@@ -323,6 +323,9 @@ class Fetching:
         async with self._of_mirror[wanted.mirror.id], self._places:
             await self._receiver.receive(wanted, flight)
         flight.release()
+        if flight.received <= SMALL:
+            # The clients first; a large one takes them longer than it takes to be stored.
+            await self._resources.leisure.come()
         # What is checked whenever it is read, since it is small, need not outlast a power cut.
         lasting = flight.received > SMALL
         await self._store.put(wanted.key, flight.body, Put.REPLACE, durable=lasting)

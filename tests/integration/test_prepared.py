@@ -162,3 +162,58 @@ def _open_of(engine: AsyncEngine) -> set[int]:
     for name in ("close", "close_detached"):
         event.listen(engine.sync_engine, name, lambda connection, *_record: found.discard(id(connection)))
     return found
+
+
+_NOW_FIRST = ["now 0", "now 1", "now 2", "later 0", "later 1"]
+
+
+@pytest.mark.parametrize(("patience", "order"), [(60.0, _NOW_FIRST), (0.0, [*_NOW_FIRST[3:], *_NOW_FIRST[:3]])])
+async def test_what_somebody_waits_for_goes_first(
+    database: str, monkeypatch: pytest.MonkeyPatch, patience: float, order: list[str]
+) -> None:
+    """Questions for which nobody waits let the others go first, though not for ever; who goes away takes no place."""
+    monkeypatch.setattr("shared.catalogue.engine._LATER", patience)
+    engine, asked = open_engine(database, pool=1), list[str]()
+
+    async def ask(name: str) -> None:
+        async with one_by_one(engine, later=name.startswith("later")) as connection:
+            asked.append(name)
+            await connection.execute(text("select 1"))
+
+    try:
+        async with one_by_one(engine):
+            names = ["later 0", "later gone", "now 0", "later 1", "now gone", "now 1", "now 2"]
+            tasks = {name: asyncio.create_task(ask(name)) for name in names}
+            await asyncio.sleep(0)
+            for gone in ("later gone", "now gone"):
+                tasks[gone].cancel()
+        async with asyncio.timeout(10):
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+            assert asked == order
+            # Nobody waits any more: the place is free for both kinds.
+            for name in ("later", "now"):
+                await ask(name)
+    finally:
+        await engine.dispose()
+
+
+async def test_a_place_that_was_given_to_who_went_away_is_given_on(database: str) -> None:
+    """Whoever is cancelled in the very moment leaves it to the next."""
+    engine, asked = open_engine(database, pool=1), list[str]()
+
+    async def ask(name: str) -> None:
+        async with one_by_one(engine):
+            asked.append(name)
+
+    try:
+        async with one_by_one(engine):
+            gone, stays = asyncio.create_task(ask("gone")), asyncio.create_task(ask("stays"))
+            await asyncio.sleep(0)
+        # The place is given, and nobody has run since.
+        gone.cancel()
+        async with asyncio.timeout(10):
+            await asyncio.gather(gone, stays, return_exceptions=True)
+        assert asked == ["stays"]
+        await ask("later")
+    finally:
+        await engine.dispose()
