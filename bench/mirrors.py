@@ -37,7 +37,7 @@ _COLD = 30
 
 _BASES = 5
 _LOCKS = 5
-_CROWDS = 4
+_CROWDS = 8
 """Crowds, each of a file of a mirror that has nothing yet; the first warms up."""
 
 
