@@ -145,18 +145,20 @@ class Connections:
         self, addresses: Sequence[str], target: str, headers: Mapping[str, str], patience: Patience
     ) -> aiohttp.ClientResponse:
         scheme, host, port = self._server
-        timeout = aiohttp.ClientTimeout(sock_connect=patience.connect, sock_read=patience.read)
+        # No `sock_read`: the library goes on counting on connections that nobody uses, and fails their next answer.
+        timeout = aiohttp.ClientTimeout(sock_connect=patience.connect, sock_read=None)
         failure: Exception | None = None
         for address in addresses:
             literal = f"[{address}]" if ":" in address else address
             try:
-                return await self._session.get(
-                    URL(f"{scheme}://{literal}:{port}{target}", encoded=True),
-                    headers={"Host": self._server.authority, **headers},
-                    server_hostname=host if scheme == "https" else None,
-                    allow_redirects=False,
-                    timeout=timeout,
-                )
+                async with asyncio.timeout(patience.connect + patience.read):
+                    return await self._session.get(
+                        URL(f"{scheme}://{literal}:{port}{target}", encoded=True),
+                        headers={"Host": self._server.authority, **headers},
+                        server_hostname=host if scheme == "https" else None,
+                        allow_redirects=False,
+                        timeout=timeout,
+                    )
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 failure = error
             except (aiohttp.ClientError, OSError) as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from shared.outgoing import USER_AGENT, Outgoing, Unreachable
+from shared.outgoing import USER_AGENT, Outgoing, Patience, Unreachable
 from shared.outside import LOOPBACK, Outside
 from tests.support.ci_issuer import server_tls
 from tests.support.plain_server import HELLO, failure_of, let_names_mean, plain_server, read_all
@@ -110,6 +110,23 @@ class TestKept:
                 outgoing, f"http://127.0.0.1:{port}/"
             )
             assert len(heard.requests) == 2
+
+    @pytest.mark.parametrize("length", [5, 200_000, 1_000_000])
+    async def test_after_a_body_and_a_long_silence(self, outgoing: Outgoing, length: int) -> None:
+        """Nothing is expected of a server that was not asked: its silence is no fault."""
+        large = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % length + bytes(length)
+        async with plain_server(lambda number, request: HELLO if request > 1 else large) as (port, heard):
+            async with outgoing.get(f"http://127.0.0.1:{port}/", {}, patience=Patience(read=0.3)) as answer:
+                chunks = answer.chunks()
+                found = len(await anext(chunks))
+                # Meanwhile the rest arrives, and no more is read from the connection than is bounded.
+                await asyncio.sleep(0.1)
+                found += sum([len(chunk) async for chunk in chunks])
+            assert found == length
+            await asyncio.sleep(0.6)
+            for _ in range(2):
+                assert await read_all(outgoing, f"http://127.0.0.1:{port}/") == b"hello"
+            assert [len(requests) for requests in heard.requests] == [3]
 
     async def test_not_with_the_rest_of_a_body(self, outgoing: Outgoing) -> None:
         """What was not read would be the next answer."""
