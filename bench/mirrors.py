@@ -150,7 +150,9 @@ def _large_file(ours: Registry, source: MadeUp) -> Iterator[Row]:
         direct = asyncio.run(_first_bytes(source.server.port, upstream, _CROWD, digest))
         before = source.count(upstream)
         # Whoever asks for a file has just had the page that names it.
-        ours.request("GET", f"{index}/+simple/blob/", {"Accept": Media.JSON.value})
+        status = ours.request("GET", f"{index}/+simple/blob/", {"Accept": Media.JSON.value}).status
+        if status != 200:
+            raise NotMeasured(f"the page of a cold file is answered {status}")
         path = f"{index}/+f/{digest[:3]}/{digest[3:16]}/{page['filename']}"
         first = asyncio.run(_first_bytes(ours.server.port, path, _CROWD, digest))
         fetched = max(fetched, float(source.count(upstream) - before))

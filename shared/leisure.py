@@ -18,7 +18,7 @@ QUIET = 0.02
 LONGEST = 0.25
 """Seconds for which something is put off at the most."""
 
-MOST = 500
+MOST = 100
 """That are put off at the same time; more are not."""
 
 _STEP = 0.002
