@@ -81,6 +81,11 @@ class RegistryHttp(HttpToolsProtocol):
         else:
             self._take(data)
 
+    def eof_received(self) -> None:
+        """Take what arrived, before the connection is closed: what lies ready is answered."""
+        self._begin()
+        super().eof_received()
+
     def shutdown(self) -> None:
         """Take no further requests; what arrived is answered."""
         self._begin()
@@ -178,15 +183,17 @@ class RegistryHttp(HttpToolsProtocol):
 
     def _answered(self, cycle: RequestResponseCycle, hot: HotReader) -> bool | None:
         """Answer from memory if that is possible, without a task, a coroutine or a message; returns whether it was, and
-        None when a reader failed."""
+        None where it is left to the application though a reader had something, or failed."""
         try:
             prepared = hot(cast(Scope, cycle.scope))
             head = None if prepared is None else _head_of(prepared)
         except Exception:
             # The application comes to the same fault, and the server answers and logs it.
             return None
-        if prepared is None or head is None:
+        if prepared is None:
             return False
+        if head is None:
+            return None
         if cycle.waiting_for_100_continue:
             cycle.keep_alive = False
         parts = [head, *_lines(self.server_state.default_headers)]

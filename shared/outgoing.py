@@ -66,8 +66,8 @@ class NotConnected(Unreachable):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds: to connect; then until an answer's head is there, and without a byte of its body; and for everything up
-    to the end of the last head, with redirects."""
+    """Seconds: to connect; without a byte of a body, and beside connecting until its head is there; and for everything
+    up to the end of the last head, with redirects."""
 
     connect: float = 5.0
     read: float = 15.0

@@ -167,7 +167,7 @@ class Turn:
         if not self.mine or self._over:
             return
         try:
-            async with one_by_one(engine, later=True) as connection:
+            async with one_by_one(engine) as connection:
                 await self.end(connection)
         except CATALOGUE_AWAY as error:
             # The row ends by itself; who waits looks again.

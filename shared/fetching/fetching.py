@@ -194,6 +194,7 @@ class Fetching:
                 if key in self._seen or self._failed(key):
                     chunks = await self._stored(stack, key, length, span)
                     if chunks is not None:
+                        self._note_seen(key)
                         return Opened(chunks, checked=False)
                     self._seen.discard(key)
                 flight = self._flights.get(key) or self._start(wanted)
@@ -267,7 +268,7 @@ class Fetching:
         finally:
             if error is not None:
                 self._note_failure(wanted, error)
-            if flight.kept is not None:
+            if flight.kept is not None and flight.kept.length > SMALL:
                 self._note_seen(wanted.key)
             del self._flights[wanted.key]
             flight.end(error)
@@ -287,6 +288,10 @@ class Fetching:
             with self._waiting.on(what) as told:
                 async with fetches.turn(engine, what, look) as turn:
                     if turn.mine or loop.time() > until:
+                        if look is None and (kept := await self._keeping.found(wanted)) is not None:
+                            # Who had the turn before has brought it meanwhile.
+                            flight.kept = kept
+                            return
                         await self._received_or_found(wanted, flight, turn)
                         return
                 if turn.found is None or mirror_files.kept_of(turn.found) is None:
@@ -323,7 +328,7 @@ class Fetching:
         async with self._of_mirror[wanted.mirror.id], self._places:
             await self._receiver.receive(wanted, flight)
         flight.release()
-        if flight.received <= SMALL:
+        if flight.received <= SMALL and not flight.awaited:
             # The clients first; a large one takes them longer than it takes to be stored.
             await self._resources.leisure.come()
         # What is checked whenever it is read, since it is small, need not outlast a power cut.
@@ -335,6 +340,7 @@ class Fetching:
         flight.kept = kept
 
     def _note_seen(self, key: Key) -> None:
+        """Remember that something large is in the store."""
         if len(self._seen) >= _SEEN_KEPT:
             self._seen.clear()
         self._seen.add(key)

@@ -50,6 +50,8 @@ class Flight:
         self.right = False
         """Whether it arrived whole and is what it should be: then it is read to its end, stored or not."""
         self.done = False
+        self.awaited = False
+        """Whether somebody waits for it to be stored."""
         self._small: bytearray | None = bytearray()
         """All that arrived, while that is little; None once it lies in the file."""
         self._descriptor: int | None = None
@@ -135,6 +137,7 @@ class Flight:
 
     async def over(self) -> None:
         """Wait for the end."""
+        self.awaited = True
         while not self.done:
             await self._news.wait()
 

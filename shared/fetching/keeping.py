@@ -62,7 +62,7 @@ class Keeping:
             turn: in which they were fetched; ended with this if it is this process's.
         """
         now = self.clock.now()
-        async with one_by_one(self.engine, later=True) as connection:
+        async with one_by_one(self.engine, later=turn is not None) as connection:
             if turn is not None and turn.mine:
                 await mirror_files.note_fetched(connection, wanted.key, kept, now, turn)
             else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -116,11 +118,26 @@ async def test_who_went_away_before_the_turn_begins_nothing(monkeypatch: pytest.
     path.turnstile = Turnstile(at_once=0)
     async with listening(path) as port:
         _, gone = await asyncio.open_connection("127.0.0.1", port)
+        # Closing it resets it: an end that is only of what is sent may mean that an answer is waited for.
+        gone.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         gone.write(get("/gone"))
         await asyncio.sleep(0.05)
         gone.close()
         assert (await sent(port, get("/stays"))).startswith(b"HTTP/1.1 200 ")
     assert begun == ["/stays"]
+
+
+async def test_what_lies_ready_is_answered_also_to_who_sends_no_more() -> None:
+    """Some clients close their side behind the request."""
+    app = Slow()
+    path = HotPath([app.hot], app)
+    path.turnstile = Turnstile(at_once=0)
+    async with listening(path) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(get("/hot"))
+        writer.write_eof()
+        assert (await reader.read()).endswith(b"hot")
+        writer.close()
 
 
 async def test_who_waits_when_the_server_stops_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
