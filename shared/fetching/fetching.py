@@ -268,7 +268,7 @@ class Fetching:
         finally:
             if error is not None:
                 self._note_failure(wanted, error)
-            if flight.kept is not None and flight.kept.length > SMALL:
+            if flight.kept is not None:
                 self._note_seen(wanted.key)
             del self._flights[wanted.key]
             flight.end(error)
@@ -340,7 +340,7 @@ class Fetching:
         flight.kept = kept
 
     def _note_seen(self, key: Key) -> None:
-        """Remember that something large is in the store."""
+        """Remember that something is in the store."""
         if len(self._seen) >= _SEEN_KEPT:
             self._seen.clear()
         self._seen.add(key)
