@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.names import NormalizedName
 from shared.catalogue.tables import IndexRow, MirrorFile
+from shared.formats.python.simple_pages import JSON_TYPE
 from tests.support.archives import Project as Metadata
 from tests.support.archives import make_sdist, make_wheel
 from tests.support.pushing import Site
 from tests.support.pushing_mirrored import open_mirrored
+from tests.support.reading import open_reading
 from tests.support.upstream import Fault, Upstream
 
 WHEEL, SDIST = "widget-1.0-py3-none-any.whl", "widget-1.0.tar.gz"
@@ -39,6 +42,12 @@ async def site(engine: AsyncEngine, tmp_path: Path, upstream: Upstream) -> Async
         yield opened
 
 
+async def kept(site: Site) -> int:
+    """Return how many files of mirrors are in the store."""
+    async with site.resources.engine.connect() as connection:
+        return await connection.scalar(select(func.count()).select_from(MirrorFile)) or 0
+
+
 async def test_a_release_is_fetched_and_signed(site: Site, upstream: Upstream) -> None:
     """With its marks, times and metadata; nothing is fetched twice."""
     answer = await site.push("root/pypi", "widget==1.0", "root/stable")
@@ -60,6 +69,24 @@ async def test_a_release_is_fetched_and_signed(site: Site, upstream: Upstream) -
     again = await site.push("root/pypi", "widget==1.0", "root/stable")
     assert again.status_code == 409, "as for every file that a non-volatile index has"
     assert upstream.asked[f"/files/{WHEEL}"] == 1
+
+
+async def test_what_another_process_fetched_comes_from_the_store(site: Site, upstream: Upstream) -> None:
+    """Though this one never asked for it, and the upstream is dead."""
+    other = open_reading(site.resources.engine, site.resources.objects)
+    await other.news()
+    async with other.client() as client:
+        page = (await client.get("/root/pypi/+simple/widget/", headers={"accept": JSON_TYPE})).json()
+        for file in page["files"]:
+            path = f"/root/pypi/{file['url'].removeprefix('../../')}"
+            assert (await client.get(path)).content == upstream.projects["widget"][file["filename"]].content
+    async with asyncio.timeout(10):
+        while await kept(site) < len(page["files"]):
+            await asyncio.sleep(0.02)
+    upstream.down = Fault(status=500)
+    answer = await site.push("root/pypi", "widget==1.0", "root/stable")
+    assert answer.status_code == 200, answer.text
+    assert set(site.listed("root/stable")) == {WHEEL, SDIST}
 
 
 async def test_admission_judges_what_comes_from_elsewhere(site: Site) -> None:
