@@ -57,6 +57,9 @@ def merged_document(
     for part in parts:
         head, listed = _taken_apart(part.document)
         heads.append(head)
+        if part.index == index and len(parts) == 1 and not hidden:
+            files.append(listed)
+            break
         for name, entry in _named(listed):
             if name in seen:
                 continue
