@@ -36,7 +36,9 @@ _COLD = 30
 """Pages that are asked for the first time, for the median."""
 
 _BASES = 5
-_LOCKS = 5
+_LOCKS = 12
+"""Of each kind. Judged by the lower quartile: it keeps both cores busy, and other programs only add to it."""
+
 _CROWDS = 8
 """Crowds, each of a file of a mirror that has nothing yet; the first warms up."""
 
@@ -211,9 +213,14 @@ def _locks(ours: Registry, source: MadeUp, folder: Path) -> Iterator[Row]:
         mirror = caches.further_mirror(ours, source, f"lock{number}")
         for name, url in (("direct", source.url), ("cold", mirror), ("warm", mirror)):
             times[name].append(caches.uv_lock(url, folder / "lock", "graph-0"))
-    direct, cold, warm = (statistics.median(times[name]) for name in ("direct", "cold", "warm"))
-    yield Figure(f"uv lock of {PACKAGES} packages, cold", cold, SECONDS).beside("direct", direct, at_most=_LOCK_COLD)
-    yield Figure(f"uv lock of {PACKAGES} packages, warm", warm, SECONDS).beside("direct", direct, at_most=_LOCK_WARM)
+    for name, wanted in (("cold", _LOCK_COLD), ("warm", _LOCK_WARM)):
+        for words, of_times, at_most in (("lower quartile", _quarter, wanted), ("median", statistics.median, None)):
+            figure = Figure(f"uv lock of {PACKAGES} packages, {name}, {words}", of_times(times[name]), SECONDS)
+            yield figure.beside("direct", of_times(times["direct"]), at_most=at_most)
+
+
+def _quarter(times: list[float]) -> float:
+    return statistics.quantiles(times, n=4)[0]
 
 
 def _memory(ours: Registry, projects: int) -> Iterator[Row]:
