@@ -21,6 +21,7 @@ from gateway.upstream import Mounted
 from shared.catalogue.clock_watch import ClockWatch
 from shared.clock import SystemClock
 from shared.lasting import settle
+from shared.leisure import ALONE
 from shared.settings import Settings
 
 log = structlog.get_logger()
@@ -38,6 +39,7 @@ async def run(start: Start) -> None:
         log.warning("open_as_a_plain_devpi", compat=settings.compat, host=settings.listen.host)
     await stop.unless_asked(first_steps.prepare_catalogue(settings))
     async with open_resources(settings, SystemClock()) as resources:
+        resources.leisure.longest = ALONE
         first = await stop.unless_asked(first_steps.take_first_steps(resources))
         watch = ClockWatch(resources.engine, resources.clock)
         with metrics_listener(resources, watch) as telling:

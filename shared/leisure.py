@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from shared.turnstile import Turnstile
 
@@ -16,10 +18,13 @@ QUIET = 0.02
 """Seconds since the last request began, in which others would have come that belong to it."""
 
 LONGEST = 0.25
-"""Seconds for which something is put off at the most."""
+"""Seconds for which something is put off at the most: others may wait for it in another process."""
 
-MOST = 100
-"""That are put off at the same time; more are not."""
+ALONE = 1.0
+"""The same where there is no other process."""
+
+MOST = 16 << 20
+"""Bytes that wait, or are being kept, at the same time; what is more is not put off."""
 
 _STEP = 0.002
 """Seconds until it is looked again whether there is time, and between those that go on then."""
@@ -33,18 +38,37 @@ class Leisure:
 
     def __init__(self, turnstile: Turnstile) -> None:
         """Args: turnstile: through which its requests come."""
+        self.longest = LONGEST
+        """Seconds for which something is put off at the most."""
         self._turnstile = turnstile
+        self._held = 0
+        """Bytes of all that is put off and not done yet."""
         self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
         """Until when each waits, and what wakes it."""
         self._timer: asyncio.TimerHandle | None = None
 
-    async def come(self) -> None:
-        """Return when no request began for `QUIET`, in the order of arrival, after `LONGEST` in any case."""
-        if len(self._waiting) >= MOST:
+    @asynccontextmanager
+    async def put_off(self, weight: int) -> AsyncIterator[bool]:
+        """Have something done when no request began for `QUIET`, in the order of arrival, after `longest` in any case;
+        or at once, where more waits already than memory is to be taken for. Yields whether it was put off.
+
+        Args:
+            weight: bytes that are held until it is done.
+        """
+        if self._held + weight > MOST:
+            yield False
             return
+        self._held += weight
+        try:
+            await self._time()
+            yield True
+        finally:
+            self._held -= weight
+
+    async def _time(self) -> None:
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
-        self._waiting.append((loop.time() + LONGEST, turn))
+        self._waiting.append((loop.time() + self.longest, turn))
         self._look_in(_STEP)
         await turn
 

@@ -39,6 +39,10 @@ _AGAIN, _SLOW = timedelta(seconds=2), "it is slow"
 _MOST_FLIGHTS = 1_000
 """Pages that a process asks for at the same time: anybody may think of names, and each would wait for its turn."""
 
+_HELD, _HELD_EACH = 40 << 10, 4
+"""Bytes that an answered page takes until it is kept, and as many more for each of its document: what is known of its
+files, and all that waits with it."""
+
 _Look = tuple[KeptPage | None, Withdrawn, bool]
 """What is kept, what it does not announce, and whether the upstream was asked for it just now."""
 
@@ -285,20 +289,24 @@ class Mirroring:
         strict = not subject.mirror.volatile
         weight = len(found.page.files) << 9
         held, document = await sized(weight, held_page, subject.mirror.name, kept, found.page, strict)
+
+        async def packed() -> tuple[NewPage, Changed]:
+            packed_document, origins, seen, changed, ages = await sized(weight, pack_page, document, held)
+            told = (found.page.serial, found.etag, asked_at, fresh_until, *ages)
+            return NewPage(packed_document, origins, seen, subject.upstream, *told), changed
+
         if tell is not None and kept is None and found.page.files:
             tell(MirroredPage(document, held.page.files, held.page.serial or 0, fresh_until, None, asked_at))
             # The clients first: what is kept takes as long as what is answered.
-            await self._resources.leisure.come()
-        packed = await sized(weight, pack_page, document, held)
-        if kept is not None and kept.says(subject.upstream, *packed[:3]):
+            async with self._resources.leisure.put_off(_HELD + _HELD_EACH * len(document)) as later:
+                return await self._replaced(subject, *await packed(), turn, later=later)
+        page, changed = await packed()
+        if kept is not None and kept.says(subject.upstream, page.document, page.origins, page.seen):
             return await self._confirmed(subject, kept, Confirmation(found.etag, asked_at, fresh_until), turn)
-        packed_document, origins, seen, changed, ages = packed
-        told = (found.page.serial, found.etag, asked_at, fresh_until, *ages)
-        page = NewPage(packed_document, origins, seen, subject.upstream, *told)
         if kept is None and not found.page.files:
             # Some upstreams have an empty page for every name: as little to be written down as what is not there.
             return page.kept()
-        return await self._replaced(subject, page, changed, turn, later=tell is not None)
+        return await self._replaced(subject, page, changed, turn)
 
     async def _confirmed(self, subject: Subject, kept: KeptPage, said: Confirmation, turn: Turn) -> KeptPage:
         async with one_by_one(self._resources.engine) as connection:

@@ -25,8 +25,8 @@ _SHORT_AT_ONCE = 3
 further connection waits for its opening and for the preparation of all statements, some 20 ms of CPU."""
 
 
-_LATER = 0.1
-"""Seconds after which who let others go first goes before them: what is to be kept takes memory until then."""
+_LATER = 0.5
+"""Seconds after which who let others go first goes before them."""
 
 
 class _Places:

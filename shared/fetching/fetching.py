@@ -39,6 +39,9 @@ log = structlog.get_logger()
 _LOOK_AGAIN = 0.5
 """Seconds after which a process that waits for another one looks into the store, though it was not told."""
 
+_HELD = 24 << 10
+"""Bytes that a small file takes beside its own until it is noted."""
+
 _FAILURES_KEPT = 10_000
 _SEEN_KEPT = 10_000
 _SOON = timedelta(seconds=2)
@@ -328,15 +331,25 @@ class Fetching:
         async with self._of_mirror[wanted.mirror.id], self._places:
             await self._receiver.receive(wanted, flight)
         flight.release()
-        if flight.received <= SMALL and not flight.awaited:
-            # The clients first; a large one takes them longer than it takes to be stored.
-            await self._resources.leisure.come()
+        if flight.received > SMALL or flight.awaited:
+            await self._stored_now(wanted, flight, turn)
+            return
+        # The clients first; a large one takes them longer than it takes to be stored.
+        async with self._resources.leisure.put_off(flight.received + _HELD) as later:
+            await self._stored_now(wanted, flight, turn, later=later)
+
+    async def _stored_now(self, wanted: Wanted, flight: Flight, turn: Turn, *, later: bool = False) -> None:
+        """Store what arrived, and note it.
+
+        Args:
+            later: as for `one_by_one`.
+        """
         # What is checked whenever it is read, since it is small, need not outlast a power cut.
         lasting = flight.received > SMALL
         await self._store.put(wanted.key, flight.body, Put.REPLACE, durable=lasting)
         self.stored_bytes += flight.received
         kept = Kept(Sha256(flight.sha256()), Length(flight.received))
-        await self._keeping.note(wanted, kept, turn)
+        await self._keeping.note(wanted, kept, turn, later=later)
         flight.kept = kept
 
     def _note_seen(self, key: Key) -> None:

@@ -55,14 +55,15 @@ class Keeping:
             await self.note(wanted, kept)
         return kept if kept is not None and kept.length == info.length else None
 
-    async def note(self, wanted: Wanted, kept: Kept, turn: Turn | None = None) -> None:
+    async def note(self, wanted: Wanted, kept: Kept, turn: Turn | None = None, *, later: bool = False) -> None:
         """Note that bytes lie in the store.
 
         Args:
             turn: in which they were fetched; ended with this if it is this process's.
+            later: as for `one_by_one`.
         """
         now = self.clock.now()
-        async with one_by_one(self.engine, later=turn is not None) as connection:
+        async with one_by_one(self.engine, later=later) as connection:
             if turn is not None and turn.mine:
                 await mirror_files.note_fetched(connection, wanted.key, kept, now, turn)
             else:

@@ -31,15 +31,22 @@ async def busy(turnstile: Turnstile) -> AsyncIterator[None]:
         await asyncio.wait([task])
 
 
-async def test_it_comes_when_nobody_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For all that wait, in the order in which they came."""
-    monkeypatch.setattr(leisure, "LONGEST", 60.0)
-    turnstile, done = Turnstile(), list[int]()
+def patient(turnstile: Turnstile) -> Leisure:
+    """Return one that waits for a moment without requests, however long that takes."""
     time = Leisure(turnstile)
+    time.longest = 60.0
+    return time
+
+
+async def test_it_comes_when_nobody_begins() -> None:
+    """For all that wait, in the order in which they came."""
+    turnstile, done = Turnstile(), list[int]()
+    time = patient(turnstile)
 
     async def wait(number: int) -> None:
-        await time.come()
-        done.append(number)
+        async with time.put_off(1) as later:
+            assert later
+            done.append(number)
 
     async with busy(turnstile):
         waiting = [asyncio.create_task(wait(number)) for number in range(20)]
@@ -47,44 +54,61 @@ async def test_it_comes_when_nobody_begins(monkeypatch: pytest.MonkeyPatch) -> N
         assert done == []
     async with asyncio.timeout(10):
         await asyncio.gather(*waiting)
-        await time.come()
-    assert done == list(range(20))
+        await wait(20)
+    assert done == list(range(21))
 
 
-async def test_it_comes_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_comes_in_any_case() -> None:
     """Though requests begin all the time."""
-    monkeypatch.setattr(leisure, "LONGEST", 0.05)
     turnstile = Turnstile()
-    async with busy(turnstile), asyncio.timeout(10):
-        await Leisure(turnstile).come()
+    time = Leisure(turnstile)
+    time.longest = 0.05
+    async with busy(turnstile), asyncio.timeout(10), time.put_off(1) as later:
+        assert later
 
 
 async def test_what_is_put_off_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than that is done at once."""
-    monkeypatch.setattr(leisure, "LONGEST", 60.0)
-    monkeypatch.setattr(leisure, "MOST", 2)
-    turnstile = Turnstile()
-    time = Leisure(turnstile)
+    """More bytes than that are kept at once, also while what waited is being kept."""
+    monkeypatch.setattr(leisure, "MOST", 30)
+    turnstile, going = Turnstile(), asyncio.Event()
+    time = patient(turnstile)
+
+    async def keep() -> None:
+        async with time.put_off(10):
+            await going.wait()
+
     async with busy(turnstile):
-        waiting = [asyncio.create_task(time.come()) for _ in range(2)]
+        waiting = [asyncio.create_task(keep()) for _ in range(2)]
         await asyncio.sleep(0)
-        with pytest.raises(StopIteration):
-            time.come().send(None)
-        assert not any(one.done() for one in waiting)
+        async with time.put_off(11) as later:
+            assert not later
+    await asyncio.sleep(5 * leisure.QUIET)
+    async with time.put_off(11) as later:
+        assert not later
+    going.set()
     async with asyncio.timeout(10):
         await asyncio.gather(*waiting)
+        async with time.put_off(30) as later:
+            assert later
 
 
-async def test_who_goes_away_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that are cancelled while they wait are passed over."""
-    monkeypatch.setattr(leisure, "LONGEST", 60.0)
+async def test_who_goes_away_holds_up_nobody() -> None:
+    """Those that are cancelled while they wait are passed over, and hold nothing any more."""
     turnstile = Turnstile()
-    time = Leisure(turnstile)
+    time = patient(turnstile)
+
+    async def wait() -> bool:
+        async with time.put_off(leisure.MOST // 9) as later:
+            return later
+
     async with busy(turnstile):
-        waiting = [asyncio.create_task(time.come()) for _ in range(9)]
+        waiting = [asyncio.create_task(wait()) for _ in range(9)]
         await asyncio.sleep(0.01)
         for one in waiting[:7]:
             one.cancel()
+        await asyncio.sleep(0.01)
+        waiting.append(asyncio.create_task(wait()))
     async with asyncio.timeout(10):
         await asyncio.gather(*waiting, return_exceptions=True)
-    assert [one.cancelled() for one in waiting] == [True] * 7 + [False] * 2
+    assert [one.cancelled() for one in waiting] == [True] * 7 + [False] * 3
+    assert waiting[-1].result()
