@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from countermark.core.names import IndexName, InvalidName, parse_index_name, parse_owner
 
@@ -82,6 +83,11 @@ def parse_face(path: str) -> Face | None:
     `/simple/` and `/+simple/` are the default index's pages, `/pypi/` its JSON API, `/legacy/` its upload URL; below
     each the siblings answer too (`/legacy/+simple/`, `/+f/`), since clients compute them from the URL they were given.
     """
+    # Each of the layers that a request passes reads its path.
+    return _remembered(path) if len(path) <= _SHORT else _parsed(path)
+
+
+def _parsed(path: str) -> Face | None:
     if path in _OF_THE_HOST:
         return Face(None, _OF_THE_HOST[path], "", "/")
     first, _, rest = path[1:].partition("/")
@@ -99,6 +105,12 @@ def parse_face(path: str) -> Face | None:
     except InvalidName:
         return None
     return _below(index, f"/{first}/{name}/", after)
+
+
+_SHORT = 512
+"""Characters of a path that is remembered: no more than half a megabyte of them is."""
+
+_remembered = lru_cache(maxsize=1024)(_parsed)
 
 
 def service_for(face: Face, method: str = "GET") -> str:

@@ -70,7 +70,7 @@ class Reply:
         """
         content = self._response.content
         try:
-            while True:
+            while not content.at_eof():
                 # What is no body counts as silence too: the length of a chunk may be a line without an end.
                 async with asyncio.timeout(self._silence):
                     chunk = await content.readany()
@@ -124,18 +124,24 @@ class Connections:
             NotConnected: none does.
             Unreachable: there is no answer; `crowded` when no connection was free for too long.
         """
-        try:
-            async with asyncio.timeout(patience.read):
-                await self._turns.acquire()
-        except TimeoutError as error:
-            words = f"too much is being asked of {self._server.authority} at the same time"
-            raise Unreachable(words, crowded=True) from error
+        await self._turn(patience)
         try:
             response = await self._response(addresses, target, headers, patience)
         except BaseException:
             self._turns.release()
             raise
         return Reply(response, self._turns, patience.read)
+
+    async def _turn(self, patience: Patience) -> None:
+        if not self._turns.locked():
+            await self._turns.acquire()
+            return
+        try:
+            async with asyncio.timeout(patience.read):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            words = f"too much is being asked of {self._server.authority} at the same time"
+            raise Unreachable(words, crowded=True) from error
 
     async def aclose(self) -> None:
         """Close all connections."""
