@@ -41,6 +41,11 @@ class Children:
         self._valkey = ValkeyServer(folder.valkey) if settings.queue.url is None else None
         self._present = [server for server in (self._postgres, self._valkey) if server is not None]
 
+    @property
+    def own_catalogue(self) -> bool:
+        """Whether no other server has this one's catalogue."""
+        return self._postgres is not None
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run them within the context: both at once at the start, one after the other at the end."""

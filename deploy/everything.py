@@ -39,7 +39,8 @@ async def run(start: Start) -> None:
         log.warning("open_as_a_plain_devpi", compat=settings.compat, host=settings.listen.host)
     await stop.unless_asked(first_steps.prepare_catalogue(settings))
     async with open_resources(settings, SystemClock()) as resources:
-        resources.leisure.longest = ALONE
+        if start.children.own_catalogue:
+            resources.leisure.longest = ALONE
         first = await stop.unless_asked(first_steps.take_first_steps(resources))
         watch = ClockWatch(resources.engine, resources.clock)
         with metrics_listener(resources, watch) as telling:

@@ -78,7 +78,10 @@ async def open_resources(
         outgoing = await stack.enter_async_context(Outgoing(outside))
         verifying = await stack.enter_async_context(Verifying())
         following = (directory, heads, listener)
-        yield Resources(settings, clock, engine, objects, jobs, redis, *following, metrics, outgoing, verifying)
+        resources = Resources(settings, clock, engine, objects, jobs, redis, *following, metrics, outgoing, verifying)
+        # First of all: what was answered and is not kept yet needs the rest.
+        stack.push_async_callback(resources.leisure.end)
+        yield resources
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from shared.turnstile import Turnstile
 
@@ -24,13 +24,35 @@ ALONE = 1.0
 """The same where there is no other process."""
 
 MOST = 16 << 20
-"""Bytes that wait, or are being kept, at the same time; what is more is not put off."""
+"""Bytes that are put off, and not done yet, at the same time; what is more is not put off."""
+
+_LAST = 2.0
+"""Seconds that a process that ends gives to what was put off."""
 
 _STEP = 0.002
 """Seconds until it is looked again whether there is time, and between those that go on then."""
 
 _AT_ONCE = 2
 """That go on in one step: a request that comes now is not to wait for all of them."""
+
+
+class Hurry:
+    """Says that somebody waits after all for something that may be put off."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        """Whether anybody does."""
+        self._turn: asyncio.Future[None] | None = None
+
+    def now(self) -> None:
+        """Have it done as soon as can be."""
+        self.asked = True
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)
+
+    def wakes(self, turn: asyncio.Future[None]) -> None:
+        """Tell what it wakes."""
+        self._turn = turn
 
 
 class Leisure:
@@ -43,31 +65,47 @@ class Leisure:
         self._turnstile = turnstile
         self._held = 0
         """Bytes of all that is put off and not done yet."""
+        self._done = asyncio.Event()
+        """Set by everything that is done."""
         self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
         """Until when each waits, and what wakes it."""
         self._timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
-    async def put_off(self, weight: int) -> AsyncIterator[bool]:
+    async def put_off(self, weight: int, hurry: Hurry) -> AsyncIterator[None]:
         """Have something done when no request began for `QUIET`, in the order of arrival, after `longest` in any case;
-        or at once, where more waits already than memory is to be taken for. Yields whether it was put off.
+        or at once, where more waits already than memory is to be taken for, or somebody waits for it.
 
         Args:
             weight: bytes that are held until it is done.
         """
-        if self._held + weight > MOST:
-            yield False
+        if hurry.asked or self._held + weight > MOST:
+            yield
             return
         self._held += weight
         try:
-            await self._time()
-            yield True
+            await self._time(hurry)
+            yield
         finally:
             self._held -= weight
+            self._done.set()
 
-    async def _time(self) -> None:
+    async def end(self) -> None:
+        """Have everything done that was put off, for a process that ends; what takes longer than 2 s is left."""
+        self.longest = 0.0
+        for _, turn in self._waiting:
+            if not turn.done():
+                turn.set_result(None)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST):
+                while self._held:
+                    self._done.clear()
+                    await self._done.wait()
+
+    async def _time(self, hurry: Hurry) -> None:
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
+        hurry.wakes(turn)
         self._waiting.append((loop.time() + self.longest, turn))
         self._look_in(_STEP)
         await turn
@@ -81,7 +119,7 @@ class Leisure:
         now = asyncio.get_running_loop().time()
         quiet_at = self._turnstile.last + QUIET
         left = _AT_ONCE if now >= quiet_at else 0
-        while self._waiting and (left > 0 or self._waiting[0][0] <= now):
+        while self._waiting and (left > 0 or self._waiting[0][0] <= now or self._waiting[0][1].done()):
             _, turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)

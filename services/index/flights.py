@@ -16,6 +16,7 @@ import structlog
 from shared.catalogue import fetches
 from shared.catalogue.engine import CATALOGUE_AWAY
 from shared.catalogue.fetches import Turn, Waiting
+from shared.leisure import Hurry
 from shared.resources import Resources
 
 log = structlog.get_logger()
@@ -38,6 +39,7 @@ class _Flight(Generic[V]):
 
     task: asyncio.Task[bool]
     answer: asyncio.Future[V]
+    hurry: Hurry
 
 
 class Flights(Generic[K, V]):
@@ -51,11 +53,14 @@ class Flights(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._flights)
 
-    async def join(self, key: K, fly: Callable[[Callable[[V], None]], Coroutine[Any, Any, V]], patience: float) -> V:
+    async def join(
+        self, key: K, fly: Callable[[Callable[[V], None], Hurry], Coroutine[Any, Any, V]], patience: float
+    ) -> V:
         """Return what a flight brings, which begins now unless it is under way; it goes on when nobody waits any more.
 
         Args:
-            fly: returns it, or calls its argument with it as soon as it is known, and then has more to do.
+            fly: returns it, or calls its argument with it as soon as it is known, and then has more to do, for which
+                somebody may wait.
 
         Raises:
             TimeoutError: it takes more than `patience` seconds.
@@ -64,7 +69,8 @@ class Flights(Generic[K, V]):
         flight = self._flights.get(key)
         if flight is None:
             answer = asyncio.get_running_loop().create_future()
-            flight = _Flight(asyncio.create_task(_flown(fly, answer)), answer)
+            hurry = Hurry()
+            flight = _Flight(asyncio.create_task(_flown(fly, answer, hurry)), answer, hurry)
             self._flights[key] = flight
             flight.task.add_done_callback(lambda _: self._flights.pop(key, None))
         async with asyncio.timeout(patience):
@@ -74,6 +80,7 @@ class Flights(Generic[K, V]):
         """Wait until a flight is over, if one is under way; returns whether all of it was done."""
         if (flight := self._flights.get(key)) is None:
             return True
+        flight.hurry.now()
         await asyncio.wait([flight.task])
         return not flight.task.cancelled() and flight.task.result()
 
@@ -101,10 +108,12 @@ class Flights(Generic[K, V]):
                     return found
 
 
-async def _flown(fly: Callable[[Callable[[V], None]], Coroutine[Any, Any, V]], answer: asyncio.Future[V]) -> bool:
+async def _flown(
+    fly: Callable[[Callable[[V], None], Hurry], Coroutine[Any, Any, V]], answer: asyncio.Future[V], hurry: Hurry
+) -> bool:
     """Fly, and have the answer say how that ended, unless it is known already; returns whether it ended well."""
     try:
-        found = await fly(answer.set_result)
+        found = await fly(answer.set_result, hurry)
     except asyncio.CancelledError:
         answer.cancel()
         raise
@@ -118,6 +127,10 @@ async def _flown(fly: Callable[[Callable[[V], None]], Coroutine[Any, Any, V]], a
         else:
             log.exception("answered_and_not_kept")
         return False
-    if not answer.done():
-        answer.set_result(found)
-    return True
+    else:
+        if not answer.done():
+            answer.set_result(found)
+        return True
+    finally:
+        # Of an answer that failed the error knows this step, and with it all that was read: they are to go at once.
+        del answer

@@ -15,6 +15,7 @@ from shared.catalogue import fetches
 from shared.catalogue.mirror_faults import Withdrawn
 from shared.catalogue.mirror_pages import KeptPage, MirrorId
 from shared.formats.python.origins import Origins, unpack
+from shared.leisure import Hurry
 from shared.reading.mirror_options import MirrorOptions
 from shared.threads import sized
 
@@ -53,8 +54,17 @@ class MirroredPage:
     withdrawn: Withdrawn = field(default_factory=dict)
 
 
-Tell = Callable[[MirroredPage], None]
-"""Answers everybody who waits for a page."""
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Answers a page before it is kept.
+
+    Attributes:
+        page: answers everybody who waits for it.
+        hurry: says that somebody waits until it is kept.
+    """
+
+    page: Callable[[MirroredPage], None]
+    hurry: Hurry
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,7 @@ class MirroredJson:
         patience = FIRST_WAIT if kept is None or kept.facts is None else self._settings.patience
         try:
             key = (subject.id, subject.upstream)
-            return await self._flights.join(key, lambda _: self._refresh(subject, kept), patience)
+            return await self._flights.join(key, lambda *_: self._refresh(subject, kept), patience)
         except (AskFailed, TimeoutError):
             return kept
 

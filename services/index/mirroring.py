@@ -9,8 +9,10 @@ Source: contract python-index section 5.1; architecture section 11.6; ADR 0028.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
@@ -25,6 +27,7 @@ from shared.catalogue.engine import one_by_one
 from shared.catalogue.fetches import Turn
 from shared.catalogue.mirror_faults import KeptOrigins, Withdrawn
 from shared.catalogue.mirror_pages import LIST, Confirmation, KeptPage, NewPage
+from shared.leisure import Hurry
 from shared.reading.mirror_options import MirrorOptions
 from shared.reading.policy import judge_name
 from shared.resources import Resources
@@ -120,8 +123,12 @@ class Mirroring:
         Raises:
             UpstreamAway: nothing is kept, and the upstream gives no answer.
         """
+
+        def look(tell: Callable[[MirroredPage], None], hurry: Hurry) -> Coroutine[Any, Any, _Look | MirroredPage]:
+            return self._look(subject, now, Tell(tell, hurry))
+
         try:
-            looked = await self._looks.join(subject.key, lambda tell: self._look(subject, now, tell), LONGEST_WAIT)
+            looked = await self._looks.join(subject.key, look, LONGEST_WAIT)
         except TimeoutError as error:
             raise _away(subject, AskFailed(_SLOW, _AGAIN)) from error
         except AskFailed as error:
@@ -152,12 +159,14 @@ class Mirroring:
                 assert page.changed_at is not None, "it was asked for"
                 of_files = KeptOrigins(page.origins, page.changed_at, page.fresh_until, withdrawn)
                 answered.begin(subject.id, subject.project, of_files)
-                tell(replace(page, withdrawn=withdrawn))
+                tell.page(replace(page, withdrawn=withdrawn))
 
             self._resources.metrics.upstream_wanted(str(subject.mirror.name), shut=False)
             kept = None
             try:
-                kept = await self._ask(subject, None, turn, tell=tell_first if answered.followed else None)
+                kept = await self._ask(
+                    subject, None, turn, tell=Tell(tell_first, tell.hurry) if answered.followed else None
+                )
             finally:
                 answered.end(subject.id, subject.project, kept=kept is not None)
             return kept, withdrawn, True
@@ -202,7 +211,7 @@ class Mirroring:
         """
         patience = LONGEST_WAIT if kept is None or force else self._settings.patience
         try:
-            return await self._flights.join(subject.key, lambda _: self._refresh(subject, kept, whole=force), patience)
+            return await self._flights.join(subject.key, lambda *_: self._refresh(subject, kept, whole=force), patience)
         except TimeoutError as error:
             raise AskFailed(_SLOW, _AGAIN) from error
 
@@ -296,10 +305,10 @@ class Mirroring:
             return NewPage(packed_document, origins, seen, subject.upstream, *told), changed
 
         if tell is not None and kept is None and found.page.files:
-            tell(MirroredPage(document, held.page.files, held.page.serial or 0, fresh_until, None, asked_at))
+            tell.page(MirroredPage(document, held.page.files, held.page.serial or 0, fresh_until, None, asked_at))
             # The clients first: what is kept takes as long as what is answered.
-            async with self._resources.leisure.put_off(_HELD + _HELD_EACH * len(document)) as later:
-                return await self._replaced(subject, *await packed(), turn, later=later)
+            async with self._resources.leisure.put_off(_HELD + _HELD_EACH * len(document), tell.hurry):
+                return await self._replaced(subject, *await packed(), turn, later=not tell.hurry.asked)
         page, changed = await packed()
         if kept is not None and kept.says(subject.upstream, page.document, page.origins, page.seen):
             return await self._confirmed(subject, kept, Confirmation(found.etag, asked_at, fresh_until), turn)

@@ -206,7 +206,7 @@ async def one_by_one(engine: AsyncEngine, *, later: bool = False) -> AsyncIterat
     close it afterwards, takes longer than fifty such questions.
 
     Args:
-        later: whether nobody waits for what is asked, so that others may go first.
+        later: whether nobody waits for what is asked, so that others may go first for a while.
     """
     async with _gates[engine.sync_engine].open(engine, later=later) as connection:
         yield connection

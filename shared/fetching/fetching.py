@@ -39,8 +39,9 @@ log = structlog.get_logger()
 _LOOK_AGAIN = 0.5
 """Seconds after which a process that waits for another one looks into the store, though it was not told."""
 
-_HELD = 24 << 10
-"""Bytes that a small file takes beside its own until it is noted."""
+_HELD, _HELD_EACH = 24 << 10, 3
+"""Bytes that a small file takes until it is noted, and as many more for each of its own: they arrived, were read, are
+stored."""
 
 _FAILURES_KEPT = 10_000
 _SEEN_KEPT = 10_000
@@ -331,25 +332,21 @@ class Fetching:
         async with self._of_mirror[wanted.mirror.id], self._places:
             await self._receiver.receive(wanted, flight)
         flight.release()
-        if flight.received > SMALL or flight.awaited:
+        if flight.received > SMALL:
+            # It takes the clients longer than it takes to be stored.
             await self._stored_now(wanted, flight, turn)
             return
-        # The clients first; a large one takes them longer than it takes to be stored.
-        async with self._resources.leisure.put_off(flight.received + _HELD) as later:
-            await self._stored_now(wanted, flight, turn, later=later)
+        async with self._resources.leisure.put_off(_HELD + _HELD_EACH * flight.received, flight.hurry):
+            await self._stored_now(wanted, flight, turn)
 
-    async def _stored_now(self, wanted: Wanted, flight: Flight, turn: Turn, *, later: bool = False) -> None:
-        """Store what arrived, and note it.
-
-        Args:
-            later: as for `one_by_one`.
-        """
+    async def _stored_now(self, wanted: Wanted, flight: Flight, turn: Turn) -> None:
+        """Store what arrived, and note it."""
         # What is checked whenever it is read, since it is small, need not outlast a power cut.
         lasting = flight.received > SMALL
         await self._store.put(wanted.key, flight.body, Put.REPLACE, durable=lasting)
         self.stored_bytes += flight.received
         kept = Kept(Sha256(flight.sha256()), Length(flight.received))
-        await self._keeping.note(wanted, kept, turn, later=later)
+        await self._keeping.note(wanted, kept, turn, later=not flight.hurry.asked)
         flight.kept = kept
 
     def _note_seen(self, key: Key) -> None:
@@ -364,7 +361,8 @@ class Fetching:
         pause = max(pause, min(error.retry_after or pause, _LONGEST_RETRY))
         if len(self._failures) >= _FAILURES_KEPT:
             self._failures.clear()
-        self._failures[wanted.key] = (asyncio.get_running_loop().time() + pause.total_seconds(), error)
+        # Another than was raised: that one knows what arrived.
+        self._failures[wanted.key] = (asyncio.get_running_loop().time() + pause.total_seconds(), error.again())
 
 
 def _slow(wanted: Wanted) -> ServiceError:

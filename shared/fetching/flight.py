@@ -18,6 +18,7 @@ from pathlib import Path
 
 from shared.catalogue.mirror_files import Kept
 from shared.errors import ErrorKind, ServiceError
+from shared.leisure import Hurry
 from shared.objects.interface import LocalFile
 
 SUFFIX = ".fetch"
@@ -50,8 +51,8 @@ class Flight:
         self.right = False
         """Whether it arrived whole and is what it should be: then it is read to its end, stored or not."""
         self.done = False
-        self.awaited = False
-        """Whether somebody waits for it to be stored."""
+        self.hurry = Hurry()
+        """Says that somebody waits until it is stored."""
         self._small: bytearray | None = bytearray()
         """All that arrived, while that is little; None once it lies in the file."""
         self._descriptor: int | None = None
@@ -137,7 +138,7 @@ class Flight:
 
     async def over(self) -> None:
         """Wait for the end."""
-        self.awaited = True
+        self.hurry.now()
         while not self.done:
             await self._news.wait()
 

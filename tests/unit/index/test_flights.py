@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from services.index.flights import Flights
 from shared.catalogue.listener import Listener
+from shared.leisure import Hurry
 from shared.resources import Resources
 
 
@@ -25,20 +26,23 @@ def flights() -> Flights[str, int]:
 
 async def test_an_answer_that_is_known_is_not_waited_for(flights: Flights[str, int]) -> None:
     """Who comes meanwhile has it at once, and no second flight begins; the end is known to who asks for it."""
-    go, begun = asyncio.Event(), 0
+    go, begun, hurries = asyncio.Event(), 0, list[Hurry]()
 
-    async def fly(tell: Callable[[int], None]) -> int:
+    async def fly(tell: Callable[[int], None], hurry: Hurry) -> int:
         nonlocal begun
         begun += 1
+        hurries.append(hurry)
         tell(7)
         await go.wait()
         return 8
 
     assert await flights.join("a", fly, 5) == 7
     assert await flights.join("a", fly, 5) == 7
+    assert not hurries[0].asked
     over = asyncio.create_task(flights.over("a"))
     await asyncio.sleep(0)
     assert (begun, len(flights), over.done()) == (1, 1, False)
+    assert hurries[0].asked, "somebody waits for the end"
     go.set()
     assert await over
     await asyncio.sleep(0)
@@ -54,7 +58,7 @@ async def test_what_fails_after_the_answer_is_written_down(
 ) -> None:
     """Who asks for the end is told."""
 
-    async def fly(tell: Callable[[int], None]) -> int:
+    async def fly(tell: Callable[[int], None], _: Hurry) -> int:
         tell(7)
         await asyncio.sleep(0)
         raise error
@@ -69,11 +73,11 @@ async def test_a_flight_ends_as_its_question_does(flights: Flights[str, int]) ->
     """With what it returns, or the error for all; who has no more patience leaves, and it goes on."""
     go = asyncio.Event()
 
-    async def fly(_: Callable[[int], None]) -> int:
+    async def fly(*_: object) -> int:
         await go.wait()
         return 1
 
-    async def fail(_: Callable[[int], None]) -> int:
+    async def fail(*_: object) -> int:
         raise ValueError("no")
 
     with pytest.raises(TimeoutError):

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from shared import leisure
-from shared.leisure import Leisure
+from shared.leisure import Hurry, Leisure
 from shared.turnstile import Turnstile
 
 
@@ -44,15 +44,14 @@ async def test_it_comes_when_nobody_begins() -> None:
     time = patient(turnstile)
 
     async def wait(number: int) -> None:
-        async with time.put_off(1) as later:
-            assert later
+        async with time.put_off(1, Hurry()):
             done.append(number)
 
     async with busy(turnstile):
         waiting = [asyncio.create_task(wait(number)) for number in range(20)]
         await asyncio.sleep(5 * leisure.QUIET)
         assert done == []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await asyncio.gather(*waiting)
         await wait(20)
     assert done == list(range(21))
@@ -63,52 +62,101 @@ async def test_it_comes_in_any_case() -> None:
     turnstile = Turnstile()
     time = Leisure(turnstile)
     time.longest = 0.05
-    async with busy(turnstile), asyncio.timeout(10), time.put_off(1) as later:
-        assert later
+    async with busy(turnstile), asyncio.timeout(30), time.put_off(1, Hurry()):
+        pass
+
+
+async def test_who_waits_after_all_has_it_at_once() -> None:
+    """Whether before it is put off or later; the others go on waiting."""
+    turnstile, done = Turnstile(), list[int]()
+    time, hurries = patient(turnstile), [Hurry() for _ in range(3)]
+
+    async def wait(number: int) -> None:
+        async with time.put_off(1, hurries[number]):
+            done.append(number)
+
+    hurries[2].now()
+    async with busy(turnstile), asyncio.timeout(30):
+        waiting = [asyncio.create_task(wait(number)) for number in range(3)]
+        await waiting[2]
+        hurries[1].now()
+        await waiting[1]
+        assert done == [2, 1]
+    async with asyncio.timeout(30):
+        await waiting[0]
 
 
 async def test_what_is_put_off_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """More bytes than that are kept at once, also while what waited is being kept."""
     monkeypatch.setattr(leisure, "MOST", 30)
-    turnstile, going = Turnstile(), asyncio.Event()
+    turnstile, begun, going = Turnstile(), list[int](), asyncio.Event()
     time = patient(turnstile)
 
-    async def keep() -> None:
-        async with time.put_off(10):
+    async def keep(number: int) -> None:
+        async with time.put_off(10, Hurry()):
+            begun.append(number)
             await going.wait()
 
-    async with busy(turnstile):
-        waiting = [asyncio.create_task(keep()) for _ in range(2)]
-        await asyncio.sleep(0)
-        async with time.put_off(11) as later:
-            assert not later
-    await asyncio.sleep(5 * leisure.QUIET)
-    async with time.put_off(11) as later:
-        assert not later
-    going.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
+        async with busy(turnstile):
+            waiting = [asyncio.create_task(keep(number)) for number in range(2)]
+            await asyncio.sleep(0)
+            async with time.put_off(11, Hurry()):
+                assert begun == []
+        while len(begun) < 2:
+            await asyncio.sleep(0.001)
+        async with busy(turnstile), time.put_off(11, Hurry()):
+            pass
+        going.set()
         await asyncio.gather(*waiting)
-        async with time.put_off(30) as later:
-            assert later
+        last = asyncio.create_task(keep(2))
+        async with busy(turnstile):
+            await asyncio.sleep(5 * leisure.QUIET)
+            assert begun == [0, 1], "there is room again, and it is put off"
+        await last
+
+
+async def test_a_process_that_ends_does_what_was_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, and does not wait for ever for it."""
+    turnstile, done = Turnstile(), list[int]()
+    time = patient(turnstile)
+
+    async def wait(number: int) -> None:
+        async with time.put_off(1, Hurry()):
+            await asyncio.sleep(0.001)
+            done.append(number)
+
+    async with busy(turnstile), asyncio.timeout(30):
+        waiting = [asyncio.create_task(wait(number)) for number in range(9)]
+        await asyncio.sleep(0)
+        await time.end()
+        assert sorted(done) == list(range(9))
+        await wait(9)
+        monkeypatch.setattr(leisure, "_LAST", 0.01)
+        async with time.put_off(1, Hurry()):
+            await time.end()
+    await asyncio.gather(*waiting)
 
 
 async def test_who_goes_away_holds_up_nobody() -> None:
     """Those that are cancelled while they wait are passed over, and hold nothing any more."""
-    turnstile = Turnstile()
+    turnstile, done = Turnstile(), list[int]()
     time = patient(turnstile)
 
-    async def wait() -> bool:
-        async with time.put_off(leisure.MOST // 9) as later:
-            return later
+    async def wait(number: int) -> None:
+        async with time.put_off(leisure.MOST // 9, Hurry()):
+            done.append(number)
 
     async with busy(turnstile):
-        waiting = [asyncio.create_task(wait()) for _ in range(9)]
+        waiting = [asyncio.create_task(wait(number)) for number in range(9)]
         await asyncio.sleep(0.01)
         for one in waiting[:7]:
             one.cancel()
         await asyncio.sleep(0.01)
-        waiting.append(asyncio.create_task(wait()))
-    async with asyncio.timeout(10):
+        waiting.append(asyncio.create_task(wait(9)))
+        await asyncio.sleep(0.01)
+        assert done == [], "of the bytes of those that went away there is room for another"
+    async with asyncio.timeout(30):
         await asyncio.gather(*waiting, return_exceptions=True)
     assert [one.cancelled() for one in waiting] == [True] * 7 + [False] * 3
-    assert waiting[-1].result()
+    assert done == [7, 8, 9]
