@@ -12,7 +12,7 @@ import gc
 import importlib
 from types import ModuleType
 
-_THRESHOLDS = (20_000, 20, 10)
+_THRESHOLDS = (50_000, 20, 10)
 """New objects after which the youngest are searched, how many such searches make one of the middle ones, and so on."""
 
 
