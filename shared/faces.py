@@ -77,6 +77,10 @@ SIGNING = "signing"
 """Answers ceremonies alone, and below `/api/v1` only."""
 
 
+_SHORT = 512
+"""Characters of a path that is remembered: no more than half a megabyte of them is."""
+
+
 def parse_face(path: str) -> Face | None:
     """Take a path of the API host apart; None when it belongs to no face of an index.
 
@@ -106,9 +110,6 @@ def _parsed(path: str) -> Face | None:
         return None
     return _below(index, f"/{first}/{name}/", after)
 
-
-_SHORT = 512
-"""Characters of a path that is remembered: no more than half a megabyte of them is."""
 
 _remembered = lru_cache(maxsize=1024)(_parsed)
 
