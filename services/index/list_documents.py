@@ -23,7 +23,6 @@ from services.index.documents import (
     BROTLI_QUALITY,
     GZIP_LEVEL,
     OVERHEAD,
-    ZSTD_LEVEL,
     Document,
     headers_of,
     page_shape,
@@ -36,6 +35,7 @@ from shared.formats.python.html import project_list_html, project_list_html_part
 from shared.formats.python.packed_lists import Row, joined_rows, pack_rows, unpack_rows
 from shared.formats.python.pages import project_list_json, project_list_json_parts
 from shared.reading.access import Place
+from shared.zstd import LEVEL
 
 LISTED = "listed"
 """Group of the lists of projects that an index is part of."""
@@ -160,6 +160,6 @@ def _compressor(coding: Coding) -> _Compressor:
         case Coding.BROTLI:
             return _Brotli()
         case Coding.ZSTD:
-            return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj()
+            return zstandard.ZstdCompressor(level=LEVEL).compressobj()
         case Coding.IDENTITY:
             raise ValueError("a long list is sent uncompressed while it is unpacked, and not kept so")

@@ -112,6 +112,8 @@ async def _parts(
     Raises:
         ServiceError: UNAVAILABLE.
     """
+    if not pages:
+        return []
     if sum(page.length for _, page in pages) > limits.document:
         detail = f"The page of {wanted.project} in {record.name} and its bases is larger than {limits.document} bytes."
         raise ServiceError(ErrorKind.UNAVAILABLE, detail)

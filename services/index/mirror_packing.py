@@ -13,14 +13,13 @@ from shared.catalogue.mirror_pages import KeptPage
 from shared.formats.python.origins import (
     Settled,
     listed_files,
-    pack,
     pack_files,
     pack_seen,
     settle,
-    unpack,
     unpack_seen,
 )
 from shared.formats.python.upstream import UpstreamPage, page_of_mirror
+from shared.zstd import pack, unpack
 
 Changed = tuple[tuple[FileName, Sha256, Sha256], ...]
 """File name, digest as first seen, digest that the upstream gives now."""

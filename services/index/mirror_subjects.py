@@ -14,10 +14,11 @@ from shared.auth.directory import IndexRecord
 from shared.catalogue import fetches
 from shared.catalogue.mirror_faults import Withdrawn
 from shared.catalogue.mirror_pages import KeptPage, MirrorId
-from shared.formats.python.origins import Origins, unpack
+from shared.formats.python.origins import Origins
 from shared.leisure import Hurry
 from shared.reading.mirror_options import MirrorOptions
 from shared.threads import sized
+from shared.zstd import unpack
 
 SubjectKey = tuple[MirrorId, NormalizedName, str]
 """A page of a mirror, and its upstream: who asks after a change of `mirror_url` is not to get what the upstream before

@@ -24,9 +24,9 @@ from countermark.core.names import NormalizedName
 from services.index.osv_rules import MAX_QUERIES, Asked, Query, read_query, token_after, written
 from shared.catalogue.advisories import Entry, current, documents, entries
 from shared.errors import ErrorKind, ServiceError
-from shared.formats.python.origins import unpack
 from shared.formats.python.osv import Affected, affects, is_id
 from shared.resources import Resources
+from shared.zstd import unpack
 
 _PREFIX = "/v1"
 

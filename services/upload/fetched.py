@@ -31,13 +31,14 @@ from shared.fetching.fetching import Fetching
 from shared.fetching.wanted import Wanted, wanted_file, wanted_provenance
 from shared.formats.python.foreign import kind_of
 from shared.formats.python.names import release_key
-from shared.formats.python.origins import listed_files, unpack
+from shared.formats.python.origins import listed_files
 from shared.formats.python.upstream import Listed
 from shared.ids import FileId, ReleaseId, new_uuid
 from shared.objects.interface import Key
 from shared.reading.mirrored import policies_of
 from shared.reading.policy import Hidden, judge_file
 from shared.resources import Resources
+from shared.zstd import unpack
 
 _PAGE_SECONDS = 8.0
 """Seconds that a page is waited for of which nothing is kept, or nothing fresh."""

@@ -19,10 +19,11 @@ from shared.fetching.wanted import wanted_file, wanted_metadata, wanted_provenan
 from shared.formats.python.foreign import projects_named
 from shared.formats.python.merged import without
 from shared.formats.python.names import release_key
-from shared.formats.python.origins import listed_files, pack, pack_files, pack_seen, unpack, unpack_seen
+from shared.formats.python.origins import listed_files, pack_files, pack_seen, unpack_seen
 from shared.formats.python.upstream import Listed
 from shared.objects.interface import Key
 from shared.resources import Resources
+from shared.zstd import pack, unpack
 
 Chosen = Callable[[FileName, Listed], bool]
 

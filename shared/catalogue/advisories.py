@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from countermark.core.names import NormalizedName
 from shared.catalogue.tables import Advisory, AdvisoryAffected, AdvisorySnapshot
 from shared.formats.python import osv
-from shared.formats.python.origins import pack, unpack
+from shared.zstd import pack, unpack
 
 CHANNEL = "countermark_advisories"
 """Notified when another snapshot is served."""

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.names import NormalizedName
 from shared.catalogue.advisories import Entry, documents, entries
-from shared.formats.python.origins import unpack
 from shared.formats.python.osv import affects, vulnerability
+from shared.zstd import unpack
 
 MOST = 1_000
 """Vulnerabilities of one version that are listed; the project with most advisories has some hundreds."""

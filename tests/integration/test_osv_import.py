@@ -17,8 +17,8 @@ from deploy.osv.importing import import_snapshot, status
 from deploy.osv.records import Bounds
 from shared.catalogue import advisories
 from shared.catalogue.tables import Audit
-from shared.formats.python.origins import unpack
 from shared.settings import Database, Settings
+from shared.zstd import unpack
 from tests.support.advisories import fixed, record
 
 THING = NormalizedName("thing")

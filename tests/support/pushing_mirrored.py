@@ -14,11 +14,12 @@ from countermark.core.names import NormalizedName
 from shared.catalogue.fetches import Turn
 from shared.catalogue.mirror_pages import MirrorId, NewPage, keep
 from shared.catalogue.tables import IndexRow
-from shared.formats.python.origins import pack, pack_files
+from shared.formats.python.origins import pack_files
 from shared.formats.python.simple_pages import JSON_TYPE, read_page
 from shared.formats.python.upstream import page_of_mirror, take_over
 from shared.outgoing import Outgoing
 from shared.outside import LOOPBACK, Outside
+from shared.zstd import pack
 from tests.support.factories import now
 from tests.support.pushing import Site, open_site
 from tests.support.reading import served

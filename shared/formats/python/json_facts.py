@@ -19,8 +19,8 @@ import orjson
 from countermark.core.digest import InvalidDigest, Sha256, parse_sha256
 from countermark.core.names import InvalidName, NormalizedName, parse_project_name
 from shared.formats.python.names import release_key
-from shared.formats.python.origins import pack, unpack
 from shared.formats.python.simple_pages import MOST_FILES, MOST_VALUES, has_too_many_values
+from shared.zstd import pack, unpack
 
 MOST_VULNERABILITIES = 1_000
 """Of one release; the public index has some thirty for its worst."""

@@ -7,27 +7,17 @@ Source: ADR 0028.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
-import zstandard
 
 from countermark.core.digest import Length, Sha256
 from countermark.core.names import FileName
 from shared.formats.python.merged import entries
 from shared.formats.python.upstream import Listed, Origin, UpstreamPage
-
-MAX_UNPACKED = 256 << 20
-"""Bytes of a document that was compressed here."""
-
-_LEVEL = 3
-"""Of zstd: a page of 10,000 files, 5 MB, is 0.9 MB after some 15 ms."""
-
-_OF_THREAD = threading.local()
-"""Each thread's compressor: to make one takes longer than to compress a small page."""
+from shared.zstd import pack, unpack
 
 Origins = bytes | Mapping[FileName, Listed]
 """The files of a page: packed by `pack_files`, or as they were taken over a moment ago."""
@@ -73,26 +63,6 @@ def settle(page: UpstreamPage, before: Mapping[FileName, Listed], seen: Seen) ->
     still = {name: sha256 for name, sha256 in seen.items() if name not in files}
     kept = UpstreamPage(page.project, page.serial, page.status, page.versions, files, page.skipped)
     return Settled(kept, {**still, **gone}, tuple(changed))
-
-
-def pack(document: bytes) -> bytes:
-    """Compress a document for the catalogue. Blocking: some milliseconds for a big one."""
-    compressor: zstandard.ZstdCompressor | None = getattr(_OF_THREAD, "compressor", None)
-    if compressor is None:
-        compressor = _OF_THREAD.compressor = zstandard.ZstdCompressor(level=_LEVEL)
-    return compressor.compress(document)
-
-
-def unpack(packed: bytes) -> bytes:
-    """Return a document that `pack` compressed. Blocking.
-
-    Raises:
-        ValueError: it is damaged, or too large.
-    """
-    try:
-        return zstandard.ZstdDecompressor().decompress(packed, max_output_size=MAX_UNPACKED)
-    except zstandard.ZstdError as error:
-        raise ValueError("a kept document is damaged") from error
 
 
 def pack_files(files: Mapping[FileName, Listed]) -> bytes:

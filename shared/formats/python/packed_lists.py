@@ -12,20 +12,21 @@ from itertools import islice
 
 import zstandard
 
+from shared.zstd import LEVEL
+
 Row = tuple[str, int | None]
 """Normalised name of a project, and the serial of its page, None where none is known."""
 
 PART_ROWS = 2_000
 """Rows of a part at the most."""
 
-_LEVEL = 3
 _MOST_AT_ONCE = 16 << 10
 """Bytes that are unpacked at a time; names become some three times as many."""
 
 
 def pack_rows(rows: Iterable[Row]) -> tuple[bytes, int]:
     """Return rows, packed, and how many there are. Blocking."""
-    packing = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
+    packing = zstandard.ZstdCompressor(level=LEVEL).compressobj()
     packed, number = [], 0
     for part in parted(rows):
         number += len(part)
