@@ -330,7 +330,9 @@ class Publishing(Section):
 class Logging(Section):
     """What is logged, to standard error."""
 
-    format: Literal["console", "json"] = Field("console", description="lines for people, or one JSON object each")
+    format: Literal["auto", "console", "json"] = Field(
+        "auto", description="console: for people; json: one JSON object a line; auto: console on a terminal, else json"
+    )
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 

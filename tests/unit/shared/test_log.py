@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 import structlog
@@ -14,16 +15,63 @@ from shared.auth.tokens import new_secret
 from shared.log import configure_logging, redact_text
 
 
-@pytest.fixture
-def stream() -> Iterator[io.StringIO]:
-    """Where JSON lines go; logging is as before afterwards."""
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _kept() -> Iterator[None]:
+    """Leave logging as it was before."""
     root = logging.getLogger()
     handlers, level, configuration = root.handlers, root.level, structlog.get_config()
-    out = io.StringIO()
-    configure_logging("json", stream=out)
-    yield out
+    yield
     root.handlers, root.level = handlers, level
     structlog.configure(**configuration)
+
+
+@pytest.fixture
+def stream() -> io.StringIO:
+    """Where JSON lines go."""
+    out = io.StringIO()
+    configure_logging("json", stream=out)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("log_format", "out", "is_json"),
+    [
+        ("auto", io.StringIO(), True),
+        ("auto", _Terminal(), False),
+        ("console", io.StringIO(), False),
+        ("json", _Terminal(), True),
+    ],
+)
+def test_people_read_lines_at_a_terminal_and_machines_objects(
+    log_format: Literal["auto", "console", "json"], out: io.StringIO, *, is_json: bool
+) -> None:
+    """Unless it is said otherwise, what is written into a file or a pipe is for machines."""
+    configure_logging(log_format, stream=out)
+    structlog.get_logger().info("uploaded", file_id=7)
+    logging.getLogger("asyncio").warning("slow")
+    assert [line.startswith("{") for line in out.getvalue().splitlines()] == [is_json, is_json]
+
+
+@pytest.mark.parametrize("value", ["\ud800", 1 << 70, {7: "x"}, {"\ud800": 1}])
+def test_what_json_can_hold_is_always_written(stream: io.StringIO, value: object) -> None:
+    """Halves of characters, integers of any length, names that are no texts: no line is an exception of its own."""
+    structlog.get_logger().info("told", value=value)
+    expected = {"7": "x"} if value == {7: "x"} else value
+    assert json.loads(stream.getvalue())["value"] == expected
+
+
+def test_json_is_utf_8_whatever_the_locale() -> None:
+    """A stream of another encoding is told to write UTF-8."""
+    out = io.BytesIO()
+    text = io.TextIOWrapper(out, encoding="latin-1", errors="backslashreplace", write_through=True)
+    configure_logging("json", stream=text)
+    structlog.get_logger().info("told", name="Zo\u00eb \u20ac")
+    assert json.loads(out.getvalue().decode())["name"] == "Zo\u00eb \u20ac"
 
 
 def test_a_line_is_one_json_object(stream: io.StringIO) -> None:
@@ -66,6 +114,41 @@ def test_the_servers_own_lines_go_the_same_way(stream: io.StringIO) -> None:
     assert [(line["level"], line["logger"], line["event"]) for line in lines] == [
         ("warning", "uvicorn.error", "bad cmk_[redacted]")
     ]
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        {"text": "AUTHORIZATION: anything else"},
+        {"text": "Bearer abcdefgh12345678"},
+        {"text": "bea\u0280er Ba\u017fic abcdefgh12345678"},
+        {"text": b"cmk_abcdefgh12345678"},
+        {"text": ("harmless", {"deep": "x-devpi-auth=abcdefgh12345678"})},
+        {"Set_Cookie": "abcdefgh12345678"},
+        {"event_of": "harmless", "password": "abcdefgh12345678"},
+    ],
+)
+def test_one_secret_among_harmless_values_is_found(stream: io.StringIO, secret: dict[str, object]) -> None:
+    """By the name or by the look, in any letters, at any depth; what stands beside it stays."""
+    structlog.get_logger().info("asked", path="/root/stable/", status=200, ratio=0.5, ok=True, none=None, **secret)
+    line = json.loads(stream.getvalue())
+    assert (line["path"], line["status"], line["ratio"], line["ok"], line["none"]) == (
+        "/root/stable/",
+        200,
+        0.5,
+        True,
+        None,
+    )
+    assert "abcdefgh12345678" not in stream.getvalue()
+    assert "anything" not in stream.getvalue()
+    assert "[redacted]" in stream.getvalue()
+
+
+def test_what_is_bound_is_looked_through(stream: io.StringIO) -> None:
+    """A secret that a logger or the request has bound is no exception."""
+    with structlog.contextvars.bound_contextvars(token="abcdefgh12345678"):
+        structlog.get_logger().bind(url="https://u:abcdefgh12345678@host/").info("asked")
+    assert "abcdefgh12345678" not in stream.getvalue()
 
 
 @pytest.mark.parametrize(
