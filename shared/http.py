@@ -8,9 +8,10 @@ Hot reads stand in front of all of these (`shared.service.HotPath`): they are co
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -21,9 +22,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.asking import asked_from
+from shared.asking import AskedFrom
 from shared.auth.principal import Principal
-from shared.ids import new_uuid
 from shared.metrics import Metrics
 from shared.metrics import Request as Done
 
@@ -45,7 +45,8 @@ class NotReady(Exception):
 CHECK_TIMEOUT = 2.0
 """Seconds a ping may take before its resource counts as unusable."""
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}\Z")
+_REQUEST_ID = b"x-request-id"
+_SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}\Z")
 _PATH_LOGGED = 300
 """Characters of a path that are logged."""
 
@@ -64,6 +65,9 @@ _IDENTITY_PREFIXES = (
 )  # fmt: skip
 """Headers by which proxies tell applications who signed in. No service believes one (architecture section 3)."""
 
+_CLAIMS = re.compile(rf"^(?:(?:{'|'.join(sorted(_IDENTITY))})$|{'|'.join(_IDENTITY_PREFIXES)})".encode(), re.MULTILINE)
+"""Finds such a header among names, one a line."""
+
 
 class RequestId:
     """Gives each request an id: the caller's when it is sane, else a new one; bound to the log and sent back. Notes
@@ -77,23 +81,22 @@ class RequestId:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = [value for name, value in scope["headers"] if name == b"x-request-id"]
-        request_id = _sane_id(given[0]) if len(given) == 1 else None
-        if request_id is None:
-            request_id = new_uuid().hex
-        kept = [pair for pair in scope["headers"] if pair[0] != b"x-request-id"]
-        scope = {**scope, "headers": [*kept, (b"x-request-id", request_id.encode())]}
+        headers = scope["headers"]
+        given = [value for name, value in headers if name == _REQUEST_ID]
+        request_id = (_sane_id(given[0]) if len(given) == 1 else None) or os.urandom(16).hex()
+        named = (_REQUEST_ID, request_id.encode())
+        scope = {**scope, "headers": _with(named, headers)}
 
-        async def named(message: Message) -> None:
+        def naming(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                # Set, not added: a service behind this listener has already said it.
-                MutableHeaders(scope=message)["x-request-id"] = request_id
-            await send(message)
+                # In place of what a service behind this listener has already said.
+                message = {**message, "headers": _with(named, message.get("headers", ()))}
+            return send(message)
 
         tokens = structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
-            with asked_from(scope.get("client")):
-                await self._app(scope, receive, named)
+            with AskedFrom(scope.get("client")):
+                await self._app(scope, receive, naming)
         finally:
             structlog.contextvars.reset_contextvars(**tokens)
 
@@ -103,7 +106,8 @@ class RequestLog:
 
     def __init__(self, app: ASGIApp, *, listener: str, metrics: Metrics | None = None) -> None:
         self._app = app
-        self._listener = listener
+        # Bound once: to make a logger for each line costs as much as a third of the line.
+        self._log = log.bind(listener=listener)
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,28 +124,27 @@ class RequestLog:
             received += len(message.get("body", b""))
             return message
 
-        async def counted(message: Message) -> None:
+        def counted(message: Message) -> Awaitable[None]:
             nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
             elif message["type"] == "http.response.body":
                 sent += len(message.get("body", b""))
-            await send(message)
+            return send(message)
 
         if self._metrics is not None:
-            self._metrics.under_way.inc()
+            self._metrics.under_way += 1
         try:
             await self._app(scope, receiving, counted)
         finally:
             passed = time.perf_counter() - started
             if self._metrics is not None:
-                self._metrics.under_way.dec()
+                self._metrics.under_way -= 1
                 self._metrics.request(Done(scope["path"], status, passed, received, sent))
             # The query is left out: it can hold login codes.
-            write = log.warning if status == 0 or status >= 500 else log.info
+            write = self._log.warning if status == 0 or status >= 500 else self._log.info
             write(
                 "request",
-                listener=self._listener,
                 method=scope["method"],
                 path=scope["path"][:_PATH_LOGGED],
                 status=status,
@@ -157,13 +160,13 @@ class StripIdentity:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass the request on without such headers."""
         if scope["type"] == "http":
-            headers = [pair for pair in scope["headers"] if not claims_identity(pair[0])]
-            if len(headers) != len(scope["headers"]):
-                scope = {**scope, "headers": headers}
-        await self._app(scope, receive, send)
+            headers = scope["headers"]
+            if claims_identity(b"\n".join([name for name, _ in headers])):
+                scope = {**scope, "headers": [pair for pair in headers if not claims_identity(pair[0])]}
+        return self._app(scope, receive, send)
 
 
 class SecurityHeaders:
@@ -224,10 +227,9 @@ def bind_principal(principal: Principal) -> None:
         structlog.contextvars.bind_contextvars(token_id=str(principal.token_id))
 
 
-def claims_identity(name: bytes) -> bool:
-    """Return whether a request header of this lower-case name claims who is asking."""
-    plain = name.decode("latin-1").lower().replace("_", "-")
-    return plain in _IDENTITY or plain.startswith(_IDENTITY_PREFIXES)
+def claims_identity(names: bytes) -> bool:
+    """Return whether a request header of this name claims who is asking; of several, one a line, whether any does."""
+    return _CLAIMS.search(names.lower().replace(b"_", b"-")) is not None
 
 
 async def healthz(_request: Request) -> Response:
@@ -311,6 +313,11 @@ async def _probe(check: Check, timeout_seconds: float) -> _Failure | None:
     return None
 
 
+def _with(named: tuple[bytes, bytes], headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return headers with one more, in place of those of its name."""
+    return [*[pair for pair in headers if pair[0] != named[0]], named]
+
+
 def _sane_id(value: bytes) -> str | None:
     text = value.decode("latin-1")
-    return text if _REQUEST_ID.match(text) else None
+    return text if _SANE_ID.match(text) else None

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -34,6 +36,10 @@ _COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
 INDEXES_SHOWN = 100
 """Indexes that have metrics of their own at the most: those whose metadata expires first."""
 
+_REMEMBERED = 1024
+"""Children of a metric that are found without `labels`, which costs twice as much as to count: those used last. Of
+kinds and statuses there are fewer; of mirrors there may be more."""
+
 Tally = dict[int, int]
 """Status -> answers, of one hot reader. A plain dictionary: a counter with labels costs ten times as much."""
 
@@ -47,8 +53,7 @@ class Expiry:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request that is over: `status` 0 when nothing was answered; bytes of its body, and of the answer's."""
 
     path: str
@@ -75,7 +80,11 @@ class _HotAnswers(Collector):
 
 
 class Metrics:
-    """The metrics of one process."""
+    """The metrics of one process.
+
+    Attributes:
+        under_way: requests of the application that have begun and are not over.
+    """
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
@@ -83,20 +92,7 @@ class Metrics:
         self._tallies: dict[str, Tally] = {}
         registry.register(_HotAnswers(self._tallies))
         ProcessCollector(registry=registry)
-        self.requests = Counter(
-            "countermark_requests", "Requests answered by the application.", ["kind", "status"], registry=registry
-        )
-        self.request_seconds = Histogram(
-            "countermark_request_seconds", "From a request's head to its last byte.", ["kind"],
-            buckets=_SECONDS, registry=registry,
-        )  # fmt: skip
-        self.received = Counter(
-            "countermark_received_bytes", "Bytes of requests' bodies: uploads.", ["kind"], registry=registry
-        )
-        self.sent = Counter(
-            "countermark_sent_bytes", "Bytes of answers of the application.", ["kind"], registry=registry
-        )
-        self.under_way = Gauge("countermark_requests_under_way", "Requests not yet answered.", registry=registry)
+        self._answers(registry)
         self.jobs = Counter(
             "countermark_jobs", "Jobs delivered to this process.", ["kind", "outcome"], registry=registry
         )
@@ -141,26 +137,50 @@ class Metrics:
         self._upstreams(registry)
         self.signing = SigningMetrics(registry, _SECONDS)
 
+    def _answers(self, registry: CollectorRegistry) -> None:
+        """Make what each request of the application changes."""
+        requests = Counter(
+            "countermark_requests", "Requests answered by the application.", ["kind", "status"], registry=registry
+        )
+        seconds = Histogram(
+            "countermark_request_seconds", "From a request's head to its last byte.", ["kind"],
+            buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        received = Counter(
+            "countermark_received_bytes", "Bytes of requests' bodies: uploads.", ["kind"], registry=registry
+        )
+        sent = Counter("countermark_sent_bytes", "Bytes of answers of the application.", ["kind"], registry=registry)
+        self._requests = lru_cache(_REMEMBERED)(requests.labels)
+        self._seconds = lru_cache(_REMEMBERED)(seconds.labels)
+        self._received = lru_cache(_REMEMBERED)(received.labels)
+        self._sent = lru_cache(_REMEMBERED)(sent.labels)
+        self.under_way = 0
+        under_way = Gauge("countermark_requests_under_way", "Requests not yet answered.", registry=registry)
+        under_way.set_function(lambda: self.under_way)
+
     def _upstreams(self, registry: CollectorRegistry) -> None:
         """Make what tells of the upstreams of mirrors."""
-        self._upstream_failures = Gauge(
+        failures = Gauge(
             "countermark_upstream_failures",
             "Questions in a row that a mirror's upstream did not answer well; pages may be stale above 0.",
             ["index"],
             registry=registry,
         )
-        self._upstream_stale = Gauge(
+        stale = Gauge(
             "countermark_upstream_stale",
             "Pages of a mirror that were shown unconfirmed since its upstream last answered well.",
             ["index"],
             registry=registry,
         )
-        self._upstream_shut = Gauge(
+        shut = Gauge(
             "countermark_upstream_shut",
             "1 when a mirror's upstream was left alone, as it fails, where it was last to be asked.",
             ["index"],
             registry=registry,
         )
+        self._upstream_failures = lru_cache(_REMEMBERED)(failures.labels)
+        self._upstream_stale = lru_cache(_REMEMBERED)(stale.labels)
+        self._upstream_shut = lru_cache(_REMEMBERED)(shut.labels)
         self._upstream_alarms = Counter(
             "countermark_upstream_alarms",
             "Times that an upstream gave other bytes than it said, or than before.",
@@ -170,20 +190,20 @@ class Metrics:
 
     def upstream_answered(self, index: str, *, good: bool) -> None:
         """Note whether the upstream of a mirror gave a usable answer."""
-        failures = self._upstream_failures.labels(index)
+        failures = self._upstream_failures(index)
         if good:
             failures.set(0)
-            self._upstream_stale.labels(index).set(0)
+            self._upstream_stale(index).set(0)
         else:
             failures.inc()
 
     def upstream_wanted(self, index: str, *, shut: bool) -> None:
         """Note that the upstream of a mirror is to be asked, and whether it is left alone instead."""
-        self._upstream_shut.labels(index).set(shut)
+        self._upstream_shut(index).set(shut)
 
     def upstream_stale(self, index: str) -> None:
         """Note that something of a mirror is shown though it could not be confirmed in time."""
-        self._upstream_stale.labels(index).inc()
+        self._upstream_stale(index).inc()
 
     def upstream_alarm(self, kind: str) -> None:
         """Count an alarm: `digest-changed` or `wrong-bytes`."""
@@ -233,12 +253,12 @@ class Metrics:
     def request(self, done: Request) -> None:
         """Count one request of the application."""
         kind = kind_of(done.path)
-        self.requests.labels(kind, str(done.status)).inc()
-        self.request_seconds.labels(kind).observe(done.seconds)
+        self._requests(kind, done.status).inc()
+        self._seconds(kind).observe(done.seconds)
         if done.received:
-            self.received.labels(kind).inc(done.received)
+            self._received(kind).inc(done.received)
         if done.sent:
-            self.sent.labels(kind).inc(done.sent)
+            self._sent(kind).inc(done.sent)
 
     def show_expiries(self, found: Iterable[Expiry]) -> None:
         """Replace what is told about expiry; indexes that are gone leave no metric behind."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import httpx2
 import pytest
@@ -11,9 +12,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.testing import capture_logs
 
+from shared.asking import AskedFrom, current_source
 from shared.auth.principal import Principal
 from shared.http import (
     NotReady,
@@ -37,9 +39,12 @@ async def _signed_in(_request: Request) -> Response:
     return Response("12345", 503)
 
 
-def _client() -> httpx2.AsyncClient:
-    app = machine_stack(Starlette(routes=[Route("/", _echo), Route("/in", _signed_in)]), listener="api")
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://test")
+_ROUTES = Starlette(routes=[Route("/", _echo), Route("/in", _signed_in)])
+
+
+def _client(app: ASGIApp = _ROUTES) -> httpx2.AsyncClient:
+    stack = machine_stack(app, listener="api")
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=stack), base_url="http://test")
 
 
 async def test_a_sane_request_id_is_kept() -> None:
@@ -68,6 +73,46 @@ async def test_two_request_ids_are_none() -> None:
     assert answer.headers["x-request-id"] not in {"first-id-1", "second-id-2"}
 
 
+async def test_an_id_that_the_application_said_is_said_once() -> None:
+    """A service behind this listener has named the request already; its headers, which it may keep, stay the same."""
+    headers = ((b"vary", b"accept"), (b"x-request-id", b"of-the-service"))
+
+    async def service(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with _client(service) as client:
+        answer = await client.get("/", headers={"X-Request-Id": "request-0005"})
+    assert answer.headers.raw == [(b"vary", b"accept"), (b"x-request-id", b"request-0005")]
+    assert headers[1][1] == b"of-the-service"
+
+
+async def test_ids_of_requests_differ() -> None:
+    """A request without an id gets one of 32 digits that no other has."""
+    async with _client() as client:
+        ids = {(await client.get("/")).headers["x-request-id"] for _ in range(5)}
+    assert len(ids) == 5
+    assert all(re.fullmatch("[0-9a-f]{32}", one) for one in ids)
+
+
+async def test_the_peer_is_noted_while_its_request_runs() -> None:
+    """The audit finds the address below the listener, and nothing of it afterwards."""
+    noted: list[str | None] = []
+
+    async def service(_scope: Scope, _receive: Receive, send: Send) -> None:
+        noted.append(current_source())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    with AskedFrom(("7" * 100, 1)):
+        async with _client(service) as client:
+            await client.get("/")
+        with AskedFrom(None):
+            noted.append(current_source())
+    assert noted == ["127.0.0.1", "7" * 64]
+    assert current_source() is None
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -85,8 +130,12 @@ async def test_headers_that_claim_an_identity_are_dropped(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [b"authorization", b"x-forwarded-for", b"x-forwarded-proto", b"cookie", b"x-devpi-auth"]
-)
+    "name",
+    [
+        b"authorization", b"x-forwarded-for", b"x-forwarded-proto", b"cookie", b"x-devpi-auth", b"x-users",
+        b"my-x-user", b"not-remote-user", b"accept\nx-forwarded-for\nhost",
+    ],
+)  # fmt: skip
 def test_other_headers_stay(name: bytes) -> None:
     """Credentials, which are checked, and the ingress's notes of the connection pass."""
     assert not claims_identity(name)

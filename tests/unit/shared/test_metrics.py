@@ -6,7 +6,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from shared.http import machine_stack
-from shared.metrics import Expiry, Metrics, kind_of, metrics_app
+from shared.metrics import Expiry, Metrics, Request, kind_of, metrics_app
 from shared.service import HotPath, Prepared
 from tests.support.asgi import call
 
@@ -52,6 +52,58 @@ async def test_requests_are_counted_with_their_bytes() -> None:
         "countermark_requests_under_way 0.0",
     ):
         assert line in text
+
+
+async def test_a_request_under_way_is_seen() -> None:
+    """Who looks while a request runs sees it; when it broke off, it is over and was answered by nothing."""
+    metrics = Metrics()
+    seen: list[str] = []
+
+    async def broken(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        seen.append(metrics.text().decode())
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await call(machine_stack(broken, listener="api", metrics=metrics), "GET", "/")
+    after = metrics.text().decode()
+    assert "countermark_requests_under_way 1.0" in seen[0]
+    assert "countermark_requests_under_way 0.0" in after
+    assert 'countermark_requests_total{kind="other",status="0"} 1.0' in after
+
+
+def test_answers_are_counted_apart() -> None:
+    """By kind and status, however often they come; what has no body is no series of bytes."""
+    metrics = Metrics()
+    for path, status in (("/simple/a/", 200), ("/simple/b/", 200), ("/simple/a/", 404), ("/readyz", 200)):
+        metrics.request(Request(path, status, 0.003, received=0, sent=0 if status == 404 else 7))
+    text = metrics.text().decode()
+    for line in (
+        'countermark_requests_total{kind="page",status="200"} 2.0',
+        'countermark_requests_total{kind="page",status="404"} 1.0',
+        'countermark_requests_total{kind="health",status="200"} 1.0',
+        'countermark_request_seconds_bucket{kind="page",le="0.005"} 3.0',
+        'countermark_sent_bytes_total{kind="page"} 14.0',
+    ):
+        assert line in text
+    assert "countermark_received_bytes_total{" not in text
+
+
+def test_mirrors_are_told_apart() -> None:
+    """Each upstream's failures, stale pages and rest; a good answer ends the first two."""
+    metrics = Metrics()
+    for _ in range(2):
+        metrics.upstream_answered("root/a", good=False)
+        metrics.upstream_stale("root/a")
+    metrics.upstream_wanted("root/a", shut=True)
+    metrics.upstream_wanted("root/b", shut=False)
+    metrics.upstream_answered("root/b", good=True)
+    text = metrics.text().decode()
+    for name, bad, shut in (("root/a", 2, 1), ("root/b", 0, 0)):
+        assert f'countermark_upstream_failures{{index="{name}"}} {bad}.0' in text
+        assert f'countermark_upstream_stale{{index="{name}"}} {bad}.0' in text
+        assert f'countermark_upstream_shut{{index="{name}"}} {shut}.0' in text
+    metrics.upstream_answered("root/a", good=True)
+    assert 'countermark_upstream_failures{index="root/a"} 0.0' in metrics.text().decode()
 
 
 async def test_hot_answers_are_counted_by_status() -> None:
