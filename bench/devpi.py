@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import secrets
@@ -33,15 +34,18 @@ def environment(cache: Path) -> Path:
     digest = hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:12]
     folder = cache / f"peers-{sys.version_info.major}.{sys.version_info.minor}-{digest}"
     stamp = folder / "complete"
-    if not stamp.exists():
-        _say(f"making the environment of the peers in {folder} (once)")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _run(sys.executable, "-m", "venv", "--clear", str(folder))
-        _run(
-            *(str(folder / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"),
-            *("--require-hashes", "--only-binary", ":all:", "-r", str(_LOCK)),
-        )
-        stamp.touch()
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        # Another run on this machine may be making it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not stamp.exists():
+            _say(f"making the environment of the peers in {folder} (once)")
+            _run(sys.executable, "-m", "venv", "--clear", str(folder))
+            _run(
+                *(str(folder / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"),
+                *("--require-hashes", "--only-binary", ":all:", "-r", str(_LOCK)),
+            )
+            stamp.touch()
     return folder / "bin"
 
 
