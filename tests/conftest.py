@@ -1,9 +1,10 @@
-"""Servers and databases that tests ask for by name, started on first use; and which deployment the suite runs on."""
+"""Servers and databases that tests ask for by name, started on first use; and which tests run, on which deployment."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -14,6 +15,7 @@ from deploy.postgres import PostgresServer
 from deploy.stack.programs import Programs
 from deploy.valkey import ValkeyServer
 from shared.catalogue.engine import open_engine
+from tests.support.parts import part
 from tests.support.real import NEEDING_PROGRAMS, find_programs, programs_or_skip
 from tests.support.s3_server import S3Server, running_s3
 from tests.support.servers import copy_database, drop_database, make_template, running
@@ -21,14 +23,17 @@ from tests.support.softhsm import TokenShelf, install_softhsm, softhsm_or_skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the choice of the deployment that the end-to-end suite runs on."""
+    """Add the choice of the deployment that the end-to-end suite runs on, and of a part of what is to be run."""
     choices = ("embedded", "stack")
     what = "what the end-to-end suite runs on: one process, or the real profile (make stack)"
     parser.addoption("--deployment", choices=choices, default="embedded", help=what)
+    parser.addoption("--part", type=part, metavar="K/N", help="run one of N parts, made of whole files, as 2/3")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is about another deployment alone: marked so, or starting one of its own (`data`, `split`)."""
+    """Leave out what is in another part, and what is about another deployment alone: marked so, or starting one of its
+    own (`data`, `split`).
+    """
 
     def about(item: pytest.Item) -> str | None:
         if item.get_closest_marker("stack"):
@@ -36,10 +41,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         own = {"data", "split"} & set(getattr(item, "fixturenames", ())) and item.path.parent.name == "e2e"
         return "embedded" if own or item.get_closest_marker("embedded") else None
 
-    chosen = config.getoption("--deployment")
-    left = [item for item in items if about(item) not in (None, chosen)]
-    items[:] = [item for item in items if item not in left]
-    config.hook.pytest_deselected(items=left)
+    chosen, within = config.getoption("--deployment"), config.getoption("--part")
+    right = [item for item in items if about(item) in (None, chosen)]
+    if within is not None:
+        files = within.of(Counter(_file(item) for item in right))
+        right = [item for item in right if _file(item) in files]
+    kept = set(right)
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = right
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
