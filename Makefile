@@ -6,6 +6,7 @@ API_PORT ?=
 UI_PORT ?=
 COMPAT ?=
 SET ?=
+REAL ?=
 PYTEST_ARGS ?=
 CHAOS_ARGS ?=
 BENCH_ARGS ?=
@@ -37,8 +38,8 @@ stack: .venv/stamp-run ## start the real profile: Postgres, Redis, S3, nginx, tw
 	@exec $(BIN)/python -m deploy.stack --end-with-parent $(if $(DATA),--data "$(DATA)") \
 		$(if $(API_PORT),--api-port "$(API_PORT)") $(if $(UI_PORT),--ui-port "$(UI_PORT)") $(foreach pair,$(SET),--set "$(pair)")
 
-test: .venv/stamp-dev system ## run every suite, two processes side by side: unit, property, contract, integration; e2e
-	@$(BIN)/python -m tests.support.halves $(PYTEST_ARGS)
+test: .venv/stamp-dev system ## run every suite, two processes side by side (REAL=true: e2e on the real profile as well)
+	@$(BIN)/python -m tests.support.runs $(if $(filter true,$(REAL)),--real) $(PYTEST_ARGS)
 
 e2e: .venv/stamp-dev system ## run the end-to-end suite alone, with the matrix of real clients
 	@$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
