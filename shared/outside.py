@@ -14,8 +14,9 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 MAX_URL = 2000
 """Characters of a URL."""
@@ -72,12 +73,24 @@ def server_of(url: str) -> Server | None:
     """Return the server of an http(s) URL, whatever user it names; None for what is none."""
     try:
         parts = urlsplit(url)
-        host, port = (parts.hostname or "").lower(), parts.port
+        return _server(parts.scheme, parts.netloc)
     except ValueError:
         return None
-    if parts.scheme not in _DEFAULT_PORTS or not host:
+
+
+# Many URLs are those of a few servers.
+@lru_cache(maxsize=256)
+def _server(scheme: str, netloc: str) -> Server | None:
+    """Return a server.
+
+    Raises:
+        ValueError: its port is none.
+    """
+    parts = SplitResult(scheme, netloc, "", "", "")
+    host, port = (parts.hostname or "").lower(), parts.port
+    if scheme not in _DEFAULT_PORTS or not host:
         return None
-    return Server(parts.scheme, host, _DEFAULT_PORTS[parts.scheme] if port is None else port)
+    return Server(scheme, host, _DEFAULT_PORTS[scheme] if port is None else port)
 
 
 @dataclass(frozen=True, slots=True)

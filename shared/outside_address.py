@@ -5,6 +5,7 @@ Source: architecture section 11.4; PEP 740 (a secure origin for provenance objec
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from countermark.core.names import IndexName
@@ -21,6 +22,12 @@ def outside_url(settings: Settings) -> str:
 def index_url(settings: Settings, index: IndexName) -> str | None:
     """Return an index's absolute URL with a slash at its end; None when it is neither https nor of this machine."""
     outside = outside_url(settings)
-    parts = urlsplit(outside)
+    return f"{outside}/{index}/" if _is_secure(outside) else None
+
+
+@lru_cache(maxsize=16)
+def _is_secure(url: str) -> bool:
+    """Return whether a URL is https, or of this machine."""
+    parts = urlsplit(url)
     secure = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
-    return f"{outside}/{index}/" if secure and parts.hostname else None
+    return secure and bool(parts.hostname)

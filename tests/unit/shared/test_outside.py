@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from shared.outside import InvalidDestination, parse_destination, parse_outside
+from shared.outside import InvalidDestination, Server, parse_destination, parse_outside, server_of
 from shared.settings import Uploads
 
 LISTED = parse_outside(
@@ -147,3 +147,24 @@ def test_hosts_and_ports_as_headers_have_them() -> None:
     """A default port is left out, an IPv6 address has brackets."""
     written = ["https://a.example/", "https://a.example:444/x", "http://[::1]:80/"]
     assert [parse_destination(url).authority for url in written] == ["a.example", "a.example:444", "[::1]"]
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("https://A.example/x", Server("https", "a.example", 443)),
+        ("https://a.example:443/y?z", Server("https", "a.example", 443)),
+        ("http://u:p@a.example:8080", Server("http", "a.example", 8080)),
+        ("HTTP://[::1]/", Server("http", "::1", 80)),
+        ("http://a.example:0/", Server("http", "a.example", 0)),
+        ("http://a.example:65536/", None),
+        ("http://a.example:x/", None),
+        ("http://[::1/", None),
+        ("ftp://a.example/", None),
+        ("http://:80/", None),
+        ("a.example", None),
+    ],
+)
+def test_the_server_of_a_url(url: str, server: Server | None) -> None:
+    """Is the same however it is written, and however often it is asked for."""
+    assert [server_of(url), server_of(url)] == [server, server]
