@@ -40,9 +40,10 @@ class Turnstile:
 
     def begun(self) -> None:
         """Count somebody who begins now."""
+        loop = asyncio.get_running_loop()
         self._begun += 1
-        self.last = asyncio.get_running_loop().time()
-        self._turn_soon()
+        self.last = loop.time()
+        self._turn_soon(loop)
 
     def wait(self, begin: Callable[[], None]) -> None:
         """Have somebody begin in turn, in the order of arrival.
@@ -50,8 +51,9 @@ class Turnstile:
         Args:
             begin: called then; it calls `begun` unless there was nothing to begin.
         """
-        self._waiting.append((asyncio.get_running_loop().time(), begin))
-        self._turn_soon()
+        loop = asyncio.get_running_loop()
+        self._waiting.append((loop.time(), begin))
+        self._turn_soon(loop)
 
     async def passed(self) -> None:
         """Return when it is the caller's turn to begin."""
@@ -68,18 +70,17 @@ class Turnstile:
         self.wait(begin)
         await turn
 
-    def _turn_soon(self) -> None:
+    def _turn_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._turning:
             self._turning = True
-            loop = asyncio.get_running_loop()
             loop.call_soon(self._turn, loop)
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let in the next, and come again as long as anybody came."""
+        """Let in the next, and come again as long as anybody waits."""
         self._turning = False
-        if self._begun or self._waiting:
+        if self._waiting:
             # First of all: whatever becomes of those who begin, the others get their turn.
-            self._turn_soon()
+            self._turn_soon(loop)
         self._begun = 0
         late = loop.time() - PATIENCE
         while self._waiting and (self._begun < self._at_once or self._waiting[0][0] <= late):

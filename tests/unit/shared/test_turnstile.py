@@ -40,6 +40,15 @@ async def test_who_comes_alone_does_not_wait() -> None:
         await asyncio.sleep(0.001)
 
 
+async def test_nothing_is_left_to_do_for_who_came_alone() -> None:
+    """The turn after it is the last: the loop may rest."""
+    turnstile = Turnstile()
+    turnstile.begun()
+    await asyncio.sleep(0)
+    assert turnstile.free
+    assert not turnstile._turning
+
+
 async def test_who_goes_away_takes_nobodys_turn() -> None:
     """Requests that are cancelled while they wait are passed over, and the rest go through."""
     turnstile, done = Turnstile(at_once=1), list[int]()
