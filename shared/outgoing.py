@@ -13,10 +13,10 @@ import asyncio
 import ssl
 import zlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -41,6 +41,9 @@ USER_AGENT = f"countermark-server/{version('countermark-server')}"
 _REDIRECTS = frozenset([301, 302, 303, 307, 308])
 _PLACES = 64
 """Servers to which connections are kept at the same time."""
+
+_JUDGED = 1024
+"""Addresses of which it is remembered whether they may be asked."""
 
 _CONNECTIONS = "shared.outgoing_connections"
 """Loaded by name, when something is asked for the first time."""
@@ -74,20 +77,21 @@ class Patience:
     head: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
 class Answer:
     """The head of an answer, and its body as it arrives.
 
     Attributes:
         headers: names in lower case; fields of one name are one, joined by commas.
         url: where it came from, after redirects.
-        body: the body as sent.
     """
 
-    status: int
-    headers: Mapping[str, str]
-    url: str
-    body: AsyncIterator[bytes]
+    __slots__ = ("_reply", "headers", "status", "url")
+
+    def __init__(self, reply: Reply, url: str) -> None:
+        self.status: int = reply.status
+        self.headers: Mapping[str, str] = reply.headers
+        self.url = url
+        self._reply = reply
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as sent: compressed when `Content-Encoding` says so.
@@ -95,7 +99,7 @@ class Answer:
         Raises:
             Unreachable: it breaks off.
         """
-        return self.body
+        return self._reply
 
     async def read(self, most: int) -> bytes:
         """Return the whole body, unpacked where it is packed with gzip.
@@ -149,9 +153,9 @@ class Outgoing:
 
     def __init__(self, outside: Outside = PUBLIC) -> None:
         """Args: outside: its networks may be asked though they are not public."""
-        self._outside = outside
+        # Of an address and what does not change while this runs: a name is judged each time by what it means then.
+        self._admits = lru_cache(maxsize=_JUDGED)(outside.admits)
         self._connections: OrderedDict[Server, Connections] = OrderedDict()
-        self._busy: dict[Server, int] = {}
         self._resolver = Resolver()
 
     async def __aenter__(self) -> Self:
@@ -170,8 +174,7 @@ class Outgoing:
         context.set_alpn_protocols(["http/1.1"])
         return context
 
-    @asynccontextmanager
-    async def get(
+    def get(
         self,
         url: str,
         headers: Mapping[str, str],
@@ -179,8 +182,8 @@ class Outgoing:
         authorization: str | None = None,
         patience: Patience | None = None,
         stays: bool = False,
-    ) -> AsyncIterator[Answer]:
-        """Ask for a URL.
+    ) -> AbstractAsyncContextManager[Answer]:
+        """Return what asks for a URL when it is entered; its connection is free for others when it is left.
 
         Args:
             authorization: header for the place that the URL names, and for no other.
@@ -188,107 +191,132 @@ class Outgoing:
             stays: whether redirects to another server are refused.
 
         Raises:
-            Unreachable: there is no answer, or there may be none.
+            Unreachable: when entered; there is no answer, or there may be none.
         """
-        waits = patience or Patience()
-        first = _server(url)
-        limit = asyncio.timeout(waits.head)
-        try:
-            async with limit:
-                for _ in range(MOST_REDIRECTS + 1):
-                    place = _server(url)
-                    if stays and place != first:
-                        raise Unreachable("it redirects to another server, which is not followed", refused=True)
-                    own = dict(headers) | ({"authorization": authorization} if authorization and place == first else {})
-                    async with self._asked(place, url, own, waits) as reply:
-                        if reply.status not in _REDIRECTS or "location" not in reply.headers:
-                            limit.reschedule(None)
-                            yield Answer(reply.status, reply.headers, url, reply.body())
-                            return
-                        url = _redirected(url, reply.headers["location"])
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise Unreachable(f"{first.authority} did not answer within {waits.head:g} s") from error
-        raise Unreachable(f"{first.authority} redirects more than {MOST_REDIRECTS} times")
+        return _Get(self._ask, url, headers, authorization, patience or Patience(), stays)
 
-    @asynccontextmanager
-    async def _asked(
-        self, place: Server, url: str, headers: Mapping[str, str], waits: Patience
-    ) -> AsyncIterator[Reply]:
-        # Before anything is waited for: connections that somebody is about to use are not closed.
-        self._busy[place] = self._busy.get(place, 0) + 1
-        try:
-            connections = await self._connected(place)
-            reply = await self._sent(connections, place, url, headers, waits)
-            try:
-                yield reply
-            finally:
-                reply.close()
-        finally:
-            self._busy[place] -= 1
-            if not self._busy[place]:
-                del self._busy[place]
-
-    async def _sent(
-        self, connections: Connections, place: Server, url: str, headers: Mapping[str, str], waits: Patience
+    async def _ask(
+        self, place: Server, target: str, headers: Mapping[str, str], patience: Patience, until: float
     ) -> Reply:
-        addresses = await self._addresses(place)
-        parts = urlsplit(url)
-        target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+        """Ask for one thing.
+
+        Args:
+            target: path and query.
+            until: when there must be an answer, in seconds of the event loop.
+
+        Raises:
+            Unreachable: there is no answer, or there may be none.
+            TimeoutError: there is none at that time.
+        """
+        addresses = self._resolver.known(place.host, place.port)
+        if addresses is None:
+            async with asyncio.timeout_at(until):
+                addresses = await self._resolved(place)
+        self._judge(place, addresses)
+        while (connections := self._connections.get(place)) is None:
+            async with asyncio.timeout_at(until):
+                await self._connect(place)
+        self._connections.move_to_end(place)
         try:
-            return await connections.ask(addresses, target, {"user-agent": USER_AGENT, **headers}, waits)
+            # They are in use from here on: nothing was waited for since they were found.
+            return await connections.ask(addresses, target, headers, patience, until)
         except NotConnected:
             self._resolver.forget(place.host, place.port)
             raise
 
-    async def _addresses(self, place: Server) -> list[str]:
+    async def _resolved(self, place: Server) -> list[str]:
         """Return the addresses of a place.
+
+        Raises:
+            Unreachable: its name is none that anybody knows.
+        """
+        try:
+            return await self._resolver.addresses(place.host, place.port)
+        except (OSError, UnicodeError) as error:
+            raise Unreachable(f"the name {place.host} cannot be resolved: {_words(error)}") from error
+
+    def _judge(self, place: Server, addresses: list[str]) -> None:
+        """Look at the addresses of a place.
 
         Raises:
             Unreachable: it has none, or one that must not be asked.
         """
-        try:
-            addresses = await self._resolver.addresses(place.host, place.port)
-        except (OSError, UnicodeError) as error:
-            raise Unreachable(f"the name {place.host} cannot be resolved: {_words(error)}") from error
-        refused = [address for address in addresses if not self._outside.admits(address)]
         if not addresses:
             raise Unreachable(f"the name {place.host} has no address")
-        if refused:
-            # Which ones is for operators: whoever may set a mirror's upstream could ask for any name inside.
-            log.warning("address_refused", host=place.host, addresses=refused)
-            words = (
-                f"{place.host} has an address that is not public: the operator can allow its network (mirrors.networks)"
-            )
-            raise Unreachable(words, refused=True)
-        return addresses
+        if all(map(self._admits, addresses)):
+            return
+        # Which ones is for operators: whoever may set a mirror's upstream could ask for any name inside.
+        refused = [address for address in addresses if not self._admits(address)]
+        log.warning("address_refused", host=place.host, addresses=refused)
+        words = f"{place.host} has an address that is not public: the operator can allow its network (mirrors.networks)"
+        raise Unreachable(words, refused=True)
 
-    async def _connected(self, place: Server) -> Connections:
-        """Return the connections to a place; those of places that nobody asked for longest are closed."""
-        if place not in self._connections:
-            module = await asyncio.to_thread(load, _CONNECTIONS)
-            if place not in self._connections:  # By somebody else, meanwhile.
-                self._connections[place] = module.Connections(place, self._tls if place.scheme == "https" else None)
-            # Taken away all at once: while one is being closed, others come by and would take away the same.
-            unused = [one for one in self._connections if not self._busy.get(one)][:-_PLACES]
-            for old in [self._connections.pop(one) for one in unused]:
-                await old.aclose()
-        self._connections.move_to_end(place)
-        return self._connections[place]
+    async def _connect(self, place: Server) -> None:
+        """Keep connections to a place; those of places that nobody asked for longest are closed."""
+        module = await asyncio.to_thread(load, _CONNECTIONS)
+        if place not in self._connections:  # By somebody else, meanwhile.
+            self._connections[place] = module.Connections(place, self._tls if place.scheme == "https" else None)
+        # Taken away all at once: while one is being closed, others come by and would take away the same.
+        unused = [which for which, one in self._connections.items() if not one.asked][:-_PLACES]
+        for old in [self._connections.pop(which) for which in unused]:
+            await old.aclose()
 
 
-def _server(url: str) -> Server:
-    """Return the server of a URL.
+@dataclass(slots=True, eq=False)
+class _Get:
+    """A GET with its redirects: it is sent when this is entered; left, the connection is free for another.
+
+    Attributes:
+        ask: `Outgoing._ask`; the others are as `Outgoing.get` is told.
+    """
+
+    ask: Callable[[Server, str, Mapping[str, str], Patience, float], Awaitable[Reply]]
+    url: str
+    headers: Mapping[str, str]
+    authorization: str | None
+    patience: Patience
+    stays: bool
+    _reply: Reply | None = None
+
+    async def __aenter__(self) -> Answer:
+        url, headers = self.url, self.headers
+        place, target = first, _ = _taken_apart(url)
+        until = asyncio.get_running_loop().time() + self.patience.head
+        try:
+            for _ in range(MOST_REDIRECTS + 1):
+                if self.stays and place != first:
+                    raise Unreachable("it redirects to another server, which is not followed", refused=True)
+                if self.authorization and place == first:
+                    headers = {**self.headers, "authorization": self.authorization}
+                reply = await self.ask(place, target, headers, self.patience, until)
+                if reply.status not in _REDIRECTS or "location" not in reply.headers:
+                    self._reply = reply
+                    return Answer(reply, url)
+                reply.close()
+                url, headers = _redirected(url, reply.headers["location"]), self.headers
+                place, target = _taken_apart(url)
+        except TimeoutError as error:
+            raise Unreachable(f"{first.authority} did not answer within {self.patience.head:g} s") from error
+        raise Unreachable(f"{first.authority} redirects more than {MOST_REDIRECTS} times")
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._reply is not None:
+            self._reply.close()
+
+
+def _taken_apart(url: str) -> tuple[Server, str]:
+    """Return the server of a URL, and what it is asked for: path and query as they are.
 
     Raises:
         Unreachable: the URL is none that is asked.
     """
     server = server_of(url)
     plain = url.isascii() and url.isprintable() and " " not in url
-    if server is None or not plain or "@" in urlsplit(url).netloc:
+    if server is None or not plain or "@" in (parts := urlsplit(url)).netloc:
         raise Unreachable("a link is no plain http(s) URL", refused=True)
-    return server
+    return server, f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
 
 
 def _redirected(url: str, location: str) -> str:

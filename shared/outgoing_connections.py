@@ -9,13 +9,14 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from shared.outgoing import NotConnected, Patience, Unreachable
+from shared.outgoing import USER_AGENT, NotConnected, Patience, Unreachable
 from shared.outside import Server
 
 AT_ONCE = 64
@@ -32,8 +33,8 @@ _LINE = 16 << 10
 
 _FIELDS = 128
 
-_UNASKED = ("accept", "accept-encoding", "user-agent")
-"""Headers that the library would send by itself."""
+_DEFAULTS = {"user-agent": USER_AGENT, "accept": "*/*", "accept-encoding": "identity"}
+"""What is said in place of what the library would say by itself."""
 
 
 class _Nobody(AbstractResolver):
@@ -49,49 +50,66 @@ class _Nobody(AbstractResolver):
 
 
 class Reply:
-    """An answer's head, and its body as sent; it takes up one of the connections until it is closed.
+    """An answer's head, and its body as sent, by iteration; it takes up one of the connections until it is closed.
 
     Attributes:
         headers: names in lower case; fields of one name are one, joined by commas (RFC 9110 section 5.3).
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, turns: asyncio.Semaphore, silence: float) -> None:
+    __slots__ = ("_done", "_response", "_silence", "headers", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse, done: Callable[[], None], silence: float) -> None:
+        """Args: done: called when it is closed. silence: seconds that the next bytes of the body may take."""
         self.status = response.status
         self.headers: Mapping[str, str] = _headers(response.raw_headers)
         self._response = response
-        self._turns = turns
+        self._done = done
         self._silence = silence
 
-    async def body(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives.
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives; once.
 
         Raises:
             Unreachable: it breaks off, or nothing of it comes for too long.
         """
+        return self
+
+    async def __anext__(self) -> bytes:
         content = self._response.content
+        if content.at_eof():
+            raise StopAsyncIteration
         try:
-            while not content.at_eof():
+            chunk = content.read_nowait()
+            if not chunk:
                 # What is no body counts as silence too: the length of a chunk may be a line without an end.
                 async with asyncio.timeout(self._silence):
                     chunk = await content.readany()
-                if not chunk:
-                    return
-                yield chunk
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(f"the answer broke off: {_words(error)}") from error
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
 
     def close(self) -> None:
         """Let the next one ask; a connection whose answer was not read to its end is closed. Call it once."""
-        self._response.close()
-        self._turns.release()
+        if not self._response.closed:
+            self._response.close()
+        self._done()
 
 
 class Connections:
-    """Connections to one server, kept for the next request."""
+    """Connections to one server, kept for the next request.
+
+    Attributes:
+        asked: requests for which an answer is waited for, or is being read.
+    """
 
     def __init__(self, server: Server, tls: ssl.SSLContext | None) -> None:
         """Args: tls: None for http."""
         self._server = server
+        self._authority = server.authority
+        self._headers = {"Host": self._authority, **_DEFAULTS}
+        self.asked = 0
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
@@ -103,7 +121,6 @@ class Connections:
                 ssl=tls or True,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=_UNASKED,
             auto_decompress=False,
             trust_env=False,
             read_bufsize=_BUFFERED,
@@ -112,35 +129,51 @@ class Connections:
             max_headers=_FIELDS,
         )
 
-    async def ask(self, addresses: Sequence[str], target: str, headers: Mapping[str, str], patience: Patience) -> Reply:
+    async def ask(
+        self, addresses: Sequence[str], target: str, headers: Mapping[str, str], patience: Patience, until: float
+    ) -> Reply:
         """Send a GET to the first of the addresses that takes the connection.
 
         A connection that was kept may be closed by the server while the request is on its way: it is sent once more.
 
         Args:
             target: path and query, sent as they are.
+            until: when there must be an answer, in seconds of the event loop.
 
         Raises:
             NotConnected: none does.
             Unreachable: there is no answer; `crowded` when no connection was free for too long.
+            TimeoutError: there is none at that time.
         """
-        await self._turn(patience)
+        self.asked += 1
         try:
-            response = await self._response(addresses, target, headers, patience)
+            await self._turn(patience, until)
         except BaseException:
-            self._turns.release()
+            self.asked -= 1
             raise
-        return Reply(response, self._turns, patience.read)
+        try:
+            response = await self._response(addresses, target, headers, patience, until)
+            return Reply(response, self._done, patience.read)
+        except BaseException:
+            self._done()
+            raise
 
-    async def _turn(self, patience: Patience) -> None:
+    def _done(self) -> None:
+        self.asked -= 1
+        self._turns.release()
+
+    async def _turn(self, patience: Patience, until: float) -> None:
         if not self._turns.locked():
             await self._turns.acquire()
             return
+        end = min(until, asyncio.get_running_loop().time() + patience.read)
         try:
-            async with asyncio.timeout(patience.read):
+            async with asyncio.timeout_at(end):
                 await self._turns.acquire()
         except TimeoutError as error:
-            words = f"too much is being asked of {self._server.authority} at the same time"
+            if end == until:
+                raise
+            words = f"too much is being asked of {self._authority} at the same time"
             raise Unreachable(words, crowded=True) from error
 
     async def aclose(self) -> None:
@@ -148,28 +181,36 @@ class Connections:
         await self._session.close()
 
     async def _response(
-        self, addresses: Sequence[str], target: str, headers: Mapping[str, str], patience: Patience
+        self, addresses: Sequence[str], target: str, headers: Mapping[str, str], patience: Patience, until: float
     ) -> aiohttp.ClientResponse:
         scheme, host, port = self._server
-        # No `sock_read`: the library goes on counting on connections that nobody uses, and fails their next answer.
-        timeout = aiohttp.ClientTimeout(sock_connect=patience.connect, sock_read=None)
+        own, loop = {**self._headers, **headers}, asyncio.get_running_loop()
         failure: Exception | None = None
         for address in addresses:
             literal = f"[{address}]" if ":" in address else address
+            end = min(until, loop.time() + patience.connect + patience.read)
             try:
-                async with asyncio.timeout(patience.connect + patience.read):
+                async with asyncio.timeout_at(end) as limit:
                     return await self._session.get(
                         URL(f"{scheme}://{literal}:{port}{target}", encoded=True),
-                        headers={"Host": self._server.authority, **headers},
+                        headers=own,
                         server_hostname=host if scheme == "https" else None,
                         allow_redirects=False,
-                        timeout=timeout,
+                        timeout=_limits(patience.connect),
                     )
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 failure = error
             except (aiohttp.ClientError, OSError) as error:
-                raise Unreachable(f"{self._server.authority} does not answer: {_words(error)}") from error
-        raise NotConnected(f"{self._server.authority} cannot be reached: {_words(failure)}") from failure
+                if limit.expired() and end == until:
+                    raise
+                raise Unreachable(f"{self._authority} does not answer: {_words(error)}") from error
+        raise NotConnected(f"{self._authority} cannot be reached: {_words(failure)}") from failure
+
+
+@lru_cache(maxsize=16)
+def _limits(connect: float) -> aiohttp.ClientTimeout:
+    # No `sock_read`: the library goes on counting on connections that nobody uses, and fails their next answer.
+    return aiohttp.ClientTimeout(sock_connect=connect, sock_read=None)
 
 
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The addresses of names, remembered for half a minute: one question for all who ask at the same time.
 
-Whoever connects judges the addresses anew each time (`shared.outgoing`), so what is remembered opens nothing. To ask
+Whoever connects judges the addresses each time (`shared.outgoing`), so what is remembered opens nothing. To ask
 for every request is to ask hundreds of times at once, and where a resolver drops some, each of these waits for seconds.
 """
 
@@ -20,6 +20,7 @@ _MOST = 256
 class _Known:
     until: float
     asking: asyncio.Task[list[str]]
+    addresses: list[str] | None = None
 
 
 class Resolver:
@@ -27,6 +28,13 @@ class Resolver:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int], _Known] = {}
+
+    def known(self, host: str, port: int) -> list[str] | None:
+        """Return the addresses of a name that are remembered, None when it must be asked for."""
+        known = self._known.get((host, port))
+        if known is None or known.until <= asyncio.get_running_loop().time():
+            return None
+        return known.addresses
 
     async def addresses(self, host: str, port: int) -> list[str]:
         """Return the addresses of a name, in the order in which the system prefers them.
@@ -43,7 +51,8 @@ class Resolver:
             known = _Known(now + KEPT, asyncio.create_task(_asked(host, port)))
             self._known[host, port] = known
         try:
-            return await asyncio.shield(known.asking)
+            known.addresses = await asyncio.shield(known.asking)
+            return known.addresses
         except (OSError, UnicodeError):
             self.forget(host, port)
             raise

@@ -53,7 +53,8 @@ class TestSent:
         assert heard.requests == []
 
     async def test_no_other_header(self, outgoing: Outgoing, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        """Neither cookies of an answer before, nor what the environment says of proxies and passwords."""
+        """Neither cookies of an answer before, nor what the environment says of proxies and passwords; no answer is
+        asked for that is packed."""
         (tmp_path / "netrc").write_text("default login me password secret\n")
         monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
@@ -62,7 +63,7 @@ class TestSent:
         async with plain_server(answer) as (port, heard):
             for _ in range(2):
                 await read_all(outgoing, f"http://127.0.0.1:{port}/")
-        fields = {f"Host: 127.0.0.1:{port}".lower(), f"user-agent: {USER_AGENT}"}
+        fields = {f"host: 127.0.0.1:{port}", f"user-agent: {USER_AGENT}", "accept: */*", "accept-encoding: identity"}
         for request in heard.requests[0]:
             assert {line.lower() for line in request.decode().split("\r\n")[1:] if line} == fields
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 
 from shared.outgoing import Outgoing, Patience, Unreachable
+from shared.outgoing_connections import AT_ONCE
 from shared.outside import LOOPBACK, Outside
 from tests.support.plain_server import HELLO, Serve, failure_of, plain_server, read_all
 
@@ -92,6 +94,34 @@ class TestHostile:
             with pytest.raises(Unreachable, match=r"did not answer within 0\.3 s"):
                 async with outgoing.get(f"http://127.0.0.1:{port}/", {}, patience=Patience(head=0.3)):
                     pass
+
+    async def test_all_waiting_for_a_head_has_one_end(
+        self, outgoing: Outgoing, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """For the addresses of a name, for a connection that is free, and for redirects that each come in time."""
+
+        async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(0.2)
+            writer.write(b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n")
+
+        async def nobody_knows(*_: object, **__: object) -> list[object]:
+            await asyncio.sleep(30)
+            return []
+
+        async def is_too_long(url: str) -> None:
+            with pytest.raises(Unreachable, match=r"did not answer within 0\.3 s") as caught:
+                async with outgoing.get(url, {}, patience=Patience(head=0.3)):
+                    pass
+            assert not caught.value.crowded
+
+        async with plain_server(serve=serve) as (port, _):
+            await is_too_long(f"http://127.0.0.1:{port}/")
+        async with plain_server(HELLO) as (port, _), AsyncExitStack() as stack:
+            for _ in range(AT_ONCE):
+                await stack.enter_async_context(outgoing.get(f"http://127.0.0.1:{port}/", {}))
+            await is_too_long(f"http://127.0.0.1:{port}/")
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nobody_knows)
+        await is_too_long("http://index.test/")
 
     async def test_a_slow_reader_makes_the_server_wait(self, outgoing: Outgoing) -> None:
         """Of a body that nobody takes, little is held here."""
