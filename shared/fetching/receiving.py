@@ -101,7 +101,7 @@ class Receiver:
             said = _length_of(answer)
             if said is not None and wanted.length not in (None, said):
                 await self._alarm(wanted, f"it has {said} bytes and not {wanted.length}")
-            await self._write(wanted, flight, _after(answer.chunks(), at))
+            await self._write(wanted, flight, _after(answer.chunks(), at) if at else answer.chunks())
 
     async def _write(self, wanted: Wanted, flight: Flight, chunks: AsyncIterator[bytes]) -> None:
         """Write a body as it arrives, bounded in length, and in the time that a length may take."""
@@ -118,10 +118,11 @@ class Receiver:
 
     def _authorization(self, wanted: Wanted) -> str | None:
         """Return the mirror's credentials, for its own place and no other."""
-        options = wanted.mirror.mirror
-        if options is None or options.url is None or server_of(options.url) != server_of(wanted.url):
+        options, secrets = wanted.mirror.mirror, self._resources.settings.mirrors.credentials
+        given = authorization_for(secrets, wanted.mirror.name, wanted.url)
+        if given is None or options is None or options.url is None:
             return None
-        return authorization_for(self._resources.settings.mirrors.credentials, wanted.mirror.name, wanted.url)
+        return given if server_of(options.url) == server_of(wanted.url) else None
 
     async def _alarm(self, wanted: Wanted, why: str) -> None:
         """Tell operators that an upstream sends other bytes than its page says.
