@@ -6,8 +6,8 @@ changed breaks a client. Source: architecture section 11.8.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,4 +95,6 @@ def _unconnected() -> Iterator[Resources]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
+    arguments = argparse.ArgumentParser(prog="python -m deploy.openapi", description="Write the descriptions.")
+    arguments.add_argument("folder", nargs="?", type=Path, default=FOLDER)
+    main(arguments.parse_args().folder)
