@@ -328,10 +328,13 @@ class Mirroring:
         """Keep another page than before; tells of digests that changed.
 
         Args:
-            later: as for `one_by_one`.
+            later: whether nobody waits for it: it is kept together with others then.
         """
         engine = self._resources.engine
-        async with engine.begin() if changed else one_by_one(engine, later=later) as connection:
+        if later and not changed:
+            await mirror_pages.keep(engine, subject.id, subject.project, page, turn)
+            return page.kept()
+        async with engine.begin() if changed else one_by_one(engine) as connection:
             for name, first, now in changed:
                 await audit.record(
                     connection,

@@ -7,7 +7,7 @@ Source: architecture section 11.6 ("a `fetch` row elects one process").
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,14 +18,13 @@ import structlog
 from sqlalchemy import (
     CTE,
     ColumnElement,
+    FromClause,
     Select,
     Text,
     Uuid,
-    bindparam,
+    any_,
     delete,
-    exists,
     func,
-    literal_column,
     or_,
     select,
     text,
@@ -34,12 +33,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.sql.dml import ReturningInsert
+from sqlalchemy.types import TypeEngine
 
 from countermark.core.names import NormalizedName
 from shared.catalogue.engine import CATALOGUE_AWAY, one_by_one
+from shared.catalogue.gathered import NUMBER, Gathered, asked_with
 from shared.catalogue.listener import Listener
-from shared.catalogue.prepared import Found, Prepared
+from shared.catalogue.prepared import Found
 from shared.catalogue.tables import Fetch
 from shared.ids import IndexId, new_uuid
 
@@ -69,6 +69,11 @@ TERM = timedelta(seconds=10)
 
 _RENEWED = TERM.total_seconds() / 3
 """Seconds after which a holder says again that it is at work."""
+
+
+Place = AsyncConnection | AsyncEngine
+"""Where a turn ends: on a connection; or with an engine, where nobody waits for it, together with others that end at
+about the same time."""
 
 
 def what_page(index_id: IndexId, project: str) -> str:
@@ -118,7 +123,7 @@ def what_object(key: str) -> str:
 class Looking:
     """A statement that looks for what is kept and takes the turn only where nothing is; see `looking`."""
 
-    statement: Prepared
+    statement: Gathered
     values: dict[str, Any]
 
 
@@ -143,23 +148,24 @@ class Turn:
             look: what need not be fetched where it is kept already: one question to Postgres instead of two.
         """
         mine = {"taken_what": self._what, "taken_holder": self._holder}
-        async with one_by_one(engine) as connection:
-            if look is None:
-                self.mine = bool(await _ACQUIRE.rows(connection, mine))
-                return
-            (self.found,) = await look.statement.rows(connection, {**look.values, **mine})
-            self.mine = self.found["taken"] is not None
+        if look is None:
+            taken = await _ACQUIRE.row(engine, mine)
+        else:
+            taken = self.found = await look.statement.row(engine, {**look.values, **mine})
+        self.mine = taken["taken"] is not None
 
-    async def end(
-        self, connection: AsyncConnection, statement: Prepared | None = None, values: dict[str, Any] | None = None
-    ) -> None:
+    async def end(self, at: Place, statement: Gathered | None = None, values: dict[str, Any] | None = None) -> None:
         """Give it up with what keeps what was fetched: those who wait wake when that commits.
 
         Args:
             statement: as `ending` returns it, with its values; None for nothing else.
         """
-        mine = {"ended_what": self._what, "ended_holder": self._holder}
-        await (_ENDING if statement is None else statement).rows(connection, {**(values or {}), **mine})
+        said = {**(values or {}), "ended_what": self._what, "ended_holder": self._holder}
+        statement = statement or _ENDING
+        if isinstance(at, AsyncEngine):
+            await statement.row(at, said)
+        else:
+            await statement.rows(at, [said])
         self._over = True
 
     async def leave(self, engine: AsyncEngine) -> None:
@@ -257,31 +263,47 @@ class Waiting:
                 event.set()
 
 
-def ending(*parts: ColumnElement[Any]) -> Prepared:
-    """Return a statement that gives up a turn and wakes those who wait, for `Turn.end`.
+_Types = Mapping[str, TypeEngine[Any]]
+"""Of a statement's parameters, by their names."""
+
+_SOON = 0.01
+"""Seconds for which the end of a turn waits for others, when nobody waits for it."""
+
+
+def ending(types: _Types, parts: Callable[[CTE], Iterable[ColumnElement[Any]]] = lambda _: ()) -> Gathered:
+    """Return a statement that gives up turns and wakes those who wait, for `Turn.end`.
+
+    Rows of `fetch` are locked in the order of their names, as taking turns does: no two processes wait for each other.
 
     Args:
-        parts: what it does besides.
+        types: of the parameters for `parts`.
+        parts: what it does besides; gets what `asked_with` returns.
     """
-    mine = (Fetch.what == bindparam("ended_what"), Fetch.holder == bindparam("ended_holder"))
-    ended = delete(Fetch).where(*mine).returning(Fetch.what).cte()
+    asked = asked_with({**types, "ended_what": Text(), "ended_holder": Uuid()})
+    mine = select(asked.c.ended_what, asked.c.ended_holder).order_by(asked.c.ended_what).subquery("mine")
+    held = select(Fetch.what).where(Fetch.what == mine.c.ended_what, Fetch.holder == mine.c.ended_holder)
+    locked = held.with_for_update().lateral("locked")
+    over = select(locked.c.what).select_from(mine.join(locked, true())).cte("over")
+    of_those = Fetch.what == any_(func.array(select(over.c.what).scalar_subquery()))
+    ended = delete(Fetch).where(of_those).returning(Fetch.what).cte("ended")
     told = select(func.count(func.pg_notify(CHANNEL, ended.c.what))).scalar_subquery()
-    return Prepared(select(told, *parts))
+    done = select(asked.c[NUMBER], told, *parts(asked)).select_from(asked).order_by(asked.c[NUMBER])
+    return Gathered(done, [*types, "ended_what", "ended_holder"], patience=_SOON)
 
 
-def telling(kept: CTE, parameter: str) -> ColumnElement[int]:
-    """Return a part of a statement that notifies every process, if there is a row of `kept`.
+def telling(notice: ColumnElement[str], kept: FromClause) -> ColumnElement[int]:
+    """Return a part of a statement that notifies every process of each row of `kept`.
 
     Args:
-        parameter: name of the statement's parameter that is the notification.
+        notice: what it is told.
     """
-    return select(func.count(func.pg_notify(CHANNEL, bindparam(parameter)))).select_from(kept).scalar_subquery()
+    return select(func.count(func.pg_notify(CHANNEL, notice))).select_from(kept).scalar_subquery()
 
 
 RELAXED: ColumnElement[str] = func.set_config("synchronous_commit", "off", True)
 """A part of a statement: what is kept of an upstream does not wait for the disk, since it can be asked for again."""
 
-_ENDING = ending()
+_ENDING = ending({})
 
 
 async def announce(connection: AsyncConnection, what: str) -> None:
@@ -289,38 +311,51 @@ async def announce(connection: AsyncConnection, what: str) -> None:
     await connection.execute(text("select pg_notify(:channel, :what)"), {"channel": CHANNEL, "what": what})
 
 
-def _acquired(unless: CTE | None = None) -> ReturningInsert[Any]:
-    """Return what takes a turn that nobody has.
-
-    Args:
-        unless: rows in whose presence it is not taken.
-    """
-    until = func.now() + TERM
-    what, holder = bindparam("taken_what", type_=Text), bindparam("taken_holder", type_=Uuid)
-    row = select(what, holder, until)
-    if unless is not None:
-        row = row.where(~exists(select(literal_column("1")).select_from(unless)))
-    taken = insert(Fetch).from_select(["what", "holder", "until"], row, include_defaults=False)
-    free = or_(Fetch.until < func.now(), Fetch.holder == taken.excluded.holder)
-    values = {"holder": taken.excluded.holder, "until": until}
-    return taken.on_conflict_do_update(index_elements=[Fetch.what], set_=values, where=free).returning(Fetch.what)
-
-
-def looking(kept: Select[*tuple[Any, ...]], *also: ColumnElement[Any]) -> Prepared:
+def looking(
+    types: _Types,
+    kept: Callable[[CTE], Select[*tuple[Any, ...]]],
+    also: Callable[[CTE], Iterable[ColumnElement[Any]]] = lambda _: (),
+) -> Gathered:
     """Return a statement that looks for what is kept, and takes the turn to fetch it only where that is nothing.
 
-    It answers with one row: the columns of `kept`, all None where nothing is, those of `also`, and `taken`, which is
-    None where the turn is not this one's. What another process keeps at the same moment may be missed: whoever has the
-    turn is to look again where it matters.
+    It answers each who asks with one row: the columns of `kept`, all None where nothing is, those of `also`, and
+    `taken`, which is None where the turn is not this one's. What another process keeps at the same moment may be
+    missed: whoever has the turn is to look again where it matters.
 
     Args:
-        kept: finds at most one row.
+        types: of the parameters for `kept` and `also`, which get what `asked_with` returns.
+        kept: finds at most one row for each who asks.
         also: columns that do not depend on what is kept.
     """
-    there = kept.cte("there")
-    taken = _acquired(there).cte("taken")
-    always = select(literal_column("1")).subquery("always").outerjoin(there, true())
-    return Prepared(select(there, *also, select(taken.c.what).scalar_subquery().label("taken")).select_from(always))
+    asked = asked_with({**types, **_TAKING})
+    # As many look-ups by key as ask, however few rows there were when Postgres planned it.
+    one = kept(asked).limit(1).lateral("one")
+    there = select(asked.c[NUMBER], *one.c).select_from(asked.join(one, true())).cte("there")
+    taken = _taken(asked, asked.c[NUMBER].not_in(select(there.c[NUMBER])))
+    found = [column for column in there.c if column.name != NUMBER]
+    of_each = asked.outerjoin(there, there.c[NUMBER] == asked.c[NUMBER])
+    of_each = of_each.outerjoin(taken, taken.c.what == asked.c.taken_what)
+    answer = select(*found, *also(asked), taken.c.what.label("taken")).select_from(of_each)
+    return Gathered(answer.order_by(asked.c[NUMBER]), [*types, *_TAKING])
 
 
-_ACQUIRE = Prepared(_acquired())
+def _taken(asked: CTE, *where: ColumnElement[bool]) -> CTE:
+    """Return the turns that are taken: those that nobody has, in the order of their names, as `ending` has it."""
+    until = func.now() + TERM
+    row = select(asked.c.taken_what, asked.c.taken_holder, until).where(*where).order_by(asked.c.taken_what)
+    new = insert(Fetch).from_select(["what", "holder", "until"], row, include_defaults=False)
+    free = or_(Fetch.until < func.now(), Fetch.holder == new.excluded.holder)
+    values = {"holder": new.excluded.holder, "until": until}
+    got = new.on_conflict_do_update(index_elements=[Fetch.what], set_=values, where=free)
+    return got.returning(Fetch.what).cte("taken")
+
+
+def _acquiring() -> Gathered:
+    asked = asked_with(_TAKING)
+    taken = _taken(asked)
+    of_each = asked.outerjoin(taken, taken.c.what == asked.c.taken_what)
+    return Gathered(select(taken.c.what.label("taken")).select_from(of_each).order_by(asked.c[NUMBER]), _TAKING)
+
+
+_TAKING: _Types = {"taken_what": Text(), "taken_holder": Uuid()}
+_ACQUIRE = _acquiring()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, bindparam, func, literal_column, select
+from sqlalchemy import ARRAY, ColumnElement, DateTime, Uuid, any_, bindparam, func, literal_column, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
@@ -19,7 +19,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from countermark.core.digest import Sha256
 from countermark.core.names import NormalizedName
 from shared.catalogue.fetches import CHANGED, Looking, announce, looking, what_page
-from shared.catalogue.mirror_pages import THIS, KeptPage, MirrorId, page_of, values_of
+from shared.catalogue.mirror_pages import OF_PAGE, THIS, KeptPage, MirrorId, page_of, this_of, values_of
 from shared.catalogue.prepared import Found, Prepared
 from shared.catalogue.tables import MirrorFault, MirrorPage
 from shared.formats.python.origins import Origins
@@ -112,23 +112,27 @@ def _withdrawn(row: Found) -> Withdrawn:
     return {Sha256(sha256): until for sha256, until in gone}
 
 
-def _gone(*of_page: ColumnElement[bool]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+def _gone(now: ColumnElement[Any], *of_page: ColumnElement[bool]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
     """Return two columns: digests and moments of what a page does not announce now."""
 
     def listed(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
         found = func.array_agg(aggregate_order_by(column, MirrorFault.sha256))
-        return select(found).where(*of_page, MirrorFault.until > bindparam("now")).scalar_subquery()
+        return select(found).where(*of_page, MirrorFault.until > now).scalar_subquery()
 
     return listed(MirrorFault.sha256).label("gone"), listed(MirrorFault.until).label("gone_until")
 
 
 _KEYS = {MirrorFault.index_id: "of_index_id", MirrorFault.life: "of_life", MirrorFault.project: "of_project"}
-_PAGE = select(*MirrorPage.__table__.columns).where(THIS)
-_GONE = _gone(*(column == bindparam(name) for column, name in _KEYS.items()))
+_NOW = bindparam("now", type_=DateTime(timezone=True))
+_GONE = _gone(_NOW, *(column == bindparam(name) for column, name in _KEYS.items()))
 # One row, whether a page is kept or not.
 _ALWAYS = select(literal_column("1")).subquery().outerjoin(MirrorPage, THIS)
 _BOTH = Prepared(select(*MirrorPage.__table__.columns, *_GONE).select_from(_ALWAYS))
-_UNLESS_ASKED = looking(_PAGE, *_GONE)
+_UNLESS_ASKED = looking(
+    {**OF_PAGE, "now": _NOW.type},
+    lambda asked: select(*MirrorPage.__table__.columns).where(this_of(asked)),
+    lambda asked: _gone(asked.c.now, *(column == asked.c[name] for column, name in _KEYS.items())),
+)
 _WITHDRAWN = Prepared(
     select(MirrorFault.index_id, MirrorFault.life, MirrorFault.sha256, MirrorFault.until).where(
         MirrorFault.index_id == any_(bindparam("ids", type_=ARRAY(Uuid))),
@@ -140,6 +144,7 @@ _ORIGINS = Prepared(
     select(
         *(MirrorPage.index_id, MirrorPage.life, MirrorPage.origins, MirrorPage.changed_at, MirrorPage.fresh_until),
         *_gone(
+            _NOW,
             MirrorFault.index_id == MirrorPage.index_id,
             MirrorFault.life == MirrorPage.life,
             MirrorFault.project == MirrorPage.project,

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, bindparam, delete, func, select, update
+from sqlalchemy import CTE, ColumnElement, Select, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.digest import Length, Sha256
-from shared.catalogue.fetches import RELAXED, Looking, Turn, ending, looking
+from shared.catalogue.fetches import RELAXED, Looking, Place, Turn, ending, looking
+from shared.catalogue.gathered import NUMBER, Gathered, asked_with
 from shared.catalogue.prepared import Found, Prepared
 from shared.catalogue.tables import MirrorFile
 from shared.objects.interface import Key
@@ -61,12 +62,12 @@ async def note_stored(connection: AsyncConnection, key: Key, kept: Kept, now: da
 
     This does not wait for the disk: bytes without a row are fetched again at the worst.
     """
-    await _STORED.rows(connection, _values(key, kept, now))
+    await _STORED.rows(connection, [_values(key, kept, now)])
 
 
-async def note_fetched(connection: AsyncConnection, key: Key, kept: Kept, now: datetime, turn: Turn) -> None:
+async def note_fetched(at: Place, key: Key, kept: Kept, now: datetime, turn: Turn) -> None:
     """As `note_stored`, and end the turn in which the bytes were fetched."""
-    await turn.end(connection, _FETCHED, _values(key, kept, now))
+    await turn.end(at, _FETCHED, _values(key, kept, now))
 
 
 async def note_used(connection: AsyncConnection, keys: Collection[Key], now: datetime) -> None:
@@ -127,19 +128,28 @@ def _values(key: Key, kept: Kept, now: datetime) -> dict[str, object]:
     return {"new_key": key, "new_sha256": kept.sha256, "new_length": kept.length, "new_stored_at": now}
 
 
-def _stored() -> CTE:
-    told: dict[str, Any] = {name: bindparam(f"new_{name}") for name in ("key", "sha256", "length", "stored_at")}
-    row = insert(MirrorFile).values({**told, "used_at": told["stored_at"], "evicting_at": None})
-    changed = {name: row.excluded[name] for name in ("sha256", "length", "stored_at", "used_at", "evicting_at")}
-    kept = row.on_conflict_do_update(index_elements=[MirrorFile.key], set_=changed)
-    return kept.returning(MirrorFile.key).cte()
+def _storing(asked: CTE) -> Sequence[ColumnElement[Any]]:
+    told = {name: asked.c[f"new_{name}"] for name in _NEW}
+    rows = select(*told.values(), told["stored_at"]).order_by(told["key"])
+    new = insert(MirrorFile).from_select([*told, "used_at"], rows, include_defaults=False)
+    changed = {name: new.excluded[name] for name in ("sha256", "length", "stored_at", "used_at", "evicting_at")}
+    kept = new.on_conflict_do_update(index_elements=[MirrorFile.key], set_=changed)
+    count = select(func.count()).select_from(kept.returning(MirrorFile.key).cte("kept"))
+    return count.scalar_subquery(), RELAXED
 
 
-def _count(rows: CTE) -> ColumnElement[int]:
-    return select(func.count()).select_from(rows).scalar_subquery()
+def _stored() -> Gathered:
+    asked = asked_with(_TYPES)
+    return Gathered(select(asked.c[NUMBER], *_storing(asked)).order_by(asked.c[NUMBER]), _TYPES)
 
 
-_ONE = select(MirrorFile.sha256, MirrorFile.length, MirrorFile.evicting_at).where(MirrorFile.key == bindparam("of"))
-_KEPT, _UNLESS_KEPT = Prepared(_ONE), looking(_ONE)
-_STORED = Prepared(select(_count(_stored()), RELAXED))
-_FETCHED = ending(_count(_stored()), RELAXED)
+def _kept(key: ColumnElement[str]) -> Select[*tuple[Any, ...]]:
+    return select(MirrorFile.sha256, MirrorFile.length, MirrorFile.evicting_at).where(MirrorFile.key == key)
+
+
+_COLUMNS = MirrorFile.__table__.columns
+_NEW = ("key", "sha256", "length", "stored_at")
+_TYPES = {f"new_{name}": _COLUMNS[name].type for name in _NEW}
+_KEPT = Prepared(_kept(bindparam("of")))
+_UNLESS_KEPT = looking({"of": _COLUMNS["key"].type}, lambda asked: _kept(asked.c.of))
+_STORED, _FETCHED = _stored(), ending(_TYPES, _storing)

@@ -12,12 +12,13 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import CTE, ColumnElement, Text, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import TypeEngine
 
 from countermark.core.names import NormalizedName
-from shared.catalogue.fetches import CHANGED, RELAXED, Turn, announce, ending, telling, what_page
+from shared.catalogue.fetches import CHANGED, RELAXED, Place, Turn, announce, ending, telling, what_page
 from shared.catalogue.prepared import Found, Prepared
 from shared.catalogue.tables import MirrorPage
 from shared.ids import IndexId
@@ -158,9 +159,7 @@ async def kept_pages(
     return {index_id: page for index_id, page in found if page is not None}
 
 
-async def keep(
-    connection: AsyncConnection, mirror: MirrorId, project: NormalizedName, page: NewPage, turn: Turn
-) -> None:
+async def keep(at: Place, mirror: MirrorId, project: NormalizedName, page: NewPage, turn: Turn) -> None:
     """Keep a page unless a newer answer is there already, and end the turn; tells every process when this commits."""
     values = {
         "new_document": page.document,
@@ -176,7 +175,7 @@ async def keep(
         "new_fresh_until": page.fresh_until,
         "notice": f"{CHANGED}{what_page(mirror.id, project)} {page.asked_at.isoformat()}",
     }
-    await turn.end(connection, _KEEP, {**values_of(mirror, project), **values})
+    await turn.end(at, _KEEP, {**values_of(mirror, project), **values})
 
 
 async def confirm(
@@ -250,32 +249,48 @@ _KEYS = ("index_id", "life", "project")
 _FRESH = ("etag", "checked_at", "fresh_until")
 _TOLD = ("document", "origins", "seen", "newest_at", "oldest_at", "upstream", "serial", "changed_at", *_FRESH)
 _NO_FAILURE = dict.fromkeys(("failing_since", "failure", "retry_at"))
-THIS = and_(*(getattr(MirrorPage, key) == bindparam(f"of_{key}") for key in _KEYS))
+_COLUMNS = MirrorPage.__table__.columns
+THIS = and_(*(_COLUMNS[key] == bindparam(f"of_{key}") for key in _KEYS))
 """The row of a page."""
 
-_PAGE = select(*MirrorPage.__table__.columns).where(THIS)
+OF_PAGE = {f"of_{key}": _COLUMNS[key].type for key in _KEYS}
+"""Types of `values_of`."""
+
+_PAGE = select(*_COLUMNS).where(THIS)
 _KEPT, _LOCKED = Prepared(_PAGE), Prepared(_PAGE.with_for_update())
 
 
-def _keeping() -> Prepared:
-    values: dict[str, Any] = {key: bindparam(f"of_{key}") for key in _KEYS} | {
-        name: bindparam(f"new_{name}") for name in _TOLD
-    }
-    new = insert(MirrorPage).values({**values, **_NO_FAILURE})
+def this_of(asked: CTE) -> ColumnElement[bool]:
+    """Return as `THIS` the rows of the pages that are asked for with `values_of`."""
+    return and_(*(_COLUMNS[key] == asked.c[f"of_{key}"] for key in _KEYS))
+
+
+def _new_of(names: Sequence[str]) -> dict[str, TypeEngine[Any]]:
+    return {f"new_{name}": _COLUMNS[name].type for name in names}
+
+
+def _keeping(asked: CTE) -> Sequence[ColumnElement[Any]]:
+    values = {key: asked.c[f"of_{key}"] for key in _KEYS} | {name: asked.c[f"new_{name}"] for name in _TOLD}
+    rows = select(*values.values()).order_by(*(values[key] for key in _KEYS))
+    new = insert(MirrorPage).from_select(list(values), rows, include_defaults=False)
+    keys = [_COLUMNS[key] for key in _KEYS]
     kept = new.on_conflict_do_update(
-        index_elements=[getattr(MirrorPage, key) for key in _KEYS],
+        index_elements=keys,
         set_={name: getattr(new.excluded, name) for name in (*_TOLD, *_NO_FAILURE)},
         where=MirrorPage.checked_at <= new.excluded.checked_at,
     )
-    return ending(telling(kept.returning(MirrorPage.project).cte(), "notice"), RELAXED)
+    told = kept.returning(*keys).cte("kept")
+    of_those = and_(*(told.c[key] == asked.c[f"of_{key}"] for key in _KEYS))
+    return telling(asked.c.notice, asked.join(told, of_those)), RELAXED
 
 
-def _confirming() -> Prepared:
-    told: dict[str, Any] = {name: bindparam(f"new_{name}") for name in _FRESH}
+def _confirming(asked: CTE) -> Sequence[ColumnElement[Any]]:
+    told = {name: asked.c[f"new_{name}"] for name in _FRESH}
     older = MirrorPage.checked_at <= told["checked_at"]
-    confirmed = update(MirrorPage).where(THIS, older).values({**told, **_NO_FAILURE})
-    count = select(func.count()).select_from(confirmed.returning(MirrorPage.project).cte())
-    return ending(count.scalar_subquery(), RELAXED)
+    confirmed = update(MirrorPage).where(this_of(asked), older).values({**told, **_NO_FAILURE})
+    count = select(func.count()).select_from(confirmed.returning(MirrorPage.project).cte("confirmed"))
+    return count.scalar_subquery(), RELAXED
 
 
-_KEEP, _CONFIRM = _keeping(), _confirming()
+_KEEP = ending({**OF_PAGE, **_new_of(_TOLD), "notice": Text()}, _keeping)
+_CONFIRM = ending({**OF_PAGE, **_new_of(_FRESH)}, _confirming)

@@ -60,10 +60,13 @@ class Keeping:
 
         Args:
             turn: in which they were fetched; ended with this if it is this process's.
-            later: as for `one_by_one`.
+            later: whether nobody waits for it: it is noted together with others then.
         """
         now = self.clock.now()
-        async with one_by_one(self.engine, later=later) as connection:
+        if later and turn is not None and turn.mine:
+            await mirror_files.note_fetched(self.engine, wanted.key, kept, now, turn)
+            return
+        async with one_by_one(self.engine) as connection:
             if turn is not None and turn.mine:
                 await mirror_files.note_fetched(connection, wanted.key, kept, now, turn)
             else:
