@@ -105,10 +105,9 @@ def wanted_page(notice: str) -> PageNotice | None:
 
 
 def _page_after(word: str, notice: str) -> PageNotice | None:
-    kind, _, rest = notice.removeprefix(word).partition(":")
-    index_id, _, named = rest.partition(":")
-    if not notice.startswith(word) or kind != "page":
+    if not notice.startswith(f"{word}page:"):
         return None
+    index_id, _, named = notice.removeprefix(f"{word}page:").partition(":")
     project, _, at = named.partition(" ")
     moment = datetime.fromisoformat(at) if at else None
     return PageNotice(IndexId(UUID(index_id)), NormalizedName(project), moment)

@@ -89,13 +89,16 @@ class Listener:
                 try:
                     # Not `asyncio.wait_for`: on Python 3.11 it loses a cancellation that arrives with a notification.
                     async with asyncio.timeout(max(0.0, next_tick - loop.time())):
-                        channel, payload = await arrived.get()
+                        some = [await arrived.get()]
                 except TimeoutError:
                     next_tick = loop.time() + self._tick
                     await self._wake_all()
                     continue
-                for wake in self._subscribers.get(channel, ()):
-                    await wake(payload)
+                # They come together, as what is done together commits.
+                some += [arrived.get_nowait() for _ in range(arrived.qsize())]
+                for channel, payload in some:
+                    for wake in self._subscribers.get(channel, ()):
+                        await wake(payload)
         finally:
             connection.terminate()
 
