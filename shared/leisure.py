@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 
 from shared.turnstile import Turnstile
 
@@ -71,24 +70,31 @@ class Leisure:
         """Until when each waits, and what wakes it."""
         self._timer: asyncio.TimerHandle | None = None
 
-    @asynccontextmanager
-    async def put_off(self, weight: int, hurry: Hurry) -> AsyncIterator[None]:
+    def put_off(self, weight: int, hurry: Hurry) -> AbstractAsyncContextManager[None]:
         """Have something done when no request began for `QUIET`, in the order of arrival, after `longest` in any case;
         or at once, where more waits already than memory is to be taken for, or somebody waits for it.
 
         Args:
             weight: bytes that are held until it is done.
         """
+        return _PutOff(self, weight, hurry)
+
+    async def waited(self, weight: int, hurry: Hurry) -> bool:
+        """Wait as `put_off` says; returns whether that was put off, and is to be let go of when it is done."""
         if hurry.asked or self._held + weight > MOST:
-            yield
-            return
+            return False
         self._held += weight
         try:
             await self._time(hurry)
-            yield
-        finally:
-            self._held -= weight
-            self._done.set()
+        except BaseException:
+            self.let_go(weight)
+            raise
+        return True
+
+    def let_go(self, weight: int) -> None:
+        """Note that something is done that was put off."""
+        self._held -= weight
+        self._done.set()
 
     async def end(self) -> None:
         """Have everything done that was put off, for a process that ends; what takes longer than 2 s is left."""
@@ -126,3 +132,21 @@ class Leisure:
                 left -= 1
         if self._waiting:
             self._look_in(_STEP if now >= quiet_at else min(quiet_at, self._waiting[0][0]) - now)
+
+
+class _PutOff:
+    """What is put off, while a block lasts."""
+
+    __slots__ = ("_hurry", "_leisure", "_waited", "_weight")
+
+    def __init__(self, leisure: Leisure, weight: int, hurry: Hurry) -> None:
+        self._leisure = leisure
+        self._weight = weight
+        self._hurry = hurry
+
+    async def __aenter__(self) -> None:
+        self._waited = await self._leisure.waited(self._weight, self._hurry)
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._waited:
+            self._leisure.let_go(self._weight)

@@ -7,8 +7,8 @@ Source: architecture section 11.6 ("a `fetch` row elects one process").
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -193,27 +193,39 @@ class Turn:
             await asyncio.sleep(_RENEWED)
 
 
-@asynccontextmanager
-async def turn(engine: AsyncEngine, what: str, look: Looking | None = None) -> AsyncIterator[Turn]:
-    """Take the turn to fetch something, and keep it until the block is left; yields one that is not `mine` when
-    somebody else has it.
+def turn(engine: AsyncEngine, what: str, look: Looking | None = None) -> AbstractAsyncContextManager[Turn]:
+    """Return what takes the turn to fetch something, and keeps it until the block is left; yields one that is not
+    `mine` when somebody else has it.
 
     Leaving it wakes those who wait, whether it was fetched or not.
 
     Args:
         look: as for `Turn.take`.
     """
-    one = Turn(what, mine=False)
-    await one.take(engine, look)
-    if not one.mine:
-        yield one
-        return
-    keeping = _Keeping(one, engine)
-    try:
-        yield one
-    finally:
-        await keeping.end()
-        await one.leave(engine)
+    return _Taking(engine, what, look)
+
+
+class _Taking:
+    """A turn while a block lasts."""
+
+    __slots__ = ("_engine", "_keeping", "_look", "_turn")
+
+    def __init__(self, engine: AsyncEngine, what: str, look: Looking | None) -> None:
+        self._engine = engine
+        self._look = look
+        self._turn = Turn(what, mine=False)
+        self._keeping: _Keeping | None = None
+
+    async def __aenter__(self) -> Turn:
+        await self._turn.take(self._engine, self._look)
+        if self._turn.mine:
+            self._keeping = _Keeping(self._turn, self._engine)
+        return self._turn
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._keeping is not None:
+            await self._keeping.end()
+            await self._turn.leave(self._engine)
 
 
 class _Keeping:
