@@ -7,7 +7,7 @@ Source: architecture section 11.6 ("a `fetch` row elects one process").
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -33,11 +33,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.types import TypeEngine
 
 from countermark.core.names import NormalizedName
 from shared.catalogue.engine import CATALOGUE_AWAY, one_by_one
-from shared.catalogue.gathered import NUMBER, Gathered, asked_with
+from shared.catalogue.gathered import NUMBER, Gathered, Types
 from shared.catalogue.listener import Listener
 from shared.catalogue.prepared import Found
 from shared.catalogue.tables import Fetch
@@ -274,32 +273,31 @@ class Waiting:
                 event.set()
 
 
-_Types = Mapping[str, TypeEngine[Any]]
-"""Of a statement's parameters, by their names."""
-
 _SOON = 0.01
 """Seconds for which the end of a turn waits for others, when nobody waits for it."""
 
 
-def ending(types: _Types, parts: Callable[[CTE], Iterable[ColumnElement[Any]]] = lambda _: ()) -> Gathered:
+def ending(types: Types, parts: Callable[[CTE], Iterable[ColumnElement[Any]]] = lambda _: ()) -> Gathered:
     """Return a statement that gives up turns and wakes those who wait, for `Turn.end`.
 
     Rows of `fetch` are locked in the order of their names, as taking turns does: no two processes wait for each other.
 
     Args:
         types: of the parameters for `parts`.
-        parts: what it does besides; gets what `asked_with` returns.
+        parts: what it does besides; gets the table of those who ask (see `Gathered`).
     """
-    asked = asked_with({**types, "ended_what": Text(), "ended_holder": Uuid()})
-    mine = select(asked.c.ended_what, asked.c.ended_holder).order_by(asked.c.ended_what).subquery("mine")
-    held = select(Fetch.what).where(Fetch.what == mine.c.ended_what, Fetch.holder == mine.c.ended_holder)
-    locked = held.with_for_update().lateral("locked")
-    over = select(locked.c.what).select_from(mine.join(locked, true())).cte("over")
-    of_those = Fetch.what == any_(func.array(select(over.c.what).scalar_subquery()))
-    ended = delete(Fetch).where(of_those).returning(Fetch.what).cte("ended")
-    told = select(func.count(func.pg_notify(CHANNEL, ended.c.what))).scalar_subquery()
-    done = select(asked.c[NUMBER], told, *parts(asked)).select_from(asked).order_by(asked.c[NUMBER])
-    return Gathered(done, [*types, "ended_what", "ended_holder"], patience=_SOON)
+
+    def build(asked: CTE) -> Select[*tuple[Any, ...]]:
+        mine = select(asked.c.ended_what, asked.c.ended_holder).order_by(asked.c.ended_what).subquery("mine")
+        held = select(Fetch.what).where(Fetch.what == mine.c.ended_what, Fetch.holder == mine.c.ended_holder)
+        locked = held.with_for_update().lateral("locked")
+        over = select(locked.c.what).select_from(mine.join(locked, true())).cte("over")
+        of_those = Fetch.what == any_(func.array(select(over.c.what).scalar_subquery()))
+        ended = delete(Fetch).where(of_those).returning(Fetch.what).cte("ended")
+        told = select(func.count(func.pg_notify(CHANNEL, ended.c.what))).scalar_subquery()
+        return select(asked.c[NUMBER], told, *parts(asked)).select_from(asked).order_by(asked.c[NUMBER])
+
+    return Gathered({**types, "ended_what": Text(), "ended_holder": Uuid()}, build, patience=_SOON)
 
 
 def telling(notice: ColumnElement[str], kept: FromClause) -> ColumnElement[int]:
@@ -323,7 +321,7 @@ async def announce(connection: AsyncConnection, what: str) -> None:
 
 
 def looking(
-    types: _Types,
+    types: Types,
     kept: Callable[[CTE], Select[*tuple[Any, ...]]],
     also: Callable[[CTE], Iterable[ColumnElement[Any]]] = lambda _: (),
 ) -> Gathered:
@@ -334,20 +332,23 @@ def looking(
     missed: whoever has the turn is to look again where it matters.
 
     Args:
-        types: of the parameters for `kept` and `also`, which get what `asked_with` returns.
+        types: of the parameters for `kept` and `also`, which get the table of those who ask (see `Gathered`).
         kept: finds at most one row for each who asks.
         also: columns that do not depend on what is kept.
     """
-    asked = asked_with({**types, **_TAKING})
-    # As many look-ups by key as ask, however few rows there were when Postgres planned it.
-    one = kept(asked).limit(1).lateral("one")
-    there = select(asked.c[NUMBER], *one.c).select_from(asked.join(one, true())).cte("there")
-    taken = _taken(asked, asked.c[NUMBER].not_in(select(there.c[NUMBER])))
-    found = [column for column in there.c if column.name != NUMBER]
-    of_each = asked.outerjoin(there, there.c[NUMBER] == asked.c[NUMBER])
-    of_each = of_each.outerjoin(taken, taken.c.what == asked.c.taken_what)
-    answer = select(*found, *also(asked), taken.c.what.label("taken")).select_from(of_each)
-    return Gathered(answer.order_by(asked.c[NUMBER]), [*types, *_TAKING])
+
+    def build(asked: CTE) -> Select[*tuple[Any, ...]]:
+        # As many look-ups by key as ask, however few rows there were when Postgres planned it.
+        one = kept(asked).limit(1).lateral("one")
+        there = select(asked.c[NUMBER], *one.c).select_from(asked.join(one, true())).cte("there")
+        taken = _taken(asked, asked.c[NUMBER].not_in(select(there.c[NUMBER])))
+        found = [column for column in there.c if column.name != NUMBER]
+        of_each = asked.outerjoin(there, there.c[NUMBER] == asked.c[NUMBER])
+        of_each = of_each.outerjoin(taken, taken.c.what == asked.c.taken_what)
+        answer = select(*found, *also(asked), taken.c.what.label("taken")).select_from(of_each)
+        return answer.order_by(asked.c[NUMBER])
+
+    return Gathered({**types, **_TAKING}, build)
 
 
 def _taken(asked: CTE, *where: ColumnElement[bool]) -> CTE:
@@ -361,12 +362,11 @@ def _taken(asked: CTE, *where: ColumnElement[bool]) -> CTE:
     return got.returning(Fetch.what).cte("taken")
 
 
-def _acquiring() -> Gathered:
-    asked = asked_with(_TAKING)
+def _acquiring(asked: CTE) -> Select[*tuple[Any, ...]]:
     taken = _taken(asked)
     of_each = asked.outerjoin(taken, taken.c.what == asked.c.taken_what)
-    return Gathered(select(taken.c.what.label("taken")).select_from(of_each).order_by(asked.c[NUMBER]), _TAKING)
+    return select(taken.c.what.label("taken")).select_from(of_each).order_by(asked.c[NUMBER])
 
 
-_TAKING: _Types = {"taken_what": Text(), "taken_holder": Uuid()}
-_ACQUIRE = _acquiring()
+_TAKING: Types = {"taken_what": Text(), "taken_holder": Uuid()}
+_ACQUIRE = Gathered(_TAKING, _acquiring)

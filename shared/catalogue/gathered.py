@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import repeat
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import ARRAY, CTE, Engine, Executable, bindparam, column, func, select
+from sqlalchemy import ARRAY, CTE, Engine, Select, bindparam, column, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.types import TypeEngine
 
@@ -30,37 +30,32 @@ MOST = 100
 NUMBER = "n"
 """Name of the column that says whose row it is."""
 
+Types = Mapping[str, TypeEngine[Any]]
+"""Of a statement's parameters, by their names."""
+
 _Values = Mapping[str, Any]
 
 
-def asked_with(types: Mapping[str, TypeEngine[Any]]) -> CTE:
-    """Return what all ask with, as a table for a statement: a column for each parameter, and `NUMBER`.
-
-    Args:
-        types: of the parameters, by their names.
-    """
-    # Behind a `select` Postgres does not look how long they are: then one plan does for all, and is made once.
-    arrays = (select(bindparam(name, type_=ARRAY(kind))).scalar_subquery() for name, kind in types.items())
-    columns = (column(name, kind) for name, kind in types.items())
-    rows = func.unnest(*arrays).table_valued(*columns, with_ordinality=NUMBER, name="given").render_derived()
-    return select(*rows.c).cte("asked")
-
-
 class Gathered:
-    """A statement that answers with one row for each row of `asked_with`, in the order of `NUMBER`.
+    """A statement that answers each who asks with one row.
 
     It must do no harm when it is run once more with the same values.
     """
 
-    def __init__(self, statement: Executable, names: Iterable[str], *, patience: float | None = None) -> None:
+    def __init__(
+        self, types: Types, build: Callable[[CTE], Select[*tuple[Any, ...]]], *, patience: float | None = None
+    ) -> None:
         """
         Args:
-            names: of its parameters.
+            types: of its parameters, by their names.
+            build: returns it, whose rows are those of its argument in the order of `NUMBER`: a table with a column for
+                each parameter, and `NUMBER`.
             patience: seconds in which others may join before it is sent, where nobody waits for what it does: then
                 others go first at the connections, too (see `one_by_one`). None where somebody waits.
         """
-        self._statement = Prepared(statement)
-        self._names = tuple(names)
+        self._names = tuple(types)
+        # Who is alone spares Postgres and the driver the arrays: these take a third of the time.
+        self._of_one, self._of_many = Prepared(build(_one(types))), Prepared(build(_many(types)))
         self._patience = patience
         self._crowds: WeakKeyDictionary[Engine, _Crowd] = WeakKeyDictionary()
 
@@ -71,7 +66,9 @@ class Gathered:
             SQLAlchemyError: it failed, or the connection is gone.
             asyncpg.PostgresError: it failed.
         """
-        return await self._statement.rows(connection, {name: [one[name] for one in asked] for name in self._names})
+        if len(asked) == 1:
+            return await self._of_one.rows(connection, {name: asked[0][name] for name in self._names})
+        return await self._of_many.rows(connection, {name: [one[name] for one in asked] for name in self._names})
 
     async def row(self, engine: AsyncEngine, values: _Values) -> Found:
         """Return the row of one who asks, by a statement that others may share.
@@ -112,6 +109,21 @@ class Gathered:
         async with one_by_one(engine, later=self._patience is not None) as connection:
             (row,) = await self.rows(connection, [values])
         return row
+
+
+def _one(types: Types) -> CTE:
+    """Return what one asks with, as a table."""
+    columns = (bindparam(name, type_=kind).label(name) for name, kind in types.items())
+    return select(*columns, literal_column("1").label(NUMBER)).cte("asked")
+
+
+def _many(types: Types) -> CTE:
+    """Return what many ask with, as a table."""
+    # Behind a `select` Postgres does not look how long they are: then one plan does for all, and is made once.
+    arrays = (select(bindparam(name, type_=ARRAY(kind))).scalar_subquery() for name, kind in types.items())
+    columns = (column(name, kind) for name, kind in types.items())
+    rows = func.unnest(*arrays).table_valued(*columns, with_ordinality=NUMBER, name="given").render_derived()
+    return select(*rows.c).cte("asked")
 
 
 class _Told(Enum):

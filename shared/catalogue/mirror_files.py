@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from countermark.core.digest import Length, Sha256
 from shared.catalogue.fetches import RELAXED, Looking, Place, Turn, ending, looking
-from shared.catalogue.gathered import NUMBER, Gathered, asked_with
+from shared.catalogue.gathered import NUMBER, Gathered
 from shared.catalogue.prepared import Found, Prepared
 from shared.catalogue.tables import MirrorFile
 from shared.objects.interface import Key
@@ -138,9 +138,8 @@ def _storing(asked: CTE) -> Sequence[ColumnElement[Any]]:
     return count.scalar_subquery(), RELAXED
 
 
-def _stored() -> Gathered:
-    asked = asked_with(_TYPES)
-    return Gathered(select(asked.c[NUMBER], *_storing(asked)).order_by(asked.c[NUMBER]), _TYPES)
+def _stored(asked: CTE) -> Select[*tuple[Any, ...]]:
+    return select(asked.c[NUMBER], *_storing(asked)).order_by(asked.c[NUMBER])
 
 
 def _kept(key: ColumnElement[str]) -> Select[*tuple[Any, ...]]:
@@ -152,4 +151,4 @@ _NEW = ("key", "sha256", "length", "stored_at")
 _TYPES = {f"new_{name}": _COLUMNS[name].type for name in _NEW}
 _KEPT = Prepared(_kept(bindparam("of")))
 _UNLESS_KEPT = looking({"of": _COLUMNS["key"].type}, lambda asked: _kept(asked.c.of))
-_STORED, _FETCHED = _stored(), ending(_TYPES, _storing)
+_STORED, _FETCHED = Gathered(_TYPES, _stored), ending(_TYPES, _storing)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import Integer, Text, cast, func, select, text
+from sqlalchemy import CTE, Integer, Select, Text, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from countermark.core.digest import Length, Sha256
 from shared.catalogue import gathered, mirror_files
 from shared.catalogue.engine import CATALOGUE_AWAY, one_by_one, open_engine
 from shared.catalogue.fetches import Turn, what_object
-from shared.catalogue.gathered import NUMBER, Gathered, asked_with
+from shared.catalogue.gathered import NUMBER, Gathered
 from shared.catalogue.mirror_files import Kept
 from shared.catalogue.tables import Fetch
 from shared.objects.interface import Key
@@ -27,9 +28,12 @@ _NUMBER = "number"
 
 def doubled(patience: float | None = None) -> Gathered:
     """Return a statement that fails for what is no number."""
-    asked = asked_with({_NUMBER: Text()})
-    answer = select((cast(asked.c[_NUMBER], Integer) * 2).label("twice"), func.pg_sleep(0.02))
-    return Gathered(answer.order_by(asked.c[NUMBER]), [_NUMBER], patience=patience)
+
+    def build(asked: CTE) -> Select[*tuple[Any, ...]]:
+        answer = select((cast(asked.c[_NUMBER], Integer) * 2).label("twice"), func.pg_sleep(0.02))
+        return answer.order_by(asked.c[NUMBER])
+
+    return Gathered({_NUMBER: Text()}, build, patience=patience)
 
 
 async def _twice(statement: Gathered, engine: AsyncEngine, number: object) -> int:
