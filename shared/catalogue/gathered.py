@@ -3,7 +3,7 @@
 To send a statement and to take its answer is nearly all that a short question costs a process, for one row as for
 twenty. So whoever asks while the same question is under way shares the next one. Nobody shares its fate: when a
 statement fails that more than one had asked for, each asks again for itself.
-Source: ADR 0052.
+Source: ADR 0053.
 """
 
 from __future__ import annotations
