@@ -35,6 +35,9 @@ _SERVICE_ROUTES: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 """Beginning of a path -> service, for our own API and OSV's; the first that matches counts."""
 
+_API_PREFIXES = ("/api/v1/", QUERY_PREFIX)
+"""How each path begins that one of these matches: an index's do not, and are tried with none."""
+
 MAX_PATH = 2048
 """Bytes of a path as sent; the longest of ours (two names, two digests, a file name) stays under 600."""
 
@@ -42,6 +45,9 @@ _REPLICATION = "/+changelog/"
 """What replicas of a devpi-server ask; refused as there, unless it is enabled (contract devpi section 16)."""
 
 _ENCODED_SEPARATOR = re.compile(rb"%(2f|5c|00)", re.IGNORECASE)
+_AMBIGUOUS = re.compile(r"[\x00-\x1f\x7f\\\ufffd]|//|/\.\.?(?:/|\Z)")
+"""In a decoded path: a character that no path has, an empty segment (but the last), a `.` or `..` segment."""
+
 _FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
@@ -79,6 +85,7 @@ class Nowhere:
 Destination = ToService | Own | Devpi | Nowhere
 
 _OWN = {own.value: own for own in Own}
+_TO_SERVICE = {service: ToService(service) for service in SERVICES}
 
 
 def route(path: str, raw_path: bytes, method: str = "GET") -> Destination:
@@ -94,9 +101,10 @@ def route(path: str, raw_path: bytes, method: str = "GET") -> Destination:
         )
     if path in _OWN:
         return _OWN[path]
-    for beginning, service in _SERVICE_ROUTES:
-        if beginning.match(path):
-            return ToService(service)
+    if path.startswith(_API_PREFIXES):
+        for beginning, service in _SERVICE_ROUTES:
+            if beginning.match(path):
+                return _TO_SERVICE[service]
     if path.startswith(OWN_API_PREFIXES):
         return Own.API
     if path.startswith("/api/"):
@@ -107,7 +115,7 @@ def route(path: str, raw_path: bytes, method: str = "GET") -> Destination:
     if face is None:
         return Nowhere("There is nothing at this address. An index is at /owner/index/, its pages are below +simple/.")
     service = service_for(face, method)
-    return Devpi(face) if service == GATEWAY else ToService(service)
+    return Devpi(face) if service == GATEWAY else _TO_SERVICE[service]
 
 
 def plainly_written(path: str, raw_path: bytes) -> bool:
@@ -118,12 +126,7 @@ def plainly_written(path: str, raw_path: bytes) -> bool:
     """
     if len(raw_path) > MAX_PATH or len(path) > MAX_PATH or not path.startswith("/"):
         return False
-    if _ENCODED_SEPARATOR.search(raw_path):
-        return False
-    if "\\" in path or "\ufffd" in path or any(ord(character) < 0x20 or ord(character) == 0x7F for character in path):
-        return False
-    segments = path[1:].split("/")
-    return all(segment not in {"", ".", ".."} for segment in segments[:-1]) and segments[-1] not in {".", ".."}
+    return (b"%" not in raw_path or not _ENCODED_SEPARATOR.search(raw_path)) and not _AMBIGUOUS.search(path)
 
 
 def misnamed(path: str) -> str | None:
