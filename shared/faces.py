@@ -72,10 +72,23 @@ READS = frozenset(["GET", "HEAD", "OPTIONS"])
 
 GATEWAY, UPLOAD, INDEX, DOWNLOAD = "gateway", "upload", "index", "download"
 SIGNING = "signing"
-
-SIGNING = "signing"
 """Answers ceremonies alone, and below `/api/v1` only."""
 
+_SERVICES = {
+    FaceKind.API: (GATEWAY, GATEWAY),
+    FaceKind.LOGIN: (GATEWAY, GATEWAY),
+    FaceKind.STATUS: (GATEWAY, GATEWAY),
+    FaceKind.USER: (GATEWAY, GATEWAY),
+    FaceKind.SIMPLE: (INDEX, INDEX),
+    FaceKind.JSON: (INDEX, INDEX),
+    FaceKind.AT: (INDEX, INDEX),
+    FaceKind.PROJECT: (INDEX, UPLOAD),
+    FaceKind.VERSION: (INDEX, UPLOAD),
+    FaceKind.FILE: (DOWNLOAD, UPLOAD),
+    FaceKind.DOC: (DOWNLOAD, UPLOAD),
+    FaceKind.INTEGRITY: (DOWNLOAD, DOWNLOAD),
+}
+"""Who answers a face when it is read, and when it is to be changed; of the other two more than their kind decides."""
 
 _SHORT = 512
 """Characters of a path that is remembered: no more than half a megabyte of them is."""
@@ -105,7 +118,7 @@ def _parsed(path: str) -> Face | None:
     if name in ("", FaceKind.API):
         return None if after else _of_account(first, FaceKind.API if name else FaceKind.USER)
     try:
-        index = parse_index_name(f"{first}/{name}")
+        index = _index_named(f"{first}/{name}")
     except InvalidName:
         return None
     return _below(index, f"/{first}/{name}/", after)
@@ -113,26 +126,19 @@ def _parsed(path: str) -> Face | None:
 
 _remembered = lru_cache(maxsize=1024)(_parsed)
 
+_index_named = lru_cache(maxsize=256)(parse_index_name)
+"""All the paths of an index have its name; one that is remembered is no longer than names may be."""
+
 
 def service_for(face: Face, method: str = "GET") -> str:
     """Return the name of the service that answers a face: `gateway`, `upload`, `index` or `download`."""
-    reads = method in READS
-    match face.kind:
-        case FaceKind.API | FaceKind.LOGIN | FaceKind.STATUS | FaceKind.USER:
-            return GATEWAY
-        case FaceKind.INDEX:
-            # The upload URL of the default index is no index of devpi's.
-            return UPLOAD if face.index is None or method == "POST" else GATEWAY
-        case FaceKind.SIMPLE | FaceKind.JSON | FaceKind.AT:
-            return INDEX
-        case FaceKind.PROJECT | FaceKind.VERSION:
-            return INDEX if reads else UPLOAD
-        case FaceKind.FILE | FaceKind.DOC:
-            return DOWNLOAD if reads else UPLOAD
-        case FaceKind.INTEGRITY:
-            return DOWNLOAD
-        case FaceKind.TUF:
-            return DOWNLOAD if face.rest.startswith(("files/", "attestations/")) else INDEX
+    if face.kind is FaceKind.INDEX:
+        # The upload URL of the default index is no index of devpi's.
+        return UPLOAD if face.index is None or method == "POST" else GATEWAY
+    if face.kind is FaceKind.TUF:
+        return DOWNLOAD if face.rest.startswith(("files/", "attestations/")) else INDEX
+    reading, changing = _SERVICES[face.kind]
+    return reading if method in READS else changing
 
 
 def _below_default(base: str, rest: str) -> Face | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from urllib.parse import parse_qsl, quote
 
 from countermark.core.digest import Sha256
@@ -80,6 +81,10 @@ _TRUST_TARGET = re.compile(r"(trust/[A-Za-z0-9][A-Za-z0-9._-]{0,199}|trusted_roo
 _HASHED_TRUST_TARGET = re.compile(r"(?P<folder>(?:trust/)?)(?P<sha256>[0-9a-f]{64})\.(?P<name>[^/]{1,200})\Z")
 
 
+_SHORT = 1024
+"""Characters of a header whose meaning is remembered; real clients send a dozen of them."""
+
+
 def choose_media(accept: str | None, query: bytes = b"") -> Media | None:
     """Return the form a client likes best, None when it takes none of ours (406).
 
@@ -91,6 +96,10 @@ def choose_media(accept: str | None, query: bytes = b"") -> Media | None:
         return _NAMES.get(asked[0]) if len(asked) == 1 else None
     if accept is None or not accept.strip():
         return Media.HTML
+    return _media_remembered(accept) if len(accept) <= _SHORT else _media_liked(accept)
+
+
+def _media_liked(accept: str) -> Media | None:
     found = dict.fromkeys(Media, (-1, 0.0))
     for name, quality in _weighted(accept):
         for media in Media:
@@ -107,10 +116,17 @@ def choose_media(accept: str | None, query: bytes = b"") -> Media | None:
     return max(acceptable, key=liking, default=None)
 
 
+_media_remembered = lru_cache(maxsize=256)(_media_liked)
+
+
 def choose_coding(accept_encoding: str | None) -> Coding:
     """Return the content coding a client likes best among ours; identity when it names none of them."""
     if accept_encoding is None:
         return Coding.IDENTITY
+    return _coding_remembered(accept_encoding) if len(accept_encoding) <= _SHORT else _coding_liked(accept_encoding)
+
+
+def _coding_liked(accept_encoding: str) -> Coding:
     weights = dict(_weighted(accept_encoding))
     others = weights.get("*", 0.0)
     best, best_quality = Coding.IDENTITY, weights.get("identity", 0.0)
@@ -119,6 +135,9 @@ def choose_coding(accept_encoding: str | None) -> Coding:
         if quality > 0 and quality >= best_quality:
             best, best_quality = coding, quality
     return best
+
+
+_coding_remembered = lru_cache(maxsize=256)(_coding_liked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ _PIECES = st.sampled_from(
 
 @given(st.lists(_PIECES, max_size=8).map("".join))
 def test_a_path_means_one_thing_when_each_segment_and_each_character_does(rest: str) -> None:
+    """What is refused: empty segments but the last, `.` and `..`, backslashes, control characters, no UTF-8."""
     path = f"/{rest}"
     *before, last = path[1:].split("/")
     segments = all(segment not in {"", ".", ".."} for segment in before) and last not in {".", ".."}

@@ -97,6 +97,10 @@ class TestMedia:
         """`?format=` names one form and beats the header; other parameters are ignored."""
         assert choose_media(V1_HTML, query) is expected
 
+    def test_what_is_too_long_to_be_remembered_means_the_same(self) -> None:
+        """A header of many ranges is read like a short one."""
+        assert choose_media(f"{', '.join(['image/png'] * 40)}, {' ' * 1024}{V1_JSON}") is Media.JSON
+
     @given(st.text(max_size=200), st.binary(max_size=200))
     def test_any_text_is_answered(self, accept: str, query: bytes) -> None:
         """No header and no query makes the choice fail."""
@@ -126,6 +130,10 @@ class TestCoding:
     def test_weights(self, accept: str | None, expected: Coding) -> None:
         """The best weight wins; among equals what is read fastest; identity is always there."""
         assert choose_coding(accept) is expected
+
+    def test_what_is_too_long_to_be_remembered_means_the_same(self) -> None:
+        """A header of many codings is read like a short one."""
+        assert choose_coding(f"{', '.join(['deflate'] * 40)}, {' ' * 1024}gzip") is Coding.GZIP
 
     @given(st.text(max_size=200))
     def test_only_what_was_named(self, accept: str) -> None:

@@ -121,3 +121,10 @@ def test_what_changes_goes_to_its_only_writer(path: str, method: str, service: s
     face = parse_face(path)
     assert face is not None
     assert service_for(face, method) == service
+
+
+@pytest.mark.parametrize("kind", FaceKind)
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_no_kind_of_face_is_without_a_service(kind: FaceKind, method: str) -> None:
+    """A new kind needs a service, for reads and for changes."""
+    assert service_for(Face(STABLE, kind, "", "/root/stable/"), method) in {"gateway", "upload", "index", "download"}
