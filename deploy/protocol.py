@@ -4,6 +4,8 @@
 * Reason phrases of our own (`shared.reason`).
 * Answers that lie in memory (`shared.service.HotPath`) go out when the request's head is read: without a task, which
   with its messages costs as much as the rest of the answer.
+* An answer's head goes out with the beginning of its body, where that is there at once: each write is a call of the
+  system and a packet.
 * Of a crowd of requests that the application has to answer one begins in each turn of the event loop
   (`shared.turnstile`); the others are not parsed yet.
 * The method `PUSH` of the devpi client, taken for `POST`: httptools knows no such method.
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE, HttpToolsProtocol
 
+from deploy.joining import Joined
 from shared.reason import EXTENSION, REASON, is_phrase
 from shared.service import HotPath, HotReader, Prepared
 
@@ -67,6 +70,11 @@ class RegistryHttp(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._path = self.app if isinstance(self.app, HotPath) else None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin with a client."""
+        super().connection_made(transport)
+        self._joined = Joined(transport, self.loop)
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived; the beginning of a request in its turn."""
@@ -120,7 +128,7 @@ class RegistryHttp(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse, and close the connection; where an answer has begun, it can only be cut off."""
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
-            self.transport.close()
+            self.cycle.transport.close()
         else:
             super().send_400_response(msg)
 
@@ -130,11 +138,6 @@ class RegistryHttp(HttpToolsProtocol):
         self._in_head, self._head_bytes = True, 0
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; trailers come here as well, and would become headers that nothing has bounded or checked."""
-        if self._in_head:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """Stop counting, and answer at once what lies ready."""
         self._in_head, self._bodiless_bytes = False, 0
@@ -142,6 +145,8 @@ class RegistryHttp(HttpToolsProtocol):
         self._may_answer = not self.flow.write_paused and self.transport.get_write_buffer_size() < MAX_UNSENT
         super().on_headers_complete()
         self._may_answer = False
+        # Trailers come as headers do, and would become some that nothing has bounded or checked: nobody reads these.
+        self.headers = []
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body; the first that waits is kept as it is, not copied into a buffer and out of it."""
@@ -160,6 +165,11 @@ class RegistryHttp(HttpToolsProtocol):
         self._between, self._bodiless_bytes = True, 0
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """Send what is left of an answer, and go on to the next request."""
+        self._joined.flush()
+        super().on_response_complete()
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if self.transport.is_closing():
             # The client was told that the connection ends: it asks again elsewhere, and this must not be done twice.
@@ -173,6 +183,8 @@ class RegistryHttp(HttpToolsProtocol):
                     # It need not find out again that nothing lies ready.
                     app = self._path.app
             self._path.turnstile.begun()
+        self._joined.begin()
+        cycle.transport = self._joined
         # Forms come by POST. Nothing else is offered a phrase, nor pays for it.
         if cycle.scope["method"] == "POST":
             cycle.scope["extensions"] = {EXTENSION: {}}
