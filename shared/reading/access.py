@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+from countermark.core.names import IndexName
 from shared.auth.access import decided, identified, may_read, require
 from shared.auth.directory import Directory, IndexRecord
 from shared.auth.principal import NOBODY, Verb
@@ -49,6 +50,9 @@ class Access:
         self._directory = directory
         self._verifier = verifier
         self._views = Views(directory)
+        self._generation = directory.generation
+        self._places: dict[IndexName | None, Place] = {}
+        """By the index that a face names, those that are: as many as there are indexes, at the most."""
 
     @property
     def generation(self) -> int:
@@ -65,6 +69,18 @@ class Access:
             ServiceError: NOT_FOUND; there is no such index, or the default index is not open. GONE; the file of an
                 index that was deleted.
         """
+        place = self._remembered(face)
+        if place is None:
+            place = self._places[face.index] = self._found(face)
+        return place
+
+    def _remembered(self, face: Face) -> Place | None:
+        if self._generation != self._directory.generation:
+            self._places.clear()
+            self._generation = self._directory.generation
+        return self._places.get(face.index)
+
+    def _found(self, face: Face) -> Place:
         name = face.index or self._directory.default_index
         record = None if name is None else self._directory.index(name)
         was_there = face.index is not None and self._directory.was_public(face.index)
@@ -97,6 +113,9 @@ class Access:
                 too many of those, FORBIDDEN for somebody without the right (never NOT_FOUND, after which uv goes on to
                 the next index).
         """
+        place = self._remembered(face)
+        if place is not None and place.open:
+            return place
         return await decided(self._directory, lambda: self._entered(face, authorization))
 
     async def _entered(self, face: Face, authorization: bytes | None) -> Place:
