@@ -11,9 +11,8 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -33,7 +32,7 @@ MOST_FILES = 5_000
 _Key = tuple[IndexId, NormalizedName]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Page:
     """A page, in the life of its mirror in which it was answered, and until when it is remembered (monotonic)."""
 
@@ -42,14 +41,8 @@ class _Page:
     until: float = math.inf
     doubted: bool = False
     """Whether something of it changed before it was kept."""
-
-    @cached_property
-    def weight(self) -> int:
-        """How many files it counts as: at least one, so that pages are bounded in number, and one for each kilobyte."""
-        origins = self.origins.origins
-        if origins is None or isinstance(origins, bytes):
-            return 1
-        return 1 + len(origins) + (sum(len(listed.entry) for listed in origins.values()) >> 10)
+    weight: int = 0
+    """How many files it counts as, when it is remembered."""
 
 
 class AnsweredPages:
@@ -92,11 +85,12 @@ class AnsweredPages:
             for call in self._when_void:
                 call(*key)
             return
-        page = replace(begun, until=time.monotonic() + SECONDS)
-        if page.weight > MOST_FILES:
+        begun.weight = _weight(begun.origins)
+        if begun.weight > MOST_FILES:
             return
-        self._kept[key] = page
-        self._weight += page.weight
+        begun.until = time.monotonic() + SECONDS
+        self._kept[key] = begun
+        self._weight += begun.weight
         while self._weight > MOST_FILES:
             self._forget(next(iter(self._kept)))
 
@@ -125,11 +119,20 @@ class AnsweredPages:
             return
         self._forget(key)
         if key in self._keeping:
-            self._keeping[key] = replace(known, doubted=True)
+            known.doubted = True
 
     def _forget(self, key: _Key) -> None:
         if (known := self._kept.pop(key, None)) is not None:
             self._weight -= known.weight
+
+
+def _weight(page: KeptOrigins) -> int:
+    """Return how many files a page counts as: at least one, so that pages are bounded in number, and one for each
+    kilobyte."""
+    origins = page.origins
+    if origins is None or isinstance(origins, bytes):
+        return 1
+    return 1 + len(origins) + (sum(len(listed.entry) for listed in origins.values()) >> 10)
 
 
 async def known_origins(
