@@ -92,7 +92,9 @@ class DownloadRoutes:
             ServiceError: the file cannot be opened; nothing was sent.
             BrokenOff: it cannot be finished.
         """
-        part = extent(asked, entry.etag, http_date(entry.modified), entry.length)
+        part: Span | Extent = Extent.WHOLE
+        if asked.range is not None:
+            part = extent(asked, entry.etag, http_date(entry.modified), entry.length)
         if entry.body is None and self._redirect and (entry.source is None or await self._fetching.ready(entry.source)):
             url = await presigned(self._resources, entry, open_=where.open)
             if url is not None:

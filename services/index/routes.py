@@ -66,16 +66,12 @@ class IndexRoutes:
         if scope["method"] not in ("GET", "HEAD"):
             await other_method(scope["method"])(scope, receive, send)
             return
-        headers, face = Headers(scope=scope), parse_face(scope["path"])
-        if (
-            face is not None
-            and face.kind in _DOCUMENTS
-            and not chooses_page(face, headers.get("user-agent"), headers.get("accept"))
-        ):
+        face = parse_face(scope["path"])
+        if face is not None and face.kind in _DOCUMENTS and not _chooses_page(face, scope):
             await self._documents(scope, receive, send)
             return
         try:
-            answer = await self._answer(scope, face, headers)
+            answer = await self._answer(scope, face)
         except ServiceError as error:
             render = problem_answer if face is not None and face.kind is FaceKind.AT else text_answer
             answer = with_headers(render(error), [NO_STORE, NOSNIFF, vary(False, forms=True), *CORS])
@@ -84,7 +80,7 @@ class IndexRoutes:
         else:
             await answer(scope, receive, send)
 
-    async def _answer(self, scope: Scope, face: Face | None, headers: Headers) -> Prepared | Response:
+    async def _answer(self, scope: Scope, face: Face | None) -> Prepared | Response:
         """Find the answer; the right to read is checked before anything is said about what exists in the index.
 
         Raises:
@@ -100,7 +96,7 @@ class IndexRoutes:
         wanted = page_of(face) if face.kind is FaceKind.PROJECT else wanted_at(path, face)
         if isinstance(wanted, Elsewhere) and wanted.status == HTTPStatus.MOVED_PERMANENTLY:
             media = choose_media(_text(asked.accept), scope["query_string"])
-            wanted = unslashed_page(face, media, headers.get("user-agent")) or wanted
+            wanted = unslashed_page(face, media, Headers(scope=scope).get("user-agent")) or wanted
         if wanted is None:
             raise ServiceError(ErrorKind.NOT_FOUND, f"There is nothing at this address of index {where.record.name}.")
         if isinstance(wanted, Elsewhere):
@@ -134,6 +130,11 @@ class IndexRoutes:
         response = StreamingResponse(document.unpacked(media))
         response.raw_headers = headers
         return response
+
+
+def _chooses_page(face: Face, scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return chooses_page(face, headers.get("user-agent"), headers.get("accept"))
 
 
 def _unkept(answer: Prepared) -> Prepared:

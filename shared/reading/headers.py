@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 MAX_HEADER = 4096
 """Bytes of one header value that are read; what a longer one says beyond is ignored, as if it were not sent."""
@@ -23,6 +24,14 @@ MAX_AGENT = 2048
 _INSTALLER = re.compile(r"\b(?:pip|uv|setuptools|distribute|pex)/")
 _SIMPLE_TYPE = "application/vnd.pypi.simple."
 _DOCUMENT_TYPE = "application/json"
+
+_READ = frozenset(
+    [
+        b"accept", b"accept-encoding", b"authorization", b"x-devpi-auth", b"if-none-match", b"if-modified-since",
+        b"if-range", b"range", b"x-devpi-absolute-urls",
+    ]
+)  # fmt: skip
+"""Headers that reads depend on."""
 
 _HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"
 
@@ -50,6 +59,8 @@ def asked_by(headers: Iterable[tuple[bytes, bytes]]) -> Asked:
     """
     asked = Asked()
     for name, value in headers:
+        if name not in _READ:
+            continue
         if name == b"accept":
             asked.accept = joined(asked.accept, value)
         elif name == b"accept-encoding":
@@ -106,7 +117,13 @@ def asks_for_pages(user_agent: str | None, accept: str | None) -> bool:
 
 def http_date(moment: datetime) -> bytes:
     """Return a time as HTTP writes it; fractions of a second are cut off."""
-    return format_datetime(moment.astimezone(UTC).replace(microsecond=0), usegmt=True).encode()
+    return _written(moment.astimezone(UTC).replace(microsecond=0))
+
+
+@lru_cache(maxsize=1024)
+def _written(moment: datetime) -> bytes:
+    """Return a time of UTC in whole seconds: that of a release's files is the same, and is asked for again."""
+    return format_datetime(moment, usegmt=True).encode()
 
 
 def parse_http_date(value: bytes) -> datetime | None:
