@@ -44,7 +44,7 @@ def behind(proxies: tuple[str, ...], app: ASGIApp, outside_url: str | None = Non
                 if client != peer[0]:
                     scope = {**scope, "client": (client, 0)}
                 outside = _header(scope, _OUTSIDE) or outside
-            elif any(name == _OUTSIDE for name, _ in scope["headers"]):
+            elif _OUTSIDE in dict(scope["headers"]):
                 scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != _OUTSIDE]}
             if outside is not None:
                 scope = _without(prefix_of(outside), scope)
@@ -96,6 +96,8 @@ def _header(scope: Scope, wanted: bytes) -> str:
 
 def is_among(peer: str, trusted: Sequence[Network]) -> bool:
     """Return whether a peer's address is a trusted proxy's."""
+    if not trusted:
+        return False
     address = _address(peer)
     return address is not None and _among(address, trusted)
 
@@ -110,8 +112,7 @@ def client_of(peer: str, forwarded: str, trusted: Sequence[Network]) -> str:
         peer: address of the connection.
         forwarded: `X-Forwarded-For`, all of its lines in order; empty when there is none.
     """
-    address = _address(peer)
-    if address is None or not _among(address, trusted):
+    if not is_among(peer, trusted):
         return peer
     last = None
     for text in reversed(forwarded.rsplit(",", _MAX_HOPS)[-_MAX_HOPS:]):

@@ -7,7 +7,7 @@ adapter is for what cannot be routed at the ingress: it streams both ways, follo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -54,7 +54,7 @@ class Upstream(Protocol):
     def hot(self) -> tuple[HotReader, ...]:
         """Readers that answer from this process's memory; none when the service runs elsewhere."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Let the service answer a request.
 
         Raises:
@@ -76,9 +76,9 @@ class Mounted:
         """The service's hot readers."""
         return self._service.hot
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Call the service's application."""
-        await self._service.app(scope, receive, send)
+        return self._service.app(scope, receive, send)
 
     async def ping(self) -> None:
         """Return at once: the service shares the process and the resources, which are checked by themselves."""

@@ -6,6 +6,8 @@ Source: contract devpi section 10.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -37,8 +39,8 @@ class DevpiFiles:
         """Return an application that answers what is devpi's, and leaves the rest to `files`."""
         described = UnknownErrors(self, devpi_error)
 
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            await (described if _asked_for(scope) is not None else files)(scope, receive, send)
+        def app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+            return (described if _asked_for(scope) is not None else files)(scope, receive, send)
 
         return app
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,9 +25,9 @@ def beside(api: ASGIApp, reads: ASGIApp) -> ASGIApp:
     Not a mount of the framework: pages and files are not to pay for its routing (`shared.reading.answers`).
     """
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    def app(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         chosen = api if scope["type"] == "http" and scope["path"].startswith(API_PATHS) else reads
-        await chosen(scope, receive, send)
+        return chosen(scope, receive, send)
 
     return app
 
