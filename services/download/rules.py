@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from countermark.core.digest import Sha256
 from countermark.core.names import FileName, InvalidName, NormalizedName, parse_file_name, parse_project_name
@@ -38,10 +39,11 @@ _ATTESTED_PATH = re.compile(r"attestations/([^/]{1,200})/([^/]{1,255})\Z")
 _SPAN = re.compile(r"([0-9]{0,18})-([0-9]{0,18})\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class FileWanted:
+class FileWanted(NamedTuple):
     """A file of an index, or its `.metadata`, or its provenance object, or the list of its other bundles, or a bundle
     about it.
+
+    A tuple, since it is part of what files are kept under: a dozen of its hashes are taken for each that is fetched.
 
     Attributes:
         path_key: the first 16 hex digits of the file's sha256; of a bundle's own where that is wanted.

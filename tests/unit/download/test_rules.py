@@ -106,7 +106,7 @@ class TestRefusal:
 
     def test_unknown(self) -> None:
         """No row, or a row of other bytes with the same beginning of the digest, is not found."""
-        other = replace(self.WANTED, sha256=Sha256(DIGEST[:16] + "f" * 48))
+        other = self.WANTED._replace(sha256=Sha256(DIGEST[:16] + "f" * 48))
         for wanted, facts in ((self.WANTED, None), (other, FACTS)):
             error = refusal(wanted, facts)
             assert error is not None
@@ -114,7 +114,7 @@ class TestRefusal:
 
     def test_metadata(self) -> None:
         """`.metadata` of a file that has none is not found, though the file is served."""
-        wanted = replace(self.WANTED, metadata=True)
+        wanted = self.WANTED._replace(metadata=True)
         assert refusal(wanted, FACTS) is None
         error = refusal(wanted, replace(FACTS, core_metadata_sha256=None))
         assert error is not None
