@@ -14,17 +14,21 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.download.entries import Entry
 from services.download.reader import Reader
-from services.download.rules import FileWanted, wanted_at
+from services.download.rules import METADATA_SUFFIX, FileWanted, wanted_at
 from shared.catalogue import audit
 from shared.catalogue.devpi_reading import release_of_file
 from shared.devpi import devpi_answer, devpi_error, wants_json
 from shared.errors import ServiceError
 from shared.faces import Face, FaceKind, parse_face
+from shared.formats.python.pages import PROVENANCE_SUFFIX
 from shared.problems import UnknownErrors
 from shared.reading.access import Access
 from shared.reading.answers import NOSNIFF, with_headers
 from shared.reading.headers import asked_by, http_date
 from shared.resources import Resources
+
+_BESIDE = (METADATA_SUFFIX, PROVENANCE_SUFFIX)
+"""How addresses end below `+f/` that mean what is beside a file: of that devpi says nothing."""
 
 
 class DevpiFiles:
@@ -76,7 +80,9 @@ def _asked_for(scope: Scope) -> tuple[Face, FileWanted] | None:
     if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
         return None
     face = parse_face(scope["path"])
-    if face is None or face.kind is not FaceKind.FILE or not wants_json(Headers(scope=scope)):
+    if face is None or face.kind is not FaceKind.FILE or face.rest.endswith(_BESIDE):
+        return None
+    if not wants_json(Headers(scope=scope)):
         return None
     wanted = wanted_at(face)
     return None if wanted is None or wanted.beside else (face, wanted)

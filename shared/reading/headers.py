@@ -115,15 +115,10 @@ def asks_for_pages(user_agent: str | None, accept: str | None) -> bool:
     return is_installer(user_agent) or any(name.startswith(_SIMPLE_TYPE) for name in types)
 
 
+@lru_cache(maxsize=1024)
 def http_date(moment: datetime) -> bytes:
     """Return a time as HTTP writes it; fractions of a second are cut off."""
-    return _written(moment.astimezone(UTC).replace(microsecond=0))
-
-
-@lru_cache(maxsize=1024)
-def _written(moment: datetime) -> bytes:
-    """Return a time of UTC in whole seconds: that of a release's files is the same, and is asked for again."""
-    return format_datetime(moment, usegmt=True).encode()
+    return format_datetime(moment.astimezone(UTC).replace(microsecond=0), usegmt=True).encode()
 
 
 def parse_http_date(value: bytes) -> datetime | None:
