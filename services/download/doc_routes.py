@@ -9,7 +9,7 @@ Source: contract devpi sections 7 and 13; ADR 0025.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing
 
 import structlog
@@ -48,12 +48,14 @@ class DocRoutes:
         self._access = access
         self._others = others
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request, or pass it on."""
         face = parse_face(scope["path"]) if scope["type"] == "http" and _MARK in scope["path"] else None
         if face is None or face.kind is not FaceKind.DOC:
-            await self._others(scope, receive, send)
-            return
+            return self._others(scope, receive, send)
+        return self._own(face, scope, receive, send)
+
+    async def _own(self, face: Face, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in _READS:
             # Also OPTIONS: no page of another origin may send more than plain reads.
             words = "Documentation can only be read.\n"

@@ -6,6 +6,8 @@ Source: contract python-index section 1.8.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.download.entries import Entry
@@ -15,7 +17,7 @@ from services.download.rules import PROVENANCE_TYPES, Named, named_at, provenanc
 from shared.catalogue.mirror_files import Kept
 from shared.devpi import devpi_error
 from shared.errors import ErrorKind, ServiceError
-from shared.faces import FaceKind, parse_face
+from shared.faces import Face, FaceKind, parse_face
 from shared.reading.access import Access, Place
 from shared.reading.answers import CORS, NO_STORE, NOSNIFF, other_method, send_prepared, with_headers
 from shared.reading.headers import asked_by, not_modified
@@ -34,12 +36,14 @@ class IntegrityRoutes:
         self._reading = reading
         self._others = others
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request, or pass it on."""
         face = parse_face(scope["path"]) if scope["type"] == "http" and _MARK in scope["path"] else None
         if face is None or face.kind is not FaceKind.INTEGRITY:
-            await self._others(scope, receive, send)
-            return
+            return self._others(scope, receive, send)
+        return self._answer(face, scope, receive, send)
+
+    async def _answer(self, face: Face, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
             await other_method(scope["method"])(scope, receive, send)
             return
