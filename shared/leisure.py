@@ -13,8 +13,9 @@ from contextlib import AbstractAsyncContextManager, suppress
 
 from shared.turnstile import Turnstile
 
-QUIET = 0.02
-"""Seconds since the last request began, in which others would have come that belong to it."""
+QUIET = 0.1
+"""Seconds since the last request began, in which others would have come that belong to it: a client that resolves asks
+again when an upstream far away has answered it."""
 
 LONGEST = 0.25
 """Seconds for which something is put off at the most: others may wait for it in another process."""
@@ -22,7 +23,7 @@ LONGEST = 0.25
 ALONE = 1.0
 """The same where there is no other process."""
 
-MOST = 8 << 20
+MOST = 12 << 20
 """Bytes that are put off, and not done yet, at the same time; what is more is not put off."""
 
 _LAST = 2.0
