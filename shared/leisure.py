@@ -71,9 +71,10 @@ class Leisure:
         """Until when each waits, and what wakes it."""
         self._timer: asyncio.TimerHandle | None = None
 
-    def put_off(self, weight: int, hurry: Hurry) -> AbstractAsyncContextManager[None]:
+    def put_off(self, weight: int, hurry: Hurry) -> AbstractAsyncContextManager[bool]:
         """Have something done when no request began for `QUIET`, in the order of arrival, after `longest` in any case;
-        or at once, where more waits already than memory is to be taken for, or somebody waits for it.
+        or at once, where more waits already than memory is to be taken for, or somebody waits for it. Yields whether it
+        was put off.
 
         Args:
             weight: bytes that are held until it is done.
@@ -145,8 +146,9 @@ class _PutOff:
         self._weight = weight
         self._hurry = hurry
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> bool:
         self._waited = await self._leisure.waited(self._weight, self._hurry)
+        return self._waited
 
     async def __aexit__(self, *_: object) -> None:
         if self._waited:

@@ -307,8 +307,9 @@ class Mirroring:
         if tell is not None and kept is None and found.page.files:
             tell.page(MirroredPage(document, held.page.files, held.page.serial or 0, fresh_until, None, asked_at))
             # The clients first: what is kept takes as long as what is answered.
-            async with self._resources.leisure.put_off(_HELD + _HELD_EACH * len(document), tell.hurry):
-                return await self._replaced(subject, *await packed(), turn, later=not tell.hurry.asked)
+            async with self._resources.leisure.put_off(_HELD + _HELD_EACH * len(document), tell.hurry) as waited:
+                later = waited and not tell.hurry.asked
+                return await self._replaced(subject, *await packed(), turn, later=later)
         page, changed = await packed()
         if kept is not None and kept.says(subject.upstream, page.document, page.origins, page.seen):
             return await self._confirmed(subject, kept, Confirmation(found.etag, asked_at, fresh_until), turn)

@@ -21,11 +21,14 @@ from sqlalchemy import ARRAY, CTE, Engine, Select, bindparam, column, func, lite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.types import TypeEngine
 
-from shared.catalogue.engine import CATALOGUE_AWAY, one_by_one
+from shared.catalogue.engine import one_by_one
 from shared.catalogue.prepared import Found, Prepared
 
-MOST = 100
-"""Who share a statement at the most."""
+MOST = 20
+"""Who share a statement at the most: more save little for each, and all of them wait for the longest answer."""
+
+SLOW = 3.0
+"""Seconds after which nobody waits any more for a statement that is another's: its connection may be dead."""
 
 NUMBER = "n"
 """Name of the column that says whose row it is."""
@@ -97,9 +100,15 @@ class Gathered:
                 await asyncio.sleep(self._patience)
             async with one_by_one(engine, later=self._patience is not None) as connection:
                 others = crowd.taken()
-                rows = await self.rows(connection, [values, *(one.values for one in others)])
-        except CATALOGUE_AWAY:
+                slow = asyncio.get_running_loop().call_later(SLOW, crowd.end, others, ())
+                try:
+                    rows = await self.rows(connection, [values, *(one.values for one in others)])
+                finally:
+                    slow.cancel()
+        except Exception:
             if not others:
+                # Where Postgres is silent, those who wait are not to find that out one after the other.
+                others = crowd.taken()
                 raise
         finally:
             crowd.end(others, rows)
@@ -167,10 +176,10 @@ class _Crowd:
         return taken
 
     def end(self, others: Sequence[_Asking], rows: Sequence[Found]) -> None:
-        """Tell those who were taken, and have the next one lead.
+        """Tell those who were taken, and have the next one lead. It may be called again: who was told stays so.
 
         Args:
-            rows: of the one who led and of the others; empty where it failed.
+            rows: of the one who led and of the others; empty where it failed, or takes too long.
         """
         answers: Iterable[Found | _Told] = rows[1:] if rows else repeat(_Told.ALONE)
         for one, told in zip(others, answers, strict=False):

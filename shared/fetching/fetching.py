@@ -334,19 +334,23 @@ class Fetching:
         flight.release()
         if flight.received > SMALL:
             # It takes the clients longer than it takes to be stored.
-            await self._stored_now(wanted, flight, turn)
+            await self._stored_now(wanted, flight, turn, later=True)
             return
-        async with self._resources.leisure.put_off(_HELD + _HELD_EACH * flight.received, flight.hurry):
-            await self._stored_now(wanted, flight, turn)
+        async with self._resources.leisure.put_off(_HELD + _HELD_EACH * flight.received, flight.hurry) as waited:
+            await self._stored_now(wanted, flight, turn, later=waited)
 
-    async def _stored_now(self, wanted: Wanted, flight: Flight, turn: Turn) -> None:
-        """Store what arrived, and note it."""
+    async def _stored_now(self, wanted: Wanted, flight: Flight, turn: Turn, *, later: bool) -> None:
+        """Store what arrived, and note it.
+
+        Args:
+            later: whether others may go first, unless somebody waits for it by then.
+        """
         # What is checked whenever it is read, since it is small, need not outlast a power cut.
         lasting = flight.received > SMALL
         await self._store.put(wanted.key, flight.body, Put.REPLACE, durable=lasting)
         self.stored_bytes += flight.received
         kept = Kept(Sha256(flight.sha256()), Length(flight.received))
-        await self._keeping.note(wanted, kept, turn, later=not flight.hurry.asked)
+        await self._keeping.note(wanted, kept, turn, later=later and not flight.hurry.asked)
         flight.kept = kept
 
     def _note_seen(self, key: Key) -> None:

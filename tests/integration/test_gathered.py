@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import pytest
 from sqlalchemy import CTE, Integer, Select, Text, cast, func, select, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from countermark.core.digest import Length, Sha256
+from shared.catalogue import engine as catalogue
 from shared.catalogue import gathered, mirror_files
 from shared.catalogue.engine import CATALOGUE_AWAY, one_by_one, open_engine
 from shared.catalogue.fetches import Turn, what_object
 from shared.catalogue.gathered import NUMBER, Gathered
 from shared.catalogue.mirror_files import Kept
+from shared.catalogue.prepared import Found
 from shared.catalogue.tables import Fetch
 from shared.objects.interface import Key
 from tests.support.reading import counted_queries
@@ -26,14 +28,14 @@ _NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 _NUMBER = "number"
 
 
-def doubled(patience: float | None = None) -> Gathered:
+def doubled(patience: float | None = None, kind: type[Gathered] = Gathered) -> Gathered:
     """Return a statement that fails for what is no number."""
 
     def build(asked: CTE) -> Select[*tuple[Any, ...]]:
         answer = select((cast(asked.c[_NUMBER], Integer) * 2).label("twice"), func.pg_sleep(0.02))
         return answer.order_by(asked.c[NUMBER])
 
-    return Gathered({_NUMBER: Text()}, build, patience=patience)
+    return kind({_NUMBER: Text()}, build, patience=patience)
 
 
 async def _twice(statement: Gathered, engine: AsyncEngine, number: object) -> int:
@@ -87,6 +89,51 @@ async def test_all_are_told_that_postgres_is_away() -> None:
         assert all(isinstance(one, CATALOGUE_AWAY) for one in found)
         assert len(set(map(id, found))) == 5
     await engine.dispose()
+
+
+async def test_nobody_waits_for_a_connection_that_hangs(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither who shared its statement nor who comes later: they ask by others."""
+    hung = asyncio.Event()
+
+    class Hanging(Gathered):
+        async def rows(self, connection: AsyncConnection, asked: Sequence[Mapping[str, Any]]) -> Sequence[Found]:
+            if not hung.is_set():
+                hung.set()
+                await asyncio.sleep(3600)
+            return await super().rows(connection, asked)
+
+    statement = doubled(0.05, Hanging)
+    monkeypatch.setattr(gathered, "SLOW", 0.1)
+    async with asyncio.timeout(10):
+        leader = asyncio.create_task(_twice(statement, engine, 0))
+        assert await _all(statement, engine, range(1, 10)) == list(range(2, 20, 2))
+        assert await _all(statement, engine, range(30)) == list(range(0, 60, 2))
+    assert hung.is_set()
+    assert not leader.done()
+    leader.cancel()
+    await asyncio.wait([leader])
+
+
+async def test_who_waits_does_not_find_out_in_turn_that_postgres_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes connections and says nothing: they all wait for it at the same time, as many as have places."""
+    at_once, most = 0, 0
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await reader.read()
+        at_once -= 1
+        writer.close()
+
+    monkeypatch.setattr(catalogue, "CONNECT_TIMEOUT", 0.2)
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        engine = open_engine(f"postgresql+asyncpg://nobody@127.0.0.1:{port}/none?ssl=disable")
+        found = await _all(doubled(), engine, range(12))
+        await engine.dispose()
+    assert all(isinstance(one, CATALOGUE_AWAY) for one in found)
+    assert most == 3
 
 
 @pytest.mark.parametrize("when", [0.0, 0.03, 0.07])

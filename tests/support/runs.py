@@ -112,7 +112,7 @@ def work_off(runs: Sequence[Run]) -> int:
             time.sleep(_PAUSE)
             ended += [one for one in begun if one not in ended and _over(one)]
             # Nothing is shown among the words of the first.
-            if begun[0] in ended:
+            if begun and begun[0] in ended:
                 for one in ended[shown:]:
                     _show(one)
                 shown = len(ended)

@@ -93,13 +93,14 @@ async def test_who_waits_after_all_has_it_at_once() -> None:
 
 
 async def test_what_is_put_off_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More bytes than that are kept at once, also while what waited is being kept."""
+    """More bytes than that are kept at once, also while what waited is being kept; who keeps them is told."""
     monkeypatch.setattr(leisure, "MOST", 30)
     turnstile, begun, going = Turnstile(), list[int](), asyncio.Event()
     time = patient(turnstile)
 
     async def keep(number: int) -> None:
-        async with time.put_off(10, Hurry()):
+        async with time.put_off(10, Hurry()) as was_put_off:
+            assert was_put_off
             begun.append(number)
             await going.wait()
 
@@ -107,8 +108,8 @@ async def test_what_is_put_off_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
         async with busy(turnstile):
             waiting = [asyncio.create_task(keep(number)) for number in range(2)]
             await asyncio.sleep(0)
-            async with time.put_off(11, Hurry()):
-                assert begun == []
+            async with time.put_off(11, Hurry()) as was_put_off:
+                assert (was_put_off, begun) == (False, [])
         while len(begun) < 2:
             await asyncio.sleep(0.001)
         async with busy(turnstile), time.put_off(11, Hurry()):
