@@ -46,6 +46,7 @@ class Site:
 
     async def expire(self) -> None:
         """Let the time pass for which kept pages are fresh, and what memory holds of them."""
+        await self.at_rest()
         async with self.engine.begin() as connection:
             past = now() - timedelta(hours=1)
             await connection.execute(update(MirrorPage).values(fresh_until=past, checked_at=past, retry_at=None))

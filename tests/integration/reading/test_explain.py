@@ -50,9 +50,10 @@ async def site(engine: AsyncEngine, stores: ObjectStores) -> AsyncIterator[Site]
 
 
 async def told(site: Site, path: str = f"{API}/explain/thing", **how: Any) -> dict[str, Any]:
-    """Return what the API answers."""
+    """Return what the API answers; the pages that it asks for are kept as well when this returns."""
     await site.family.reading.news()
     answer = await site.client.get(path, **how)
+    await site.at_rest()
     assert answer.status_code == 200, answer.text
     document: dict[str, Any] = answer.json()
     return document

@@ -42,6 +42,7 @@ class Documents(Site):
 
     async def expire(self, *, pages: bool = True) -> None:
         """Let the time pass for which what is kept is fresh, and go on with another process."""
+        await self.at_rest()
         past = now() - timedelta(hours=1)
         old = {"fresh_until": past, "checked_at": past, "retry_at": None}
         async with self.engine.begin() as connection:
