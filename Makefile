@@ -39,7 +39,7 @@ stack: .venv/stamp-run ## start the real profile: Postgres, Redis, S3, nginx, tw
 		$(if $(API_PORT),--api-port "$(API_PORT)") $(if $(UI_PORT),--ui-port "$(UI_PORT)") $(foreach pair,$(SET),--set "$(pair)")
 
 test: .venv/stamp-dev system ## run every suite, two processes side by side (REAL=true: e2e on the real profile as well)
-	@$(BIN)/python -m tests.support.runs $(if $(REAL),--real) $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.support.runs $(if $(filter-out 0 no false,$(REAL)),--real) $(PYTEST_ARGS)
 
 e2e: .venv/stamp-dev system ## run the end-to-end suite alone, with the matrix of real clients
 	@$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
