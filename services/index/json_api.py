@@ -19,6 +19,7 @@ import orjson
 from countermark.core.digest import Sha256
 from countermark.core.names import FileName, IndexName, NormalizedName
 from shared.catalogue.reading import FileDetails, ReleaseDetails
+from shared.exact import exact
 from shared.formats.python.merged import origin_of
 from shared.formats.python.pages import QUARANTINED
 from shared.formats.python.versions import is_stable, parsed, version_order
@@ -182,7 +183,7 @@ class Composer:
             "vulnerabilities": release.vulnerabilities,
             "ownership": release.ownership,
         }
-        return orjson.dumps(document)
+        return exact(orjson.dumps(document))
 
     def _info(self, version: str, release: Described, files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         said = release.info

@@ -14,6 +14,8 @@ from typing import Any
 
 import orjson
 
+from shared.exact import exact
+
 SLSA_V1 = "https://slsa.dev/provenance/v1"
 PUBLISH_V1 = "/attestations/publish/v1"
 """End of the type of statements that somebody published a file."""
@@ -99,7 +101,7 @@ def provenance_object(found: Iterable[tuple[Publisher, Mapping[str, Any]]]) -> b
         key = orjson.dumps(publisher, option=orjson.OPT_SORT_KEYS)
         bundle = bundles.setdefault(key, {"publisher": {"claims": None} | dict(publisher), "attestations": []})
         bundle["attestations"].append(attestation)
-    return orjson.dumps({"version": 1, "attestation_bundles": list(bundles.values())})
+    return exact(orjson.dumps({"version": 1, "attestation_bundles": list(bundles.values())}))
 
 
 def bundle_list(found: Iterable[tuple[str, str, int, str]]) -> bytes:
@@ -112,4 +114,4 @@ def bundle_list(found: Iterable[tuple[str, str, int, str]]) -> bytes:
         {"uri": f"/{key}", "digest": sha256, "length": length, "predicate_type": predicate_type}
         for key, sha256, length, predicate_type in found
     ]
-    return orjson.dumps({"version": 1, "bundles": bundles})
+    return exact(orjson.dumps({"version": 1, "bundles": bundles}))

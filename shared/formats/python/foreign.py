@@ -112,10 +112,18 @@ def version_named(file_name: str, project: NormalizedName) -> str | None:
 
     For pages of many thousand files: names are taken apart and not judged further.
     """
+    if file_name.endswith(".whl"):
+        parts = file_name.split("-", _WHEEL_DASHES)
+        return _version_of(parts[0], parts[1], project) if len(parts) > _WHEEL_DASHES else None
     for named, version in _splits(file_name):
-        if _canonical(named) == project and (written := _normalised(version)) is not None:
+        if (written := _version_of(named, version, project)) is not None:
             return written
     return None
+
+
+def _version_of(named: str, version: str, project: NormalizedName) -> str | None:
+    """Return a version, normalised, if it is one and what stands before it in a file's name names the project."""
+    return _normalised(version) if _canonical(named) == project else None
 
 
 @lru_cache(maxsize=4096)
@@ -126,7 +134,7 @@ def projects_named(file_name: str) -> tuple[NormalizedName, ...]:
 
 
 _canonical = lru_cache(maxsize=4096)(canonicalize_name)
-_normalised = lru_cache(maxsize=65_536)(normalised_version)
+_normalised = lru_cache(maxsize=16_384)(normalised_version)
 
 
 def _splits(file_name: str) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ import orjson
 
 from countermark.core.digest import Sha256
 from countermark.core.names import FileName
+from shared.exact import exact
 from shared.formats.interface import PageFile, ProjectPage
 from shared.formats.python.packed_lists import Row, parted
 
@@ -81,7 +82,7 @@ def page_document(page: ProjectPage, versions: Iterable[str], files: Iterable[by
 
 def encode_file(file: PageFile) -> bytes:
     """Return a file as the page document lists it."""
-    return orjson.dumps(_file_entry(file))
+    return exact(orjson.dumps(_file_entry(file)))
 
 
 def project_list_json(serial: int, projects: Iterable[Row]) -> bytes:

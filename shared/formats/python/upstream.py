@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -27,6 +28,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from countermark.core.digest import InvalidDigest, Length, Sha256, parse_sha256
 from countermark.core.names import FileName, IndexName, InvalidName, NormalizedName, parse_file_name, parse_project_name
+from shared.exact import exact
 from shared.formats.python.foreign import version_named
 from shared.formats.python.pages import ACTIVE, API_VERSION, PROVENANCE_SUFFIX, QUARANTINED, signed_link
 from shared.formats.python.simple_pages import Raw, RawPage, UnreadablePage, joined
@@ -49,6 +51,9 @@ _KNOWN = frozenset(
         *("data-dist-info-metadata", "dist-info-metadata", "provenance", "gpg-sig"),
     ]
 )
+_METADATA_KEYS = ("core-metadata", "data-dist-info-metadata", "dist-info-metadata")
+"""The newest name first. Source: PEP 658 and 714."""
+
 _EXACT_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z\Z")
 _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.-]+(?::\d{1,5})?/[A-Za-z0-9/._~%+!-]*\Z")
 """What most links look like: nothing in it needs a closer look."""
@@ -298,16 +303,20 @@ def _yanked(said: object) -> bool | str:
 
 
 def _metadata_digest(raw: Raw) -> Sha256 | None:
-    for key in ("core-metadata", "data-dist-info-metadata", "dist-info-metadata"):
-        if (found := raw.get(key)) and (sha256 := _digest(found)) is not None:
+    for key in _METADATA_KEYS:
+        found = raw.get(key)
+        if found and (sha256 := _digest(found)) is not None:
             return sha256
     return None
 
 
 def _digest(hashes: object) -> Sha256 | None:
     """Return the sha256 digest among digests by name, None for none that can be checked."""
+    said = hashes.get("sha256") if isinstance(hashes, dict) else None
+    if not isinstance(said, str):
+        return None
     try:
-        return parse_sha256(str(hashes.get("sha256")).lower()) if isinstance(hashes, dict) else None
+        return parse_sha256(said.lower())
     except InvalidDigest:
         return None
 
@@ -331,12 +340,12 @@ def _unknown(raw: Raw) -> dict[str, Any]:
 
 def _encoded(entry: dict[str, Any], unknown: dict[str, Any]) -> bytes:
     """Return an entry with the keys that are not known here, without these if they are too long."""
-    if not unknown:
-        return orjson.dumps(entry)
-    try:
-        return orjson.dumps(entry | unknown) if len(orjson.dumps(unknown)) <= _MAX_UNKNOWN else orjson.dumps(entry)
-    except (TypeError, ValueError):  # More digits than orjson writes: the reader makes a number of them all the same.
-        return orjson.dumps(entry)
+    if unknown:
+        # More digits than orjson writes: the reader makes a number of them all the same.
+        with suppress(TypeError, ValueError):
+            if len(orjson.dumps(unknown)) <= _MAX_UNKNOWN:
+                return exact(orjson.dumps(entry | unknown))
+    return exact(orjson.dumps(entry))
 
 
 def _status(said: object) -> tuple[str, str]:

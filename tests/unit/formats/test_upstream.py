@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -211,3 +212,27 @@ def test_what_is_no_page_is_refused(body: bytes) -> None:
 def test_depth_of_html_costs_nothing() -> None:
     """A hundred thousand open elements are read like none."""
     assert read_page(b"<div>" * 100_000, "text/html", _URL).files == []
+
+
+def test_entries_take_the_memory_of_their_length() -> None:
+    """A page has up to tens of thousands of files, and all their entries are in memory until the page is kept."""
+    raw = read_page(
+        json.dumps(
+            {
+                "meta": {"api-version": "1.4"},
+                "name": "hello",
+                "files": [_file(f"hello-1.{n}.tar.gz") for n in range(500)],
+            }
+        ).encode(),
+        JSON_TYPE,
+        _URL,
+    )
+    take_over(raw, _HELLO)
+    tracemalloc.start()
+    try:
+        page = take_over(raw, _HELLO)
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(page.files) == 500
+    assert held / 500 < 2_000
