@@ -227,7 +227,7 @@ def _head_of(prepared: Prepared) -> bytes | None:
         ValueError: a header cannot be sent.
     """
     if prepared.sent_before:
-        return prepared.sent_before[0]
+        return prepared.sent_before
     if (
         prepared.status != HTTPStatus.NOT_MODIFIED
         and (b"content-length", b"%d" % len(prepared.body)) not in prepared.headers
@@ -237,7 +237,7 @@ def _head_of(prepared: Prepared) -> bytes | None:
         if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value) or name in _FRAMING:
             raise ValueError(f"this header cannot be sent: {name!r}")
     head = b"".join((STATUS_LINE[prepared.status], *_lines(prepared.headers)))
-    prepared.sent_before.append(head)
+    prepared.sent_before = head
     return head
 
 

@@ -14,7 +14,7 @@ from shared.jobs.messages import Message
 from shared.turnstile import Turnstile
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prepared:
     """A whole answer from memory: status, header list and body as they go out; `body` is left out for HEAD.
 
@@ -24,7 +24,7 @@ class Prepared:
     status: int
     headers: Sequence[tuple[bytes, bytes]]
     body: bytes
-    sent_before: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
+    sent_before: bytes = field(default=b"", init=False, repr=False, compare=False)
 
 
 HotReader = Callable[[Scope], Prepared | None]

@@ -1,6 +1,7 @@
 """A document in memory, and the answers derived from it: each form and coding is made once, when first asked for.
 
 The signed bytes are the JSON answer; HTML and the compressed forms are derived from them, off the event loop, and kept.
+Nearly every client takes compressed answers: then a large document's own bytes are kept compressed as well.
 Source: architecture sections 5.7 and 11.4; contract python-index section 1.4.
 """
 
@@ -12,6 +13,7 @@ import hashlib
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from itertools import count
 
 import brotli
@@ -21,19 +23,26 @@ from shared.ids import IndexId
 from shared.reading.answers import CORS, NO_STORE, NOSNIFF
 from shared.reading.headers import http_date
 from shared.service import Prepared
-from shared.zstd import pack
+from shared.threads import QUICK
+from shared.zstd import pack, unpack
 
 GZIP_LEVEL, BROTLI_QUALITY = 6, 4
 """Measured on a page of 100 files (49 kB, mostly digests): 11.7 and 10.0 kB in 0.7 and 0.4 ms (`shared.zstd`: 9.8 kB in
 0.1 ms). Next levels gain nothing on such pages; the highest save an eighth for 30 to 180 times the time."""
 
-_VARIANTS = len(Media) * len(Coding)
-_NUMBERS = count(1)
-OVERHEAD = 2048
-"""Bytes that a variant's headers and objects weigh beside its body, roughly."""
 
-_PER_GROUP = 200
-"""Bytes that each of a document's groups weighs, roughly."""
+def place(media: Media, coding: Coding) -> int:
+    """Return where a variant stands among a document's variants."""
+    return int(media) * len(Coding) + int(coding)
+
+
+_VARIANTS, _PACKED = len(Media) * len(Coding), place(Media.JSON, Coding.ZSTD)
+_NUMBERS = count(1)
+OVERHEAD = 1024
+"""Bytes that a document's objects, and the headers and objects of each variant, weigh beside the bodies."""
+
+_PER_GROUP = 300
+"""Bytes that each of a document's groups weighs."""
 
 PAGE_CACHING = (b"public, max-age=0, must-revalidate", b"private, max-age=0, must-revalidate")
 """Cache-Control of pages that everyone may read, and of others.
@@ -56,14 +65,25 @@ STALE = b"x-countermark-stale-since"
 PAGE_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'")
 """A page needs neither scripts nor styles, and holds text that strangers wrote."""
 
+_OF_BODIES = frozenset((b"content-type", b"content-length", b"content-encoding", NOSNIFF[0], PAGE_POLICY[0]))
+"""Headers that say something of a body, and so are not on a 304."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Variant:
     """One form in one coding: the whole answer, and the answer when the client has it already."""
 
     etag: bytes
     full: Prepared
-    not_modified: Prepared
+    _not_modified: Prepared | None = None
+
+    @property
+    def not_modified(self) -> Prepared:
+        """The answer without a body, made when a client has it already for the first time."""
+        if self._not_modified is None:
+            common = tuple(header for header in self.full.headers if header[0] not in _OF_BODIES)
+            self._not_modified = Prepared(304, common, b"")
+        return self._not_modified
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +110,7 @@ class Document:
     """A page, project list, metadata file or target.
 
     Attributes:
+        kept: its bytes, the JSON form or a metadata file; None where those of its zstd variant are enough: see `body`.
         groups: what it is dropped with, each once; see `shared.reading.shelf`.
         variants: by `place`, as far as they were made.
         until: monotonic seconds after which it is out of date, None for as long as it is kept.
@@ -100,10 +121,12 @@ class Document:
         status: 200, or 404 for what is known not to exist.
         number: no other document of this process has it.
         made_of: the number of the one it was cut from, 0 for most.
+        length: of its bytes, uncompressed.
+        size: bytes of memory.
     """
 
     shape: Shape
-    body: bytes
+    kept: bytes | None
     groups: tuple[Hashable, ...]
     html: Callable[[bytes], bytes] | None = None
     until: float | None = None
@@ -115,35 +138,60 @@ class Document:
     number: int = field(default_factory=_NUMBERS.__next__)
     made_of: int = 0
     variants: list[Variant | None] = field(default_factory=lambda: [None] * _VARIANTS)
-    making: asyncio.Lock = field(default_factory=asyncio.Lock)
-    size: int = 0
+    making: asyncio.Lock | None = None
+    length: int = field(init=False)
+    size: int = field(init=False)
 
     def __post_init__(self) -> None:
         """Account for what is held from the beginning."""
-        self.size = len(self.body) + OVERHEAD + _PER_GROUP * len(self.groups)
+        self.length, self.size = len(self.body), self._weight()
+
+    @property
+    def body(self) -> bytes:
+        """Its bytes. Blocking, for some milliseconds, when it is large and was asked for compressed; see `text`."""
+        kept = self.kept
+        if kept is not None:
+            return kept
+        packed = self.variants[_PACKED]
+        assert packed is not None, "it is made before the bytes are let go of"
+        return unpack(packed.full.body)
+
+    async def text(self) -> bytes:
+        """Return its bytes, unpacked in a thread where that is needed."""
+        kept = self.kept
+        return await asyncio.to_thread(lambda: self.body) if kept is None else kept
 
     def make(self, media: Media, coding: Coding) -> int:
-        """Make a variant and the uncompressed one it comes from; returns how many bytes it grew by. Blocking."""
-        grown = 0
-        plain = self.variants[place(media, Coding.IDENTITY)]
-        if plain is None:
-            body = self.body if media is Media.JSON or self.html is None else self.html(self.body)
-            plain = self.variant(media, Coding.IDENTITY, body)
-            grown += OVERHEAD + (0 if body is self.body else len(body))
-            self.variants[place(media, Coding.IDENTITY)] = plain
-        if coding is Coding.IDENTITY:
-            return grown
-        packed = _compress(plain.full.body, coding)
-        # What compression does not make smaller (a timestamp, a list of nothing) goes out as it is.
-        made = self.variant(media, coding, packed) if len(packed) < len(plain.full.body) else plain
+        """Make a variant; returns how many bytes the document grew by, below 0 when it shrank. Blocking."""
+        before = self._weight()
+        body = text = self.body
+        if media is not Media.JSON and self.html is not None:
+            text = self.html(body)
+        packed = text if coding is Coding.IDENTITY else _compress(text, coding)
+        if coding is not Coding.IDENTITY and len(packed) < len(text):
+            made = self.variant(media, coding, packed)
+        else:
+            # What compression does not make smaller (a timestamp, a list of nothing) goes out as it is.
+            plain = place(media, Coding.IDENTITY)
+            made = self.variants[plain] = self.variants[plain] or self.variant(media, Coding.IDENTITY, text)
         self.variants[place(media, coding)] = made
-        return grown + OVERHEAD + (len(packed) if made is not plain else 0)
+        if any(variant is not None and variant.full.body is body for variant in self.variants):
+            self.kept = body
+        elif self.length > QUICK and self.kept is not None:
+            self.variants[_PACKED] = self.variants[_PACKED] or self.variant(Media.JSON, Coding.ZSTD, pack(body))
+            self.kept = None
+        return self._weight() - before
+
+    def _weight(self) -> int:
+        made = {id(variant): variant for variant in self.variants if variant is not None}.values()
+        bodies = {id(body): len(body) for body in (self.kept or b"", *(variant.full.body for variant in made))}
+        return OVERHEAD * (1 + len(made)) + _PER_GROUP * len(self.groups) + sum(bodies.values())
 
     def variant(self, media: Media, coding: Coding, body: bytes) -> Variant:
         """Return the variant whose bytes, compressed, are `body`."""
         etag = tag_of(hashlib.sha256(body).hexdigest(), media)
-        headers, common = headers_of(self.shape, media, coding, etag, len(body))
-        return Variant(etag, Prepared(self.status, headers, body), Prepared(304, common, b""))
+        headers, _ = headers_of(self.shape, media, coding, etag, len(body))
+        return Variant(etag, Prepared(self.status, tuple(headers), body))
 
 
 def tag_of(digest: str, media: Media) -> bytes:
@@ -160,9 +208,9 @@ def headers_of(
     """Return the headers of an answer, and those of its 304."""
     content_type = shape.content_types[media if len(shape.content_types) > 1 else 0]
     common = [(b"etag", etag), *_common_headers(shape)]
-    headers = [(b"content-type", content_type), (b"content-length", b"%d" % length), *common, NOSNIFF]
+    headers = [_header(b"content-type", content_type), (b"content-length", b"%d" % length), *common, NOSNIFF]
     if coding is not Coding.IDENTITY:
-        headers.append((b"content-encoding", CODING_TOKENS[coding].encode()))
+        headers.append(_header(b"content-encoding", CODING_TOKENS[coding].encode()))
     if b"html" in content_type:
         headers.append(PAGE_POLICY)
     return headers, common
@@ -173,15 +221,11 @@ def absent(open_: bool, text: bytes, groups: tuple[Hashable, ...], until: float)
     document = Document(Shape(open_, (b"no-store", b"no-store")), text, groups, until=until, status=404)
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text))]
     answer = Prepared(404, [*headers, NO_STORE, vary(open_, forms=True), NOSNIFF, *CORS], text)
-    document.variants = [Variant(b"", answer, answer)] * _VARIANTS
+    document.variants = [Variant(b"", answer)] * _VARIANTS
     return document
 
 
-def place(media: Media, coding: Coding) -> int:
-    """Return where a variant stands among a document's variants."""
-    return int(media) * len(Coding) + int(coding)
-
-
+@lru_cache
 def vary(open_: bool, *, forms: bool) -> tuple[bytes, bytes]:
     """Return the Vary header of an answer that everyone gets, or of one for those who may.
 
@@ -194,6 +238,12 @@ def vary(open_: bool, *, forms: bool) -> tuple[bytes, bytes]:
     )
 
 
+@lru_cache
+def _header(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """Return a header that many documents have: one for all of them."""
+    return name, value
+
+
 def page_shape(open_: bool, serial: int, stale_since: datetime | None = None) -> Shape:
     """Return the shape of pages and project lists."""
     return Shape(open_, PAGE_CACHING, serial, CONTENT_TYPES, stale_since)
@@ -203,7 +253,7 @@ def _common_headers(shape: Shape) -> list[tuple[bytes, bytes]]:
     """Return the headers that a 304 must repeat (RFC 9110 section 15.4.5), and those that pages in browsers need."""
     headers = [
         vary(shape.open, forms=len(shape.content_types) > 1),
-        (b"cache-control", shape.caching[0 if shape.open else 1]),
+        _header(b"cache-control", shape.caching[0 if shape.open else 1]),
         *CORS,
     ]
     if shape.serial is not None:

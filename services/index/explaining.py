@@ -119,7 +119,7 @@ async def explain(
     body = None
     if has_page or State.AWAY not in found.values():
         document = await sources.reader.document(place, PageWanted(project))
-        body = document.body if document.status == 200 else None
+        body = await document.text() if document.status == 200 else None
     async with sources.turns:
         lines = await asyncio.to_thread(file_lines, scene, body, files, held)
     for one in files:

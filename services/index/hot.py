@@ -19,8 +19,8 @@ from shared.reading.access import Access, Place
 from shared.reading.headers import asked_by, etag_matches
 from shared.service import Prepared
 
-MAX_REMEMBERED = 20_000
-"""Paths that are remembered with their meaning; beyond that, all are forgotten and read again."""
+MAX_REMEMBERED = 5_000
+"""Paths that are remembered with their meaning, half a kilobyte each; beyond that, all are forgotten and read again."""
 
 MAX_CHOICES = 2_000
 """Pairs of Accept and Accept-Encoding that are remembered; real clients send a dozen."""

@@ -64,7 +64,7 @@ async def load_json(
     mirrors = {name: member for name, member in members.items() if member.type == MIRROR}
     if signed.status != 200:
         return _absent(limits, place, wanted, signed)
-    page, mirrored = await asyncio.to_thread(_listed, signed.body, record.name, mirrors, project)
+    page, mirrored = await asyncio.to_thread(_listed, await signed.text(), record.name, mirrors, project)
     chosen = None if wanted.version is None else await asyncio.to_thread(shown_version, page, wanted.version)
     if not page.versions or (wanted.version is not None and chosen is None):
         return _absent(limits, place, wanted, signed)

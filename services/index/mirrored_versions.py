@@ -51,5 +51,5 @@ class MirroredVersions:
         """Return each version with its part on every mirror that has it, or those that equal one."""
         if self.page is None or not self.known:
             return {}
-        given = (self.page.body, self.index, self.mirrors, self.project, version)
-        return await sized(len(self.page.body), mirrored_versions, *given)
+        given = (await self.page.text(), self.index, self.mirrors, self.project, version)
+        return await sized(self.page.length, mirrored_versions, *given)

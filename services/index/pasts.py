@@ -110,7 +110,8 @@ class Pasts:
                 published = await first_published(connection, stages, project)
 
         def made() -> Document:
-            body = cut(plain.body, dated_files(plain.body, record.name, project, mirrors, published), at)
+            whole = plain.body
+            body = cut(whole, dated_files(whole, record.name, project, mirrors, published), at)
             shape = plain.shape
             page = page_of_signed(where, project, shape.serial or 0, body, shape.stale_since)
             return page if wanted.root == SIGNED_ROOT else respelled_page(where, wanted.root, page)

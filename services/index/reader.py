@@ -38,7 +38,7 @@ from shared.reading.shelf import Shelf
 from shared.reading.views import View
 from shared.resources import Resources
 from shared.service import Prepared
-from shared.threads import sized
+from shared.threads import QUICK
 
 Readable = ListWanted | PageWanted | JsonWanted | MetadataWanted | TargetWanted
 
@@ -216,9 +216,13 @@ async def made_variant(document: Document, media: Media, coding: Coding, grow: C
     at = place(media, coding)
     if (made := document.variants[at]) is not None:
         return made
-    async with document.making:
-        if document.variants[at] is None:
-            grow(await sized(len(document.body), document.make, media, coding))
+    if document.length <= QUICK:
+        grow(document.make(media, coding))
+    else:
+        document.making = document.making or asyncio.Lock()
+        async with document.making:
+            if document.variants[at] is None:
+                grow(await asyncio.to_thread(document.make, media, coding))
     made = document.variants[at]
     assert made is not None
     return made

@@ -30,7 +30,7 @@ class Limits:
         resting_at_once: indexes that may rest at a time; they take the places of other jobs meanwhile.
     """
 
-    memory: int = 64 << 20
+    memory: int = 32 << 20
     past_memory: int = 8 << 20
     document: int = 64 << 20
     absent_seconds: float = 30.0

@@ -50,6 +50,9 @@ _TARGET_TYPES = {
 }
 """Content-Type by a target's extension; targets of trust have any. Source: RFC 9512 for YAML; a note is C2SP text."""
 
+_AS_HTML = partial(page_html, link=signed_link)
+"""Makes the HTML of a page whose links are as they are signed."""
+
 _UNPUBLISHED = "Index {} has no publication yet: nothing of it is signed.\n"
 
 
@@ -79,7 +82,7 @@ def page_of_signed(
 ) -> Document:
     """Return the page that a page document makes, signed or merged."""
     shape = page_shape(place.open, serial, stale_since)
-    return Document(shape, body, place.groups(project), html=partial(page_html, link=signed_link))
+    return Document(shape, body, place.groups(project), html=_AS_HTML)
 
 
 def empty_page(limits: Limits, place: Place, project: NormalizedName, serial: int) -> Document:

@@ -90,3 +90,49 @@ def test_absence_matches_no_tag() -> None:
     headers = dict(document.variants[0].full.headers) if document.variants[0] else {}
     assert headers[b"cache-control"] == b"no-store"
     assert b"etag" not in headers
+
+
+LARGE = b'{"files":[' + b'"thing",' * 20_000 + b"0]}"
+
+
+async def test_a_large_document_is_kept_as_its_clients_take_it() -> None:
+    """Once it was asked for compressed, its own bytes are kept compressed too, and can be had as before."""
+    document = Document(page_shape(True, 7), LARGE, ("group",), html=bytes.upper)
+    grown = document.make(Media.HTML, Coding.GZIP)
+    assert document.kept is None
+    assert grown < -len(LARGE) * 0.9
+    assert document.size + grown < len(LARGE) / 10
+    assert document.body == await document.text() == LARGE
+    assert document.length == len(LARGE)
+
+
+@pytest.mark.parametrize("first", [(Media.JSON, Coding.GZIP), (Media.JSON, Coding.ZSTD), (Media.HTML, Coding.IDENTITY)])
+def test_every_order_of_asking_gives_the_same_answers(first: tuple[Media, Coding]) -> None:
+    """What was asked for before makes no difference to bytes and tags, and what is held is accounted for."""
+    document, held = Document(page_shape(True, 7), LARGE, ("group",), html=bytes.upper), 0
+    held += document.make(*first)
+    for media in Media:
+        for coding in Coding:
+            fresh = Document(page_shape(True, 7), LARGE, ("group",), html=bytes.upper)
+            fresh.make(media, coding)
+            if document.variants[place(media, coding)] is None:
+                held += document.make(media, coding)
+            mine, other = document.variants[place(media, coding)], fresh.variants[place(media, coding)]
+            assert mine is not None
+            assert other is not None
+            assert (mine.etag, mine.full) == (other.etag, other.full)
+    bodies = {id(variant.full.body): len(variant.full.body) for variant in document.variants if variant is not None}
+    assert sum(bodies.values()) <= document.size + held <= sum(bodies.values()) + 16 * 1024
+    plain = document.variants[0]
+    assert plain is not None
+    assert document.kept is plain.full.body
+
+
+def test_a_plain_answer_shares_the_bytes_of_its_document() -> None:
+    """For clients that take no compression the bytes are held once, and not compressed besides."""
+    document = Document(page_shape(True, 7), LARGE, ("group",), html=bytes.upper)
+    document.make(Media.JSON, Coding.IDENTITY)
+    document.make(Media.JSON, Coding.GZIP)
+    assert document.variants[0] is not None
+    assert document.variants[0].full.body is document.kept is LARGE
+    assert document.variants[place(Media.JSON, Coding.ZSTD)] is None
