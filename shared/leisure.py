@@ -23,7 +23,7 @@ LONGEST = 0.25
 ALONE = 1.0
 """The same where there is no other process."""
 
-MOST = 12 << 20
+MOST = 8 << 20
 """Bytes that are put off, and not done yet, at the same time; what is more is not put off."""
 
 _LAST = 2.0
