@@ -12,7 +12,7 @@ LEVEL = 3
 """A page of 100 files, 49 kB, is 9.8 kB after 0.1 ms; one of 10,000, 5 MB, is 0.9 MB after some 15 ms. Next levels gain
 nothing on such pages; the highest save an eighth for 30 to 180 times the time."""
 
-_MAX_UNPACKED = 256 << 20
+MAX_UNPACKED = 256 << 20
 """Bytes of a document that was compressed here."""
 
 _OF_THREAD = threading.local()
@@ -35,8 +35,8 @@ def unpack(packed: bytes) -> bytes:
     """
     try:
         # The library holds a frame to the limit only if that names no length of its own.
-        if zstandard.frame_content_size(packed) > _MAX_UNPACKED:
+        if zstandard.frame_content_size(packed) > MAX_UNPACKED:
             raise ValueError("a kept document is too large")
-        return zstandard.ZstdDecompressor().decompress(packed, max_output_size=_MAX_UNPACKED)
+        return zstandard.ZstdDecompressor().decompress(packed, max_output_size=MAX_UNPACKED)
     except zstandard.ZstdError as error:
         raise ValueError("a kept document is damaged") from error

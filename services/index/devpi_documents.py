@@ -231,7 +231,7 @@ class DevpiDocuments:
             # devpi's client knows no "come again later": it prints this, and the status that is said to be wrong.
             raise ServiceError(ErrorKind.UPSTREAM, error.detail, retry_after=error.retry_after) from error
         asked = key_of(where, PageWanted(wanted.project))
-        variant = await self._reader.variant(asked, page, Media.JSON, Coding.IDENTITY)
+        variant = await self._reader.variant(asked, page, Media.JSON, Coding.ZSTD)
         return MirroredVersions(where.record.name, wanted.project, mirrors, page, variant.etag)
 
     async def _known_to_bases(self, where: Place, wanted: DocumentWanted) -> bool:

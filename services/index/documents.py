@@ -24,7 +24,7 @@ from shared.reading.answers import CORS, NO_STORE, NOSNIFF
 from shared.reading.headers import http_date
 from shared.service import Prepared
 from shared.threads import QUICK
-from shared.zstd import pack, unpack
+from shared.zstd import MAX_UNPACKED, pack, unpack
 
 GZIP_LEVEL, BROTLI_QUALITY = 6, 4
 """Measured on a page of 100 files (49 kB, mostly digests): 11.7 and 10.0 kB in 0.7 and 0.4 ms (`shared.zstd`: 9.8 kB in
@@ -144,7 +144,7 @@ class Document:
 
     def __post_init__(self) -> None:
         """Account for what is held from the beginning."""
-        self.length, self.size = len(self.body), self._weight()
+        self.length, self.size = len(self.body), self.weight()
 
     @property
     def body(self) -> bytes:
@@ -163,7 +163,7 @@ class Document:
 
     def make(self, media: Media, coding: Coding) -> int:
         """Make a variant; returns how many bytes the document grew by, below 0 when it shrank. Blocking."""
-        before = self._weight()
+        before = self.weight()
         body = text = self.body
         if media is not Media.JSON and self.html is not None:
             text = self.html(body)
@@ -175,14 +175,28 @@ class Document:
             plain = place(media, Coding.IDENTITY)
             made = self.variants[plain] = self.variants[plain] or self.variant(media, Coding.IDENTITY, text)
         self.variants[place(media, coding)] = made
-        if any(variant is not None and variant.full.body is body for variant in self.variants):
+        if made.full.body is body:
             self.kept = body
-        elif self.length > QUICK and self.kept is not None:
-            self.variants[_PACKED] = self.variants[_PACKED] or self.variant(Media.JSON, Coding.ZSTD, pack(body))
-            self.kept = None
-        return self._weight() - before
+        return self.weight() - before
 
-    def _weight(self) -> int:
+    def let_go(self) -> int:
+        """Keep the bytes of a large document compressed, unless an answer shows them as they are; returns as `make`.
+        Blocking: some milliseconds for a megabyte.
+        """
+        kept, before = self.kept, self.weight()
+        if kept is None or not QUICK < self.length <= MAX_UNPACKED:
+            return 0
+        if any(variant is not None and variant.full.body is kept for variant in self.variants):
+            return 0
+        packed = self.variants[_PACKED] or self.variant(Media.JSON, Coding.ZSTD, pack(kept))
+        if len(packed.full.body) < self.length:
+            # In this order: others read them meanwhile.
+            self.variants[_PACKED] = packed
+            self.kept = None
+        return self.weight() - before
+
+    def weight(self) -> int:
+        """Return the bytes of memory of all that was made so far."""
         made = {id(variant): variant for variant in self.variants if variant is not None}.values()
         bodies = {id(body): len(body) for body in (self.kept or b"", *(variant.full.body for variant in made))}
         return OVERHEAD * (1 + len(made)) + _PER_GROUP * len(self.groups) + sum(bodies.values())
@@ -222,6 +236,7 @@ def absent(open_: bool, text: bytes, groups: tuple[Hashable, ...], until: float)
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text))]
     answer = Prepared(404, [*headers, NO_STORE, vary(open_, forms=True), NOSNIFF, *CORS], text)
     document.variants = [Variant(b"", answer)] * _VARIANTS
+    document.size = document.weight()
     return document
 
 

@@ -57,7 +57,7 @@ class Plain:
 
 @dataclass(slots=True, eq=False)
 class LongList(Document):
-    """A long list: `body` are its rows, packed. It has compressed variants alone."""
+    """A long list: `body` are its rows, packed, and `length` is theirs. It has compressed variants alone."""
 
     plain: dict[Media, Plain] = field(default_factory=dict)
 
@@ -72,6 +72,10 @@ class LongList(Document):
         self.variants[place(media, coding)] = self.variant(media, coding, body)
         self.plain[media] = Plain(tag_of(digest.hexdigest(), media), length)
         return OVERHEAD + len(body)
+
+    def let_go(self) -> int:
+        """Do nothing: the rows are packed."""
+        return 0
 
     def headers(self, media: Media) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes]]]:
         """Return the headers of a form without compression, and those of its 304; a variant of it was made."""

@@ -46,6 +46,9 @@ DocumentKey = tuple[IndexId, bool, Readable, View | None]
 """An index, whether everyone may read it (that decides the headers), what is wanted of it, and what it is merged
 with: a view that changed is another one."""
 
+_LARGE = 4 << 20
+"""Bytes of a document that is kept compressed from the beginning: it would take the place of many others meanwhile."""
+
 TIMESTAMP = MetadataWanted("timestamp", None)
 
 
@@ -94,7 +97,7 @@ class Reader:
             return kept
         # One that is out of date by the clock alone still lies there.
         self._shelf.drop_kept(key)
-        return await self._shelf.fetch(key, self._loader(where, wanted))
+        return await self._shelf.fetch(key, lambda: self._load(where, wanted))
 
     async def variant(self, key: DocumentKey, document: Document, media: Media, coding: Coding) -> Variant:
         """Return a form and coding of a document, made in a thread if it was never asked for."""
@@ -111,21 +114,27 @@ class Reader:
         async with self._respelling:
             return await asyncio.to_thread(_respelled, where, root, signed, form)
 
-    def _loader(self, where: Place, wanted: Readable) -> Callable[[], Awaitable[Document]]:
+    async def _load(self, where: Place, wanted: Readable) -> Document:
+        document = await self._loading(where, wanted)
+        if document.length > _LARGE:
+            document.size += await asyncio.to_thread(document.let_go)
+        return document
+
+    def _loading(self, where: Place, wanted: Readable) -> Awaitable[Document]:
         resources, limits = self._resources, self._limits
         match wanted:
             case PageWanted():
-                return lambda: self._load_page(where, wanted)
+                return self._load_page(where, wanted)
             case JsonWanted():
-                return lambda: self._load_json(where, wanted)
+                return self._load_json(where, wanted)
             case ListWanted():
-                return lambda: self._load_list(where)
+                return self._load_list(where)
             case TargetWanted():
-                return lambda: usecases.load_target(resources, limits, where, wanted)
+                return usecases.load_target(resources, limits, where, wanted)
             case MetadataWanted(version=None):
-                return lambda: usecases.load_timestamp(resources, limits, where)
+                return usecases.load_timestamp(resources, limits, where)
             case MetadataWanted():
-                return lambda: usecases.load_metadata(resources, limits, where, wanted)
+                return usecases.load_metadata(resources, limits, where, wanted)
 
     async def _load_page(self, where: Place, wanted: PageWanted) -> Document:
         if wanted.root != SIGNED_ROOT:
@@ -222,10 +231,14 @@ async def made_variant(document: Document, media: Media, coding: Coding, grow: C
         document.making = document.making or asyncio.Lock()
         async with document.making:
             if document.variants[at] is None:
-                grow(await asyncio.to_thread(document.make, media, coding))
+                grow(await asyncio.to_thread(_made, document, media, coding))
     made = document.variants[at]
     assert made is not None
     return made
+
+
+def _made(document: Document, media: Media, coding: Coding) -> int:
+    return document.make(media, coding) + document.let_go()
 
 
 def _serial_of(document: Document) -> int | None:

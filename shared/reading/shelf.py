@@ -80,8 +80,10 @@ class Shelf(Generic[K, V]):
         return value
 
     def put(self, key: K, value: V) -> None:
-        """Keep a value, in place of what was there."""
+        """Keep a value, in place of what was there; not one that has no room at all."""
         self.drop_kept(key)
+        if value.size > self._limit:
+            return
         self._held[key] = value
         for group in value.groups:
             self._groups.setdefault(group, set()).add(key)

@@ -30,7 +30,7 @@ def test_what_is_damaged_is_refused() -> None:
 def test_what_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether the frame names its length, as ours do, or not."""
     unnamed = zstandard.ZstdCompressor(write_content_size=False).compress(b"x" * 1000)
-    monkeypatch.setattr(zstd, "_MAX_UNPACKED", 999)
+    monkeypatch.setattr(zstd, "MAX_UNPACKED", 999)
     with pytest.raises(ValueError, match="too large"):
         zstd.unpack(zstd.pack(b"x" * 1000))
     with pytest.raises(ValueError, match="damaged"):

@@ -10,6 +10,7 @@ import pytest
 from packaging.utils import NormalizedName
 
 from countermark.core.names import FileName, IndexName
+from shared.formats.python.foreign import version_named
 from shared.formats.python.simple_pages import JSON_TYPE, UnreadablePage, read_page
 from shared.formats.python.upstream import UpstreamPage, page_of_mirror, take_over
 
@@ -212,6 +213,32 @@ def test_what_is_no_page_is_refused(body: bytes) -> None:
 def test_depth_of_html_costs_nothing() -> None:
     """A hundred thousand open elements are read like none."""
     assert read_page(b"<div>" * 100_000, "text/html", _URL).files == []
+
+
+@pytest.mark.parametrize("digest", [int("1" * 64), None, ["ab" * 32], True])
+def test_a_digest_is_a_text(digest: object) -> None:
+    """A number of sixty-four digits is none, though it reads like one."""
+    page = _page(_file(hashes={"sha256": digest}))
+    assert page.files == {}
+    assert page.skipped == {"the upstream names no sha256 digest": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("hello-1.0-py3-none-any.whl", "1.0"),
+        ("hello-1.0-1-py3-none-any.whl", "1.0"),
+        ("HELLO-1.0.0rc1-py3-none-any.whl", "1.0.0rc1"),
+        ("hello-1.0-py3-none.whl", None),
+        ("hello-1.0.whl", None),
+        ("hello-x-py3-none-any.whl", None),
+        ("other-1.0-py3-none-any.whl", None),
+        ("hello-1.0-py3-none-any.WHL", "1.0"),
+    ],
+)
+def test_which_version_a_wheel_is_of(name: str, version: str | None) -> None:
+    """By its name alone; what no file of the project is called is left out."""
+    assert version_named(name, _HELLO) == version
 
 
 def test_entries_take_the_memory_of_their_length() -> None:

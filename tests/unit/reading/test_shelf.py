@@ -55,10 +55,12 @@ def test_least_recently_used_goes_first() -> None:
 
 
 def test_what_is_larger_than_the_shelf_is_not_kept() -> None:
-    """One thing above the limit is let go at once, and nothing is miscounted."""
+    """One thing above the limit is let go at once, takes nobody's place, and nothing is miscounted."""
     kept = shelf(30)
+    kept.put("b", Thing("b", size=10))
+    kept.put("a", Thing("a", size=20))
     kept.put("a", Thing("a", size=31))
-    assert (len(kept), kept.size) == (0, 0)
+    assert (kept.get("a"), len(kept), kept.size) == (None, 1, 10)
 
 
 def test_growth_counts_for_what_is_still_kept() -> None:
@@ -71,6 +73,9 @@ def test_growth_counts_for_what_is_still_kept() -> None:
     assert kept.size == 20
     kept.grow("a", new, 15)
     assert (kept.get("b"), kept.size) == (None, 25)
+    kept.grow("a", new, -20)
+    kept.put("b", Thing("b"))
+    assert (len(kept), kept.size) == (2, 15)
 
 
 def test_groups() -> None:
