@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -81,8 +81,7 @@ class Variant:
     def not_modified(self) -> Prepared:
         """The answer without a body, made when a client has it already for the first time."""
         if self._not_modified is None:
-            common = tuple(header for header in self.full.headers if header[0] not in _OF_BODIES)
-            self._not_modified = Prepared(304, common, b"")
+            self._not_modified = unchanged(self.full.headers)
         return self._not_modified
 
 
@@ -204,7 +203,7 @@ class Document:
     def variant(self, media: Media, coding: Coding, body: bytes) -> Variant:
         """Return the variant whose bytes, compressed, are `body`."""
         etag = tag_of(hashlib.sha256(body).hexdigest(), media)
-        headers, _ = headers_of(self.shape, media, coding, etag, len(body))
+        headers = headers_of(self.shape, media, coding, etag, len(body))
         return Variant(etag, Prepared(self.status, tuple(headers), body))
 
 
@@ -216,18 +215,21 @@ def tag_of(digest: str, media: Media) -> bytes:
     return f'"{digest[:32]}-{int(media)}"'.encode()
 
 
-def headers_of(
-    shape: Shape, media: Media, coding: Coding, etag: bytes, length: int
-) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes]]]:
-    """Return the headers of an answer, and those of its 304."""
+def headers_of(shape: Shape, media: Media, coding: Coding, etag: bytes, length: int) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer."""
     content_type = shape.content_types[media if len(shape.content_types) > 1 else 0]
-    common = [(b"etag", etag), *_common_headers(shape)]
-    headers = [_header(b"content-type", content_type), (b"content-length", b"%d" % length), *common, NOSNIFF]
+    of_body = [_header(b"content-type", content_type), (b"content-length", b"%d" % length)]
+    headers = [*of_body, (b"etag", etag), *_common_headers(shape), NOSNIFF]
     if coding is not Coding.IDENTITY:
         headers.append(_header(b"content-encoding", CODING_TOKENS[coding].encode()))
     if b"html" in content_type:
         headers.append(PAGE_POLICY)
-    return headers, common
+    return headers
+
+
+def unchanged(headers: Iterable[tuple[bytes, bytes]]) -> Prepared:
+    """Return the 304 of an answer with these headers: with those of them that do not say something of a body."""
+    return Prepared(304, tuple(header for header in headers if header[0] not in _OF_BODIES), b"")
 
 
 def absent(open_: bool, text: bytes, groups: tuple[Hashable, ...], until: float) -> Document:

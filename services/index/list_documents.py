@@ -77,8 +77,8 @@ class LongList(Document):
         """Do nothing: the rows are packed."""
         return 0
 
-    def headers(self, media: Media) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes]]]:
-        """Return the headers of a form without compression, and those of its 304; a variant of it was made."""
+    def headers(self, media: Media) -> list[tuple[bytes, bytes]]:
+        """Return the headers of a form without compression; a variant of it was made."""
         plain = self.plain[media]
         return headers_of(self.shape, media, Coding.IDENTITY, plain.etag, plain.length)
 

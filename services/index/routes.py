@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.index.documents import PAGE_CACHING, vary
+from services.index.documents import PAGE_CACHING, unchanged, vary
 from services.index.list_documents import LongList
 from services.index.pasts import Past, Pasts, below_moment
 from services.index.reader import DocumentKey, Reader, key_of
@@ -122,9 +122,9 @@ class IndexRoutes:
     ) -> Prepared | Response:
         """Return a long list to a client that takes no compression."""
         await shown.variant(key, document, media, Coding.ZSTD)
-        headers, common = document.headers(media)
+        headers = document.headers(media)
         if not_modified(asked, document.plain[media].etag, None):
-            return Prepared(HTTPStatus.NOT_MODIFIED, common, b"")
+            return unchanged(headers)
         if scope["method"] == "HEAD":
             return Prepared(HTTPStatus.OK, headers, b"")
         response = StreamingResponse(document.unpacked(media))

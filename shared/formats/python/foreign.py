@@ -113,6 +113,7 @@ def version_named(file_name: str, project: NormalizedName) -> str | None:
     For pages of many thousand files: names are taken apart and not judged further.
     """
     if file_name.endswith(".whl"):
+        # As `_splits` has it, in half the time: nearly all files of large pages are wheels.
         parts = file_name.split("-", _WHEEL_DASHES)
         return _version_of(parts[0], parts[1], project) if len(parts) > _WHEEL_DASHES else None
     for named, version in _splits(file_name):
