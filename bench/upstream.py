@@ -25,6 +25,9 @@ RELEASES = ("1.0", "1.1", "2.0")
 
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 
+_BACKLOG = 1024
+"""Connections that may wait to be accepted: a crowd is not to be told to come again a second later."""
+
 _DELAY = re.compile(r"/\+delay/(\d+)\Z")
 _PAGE = re.compile(r"/simple/page-(\d+)-(\d+)/\Z")
 _GRAPH = re.compile(r"/simple/graph-(\d+)/\Z")
@@ -174,7 +177,7 @@ async def main() -> None:
     """Serve until ended."""
     port, milliseconds, megabytes = map(int, sys.argv[1:4])
     upstream = Upstream(milliseconds / 1000, megabytes)
-    server = await asyncio.start_server(upstream.serve, "127.0.0.1", port)
+    server = await asyncio.start_server(upstream.serve, "127.0.0.1", port, backlog=_BACKLOG)
     async with server:
         await server.serve_forever()
 
