@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -39,6 +40,50 @@ async def serving() -> AsyncIterator[tuple[HttpServer, asyncio.Task[None], int]]
     finally:
         server.stop()
         await task
+
+
+REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_DEFER_ACCEPT"), reason="the kernel tells of each connection at once")
+async def test_a_connection_comes_with_its_request() -> None:
+    """Who connects and sends nothing yet costs the process nothing, and is answered when a request comes."""
+    async with serving() as (server, _, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        other, asking = await asyncio.open_connection("127.0.0.1", port)
+        asking.write(REQUEST.replace(b"close", b"keep-alive"))
+        assert (await other.readline()).startswith(b"HTTP/1.1 200 ")
+        assert len(server.server_state.connections) == 1
+        writer.write(REQUEST)
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+        asking.close()
+
+
+async def test_who_takes_time_before_a_request_is_answered() -> None:
+    """After a while the process has the connection all the same."""
+    async with serving() as (server, _, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(20):
+            while not server.server_state.connections:
+                await asyncio.sleep(0.05)
+        writer.write(REQUEST[:7])
+        await asyncio.sleep(0.05)
+        writer.write(REQUEST[7:])
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+
+
+async def test_who_connects_and_goes_harms_nobody() -> None:
+    """As checks of load balancers do."""
+    async with serving() as (server, _, port):
+        for _ in range(50):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+        assert (await sent(port, REQUEST)).startswith(b"HTTP/1.1 200 ")
+        async with asyncio.timeout(20):
+            while server.server_state.connections:
+                await asyncio.sleep(0.05)
 
 
 async def test_a_head_that_does_not_end_is_refused() -> None:
