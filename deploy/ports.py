@@ -47,6 +47,8 @@ class Ports:
 def take_port(host: str, port: int, name: str) -> socket.socket:
     """Bind a port and listen, so that nobody else gets it while everything starts.
 
+    A connection is accepted with the first bytes of its request, where the kernel can tell, or a second later.
+
     Args:
         name: how people choose another one, for example `API_PORT`.
 

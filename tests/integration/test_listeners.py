@@ -48,16 +48,23 @@ REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 @pytest.mark.skipif(not hasattr(socket, "TCP_DEFER_ACCEPT"), reason="the kernel tells of each connection at once")
 async def test_a_connection_comes_with_its_request() -> None:
     """Who connects and sends nothing yet costs the process nothing, and is answered when a request comes."""
-    async with serving() as (server, _, port):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        other, asking = await asyncio.open_connection("127.0.0.1", port)
-        asking.write(REQUEST.replace(b"close", b"keep-alive"))
-        assert (await other.readline()).startswith(b"HTTP/1.1 200 ")
-        assert len(server.server_state.connections) == 1
-        writer.write(REQUEST)
-        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
-        writer.close()
-        asking.close()
+    taken, loop = 2, asyncio.get_running_loop()
+    for _ in range(5):
+        async with serving() as (server, _, port):
+            begun = loop.time()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            other, asking = await asyncio.open_connection("127.0.0.1", port)
+            asking.write(REQUEST.replace(b"close", b"keep-alive"))
+            assert (await other.readline()).startswith(b"HTTP/1.1 200 ")
+            taken = len(server.server_state.connections)
+            in_time = loop.time() - begun < 0.5
+            writer.write(REQUEST)
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+            asking.close()
+        if in_time:  # Of a machine that stood still for a second the silent one was accepted meanwhile.
+            break
+    assert taken == 1
 
 
 async def test_who_takes_time_before_a_request_is_answered() -> None:
