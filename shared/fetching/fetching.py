@@ -124,30 +124,45 @@ class Fetching:
             if self._failed(wanted.key) and (lying := await self._keeping.lying(wanted)) is not None:
                 return lying, await self.body(wanted, lying)
             flight = self._flights.get(wanted.key) or self._start(wanted)
+        if (arrived := await self._arrived(wanted, flight)) is not None:
+            return arrived
+        kept = flight.outcome(wanted.file_name)
+        return kept, await self.body(wanted, kept)
+
+    async def body(self, wanted: Wanted, kept: Kept) -> bytes:
+        """Return the bytes of something small that is kept, or is about to be; damaged ones are fetched again.
+
+        Raises:
+            ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE.
+        """
+        flight = self._flights.get(wanted.key)
+        if flight is not None and (arrived := await self._arrived(wanted, flight)) is not None:
+            return arrived[1]
+        try:
+            return await load_checked(self._store, wanted.key, kept.sha256, kept.length)
+        except ServiceError:
+            # Unless somebody has begun to fetch it anew: what that one stores is not to be removed.
+            if wanted.key not in self._flights:
+                await self.forget(wanted.key)
+        kept = await self.whole(wanted)
+        return await load_checked(self._store, wanted.key, kept.sha256, kept.length)
+
+    async def _arrived(self, wanted: Wanted, flight: Flight) -> tuple[Kept, bytes] | None:
+        """Return what something small is that is on its way, with its bytes, stored or not; None when it ended without.
+
+        Raises:
+            ServiceError: UNAVAILABLE; it takes too long.
+        """
         with flight.reading():
             try:
                 async with asyncio.timeout(self._limits.wait):
                     await flight.checked()
             except TimeoutError as error:
                 raise _slow(wanted) from error
-            if flight.right:
-                kept = Kept(Sha256(flight.sha256()), Length(flight.received))
-                return kept, b"".join([chunk async for chunk in flight.chunks(0, kept.length)])
-        kept = flight.outcome(wanted.file_name)
-        return kept, await self.body(wanted, kept)
-
-    async def body(self, wanted: Wanted, kept: Kept) -> bytes:
-        """Return the bytes of something small that is kept; damaged ones are fetched again.
-
-        Raises:
-            ServiceError: NOT_FOUND, UPSTREAM or UNAVAILABLE.
-        """
-        try:
-            return await load_checked(self._store, wanted.key, kept.sha256, kept.length)
-        except ServiceError:
-            await self.forget(wanted.key)
-        kept = await self.whole(wanted)
-        return await load_checked(self._store, wanted.key, kept.sha256, kept.length)
+            if not flight.right:
+                return None
+            kept = Kept(Sha256(flight.sha256()), Length(flight.received))
+            return kept, b"".join([chunk async for chunk in flight.chunks(0, kept.length)])
 
     @asynccontextmanager
     async def open(self, wanted: Wanted, length: Length, span: ByteRange | None = None) -> AsyncIterator[Opened]:

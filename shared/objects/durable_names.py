@@ -50,9 +50,18 @@ class DurableNames:
     def settle(self, folder: Path) -> None:
         """Make names in `folder` durable, then its own and those above it, up to the first known to be durable.
 
+        A folder that is gone went with what was named in it, which somebody has removed: nothing is left to do.
+
         Raises:
-            OSError: a folder cannot be written to the disk, or is not there.
+            OSError: a folder cannot be written to the disk, or the one that all are in is not there.
         """
+        try:
+            self._settle(folder)
+        except FileNotFoundError:
+            if not self._root.is_dir():
+                raise
+
+    def _settle(self, folder: Path) -> None:
         self._sync(folder)
         if len(self._durable) > _MOST_KNOWN:
             self._durable.clear()

@@ -122,8 +122,9 @@ def test_a_sync_that_failed_served_nobody() -> None:
     assert disk.syncs == 3
 
 
-def test_a_folder_that_is_gone_is_an_error(tmp_path: Path) -> None:
-    """The real one syncs what is there, and says so when nothing is."""
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    """What was named in it was removed with it; without the folder of all, nothing is said to be durable."""
     DurableNames(tmp_path).settle(tmp_path)
+    DurableNames(tmp_path).settle(tmp_path / "gone")
     with pytest.raises(FileNotFoundError):
-        DurableNames(tmp_path).settle(tmp_path / "gone")
+        DurableNames(tmp_path / "gone").settle(tmp_path / "gone")

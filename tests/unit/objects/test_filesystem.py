@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from shared.objects.filesystem import ABANDONED_AFTER, CHUNK, INCOMING, FolderStore
 from shared.objects.folder_errors import in_words
-from shared.objects.interface import Key, LocalFile, ObjectNotFound, ObjectStoreError, Put
+from shared.objects.interface import IfMatch, Key, LocalFile, ObjectNotFound, ObjectStoreError, Put
 
 KEY = Key("files/ab/cd/pkg.whl")
 
@@ -161,6 +163,34 @@ async def test_a_folder_that_went_away(tmp_path: Path) -> None:
         await store.ping()
     with pytest.raises(ObjectStoreError, match="No such file or directory"):
         await store.put(KEY, b"")
+
+
+class _Contested(FolderStore):
+    """A folder in which something happens as soon as an object has its name, before that is durable."""
+
+    def __init__(self, root: Path, meanwhile: Callable[[FolderStore, Key], None]) -> None:
+        super().__init__(root)
+        self._meanwhile = meanwhile
+
+    def _place(self, temporary: Path, path: Path, key: Key, condition: Put | IfMatch) -> None:
+        super()._place(temporary, path, key, condition)
+        self._meanwhile(self, key)
+
+
+@pytest.mark.parametrize("condition", [Put.ABSENT, Put.REPLACE])
+async def test_what_is_removed_while_it_is_stored(tmp_path: Path, condition: Put) -> None:
+    """It was stored, then removed: that its folder went with it is no error."""
+    store = _Contested(tmp_path, lambda store, key: store._delete(key))
+    assert (await store.put(KEY, b"x", condition)).length == 1
+    assert await store.head(KEY) is None
+    assert {path.name for path in tmp_path.iterdir()} == {INCOMING}
+
+
+async def test_a_folder_that_goes_away_while_something_is_stored(tmp_path: Path) -> None:
+    """Nobody is told that an object is there whose store is gone."""
+    store = _Contested(tmp_path / "objects", lambda store, _: shutil.rmtree(store.root))
+    with pytest.raises(ObjectStoreError, match="No such file or directory"):
+        await store.put(KEY, b"x")
 
 
 @pytest.mark.parametrize(

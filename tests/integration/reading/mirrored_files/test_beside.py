@@ -11,13 +11,14 @@ from sqlalchemy import delete, update
 from countermark.core.names import IndexName
 from shared.catalogue.fetches import CHANGED, CHANNEL, announce, what_page
 from shared.catalogue.tables import MirrorFault, MirrorFile
+from shared.fetching.flight import SMALL
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import IfMatch, Key, LocalFile, ObjectInfo, ObjectStores, Put
 from tests.integration.reading.constants import LARGE, WHEEL
-from tests.integration.reading.mirror_site import MIRRORS, NEW
-from tests.integration.reading.mirrored_files.site import BIG, LIMITS, ON_FOLDERS, Files, path_of
+from tests.integration.reading.mirror_site import NEW
+from tests.integration.reading.mirrored_files.site import BIG, ON_FOLDERS, Files, path_of
 from tests.support.factories import now
-from tests.support.reading import counted_queries, open_reading
+from tests.support.reading import counted_queries
 from tests.support.upstream import Fault
 
 
@@ -42,6 +43,15 @@ class SlowFolder(FolderStore):
         return await super().head(key)
 
 
+@pytest.fixture
+def slow(site: Files, tmp_path: Path) -> SlowFolder:
+    """What the site keeps mirrored bytes in from now on."""
+    private = SlowFolder(tmp_path / "slow", private=True)
+    site.family.stores = ObjectStores(site.family.stores.public, private)
+    site.reopen()
+    return private
+
+
 class TestMetadata:
     """Core metadata beside a file."""
 
@@ -56,27 +66,22 @@ class TestMetadata:
         assert (await site.get(f"{paths[BIG]}.metadata")).status_code == 404
 
     @ON_FOLDERS
-    async def test_it_is_answered_before_it_is_stored(self, site: Files, tmp_path: Path) -> None:
+    async def test_it_is_answered_before_it_is_stored(self, site: Files, slow: SlowFolder) -> None:
         """A client waits for bytes that are right, and not for the store; one question to the catalogue before, one
         after, and none for where the file is, whose page was answered a moment ago."""
-        private = SlowFolder(tmp_path / "slow", private=True)
-        stores = ObjectStores(site.family.stores.public, private)
-        reading = open_reading(site.engine, stores, download_limits=LIMITS, mirrors=MIRRORS)
-        site.family.reading, site.client = reading, reading.client()
         path = f"{(await site.page())[WHEEL]}.metadata"
         with counted_queries(site.engine) as queries:
             assert (await site.client.get(path)).content == b"Name: thing"
             assert await site.rows() == {}
-            private.go.set()
+            slow.go.set()
             await site.settled(1)
         about = [
             query for query in queries if "mirror_page" in query or "INTO mirror_file" in query or "fetch" in query
         ]
         assert len(about) == 2, about
-        assert private.looked == 0
+        assert slow.looked == 0
         site.upstream.down = Fault(status=500)
-        site.family.reading = open_reading(site.engine, stores, download_limits=LIMITS, mirrors=MIRRORS)
-        site.client = site.family.reading.client()
+        site.reopen()
         assert (await site.client.get(path)).content == b"Name: thing"
 
     async def test_what_lies_there_unnoted_is_found_when_it_cannot_be_had(self, site: Files) -> None:
@@ -166,3 +171,20 @@ async def test_provenance_passes_through(site: Files) -> None:
         assert answer.headers["cache-control"] == "public, max-age=600"
     assert site.upstream.asked[f"/files/{NEW}.provenance"] == 1
     assert (await site.get(f"/a/top/+f/{path_of(LARGE, BIG)}.provenance")).status_code == 404
+
+
+@ON_FOLDERS
+async def test_a_long_provenance_is_read_while_it_is_stored(site: Files, slow: SlowFolder) -> None:
+    """Who needs all of an object that is right and not yet in the store has it at once, and it stays on its way."""
+    provenance = b'{"version": 1, "attestation_bundles": []}' + b" " * (SMALL + 1)
+    site.upstream.add("thing", NEW, b"new", provenance=provenance)
+    await site.page()
+    path, every = f"/root/pypi/+integrity/thing/2.0/{NEW}/provenance", {"accept": "*/*"}
+    for _ in range(2):
+        answer = await site.client.get(path, headers=every)
+        assert (answer.status_code, len(answer.content)) == (200, len(provenance))
+    assert await site.rows() == {}
+    slow.go.set()
+    await site.settled(1)
+    assert (await site.client.get(path, headers=every)).content == provenance
+    assert site.upstream.asked[f"/files/{NEW}.provenance"] == 1
