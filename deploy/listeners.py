@@ -12,13 +12,11 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
+from deploy.ports import BACKLOG
 from deploy.protocol import RegistryHttp
 
 GRACE = 3
 """Seconds that requests under way get to end when the server is told to stop, unless it is given others."""
-
-_BACKLOG = 1024
-"""Connections that may wait to be accepted."""
 
 
 class HttpServer(uvicorn.Server):
@@ -35,7 +33,7 @@ class HttpServer(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                backlog=_BACKLOG,
+                backlog=BACKLOG,
                 timeout_keep_alive=30,
                 timeout_graceful_shutdown=grace,
             )

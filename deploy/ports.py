@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from deploy.errors import LaunchError
 from shared.settings import Listen, Settings
 
-_BACKLOG = 1024
+BACKLOG = 1024
 """Connections that may wait to be accepted."""
 
 _SILENT = 1
@@ -71,7 +71,7 @@ def take_port(host: str, port: int, name: str) -> socket.socket:
             with suppress(OSError):  # Not every kernel that passes for Linux has it.
                 taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _SILENT)
         taken.bind(address)
-        taken.listen(_BACKLOG)
+        taken.listen(BACKLOG)
     except OSError as error:
         taken.close()
         if error.errno == errno.EADDRINUSE:

@@ -28,6 +28,8 @@ from tests.support.processes import program, run
 from tests.support.sigstore.process import SigstoreProcess, sigstore_process
 from tests.support.sigstore.tokens import GITHUB, GITLAB, gitlab
 
+pytestmark = pytest.mark.embedded
+
 WORKFLOW = "https://github.com/acme/thing/.github/workflows/release.yml@refs/tags/v1"
 PIPELINE = "https://gitlab.com/acme/thing//.gitlab-ci.yml@refs/tags/v1"
 SLSA = "https://slsa.dev/provenance/v1"

@@ -30,6 +30,8 @@ WHEEL, FREE = "widget-1.0-py3-none-any.whl", "free-1.0-py3-none-any.whl"
 PUBLISHED, LISTED = "pub-1.0-py3-none-any.whl", "pub-2.0-py3-none-any.whl"
 """Wheels that nobody attests the build of: one has a PEP 740 object, the other a bundle that fits into none."""
 
+pytestmark = pytest.mark.embedded
+
 PUBLISHING = f"""
   - match: "pub"
     builders: ["release"]

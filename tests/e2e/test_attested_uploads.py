@@ -22,6 +22,8 @@ from tests.support.sigstore.tokens import GITHUB, github
 from tests.support.tools import Tools
 from tests.support.trusting import demanding_builds
 
+pytestmark = pytest.mark.embedded
+
 
 @dataclass(frozen=True, slots=True)
 class Site:

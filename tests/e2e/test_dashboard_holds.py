@@ -24,6 +24,8 @@ from tests.support.upstream import Upstream
 from tests.support.waiting import until
 
 PROD, PYPI = "/indexes/root/prod", "/indexes/root/pypi"
+pytestmark = pytest.mark.embedded
+
 PASSWORD = "correct horse battery"
 PAGES = {
     "mirror": PYPI,

@@ -24,6 +24,8 @@ from tests.support.trusting import demanding_builds
 from tests.support.uploading import basic, form_body, form_fields, post_file
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.embedded
+
 PROJECTS = "/indexes/root/stable/projects"
 
 

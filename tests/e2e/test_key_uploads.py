@@ -22,6 +22,8 @@ from tests.support.sigstore.keys import new_key
 from tests.support.trusting import POLICY, Holders
 from tests.unit.attestations.test_bundle_roots import pem
 
+pytestmark = pytest.mark.embedded
+
 SETTINGS = """schema: "policy/v1"
 keys:
   machine: |

@@ -21,6 +21,8 @@ from tests.support.processes import program, run
 from tests.support.sigstore.process import SigstoreProcess, sigstore_process
 from tests.support.sigstore.tokens import GITHUB, GITLAB, github, gitlab
 
+pytestmark = pytest.mark.embedded
+
 WORKFLOW = "https://github.com/acme/thing/.github/workflows/release.yml@refs/tags/v1"
 WHO = ("--cert-identity", WORKFLOW, "--cert-oidc-issuer", GITHUB)
 SLSA = "https://slsa.dev/provenance/v1"

@@ -29,6 +29,8 @@ from tests.support.recorder import Recorder, recording
 from tests.support.tools import Tools
 from tests.support.trusting import POLICY, TRUSTED_ROOT, Holders
 
+pytestmark = pytest.mark.embedded
+
 
 @dataclass(frozen=True, slots=True)
 class Site:

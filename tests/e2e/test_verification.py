@@ -29,6 +29,8 @@ from tests.support.trusting import Holders, demanding_builds
 from tests.support.uploading import basic, form_body, form_fields
 
 WHEEL, SDIST = "widget-1.0-py3-none-any.whl", "widget-1.0.tar.gz"
+pytestmark = pytest.mark.embedded
+
 INDEX = "/api/v1/indexes/root/stable"
 
 

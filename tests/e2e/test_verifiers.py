@@ -24,6 +24,8 @@ from tests.support.processes import Deployment, program, run, start_deployment
 from tests.support.trusting import POLICY, TRUSTED_ROOT, Holders
 from tests.support.verifiers import verified
 
+pytestmark = pytest.mark.embedded
+
 WHEEL = "widget-1.0-py3-none-any.whl"
 
 

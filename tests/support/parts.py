@@ -15,11 +15,8 @@ USUAL = 4.5
 
 SECONDS: Mapping[str, float] = {
     "tests/e2e/test_dashboard.py": 1.2,
-    "tests/e2e/test_dashboard_holds.py": 1.0,
-    "tests/e2e/test_dashboard_trust_path.py": 2.0,
     "tests/e2e/test_kills.py": 15.5,
     "tests/e2e/test_rebuild.py": 55.0,
-    "tests/e2e/test_verifiers.py": 40.0,
 }
 """What a test of a file takes where that is far from usual; parts are about as long as each other by it."""
 
