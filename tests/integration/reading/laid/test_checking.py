@@ -112,7 +112,7 @@ async def test_what_is_laid_meanwhile_is_no_fault(tree: Tree) -> None:
     """A publication is laid a moment after it is shown: what differed first and does not any more is not told."""
     await tree.keep(tree.file, CONTENT, log="v2")
     await tree.stable.publish(again=[tree.file])
-    looking = asyncio.create_task(check_attested(tree.reading.resources, tree.stable.index.id, patience=1.0))
+    looking = asyncio.create_task(check_attested(tree.reading.resources, tree.stable.index.id, patience=4.0))
     await asyncio.sleep(0.4)
     await tree.lay()
     found = await looking
