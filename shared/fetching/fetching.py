@@ -141,9 +141,7 @@ class Fetching:
         try:
             return await load_checked(self._store, wanted.key, kept.sha256, kept.length)
         except ServiceError:
-            # Unless somebody has begun to fetch it anew: what that one stores is not to be removed.
-            if wanted.key not in self._flights:
-                await self.forget(wanted.key)
+            await self.forget(wanted.key)
         kept = await self.whole(wanted)
         return await load_checked(self._store, wanted.key, kept.sha256, kept.length)
 
@@ -196,9 +194,13 @@ class Fetching:
         return wanted.sha256 in found.get(mirror.id, {})
 
     async def forget(self, key: Key) -> None:
-        """Drop stored bytes that are not the right ones: they are fetched again."""
+        """Drop stored bytes that are not the right ones: they are fetched again, where right ones do not replace them
+        just now.
+        """
         self._seen.discard(key)
-        await self._keeping.forget(key)
+        flight = self._flights.get(key)
+        if flight is None or not flight.right:
+            await self._keeping.forget(key)
 
     async def _opened(self, stack: AsyncExitStack, wanted: Wanted, length: Length, span: ByteRange | None) -> Opened:
         """Open what is known to be in the store there, and all else as it arrives.

@@ -9,13 +9,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import delete
 
+from countermark.core.digest import Length, sha256_of
+from countermark.core.names import FileName, IndexName, NormalizedName
 from shared.catalogue.tables import MirrorFile
+from shared.fetching.fetching import Fetching
+from shared.fetching.keeping import Keeping
+from shared.fetching.wanted import Wanted
 from shared.objects.filesystem import FolderStore
 from shared.objects.interface import (
     ByteRange,
@@ -28,10 +34,11 @@ from shared.objects.interface import (
     OpenObject,
     Put,
 )
+from shared.objects.keys import mirrored_key
 from shared.settings import Mirrors
 from tests.integration.reading.constants import LARGE, WHEEL
 from tests.integration.reading.mirror_site import MIRRORS, NEW
-from tests.integration.reading.mirrored_files.site import BIG, LIMITS, ON_FOLDERS, UP, Files
+from tests.integration.reading.mirrored_files.site import BIG, FETCHING, LIMITS, ON_FOLDERS, UP, Files
 from tests.support.reading import open_reading, served
 from tests.support.upstream import Fault, Upstream
 
@@ -53,6 +60,38 @@ async def test_a_store_that_takes_nothing(site: Files, tmp_path: Path) -> None:
     for name, content in ((BIG, LARGE), (WHEEL, b"wheel")):
         assert (await site.client.get(paths[name])).content == content
     await site.settled(2)
+
+
+@ON_FOLDERS
+async def test_right_bytes_do_not_go_with_wrong_ones(site: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who finds damage late drops nothing that somebody has fetched anew since, whoever it is that finds it."""
+    stored, go, note = asyncio.Event(), asyncio.Event(), Keeping.note
+
+    async def late(*args: Any, **options: Any) -> None:
+        stored.set()
+        await go.wait()
+        await note(*args, **options)
+
+    monkeypatch.setattr(Keeping, "note", late)
+    await site.page()
+    resources = site.family.reading.resources
+    mirror = resources.directory.index(IndexName("root", "pypi"))
+    assert mirror is not None
+    name, sha256 = FileName(BIG), sha256_of(LARGE)
+    key = mirrored_key(mirror.id, mirror.life, sha256, name)
+    url, length = f"{site.url}{UP}", Length(len(LARGE))
+    wanted = Wanted(mirror, NormalizedName("thing"), name, key, url, sha256, length, length)
+    fetching = Fetching(resources, FETCHING)
+    bringing = asyncio.create_task(fetching.whole(wanted))
+    await stored.wait()
+    await fetching.forget(key)
+    go.set()
+    assert await fetching.body(wanted, await bringing) == LARGE
+    assert (list(await site.rows()), site.upstream.asked[UP]) == ([key], 1)
+    await fetching.forget(key)
+    assert await site.rows() == {}
+    assert await fetching.body(wanted, await bringing) == LARGE
+    assert site.upstream.asked[UP] == 2
 
 
 async def test_the_store_is_looked_into_for_what_is_kept(site: Files, tmp_path: Path) -> None:
